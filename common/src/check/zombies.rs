@@ -1,0 +1,36 @@
+//! Zombies: processes that ended and that nobody has waited for (R-VER-1).
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Pid, WorkerName};
+
+/// The `schema` of a [`ZombieReport`] in JSON.
+pub const ZOMBIES_SCHEMA: &str = "mcpd.zombies.v1";
+
+/// A zombie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zombie {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its short name.
+    pub name: String,
+    /// The process that ought to wait for it.
+    pub ppid: i32,
+    /// That process's command line.
+    pub parent: String,
+    /// Whoever traces it from elsewhere, and so keeps it.
+    pub tracer: Option<Pid>,
+    /// The worker it belongs to, if it is below the daemon.
+    pub worker: Option<WorkerName>,
+}
+
+/// All zombies that were looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZombieReport {
+    /// [`ZOMBIES_SCHEMA`].
+    pub schema: String,
+    /// The zombies, by pid.
+    pub zombies: Vec<Zombie>,
+    /// How many processes were looked at.
+    pub examined: u32,
+}

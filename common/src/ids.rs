@@ -1,0 +1,299 @@
+//! Newtypes for what can be mixed up: names, ports, runs, processes, groups.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The name of a worker: `[a-z0-9][a-z0-9_-]*`, so that it is safe as a file name,
+/// a table cell and an argument.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkerName(String);
+
+/// What is wrong with a string that was to become an identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Not a worker name.
+    #[error("\"{0}\" is not a worker name: write lower-case letters, digits, '-' and '_', a letter or digit first")]
+    WorkerName(String),
+    /// Not a port.
+    #[error("{0} is not a port: write a number from 1 to 65535")]
+    Port(String),
+    /// Not a run id.
+    #[error("\"{0}\" is not a run: `mcpctl history` lists them")]
+    RunId(String),
+}
+
+impl WorkerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WorkerName {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut chars = text.bytes();
+        let first = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_'));
+        match first && rest {
+            true => Ok(Self(text.to_owned())),
+            false => Err(InvalidId::WorkerName(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for WorkerName {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<WorkerName> for String {
+    fn from(name: WorkerName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A TCP port, 1 to 65535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Port(NonZeroU16);
+
+impl Port {
+    /// The port with this number; `None` for 0 and for what does not fit.
+    pub fn new(number: impl TryInto<u16>) -> Option<Self> {
+        number.try_into().ok().and_then(NonZeroU16::new).map(Self)
+    }
+
+    /// Its number.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl FromStr for Port {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.parse::<u16>().ok().and_then(Self::new).ok_or_else(|| InvalidId::Port(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// One life of the daemon: the second it began and 32 random bits, as in
+/// `20261122T130501Z-3f9a2c77`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId {
+    began: Timestamp,
+    tag: RunTag,
+}
+
+/// The random part of a [`RunId`]; small enough to be carried by every process of
+/// the run (see [`Mark`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RunTag(pub u32);
+
+const RUN_TIME: &str = "%Y%m%dT%H%M%SZ";
+
+impl RunId {
+    /// The run that began at `began` (cut to whole seconds) with these random bits.
+    pub fn new(began: Timestamp, tag: RunTag) -> Self {
+        let began = Timestamp::from_second(began.as_second()).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self { began, tag }
+    }
+
+    /// When the run began, to the second.
+    pub fn began(self) -> Timestamp {
+        self.began
+    }
+
+    /// Its random part.
+    pub fn tag(self) -> RunTag {
+        self.tag
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}-{:08x}", self.began.strftime(RUN_TIME), self.tag.0))
+    }
+}
+
+impl FromStr for RunId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let parse = || {
+            let (time, tag) = text.split_once('-')?;
+            let civil = jiff::civil::DateTime::strptime(RUN_TIME, time).ok()?;
+            let began = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+            let hex = tag.len() == 8 && tag.bytes().all(|c| c.is_ascii_hexdigit());
+            let tag = hex.then(|| u32::from_str_radix(tag, 16).ok())??;
+            Some(Self { began, tag: RunTag(tag) })
+        };
+        parse().ok_or_else(|| InvalidId::RunId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(run: RunId) -> Self {
+        run.to_string()
+    }
+}
+
+/// The number of a worker within a run: what a [`Mark`] carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// What the daemon starts for itself (a `stop_command`, a resource's `close`).
+    pub const HELPER: Self = Self(u16::MAX);
+}
+
+/// What every process of a run carries from its birth, whatever it does later: the
+/// run and the worker. On Linux it is the soft `RLIMIT_LOCKS`, which the kernel has
+/// ignored since 2.4 (getrlimit(2)), inherits on fork, keeps over exec and setuid,
+/// and shows to everybody in `/proc/PID/limits`; elsewhere an environment variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// The run.
+    pub run: RunTag,
+    /// The worker within it.
+    pub slot: Slot,
+}
+
+impl Mark {
+    /// "MC": tells a mark from a limit that somebody really set.
+    const MAGIC: u64 = 0x4d43;
+
+    /// As a resource limit's value.
+    pub fn to_limit(self) -> u64 {
+        Self::MAGIC << 48 | u64::from(self.run.0) << 16 | u64::from(self.slot.0)
+    }
+
+    /// Read back; `None` for a value that is no mark.
+    pub fn from_limit(limit: u64) -> Option<Self> {
+        let [_, _, r3, r2, r1, r0, s1, s0] = limit.to_be_bytes();
+        let run = RunTag(u32::from_be_bytes([r3, r2, r1, r0]));
+        (limit >> 48 == Self::MAGIC).then_some(Self { run, slot: Slot(u16::from_be_bytes([s1, s0])) })
+    }
+}
+
+/// A process id, always positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pid(i32);
+
+impl Pid {
+    /// The process id with this number; `None` unless it is positive, since 0 and
+    /// negative numbers mean groups to kill(2).
+    pub fn new(number: i32) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// This process.
+    pub fn current() -> Self {
+        Self(std::process::id().cast_signed())
+    }
+
+    /// Its number.
+    pub fn get(self) -> i32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A process group id: the pid of the leader that the daemon made, stored at birth
+/// and never looked up later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pgid(Pid);
+
+impl Pgid {
+    /// The group that this process leads (setsid(2)).
+    pub fn led_by(leader: Pid) -> Self {
+        Self(leader)
+    }
+
+    /// Its number.
+    pub fn get(self) -> i32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Pgid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_mark_survives_its_limit(run: u32, slot: u16) {
+            let mark = Mark { run: RunTag(run), slot: Slot(slot) };
+            prop_assert_eq!(Mark::from_limit(mark.to_limit()), Some(mark));
+            prop_assert!(i64::try_from(mark.to_limit()).is_ok(), "RLIM_INFINITY stays away");
+        }
+
+        #[test]
+        fn a_run_id_survives_its_text(second in 0i64..4_000_000_000, tag: u32) {
+            let run = RunId::new(Timestamp::from_second(second).expect("in range"), RunTag(tag));
+            prop_assert_eq!(run.to_string().parse::<RunId>(), Ok(run));
+        }
+
+        #[test]
+        fn any_text_is_a_name_or_an_error(text in ".{0,12}") {
+            prop_assert_eq!(text.parse::<WorkerName>().is_ok(), {
+                let mut bytes = text.bytes();
+                bytes.next().is_some_and(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9'))
+                    && bytes.all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+            });
+        }
+    }
+
+    #[test]
+    fn an_ordinary_limit_is_no_mark() {
+        for limit in [0, 1024, u64::MAX, i64::MAX.cast_unsigned()] {
+            assert_eq!(Mark::from_limit(limit), None);
+        }
+    }
+}
