@@ -69,3 +69,23 @@ impl fmt::Display for ProcessInfo {
         write!(f, "{} (pid {}, {})", self.command, self.pid, self.user)
     }
 }
+
+/// Which eyes look: Linux's, unless this is another system or `MCPD_BACKEND=portable` asks otherwise.
+pub fn backend() -> Backend {
+    Backend::Linux
+}
+
+/// The name of a signal: "SIGTERM"; "signal 99" for one without a name.
+pub fn signal_name(number: i32) -> String {
+    format!("signal {number}")
+}
+
+/// What tells this boot of the machine from every other one.
+pub fn boot_id() -> Option<String> {
+    None
+}
+
+/// The name of this user, or the number where there is no name.
+pub fn user_name(uid: u32) -> String {
+    uid.to_string()
+}
