@@ -1,1 +1,30 @@
 //! The control service of mcpd, and its conversion to and from the words of `mcpd-common`.
+//!
+//! ```text
+//! mcpd/v1/control.proto --build.rs--> v1 (messages, client, server)
+//! mcpd_common::T  --From-->     v1::T      never fails
+//! v1::T           --TryFrom-->  T          ConvertError names the field
+//! ```
+//!
+//! Both programs think in the types of `mcpd-common`; a message lives only between
+//! the socket and the conversion.
+
+mod convert;
+#[cfg(test)]
+mod tests;
+
+pub use convert::ConvertError;
+
+/// Messages, client and server as generated from `control.proto`.
+pub mod v1 {
+    #![expect(
+        missing_docs,
+        clippy::allow_attributes,
+        reason = "generated; the proto file is the documentation"
+    )]
+
+    tonic::include_proto!("mcpd.v1");
+}
+
+/// The compiled proto file, for the reflection service.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));
