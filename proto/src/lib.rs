@@ -20,6 +20,7 @@ pub mod v1 {
     #![expect(
         missing_docs,
         clippy::allow_attributes,
+        clippy::large_enum_variant,
         reason = "generated; the proto file is the documentation"
     )]
 
