@@ -1,0 +1,122 @@
+//! Showing a text: the lines that were asked for, of a file or of a blob.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use super::git::{MAX_OUTPUT, cut_note};
+
+/// How far into a file a range of lines may lie.
+const MAX_READ: u64 = 64 * 1024 * 1024;
+
+/// Lines, counted from 1, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// The first; the beginning if absent.
+    pub first: Option<u32>,
+    /// The last; the end if absent.
+    pub last: Option<u32>,
+}
+
+/// Why a text can't be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// It is not text.
+    #[error("\"{0}\" is a binary file")]
+    Binary(String),
+    /// There are no such lines.
+    #[error("\"{path}\" has {count} lines; {asked} is past its end")]
+    PastEnd {
+        /// The file.
+        path: String,
+        /// How many there are.
+        count: usize,
+        /// The first that was asked for.
+        asked: u32,
+    },
+    /// The range is upside down.
+    #[error("start_line and end_line count from 1, and start_line comes first")]
+    Upside,
+    /// Reading failed.
+    #[error("can't read \"{path}\": {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Lines {
+    /// Fails where the range makes no sense.
+    pub fn check(self) -> Result<Self, TextError> {
+        let first = self.first.unwrap_or(1);
+        let fine = first > 0 && self.last.is_none_or(|last| last >= first);
+        if fine { Ok(self) } else { Err(TextError::Upside) }
+    }
+}
+
+/// The lines of an open file. Blocks.
+pub fn read(file: File, path: &str, lines: Lines) -> Result<String, TextError> {
+    let mut bytes = Vec::new();
+    let limit = if lines == Lines::default() { MAX_OUTPUT } else { MAX_READ };
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| TextError::Read { path: path.to_owned(), source })?;
+    show(bytes, path, lines)
+}
+
+/// The lines of a text, cut where a client has had enough.
+pub fn show(bytes: Vec<u8>, path: &str, lines: Lines) -> Result<String, TextError> {
+    if bytes.iter().take(8000).any(|byte| *byte == 0) {
+        return Err(TextError::Binary(path.to_owned()));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let mut picked = pick(&text, path, lines.check()?)?;
+    let most = usize::try_from(MAX_OUTPUT).unwrap_or(usize::MAX);
+    if picked.len() > most {
+        picked.truncate(picked.floor_char_boundary(most));
+        picked.push_str(&cut_note());
+    }
+    Ok(picked)
+}
+
+fn pick(text: &str, path: &str, lines: Lines) -> Result<String, TextError> {
+    let first = lines.first.unwrap_or(1);
+    let skip = usize::try_from(first - 1).unwrap_or(usize::MAX);
+    let count = lines.last.map_or(usize::MAX, |last| usize::try_from(last - first).unwrap_or(usize::MAX) + 1);
+    let picked: String = text.split_inclusive('\n').skip(skip).take(count).collect();
+    if picked.is_empty() && first > 1 {
+        let count = text.lines().count();
+        return Err(TextError::PastEnd { path: path.to_owned(), count, asked: first });
+    }
+    Ok(picked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(first: u32, last: u32) -> Lines {
+        Lines { first: Some(first), last: Some(last) }
+    }
+
+    #[test]
+    fn the_lines_asked_for_are_shown() {
+        let text = || b"one\ntwo\nthree\n".to_vec();
+        assert_eq!(show(text(), "f", Lines::default()).expect("text"), "one\ntwo\nthree\n");
+        assert_eq!(show(text(), "f", lines(2, 2)).expect("text"), "two\n");
+        assert_eq!(show(text(), "f", lines(2, 99)).expect("text"), "two\nthree\n");
+        assert_eq!(show(Vec::new(), "f", Lines::default()).expect("text"), "");
+        assert!(matches!(show(text(), "f", lines(4, 9)), Err(TextError::PastEnd { count: 3, .. })));
+        for upside in [lines(0, 1), lines(3, 2)] {
+            assert!(matches!(show(text(), "f", upside), Err(TextError::Upside)));
+        }
+    }
+
+    #[test]
+    fn binary_files_and_long_ones_are_not_poured_out() {
+        assert!(matches!(show(b"\x7fELF\0".to_vec(), "f", Lines::default()), Err(TextError::Binary(_))));
+        let long = show(vec![b'x'; 3 << 20], "f", Lines::default()).expect("text");
+        assert!(long.ends_with(&cut_note()) && long.len() < 1_100_000);
+    }
+}

@@ -1,0 +1,207 @@
+//! Asking the `git` program: read-only, bounded in time and size, and without the programs
+//! that a repository's own configuration could name.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// The longest a command may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// The most of its output that a client gets.
+pub const MAX_OUTPUT: u64 = 1024 * 1024;
+const MAX_COMPLAINT: u64 = 4 * 1024;
+/// Commands at the same time; the rest waits.
+const AT_ONCE: usize = 4;
+
+/// Given to every command. Reading must not run what the repository's configuration names
+/// (file system monitor, hooks, signature programs), must not fetch, must not page. Clean
+/// filters (`git-lfs`) stay: without them `status` would call unchanged files changed.
+const ALWAYS: [&str; 17] = [
+    "--no-pager",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.quotePath=false",
+    "-c",
+    "log.showSignature=false",
+    "-c",
+    "protocol.allow=never",
+    "-c",
+    "color.ui=false",
+    "-c",
+    "status.submoduleSummary=false",
+    "-c",
+    "core.pager=cat",
+];
+
+/// Why a command gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// There is no `git`, or it can't be run.
+    #[error("can't run git: {0}")]
+    Start(#[source] io::Error),
+    /// It said no.
+    #[error("git {command} failed: {complaint}")]
+    Failed {
+        /// The subcommand.
+        command: String,
+        /// Its status, unless a signal ended it.
+        code: Option<i32>,
+        /// What it wrote to standard error.
+        complaint: String,
+    },
+    /// It took too long.
+    #[error("git {0} took more than {limit} s and was ended: ask for less", limit = LIMIT.as_secs())]
+    TimedOut(String),
+    /// Nobody waits for the answer any more.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What a command wrote.
+#[derive(Debug)]
+pub struct Answer {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Answer {
+    /// Its bytes as text, with a note at the end if there were more of them.
+    pub fn text(&self) -> String {
+        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
+        if self.cut {
+            text.push_str(&cut_note());
+        }
+        text
+    }
+
+    /// Its bytes, as many as there are.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Says that there was more.
+pub fn cut_note() -> String {
+    format!("\n[cut after {MAX_OUTPUT} bytes: ask for less]\n")
+}
+
+/// The `git` program in one working tree.
+#[derive(Clone, Debug)]
+pub struct Git {
+    tree: PathBuf,
+    places: Arc<Semaphore>,
+}
+
+impl Git {
+    /// For the working tree in this directory.
+    pub fn new(tree: PathBuf) -> Self {
+        Self { tree, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Runs a command; any status but 0 is an error.
+    pub async fn run<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, GitError> {
+        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let _place = self.places.acquire().await.map_err(|_| GitError::Cancelled)?;
+        let mut child = self.command(&args).spawn().map_err(GitError::Start)?;
+        let outcome = tokio::select! {
+            done = tokio::time::timeout(LIMIT, collect(&mut child, &name)) => {
+                done.unwrap_or(Err(GitError::TimedOut(name.clone())))
+            }
+            () = cancel.cancelled() => Err(GitError::Cancelled),
+        };
+        if outcome.is_err() {
+            // Waited for, so that a leaving worker has no child behind it. A dropped request
+            // is the other way to get here, and `kill_on_drop` is for that.
+            let _ = child.kill().await;
+        }
+        outcome
+    }
+
+    fn command(&self, args: &[OsString]) -> Command {
+        let mut command = Command::new("git");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_misleading(name)) {
+            command.env_remove(name);
+        }
+        command
+            .args(ALWAYS)
+            .args(args)
+            .current_dir(&self.tree)
+            // Else `core.worktree` in the repository's configuration could point elsewhere.
+            .env("GIT_WORK_TREE", &self.tree)
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// Variables that would point git at another repository (we may have been started from a
+/// hook) or make it run something, and our own secret. Where its configuration is stays.
+fn is_misleading(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let kept = ["GIT_CONFIG", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES"];
+    name == super::leave::TOKEN_VARIABLE
+        || name.starts_with("GIT_") && !kept.iter().any(|keep| name.starts_with(keep))
+}
+
+async fn collect(child: &mut Child, name: &str) -> Result<Answer, GitError> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (answer, complaint) =
+        tokio::try_join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINT)).map_err(GitError::Start)?;
+    let status = child.wait().await.map_err(GitError::Start)?;
+    // A command that was cut dies of the pipe that nobody reads any more.
+    if status.success() || answer.cut {
+        return Ok(answer);
+    }
+    let complaint = complaint.text().trim().to_owned();
+    let complaint = if complaint.is_empty() { status.to_string() } else { complaint };
+    Err(GitError::Failed { command: name.to_owned(), code: status.code(), complaint })
+}
+
+/// Reads until the end or the limit; the pipe is closed then.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Answer> {
+    let mut bytes = Vec::new();
+    let Some(pipe) = pipe else { return Ok(Answer { bytes, cut: false }) };
+    pipe.take(limit + 1).read_to_end(&mut bytes).await?;
+    let keep = usize::try_from(limit).unwrap_or(usize::MAX);
+    let cut = bytes.len() > keep;
+    bytes.truncate(keep);
+    Ok(Answer { bytes, cut })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inherited_variables_do_not_mislead() {
+        for name in
+            ["GIT_DIR", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_SSH_COMMAND", "MCPD_SHUTDOWN_TOKEN"]
+        {
+            assert!(is_misleading(OsStr::new(name)), "{name}");
+        }
+        for name in ["GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL", "GIT_EXEC_PATH", "PATH", "HOME"] {
+            assert!(!is_misleading(OsStr::new(name)), "{name}");
+        }
+    }
+}

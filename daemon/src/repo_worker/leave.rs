@@ -1,0 +1,106 @@
+//! Leaving: what makes the worker leave, and how it does.
+//!
+//! ```text
+//! POST /shutdown | SIGTERM | SIGINT | end of the parent
+//!     -> no new connections
+//!     -> sessions are told, their event streams end        (at most 0.5 s)
+//!     -> requests in flight finish                         (at most 3 s, then they are cut)
+//!     -> the last connection closes -> the process exits
+//! ```
+
+use std::io;
+use std::time::Duration;
+
+use rmcp::model::{CustomNotification, ServerNotification};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use super::http::App;
+
+/// Where the daemon puts the secret that a request to leave must carry.
+pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
+
+const TELLING: Duration = Duration::from_millis(500);
+const IN_FLIGHT: Duration = Duration::from_secs(3);
+const CUT: Duration = Duration::from_millis(500);
+/// When clients may come back; in the `retry:` field that ends each event stream.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why the worker leaves, as its sessions are told.
+pub type Reason = &'static str;
+
+/// Where a request to leave is put; a second one changes nothing.
+pub type Requests = mpsc::Sender<Reason>;
+
+/// Everything that can make the worker leave.
+pub struct Triggers {
+    requests: mpsc::Receiver<Reason>,
+    terminate: Signal,
+    interrupt: Signal,
+    parent: super::parent::Parent,
+}
+
+/// Begins to listen for reasons to leave. From here on `SIGTERM` no longer kills.
+pub fn triggers() -> io::Result<(Requests, Triggers)> {
+    let (sender, requests) = mpsc::channel(1);
+    let triggers = Triggers {
+        requests,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        parent: super::parent::Parent::watch(),
+    };
+    Ok((sender, triggers))
+}
+
+impl Triggers {
+    /// Waits for the first reason.
+    pub async fn first(&mut self) -> Reason {
+        tokio::select! {
+            Some(reason) = self.requests.recv() => reason,
+            _ = self.terminate.recv() => "signal_SIGTERM",
+            _ = self.interrupt.recv() => "signal_SIGINT",
+            () = self.parent.end() => "parent_ended",
+        }
+    }
+}
+
+/// Leaves: returns when the last connection has closed, or when nobody should wait longer.
+pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
+    let begin = Instant::now();
+    app.stop_accepting();
+    tell_sessions(app, reason, begin + TELLING).await;
+    app.close_connections();
+    connections.close();
+    if timeout_at(begin + IN_FLIGHT, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "cutting requests that did not finish");
+        app.cut();
+        let _ = timeout_at(begin + IN_FLIGHT + CUT, connections.wait()).await;
+    }
+}
+
+/// Tells every session and ends its event stream. What a slow client does not take in time
+/// is left; its connection is still given the time of requests in flight.
+async fn tell_sessions(app: &App, reason: Reason, until: Instant) {
+    let mut told = JoinSet::new();
+    for peer in app.sessions().peers() {
+        told.spawn(async move { peer.send_notification(notification(reason)).await.is_ok() });
+    }
+    let count = told.len();
+    let told = timeout_at(until, told.join_all()).await.unwrap_or_default();
+    let reached = told.into_iter().filter(|reached| *reached).count();
+
+    let mut streams = JoinSet::new();
+    for session in app.sessions().handles().await {
+        streams.spawn(async move { session.close_standalone_sse_stream(Some(RETRY)).await.is_ok() });
+    }
+    let _ = timeout_at(until, streams.join_all()).await;
+    tracing::info!(told = reached, of = count, "sessions were told");
+}
+
+fn notification(reason: Reason) -> ServerNotification {
+    let params = serde_json::json!({ "reason": reason });
+    ServerNotification::CustomNotification(CustomNotification::new("notifications/shutdown", Some(params)))
+}

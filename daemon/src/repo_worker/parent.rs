@@ -1,0 +1,64 @@
+//! The end of the parent: a worker that mcpd started has nothing to serve without it.
+//!
+//! The parent-death signal alone would kill a worker in the middle of an answer, and not every
+//! system has it.
+
+use std::time::Duration;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::child::{Handle, MARK_VARIABLE};
+use mcpd_common::os::process;
+use tokio::sync::oneshot;
+
+/// The wait is renewed this often; it ends when the parent does.
+const ROUND: Duration = Duration::from_secs(600);
+const STACK: usize = 64 * 1024;
+
+/// A parent that is watched, if there is one to watch.
+pub struct Parent(Option<oneshot::Receiver<()>>);
+
+impl Parent {
+    /// Watches the parent if it is mcpd; somebody's shell may end as it likes.
+    pub fn watch() -> Self {
+        if std::env::var_os(MARK_VARIABLE).is_none() {
+            return Self(None);
+        }
+        let (sender, ended) = oneshot::channel();
+        let wait = move || {
+            if let Some(handle) = hold() {
+                while !handle.wait(ROUND) {}
+            }
+            // Nobody listens any more when the worker is leaving already.
+            let _ = sender.send(());
+        };
+        let thread = std::thread::Builder::new().name("parent".to_owned()).stack_size(STACK).spawn(wait);
+        match thread {
+            Ok(_) => Self(Some(ended)),
+            Err(error) => {
+                tracing::warn!(%error, "can't watch the parent; its end will not be noticed");
+                Self(None)
+            }
+        }
+    }
+
+    /// Returns when the parent has ended; never, if none is watched.
+    pub async fn end(&mut self) {
+        match &mut self.0 {
+            Some(ended) => {
+                let _ = ended.await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A hold on the parent; `None` if it has ended and somebody else took its place.
+fn hold() -> Option<Handle> {
+    let parent = parent()?;
+    let handle = Handle::open(&process::read(parent)?)?;
+    (self::parent() == Some(parent)).then_some(handle)
+}
+
+fn parent() -> Option<Pid> {
+    i32::try_from(std::os::unix::process::parent_id()).ok().and_then(Pid::new)
+}

@@ -1,0 +1,250 @@
+//! Which paths a client may name: those inside the repository, and nothing of `.git`.
+//!
+//! ```text
+//! text --Root::name--> RepoPath (spelled inside) --Root::open--> File (really inside)
+//! ```
+//!
+//! The first step is about spelling and is enough for git, which itself refuses to look
+//! beyond a symbolic link. The second step resolves links; files are read only through it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Why there is nothing to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The directory is missing or can't be entered.
+    #[error("can't open the repository {path}: {source}")]
+    Missing {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither it nor a directory above it holds a `.git`.
+    #[error("{path} is not inside a git working tree: run `git init` there, or name another directory")]
+    NotARepository {
+        /// The directory.
+        path: String,
+    },
+}
+
+/// Why a path is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// It leads out, by spelling or through a link.
+    #[error("\"{0}\" is outside the repository: give a path relative to its root, without \"..\"")]
+    Outside(String),
+    /// It is git's own.
+    #[error("\"{0}\" belongs to git itself and is not served: use log, show or branches")]
+    Internal(String),
+    /// It can't be a path.
+    #[error("a path must not contain a NUL character")]
+    Nul,
+    /// It is a directory, a pipe, a device.
+    #[error("\"{0}\" is not a regular file: list_files shows what there is")]
+    NotAFile(String),
+    /// It can't be opened.
+    #[error("can't open \"{path}\": {source}")]
+    Open {
+        /// The path.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The working tree that is served; canonical.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+/// A path spelled inside the repository, relative to its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepoPath(String);
+
+impl RepoPath {
+    /// As text; empty for the root itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As a pathspec that means exactly this path, whatever characters are in it.
+    pub fn pathspec(&self) -> String {
+        format!(":(top,literal){}", self.0)
+    }
+
+    /// The glob below this directory, whose own name is meant as it is written.
+    pub fn below(&self, glob: &Self) -> Self {
+        let plain: String = self.0.chars().flat_map(escaped).collect();
+        Self(if plain.is_empty() { glob.0.clone() } else { format!("{plain}/{}", glob.0) })
+    }
+
+    /// As a pathspec in which `*`, `?`, `[...]` and `**` match; `*` stops at a slash.
+    pub fn glob(&self) -> String {
+        format!(":(top,glob){}", self.0)
+    }
+}
+
+impl Root {
+    /// The working tree that `dir` is in.
+    pub fn find(dir: &Path) -> Result<Self, RepositoryError> {
+        let shown = || dir.display().to_string();
+        let start =
+            dir.canonicalize().map_err(|source| RepositoryError::Missing { path: shown(), source })?;
+        let root = start.ancestors().find(|above| above.join(".git").exists());
+        let root = root.ok_or_else(|| RepositoryError::NotARepository { path: shown() })?;
+        Ok(Self(root.to_owned()))
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Its directory's name.
+    pub fn name(&self) -> String {
+        self.0.file_name().map_or_else(|| "repository".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The path that a client means. An absolute one is taken if it lies below the root.
+    pub fn name_path(&self, text: &str) -> Result<RepoPath, PathError> {
+        if text.contains('\0') {
+            return Err(PathError::Nul);
+        }
+        let outside = || PathError::Outside(text.to_owned());
+        let path = Path::new(text);
+        let relative =
+            if path.is_absolute() { path.strip_prefix(&self.0).map_err(|_| outside())? } else { path };
+        let mut parts = Vec::new();
+        for part in relative.components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(name) if is_git(name) => return Err(PathError::Internal(text.to_owned())),
+                Component::Normal(name) => parts.push(name.to_str().ok_or_else(outside)?),
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(outside()),
+            }
+        }
+        Ok(RepoPath(parts.join("/")))
+    }
+
+    /// Opens the regular file behind a path, wherever links lead, as long as that is inside.
+    pub fn open(&self, path: &RepoPath) -> Result<File, PathError> {
+        let shown = || path.as_str().to_owned();
+        let failed = |source| PathError::Open { path: shown(), source };
+        let real = self.0.join(path.as_str()).canonicalize().map_err(failed)?;
+        let inside = real.strip_prefix(&self.0).map_err(|_| PathError::Outside(shown()))?;
+        if inside.iter().any(is_git) {
+            return Err(PathError::Internal(shown()));
+        }
+        // Not to hang in the open of a pipe, nor follow a link that was put there just now.
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let flags = i32::try_from(flags.bits()).expect("open flags are small");
+        let file = File::options().read(true).custom_flags(flags).open(&real).map_err(failed)?;
+        match file.metadata().map_err(failed)?.is_file() {
+            true => Ok(file),
+            false => Err(PathError::NotAFile(shown())),
+        }
+    }
+}
+
+fn escaped(character: char) -> impl Iterator<Item = char> {
+    let special = matches!(character, '*' | '?' | '[' | '\\');
+    special.then_some('\\').into_iter().chain([character])
+}
+
+fn is_git(name: &std::ffi::OsStr) -> bool {
+    name.eq_ignore_ascii_case(".git")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let repo = dir.path().join("repo");
+        std::fs::create_dir_all(repo.join(".git")).expect("made");
+        std::fs::create_dir_all(repo.join("src")).expect("made");
+        std::fs::write(repo.join(".git/config"), "secret").expect("written");
+        std::fs::write(repo.join("src/lib.rs"), "fn main() {}").expect("written");
+        std::fs::write(dir.path().join("outside.txt"), "secret").expect("written");
+        let root = Root::find(&repo.join("src")).expect("found from below");
+        (dir, root)
+    }
+
+    /// R-WORK: never outside the repository.
+    #[test]
+    fn spelling_never_leads_out() {
+        let (_dir, root) = repository();
+        for text in ["..", "../outside.txt", "src/../../outside.txt", "src/..", "/etc/passwd", "/"] {
+            assert!(matches!(root.name_path(text), Err(PathError::Outside(_))), "{text}");
+        }
+        for text in [".git", ".git/config", "sub/.GIT/config", "./.git"] {
+            assert!(matches!(root.name_path(text), Err(PathError::Internal(_))), "{text}");
+        }
+        assert!(matches!(root.name_path("a\0b"), Err(PathError::Nul)));
+    }
+
+    #[test]
+    fn paths_inside_are_taken_as_they_are_meant() {
+        let (_dir, root) = repository();
+        let absolute = root.path().join("src/lib.rs");
+        let absolute = absolute.to_str().expect("plain");
+        for (text, meant) in
+            [("src//lib.rs", "src/lib.rs"), ("./src/./lib.rs", "src/lib.rs"), (".", ""), ("", "")]
+        {
+            assert_eq!(root.name_path(text).expect("inside").as_str(), meant);
+        }
+        assert_eq!(root.name_path(absolute).expect("inside").as_str(), "src/lib.rs");
+        assert_eq!(
+            root.name_path("--output=x").expect("a strange name").pathspec(),
+            ":(top,literal)--output=x"
+        );
+        assert_eq!(root.name_path(".gitignore").expect("not git's own").as_str(), ".gitignore");
+    }
+
+    /// R-WORK: symbolic links included.
+    #[test]
+    fn links_never_lead_out() {
+        let (dir, root) = repository();
+        let link = |target: &Path, name: &str| symlink(target, root.path().join(name)).expect("linked");
+        link(&dir.path().join("outside.txt"), "absolute");
+        link(Path::new("../outside.txt"), "relative");
+        link(dir.path(), "above");
+        link(Path::new(".git/config"), "config");
+        link(Path::new(".git"), "plumbing");
+        link(Path::new("src/lib.rs"), "good");
+        let open = |text: &str| root.open(&root.name_path(text).expect("spelled inside"));
+        for text in ["absolute", "relative", "above/outside.txt"] {
+            assert!(matches!(open(text), Err(PathError::Outside(_))), "{text}");
+        }
+        for text in ["config", "plumbing/config"] {
+            assert!(matches!(open(text), Err(PathError::Internal(_))), "{text}");
+        }
+        assert!(open("good").is_ok());
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let (_dir, root) = repository();
+        nix::unistd::mkfifo(&root.path().join("pipe"), nix::sys::stat::Mode::S_IRUSR).expect("made");
+        let open = |text: &str| root.open(&root.name_path(text).expect("spelled inside"));
+        for text in ["pipe", "src", ""] {
+            assert!(matches!(open(text), Err(PathError::NotAFile(_))), "{text}");
+        }
+        assert!(matches!(open("missing"), Err(PathError::Open { .. })));
+    }
+
+    #[test]
+    fn a_directory_without_git_is_no_repository() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        assert!(matches!(Root::find(dir.path()), Err(RepositoryError::NotARepository { .. })));
+        assert!(matches!(Root::find(&dir.path().join("no")), Err(RepositoryError::Missing { .. })));
+    }
+}

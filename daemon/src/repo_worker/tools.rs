@@ -1,0 +1,309 @@
+//! The tools. Each one turns its parameters into one read-only git command, or an error that
+//! says what to write instead.
+
+use std::fmt::Display;
+
+use rmcp::handler::server::router::tool::ToolRouter;
+use rmcp::handler::server::wrapper::Parameters;
+use rmcp::{tool, tool_router};
+use tokio_util::sync::CancellationToken;
+
+use super::file::{self, Lines};
+use super::git::GitError;
+use super::params::{
+    BlameParams, BranchesParams, DiffParams, GrepParams, ListFilesParams, LogParams, ReadFileParams,
+    ShowParams, StatusParams,
+};
+use super::paths::{PathError, RepoPath};
+use super::revision::{Kind, RevisionError, resolve, resolve_range};
+use super::server::RepoServer;
+
+/// Text for the client, or what went wrong, which it sees as `isError`.
+type Told = Result<String, String>;
+
+/// Diffs without the programs that attributes and configuration could name.
+const DIFF: [&str; 4] = ["--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "--submodule=short"];
+
+impl RepoServer {
+    /// All tools.
+    pub(super) fn tools() -> ToolRouter<Self> {
+        Self::tool_router()
+    }
+}
+
+#[tool_router]
+impl RepoServer {
+    /// The state of the working tree: the branch, how far it is ahead or behind, and which files
+    /// are staged, changed or untracked (in git's short format).
+    #[tool(annotations(title = "Status", read_only_hint = true, open_world_hint = false))]
+    async fn status(&self, Parameters(params): Parameters<StatusParams>, cancel: CancellationToken) -> Told {
+        let mut args = words(&["status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty"]);
+        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        self.ask(args, cancel).await
+    }
+
+    /// The history: commits with author, date and message, newest first.
+    #[tool(annotations(title = "Log", read_only_hint = true, open_world_hint = false))]
+    async fn log(&self, Parameters(params): Parameters<LogParams>, cancel: CancellationToken) -> Told {
+        let limit = within("limit", params.limit.unwrap_or(20), 1, 1000)?;
+        let mut args = words(&["log", "--format=medium", "--date=iso-strict", "--decorate=short"]);
+        args.extend(words(&DIFF));
+        args.push(format!("--max-count={limit}"));
+        args.extend(params.skip.map(|skip| format!("--skip={skip}")));
+        args.extend(params.author.map(|author| format!("--author={author}")));
+        args.extend(params.message.map(|message| format!("--grep={message}")));
+        args.extend(params.since.map(|since| format!("--since={since}")));
+        args.extend(params.until.map(|until| format!("--until={until}")));
+        args.extend(params.stat.then(|| "--stat".to_owned()));
+        let revision = params.revision.as_deref().unwrap_or("HEAD");
+        args.push(resolve_range(&self.git, revision, &cancel).await.map_err(told)?);
+        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        self.ask_or(args, cancel, "no such commits").await
+    }
+
+    /// The differences between two revisions, a revision and the working tree, or the index and
+    /// either, as a patch.
+    #[tool(annotations(title = "Diff", read_only_hint = true, open_world_hint = false))]
+    async fn diff(&self, Parameters(params): Parameters<DiffParams>, cancel: CancellationToken) -> Told {
+        if params.to.is_some() && (params.from.is_none() || params.staged) {
+            return Err("`to` needs `from` beside it, and can't be combined with `staged`".to_owned());
+        }
+        let mut args = words(&["diff"]);
+        args.extend(words(&DIFF));
+        args.extend(params.staged.then(|| "--cached".to_owned()));
+        args.extend(params.stat.then(|| "--stat".to_owned()));
+        if let Some(context) = params.context {
+            args.push(format!("--unified={}", within("context", context, 0, 1000)?));
+        }
+        for side in [&params.from, &params.to].into_iter().flatten() {
+            args.push(self.commit(side, &cancel).await?);
+        }
+        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        self.ask_or(args, cancel, "no differences").await
+    }
+
+    /// One commit or tag: its message and what it changed.
+    #[tool(annotations(title = "Show", read_only_hint = true, open_world_hint = false))]
+    async fn show(&self, Parameters(params): Parameters<ShowParams>, cancel: CancellationToken) -> Told {
+        let mut args = words(&["show", "--format=medium", "--date=iso-strict", "--decorate=short"]);
+        args.extend(words(&DIFF));
+        args.push(if params.stat { "--stat" } else { "--patch" }.to_owned());
+        args.push(resolve(&self.git, &params.revision, Kind::Object, &cancel).await.map_err(told)?);
+        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        self.ask_or(args, cancel, "nothing in these paths").await
+    }
+
+    /// Who last changed each line of a file, in which commit and when.
+    #[tool(annotations(title = "Blame", read_only_hint = true, open_world_hint = false))]
+    async fn blame(&self, Parameters(params): Parameters<BlameParams>, cancel: CancellationToken) -> Told {
+        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(told)?;
+        let path = self.file_path(&params.path)?;
+        let mut args = words(&["blame", "--date=short", "--no-textconv"]);
+        let end = lines.last.map(|last| last.to_string()).unwrap_or_default();
+        args.push(format!("-L{},{end}", lines.first.unwrap_or(1)));
+        if let Some(revision) = &params.revision {
+            args.push(self.commit(revision, &cancel).await?);
+        }
+        args.extend(["--".to_owned(), path.as_str().to_owned()]);
+        self.ask_or(args, cancel, "the file is empty").await
+    }
+
+    /// The branches with their commits and how they stand to their upstreams, most recently
+    /// changed first. The current one has a star.
+    #[tool(annotations(title = "Branches", read_only_hint = true, open_world_hint = false))]
+    async fn branches(
+        &self,
+        Parameters(params): Parameters<BranchesParams>,
+        cancel: CancellationToken,
+    ) -> Told {
+        let mut args = words(&["for-each-ref", "--sort=-committerdate", "--count=1000"]);
+        args.push(
+            "--format=%(HEAD) %(refname:short) %(objectname:short) %(creatordate:short) \
+             %(if)%(upstream)%(then)[%(upstream:short)%(if)%(upstream:track)%(then) \
+             %(upstream:track,nobracket)%(end)] %(end)%(contents:subject)"
+                .to_owned(),
+        );
+        if let Some(revision) = &params.contains {
+            args.push(format!("--contains={}", self.commit(revision, &cancel).await?));
+        }
+        args.push("refs/heads".to_owned());
+        args.extend(params.remote.then(|| "refs/remotes".to_owned()));
+        args.extend(params.tags.then(|| "refs/tags".to_owned()));
+        self.ask_or(args, cancel, "no such branches").await
+    }
+
+    /// Searches the tracked files: lines that match, with file and line number.
+    #[tool(annotations(title = "Grep", read_only_hint = true, open_world_hint = false))]
+    async fn grep(&self, Parameters(params): Parameters<GrepParams>, cancel: CancellationToken) -> Told {
+        if params.pattern.is_empty() {
+            return Err("`pattern` is empty: write what to look for".to_owned());
+        }
+        let mut args =
+            words(&["grep", "-I", "-n", "--no-textconv", "--no-recurse-submodules", "--full-name"]);
+        args.push(if params.fixed { "-F" } else { "-E" }.to_owned());
+        args.extend(params.ignore_case.then(|| "-i".to_owned()));
+        args.extend(params.names_only.then(|| "-l".to_owned()));
+        if let Some(context) = params.context {
+            args.push(format!("-C{}", within("context", context, 0, 100)?));
+        }
+        args.extend(["-e".to_owned(), params.pattern]);
+        if let Some(revision) = &params.revision {
+            args.push(self.commit(revision, &cancel).await?);
+        }
+        args.extend(self.place(params.path.as_deref(), params.glob.as_deref())?);
+        match self.run(args, &cancel).await {
+            // That is how grep says that there is none.
+            Err(GitError::Failed { code: Some(1), .. }) => Ok("no matches".to_owned()),
+            done => done.map_err(told),
+        }
+    }
+
+    /// The files of the repository, one a line.
+    #[tool(
+        name = "list_files",
+        annotations(title = "List files", read_only_hint = true, open_world_hint = false)
+    )]
+    async fn list_files(
+        &self,
+        Parameters(params): Parameters<ListFilesParams>,
+        cancel: CancellationToken,
+    ) -> Told {
+        let mut args = match &params.revision {
+            Some(_) if params.glob.is_some() || params.untracked => {
+                return Err("`revision` can't be combined with `glob` or `untracked`".to_owned());
+            }
+            Some(revision) => {
+                let commit = self.commit(revision, &cancel).await?;
+                let mut args = words(&["ls-tree", "-r", "--name-only", "--full-tree"]);
+                args.push(commit);
+                args
+            }
+            None => words(&["ls-files", "--cached", "--deduplicate"]),
+        };
+        if params.untracked {
+            args.extend(words(&["--others", "--exclude-standard"]));
+        }
+        args.extend(self.place(params.path.as_deref(), params.glob.as_deref())?);
+        self.ask_or(args, cancel, "no such files").await
+    }
+
+    /// The contents of a text file, whole or some lines of it, from the working tree or from a
+    /// revision.
+    #[tool(
+        name = "read_file",
+        annotations(title = "Read file", read_only_hint = true, open_world_hint = false)
+    )]
+    async fn read_file(
+        &self,
+        Parameters(params): Parameters<ReadFileParams>,
+        cancel: CancellationToken,
+    ) -> Told {
+        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(told)?;
+        let path = self.file_path(&params.path)?;
+        let Some(revision) = &params.revision else {
+            return self.read_from_tree(path, lines).await;
+        };
+        let commit = self.commit(revision, &cancel).await?;
+        let blob = format!("{commit}:{}", path.as_str());
+        let answer = self.answer(words(&["cat-file", "blob", &blob]), &cancel).await;
+        let answer = answer.map_err(|error| match error {
+            GitError::Failed { .. } => format!("there is no file \"{}\" in {revision}", path.as_str()),
+            other => other.to_string(),
+        })?;
+        file::show(answer.into_bytes(), path.as_str(), lines).map_err(told)
+    }
+}
+
+impl RepoServer {
+    /// What a command says.
+    async fn ask(&self, args: Vec<String>, cancel: CancellationToken) -> Told {
+        self.run(args, &cancel).await.map_err(told)
+    }
+
+    /// What a command says, or `nothing` if it has nothing to say.
+    async fn ask_or(&self, args: Vec<String>, cancel: CancellationToken, nothing: &str) -> Told {
+        let text = self.ask(args, cancel).await?;
+        Ok(if text.is_empty() { nothing.to_owned() } else { text })
+    }
+
+    async fn run(&self, args: Vec<String>, cancel: &CancellationToken) -> Result<String, GitError> {
+        self.answer(args, cancel).await.map(|answer| answer.text())
+    }
+
+    /// Runs a command until the client cancels it or the worker has to go.
+    async fn answer(
+        &self,
+        args: Vec<String>,
+        cancel: &CancellationToken,
+    ) -> Result<super::git::Answer, GitError> {
+        let either = cancel.child_token();
+        let run = self.git.run(args, &either);
+        tokio::pin!(run);
+        tokio::select! {
+            done = &mut run => done,
+            () = self.working.cancelled() => {
+                either.cancel();
+                run.await
+            }
+        }
+    }
+
+    async fn commit(&self, revision: &str, cancel: &CancellationToken) -> Told {
+        let found: Result<_, RevisionError> = resolve(&self.git, revision, Kind::Commit, cancel).await;
+        found.map_err(told)
+    }
+
+    async fn read_from_tree(&self, path: RepoPath, lines: Lines) -> Told {
+        let root = self.root.clone();
+        let read = move || {
+            let file = root.open(&path).map_err(told)?;
+            file::read(file, path.as_str(), lines).map_err(told)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(told)?
+    }
+
+    /// A path that must name something below the root.
+    fn file_path(&self, text: &str) -> Result<RepoPath, String> {
+        let path = self.root.name_path(text).map_err(told)?;
+        if path.as_str().is_empty() {
+            return Err("`path` must name a file: list_files shows what there is".to_owned());
+        }
+        Ok(path)
+    }
+
+    /// `-- PATH...`, each meant as it is written.
+    fn pathspecs(&self, paths: &[String]) -> Result<Vec<String>, PathError> {
+        let mut args = words(&["--"]);
+        for path in paths {
+            args.push(self.root.name_path(path)?.pathspec());
+        }
+        Ok(args)
+    }
+
+    /// `-- PLACE`: a directory, a glob, or a glob below a directory.
+    fn place(&self, path: Option<&str>, glob: Option<&str>) -> Result<Vec<String>, String> {
+        let path = path.map(|path| self.root.name_path(path)).transpose().map_err(told)?;
+        let glob = glob.map(|glob| self.root.name_path(glob)).transpose().map_err(told)?;
+        let mut args = words(&["--"]);
+        args.extend(match (path, glob) {
+            (None, None) => None,
+            (Some(path), None) => Some(path.pathspec()),
+            (None, Some(glob)) => Some(glob.glob()),
+            (Some(path), Some(glob)) => Some(path.below(&glob).glob()),
+        });
+        Ok(args)
+    }
+}
+
+fn told(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn within(name: &str, value: u32, least: u32, most: u32) -> Result<u32, String> {
+    let fits = (least..=most).contains(&value);
+    if fits { Ok(value) } else { Err(format!("`{name}` must be from {least} to {most}")) }
+}
