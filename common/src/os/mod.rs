@@ -6,13 +6,16 @@
 //! child     what is ours: spawn, wait, signal, subreaper, proof (effects)
 //! socket    TCP: the kernel's socket table, owners, bind probes
 //! own       this process: descriptors, threads, limits
+//!
+//! linux     the facts that Linux gives             darwin   those that macOS gives
+//! portable  decisions that need no more than both give
 //! ```
 //!
-//! `linux.rs` and `portable.rs` (macOS, and Linux when `MCPD_BACKEND=portable` asks for
-//! it) stand behind these functions; callers never see which one answered, except
-//! through [`backend`].
+//! `portable` answers on macOS, and on Linux when `MCPD_BACKEND=portable` asks for it; callers
+//! never see which one answered, except through [`backend`].
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +26,19 @@ pub mod own;
 pub mod process;
 pub mod socket;
 
+#[cfg(not(target_os = "linux"))]
+mod darwin;
+#[cfg(target_os = "linux")]
 mod linux;
 mod portable;
+#[cfg(any(test, not(target_os = "linux")))]
+mod procargs;
+
+/// The facts that the system itself gives, whichever backend decides with them.
+#[cfg(not(target_os = "linux"))]
+use darwin as system;
+#[cfg(target_os = "linux")]
+use linux as system;
 
 /// Which eyes look at the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,22 +84,56 @@ impl fmt::Display for ProcessInfo {
     }
 }
 
-/// Which eyes look: Linux's, unless this is another system or `MCPD_BACKEND=portable` asks otherwise.
+/// Which eyes look: Linux's, unless this is another system or `MCPD_BACKEND=portable` asks
+/// otherwise. It is decided once.
 pub fn backend() -> Backend {
-    Backend::Linux
+    static BACKEND: OnceLock<Backend> = OnceLock::new();
+    *BACKEND.get_or_init(|| {
+        let forced = std::env::var_os("MCPD_BACKEND").is_some_and(|wish| wish == "portable");
+        match cfg!(target_os = "linux") && !forced {
+            true => Backend::Linux,
+            false => Backend::Portable,
+        }
+    })
 }
 
 /// The name of a signal: "SIGTERM"; "signal 99" for one without a name.
 pub fn signal_name(number: i32) -> String {
-    format!("signal {number}")
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
 /// What tells this boot of the machine from every other one.
 pub fn boot_id() -> Option<String> {
-    None
+    system::boot_id()
 }
 
 /// The name of this user, or the number where there is no name.
 pub fn user_name(uid: u32) -> String {
-    uid.to_string()
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_the_names_that_people_know() {
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(9), "SIGKILL");
+        assert_eq!(signal_name(99), "signal 99");
+        assert_eq!(signal_name(-1), "signal -1");
+    }
+
+    #[test]
+    fn root_has_a_name_and_a_stranger_a_number() {
+        assert_eq!(user_name(0), "root");
+        assert_eq!(user_name(3_999_999_999), "3999999999");
+    }
+
+    #[test]
+    fn this_boot_is_told_apart() {
+        assert!(boot_id().is_some_and(|id| id.len() > 8 && id == id.trim()));
+    }
 }

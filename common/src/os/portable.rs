@@ -1,1 +1,97 @@
-//! Linux.
+//! Decisions that need no more than every system gives: the parent of each process, and its
+//! environment. No subreaper and no pidfd: what was left behind by its parents is found by its mark,
+//! and there is no proof.
+
+use std::collections::{HashMap, VecDeque};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::child::{Delivery, MARK_VARIABLE, Signal, signal_child};
+use super::process::{self, Process, StartTime};
+use super::system;
+use crate::ids::{Mark, Pid};
+
+/// The direct children of this process.
+pub fn children(pid: Pid) -> Vec<Pid> {
+    process::all()
+        .into_iter()
+        .filter(|process| process.ppid == pid.get())
+        .map(|process| process.pid)
+        .collect()
+}
+
+/// All descendants of `root`, without itself, parents before their children.
+pub fn tree(root: Pid) -> Vec<Process> {
+    let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
+    for process in process::all() {
+        by_parent.entry(process.ppid).or_default().push(process);
+    }
+    // Taking each family out of the map ends the walk even if the processes changed under our eyes
+    // so that parents form a ring.
+    let mut found = Vec::new();
+    let mut parents = VecDeque::from([root.get()]);
+    while let Some(parent) = parents.pop_front() {
+        let family = by_parent.remove(&parent).unwrap_or_default();
+        let family = family.into_iter().filter(|process| process.pid != root);
+        for process in family {
+            parents.push_back(process.pid.get());
+            found.push(process);
+        }
+    }
+    found
+}
+
+/// The mark in its environment.
+pub fn mark(pid: Pid) -> Option<Mark> {
+    let value = system::environment(pid, MARK_VARIABLE)?;
+    u64::from_str_radix(&value, 16).ok().and_then(Mark::from_limit)
+}
+
+/// How long a wait sleeps between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A process by pid and start time, compared again right before each use. Between the look and the
+/// signal it could still end and its pid be given away: best effort, the system offers no better.
+#[derive(Debug)]
+pub struct Identity {
+    pid: Pid,
+    start: StartTime,
+}
+
+impl Identity {
+    /// The process that was read, if it is there still.
+    pub fn open(process: &Process) -> Option<Self> {
+        let identity = Self { pid: process.pid, start: process.start };
+        identity.look().is_some().then_some(identity)
+    }
+
+    fn look(&self) -> Option<Process> {
+        process::read(self.pid).filter(|now| now.start == self.start)
+    }
+
+    /// Signals it, if it is still the same.
+    pub fn signal(&self, signal: Signal) -> Delivery {
+        match self.look() {
+            Some(_) => signal_child(self.pid, signal),
+            None => Delivery::Gone,
+        }
+    }
+
+    /// Whether it runs still.
+    pub fn is_alive(&self) -> bool {
+        self.look().is_some_and(|now| now.state != 'X' && !process::is_zombie(&now))
+    }
+
+    /// Waits until it has ended, at most this long; whether it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        while self.is_alive() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            thread::sleep(left.min(LOOK_AGAIN));
+        }
+        true
+    }
+}

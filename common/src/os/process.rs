@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ProcessInfo;
-use crate::ids::{Mark, Pid};
+use super::{ProcessInfo, portable, system};
+use crate::ids::{Mark, Pgid, Pid};
 
 /// When a process began, in a unit of the kernel's own. Together with the pid it names
 /// one process, even after the pid was given to another.
@@ -36,42 +36,66 @@ pub struct Process {
 }
 
 /// The process with this pid.
-pub fn read(_pid: Pid) -> Option<Process> {
-    None
+pub fn read(pid: Pid) -> Option<Process> {
+    system::read(pid)
 }
 
 /// The process with this pid, as a report names it.
-pub fn describe(_pid: Pid) -> Option<ProcessInfo> {
-    None
+pub fn describe(pid: Pid) -> Option<ProcessInfo> {
+    let process = read(pid)?;
+    let command = system::command_line(pid).filter(|line| !line.is_empty());
+    Some(ProcessInfo {
+        pid,
+        ppid: process.ppid,
+        pgid: Pid::new(process.pgid).map(Pgid::led_by),
+        state: process.state,
+        command: command.unwrap_or_else(|| format!("[{}]", process.name)),
+        user: system::owner(pid).map_or_else(|| "unknown user".to_owned(), super::user_name),
+        name: process.name,
+    })
 }
 
 /// The direct children of this process.
-pub fn children(_pid: Pid) -> Vec<Pid> {
-    Vec::new()
+pub fn children(pid: Pid) -> Vec<Pid> {
+    #[cfg(target_os = "linux")]
+    if super::backend() == super::Backend::Linux
+        && let Some(found) = super::linux::children(pid)
+    {
+        return found;
+    }
+    portable::children(pid)
 }
 
 /// All processes that can be read.
 pub fn all() -> Vec<Process> {
-    Vec::new()
+    system::pids().into_iter().filter_map(read).collect()
 }
 
 /// All descendants of `root`, without itself, parents before their children.
-pub fn tree(_root: Pid) -> Vec<Process> {
-    Vec::new()
+pub fn tree(root: Pid) -> Vec<Process> {
+    #[cfg(target_os = "linux")]
+    if super::backend() == super::Backend::Linux {
+        return super::linux::tree(root);
+    }
+    portable::tree(root)
 }
 
 /// The mark that this process carries, if it is of one of our runs.
-pub fn mark(_pid: Pid) -> Option<Mark> {
-    None
+pub fn mark(pid: Pid) -> Option<Mark> {
+    #[cfg(target_os = "linux")]
+    if super::backend() == super::Backend::Linux {
+        return super::linux::mark(pid);
+    }
+    portable::mark(pid)
 }
 
 /// Whether it has ended and waits to be reaped. A leader that has exited while other threads
 /// of it still run looks the same in its state, but is none.
 pub fn is_zombie(process: &Process) -> bool {
-    process.state == 'Z'
+    process.state == 'Z' && !system::has_other_threads(process.pid)
 }
 
 /// The process that traces this one, if one does.
-pub fn tracer(_pid: Pid) -> Option<Pid> {
-    None
+pub fn tracer(pid: Pid) -> Option<Pid> {
+    system::tracer(pid)
 }

@@ -6,6 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, bind, listen, sockopt};
+
+use super::system;
 use crate::ids::Pid;
 
 /// The states of a TCP socket.
@@ -83,18 +86,18 @@ pub struct Socket {
 
 /// All listening TCP sockets, IPv4 and IPv6.
 pub fn listeners() -> io::Result<Vec<Socket>> {
-    Ok(Vec::new())
+    system::listeners()
 }
 
 /// All TCP sockets, IPv4 and IPv6, in every state.
 pub fn sockets() -> io::Result<Vec<Socket>> {
-    Ok(Vec::new())
+    system::sockets()
 }
 
 /// The processes that hold these sockets: all of them for each. Those of other users stay hidden
 /// unless we are root.
-pub fn owners(_inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
-    HashMap::new()
+pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
+    system::owners(inodes)
 }
 
 /// Whether `SO_REUSEADDR` is set for a probe.
@@ -108,6 +111,16 @@ pub enum Reuse {
 
 /// Binds the address and lets go at once. With [`Reuse::Yes`] it listens too, since two sockets
 /// may share a bound address but not a listening one. IPv6 sockets speak only IPv6.
-pub fn try_bind(address: SocketAddr, _reuse: Reuse) -> io::Result<()> {
-    std::net::TcpListener::bind(address).map(drop)
+pub fn try_bind(address: SocketAddr, reuse: Reuse) -> io::Result<()> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = system::tcp_socket(family)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    sockopt::set_socket_reuseaddr(&socket, reuse == Reuse::Yes)?;
+    bind(&socket, &address)?;
+    if reuse == Reuse::Yes {
+        listen(&socket, 1)?;
+    }
+    Ok(())
 }

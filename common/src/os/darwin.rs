@@ -1,0 +1,190 @@
+//! The facts that macOS gives: libproc and sysctl(3). Best effort: no socket table yet, no tracer's
+//! name, no names of threads.
+
+#![expect(unsafe_code, reason = "libproc and sysctl have no safe wrapper")]
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, c_int, c_void};
+use std::fs;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::libc;
+use rustix::net::{AddressFamily, SocketType};
+
+use super::procargs;
+use super::process::{Process, StartTime};
+use super::socket::Socket;
+use crate::ids::Pid;
+
+/// As many open files as setrlimit(2) grants here (`OPEN_MAX`).
+pub const MOST_OPEN_FILES: u64 = 10_240;
+
+/// What tells this boot of the machine from every other one.
+pub fn boot_id() -> Option<String> {
+    let mut buffer = [0u8; 64];
+    let mut length = buffer.len();
+    // SAFETY: the name ends with NUL; the kernel writes at most `length` bytes and says how many.
+    let answer = unsafe {
+        let name = c"kern.bootsessionuuid".as_ptr();
+        libc::sysctlbyname(name, buffer.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0)
+    };
+    let text = CStr::from_bytes_until_nul(buffer.get(..length)?).ok()?.to_str().ok()?;
+    (answer == 0 && !text.is_empty()).then(|| text.to_owned())
+}
+
+/// The pids of all processes.
+pub fn pids() -> Vec<Pid> {
+    // SAFETY: without a buffer the call only counts.
+    let count = unsafe { libc::proc_listallpids(std::ptr::null_mut(), 0) };
+    // Some room for those that begin between the two calls.
+    let mut buffer = vec![0; usize::try_from(count).unwrap_or(0) + 64];
+    let size = c_int::try_from(buffer.len() * size_of::<c_int>()).unwrap_or(c_int::MAX);
+    // SAFETY: the kernel writes at most `size` bytes, which the buffer has.
+    let count = unsafe { libc::proc_listallpids(buffer.as_mut_ptr().cast::<c_void>(), size) };
+    buffer.truncate(usize::try_from(count).unwrap_or(0));
+    buffer.into_iter().filter_map(Pid::new).collect()
+}
+
+/// One structure of proc_pidinfo(3).
+fn info<T>(pid: Pid, flavor: c_int, argument: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let size = c_int::try_from(size_of::<T>()).ok()?;
+    // SAFETY: the kernel writes at most `size` bytes to memory of that size.
+    let written = unsafe { libc::proc_pidinfo(pid.get(), flavor, argument, value.as_mut_ptr().cast(), size) };
+    // SAFETY: only used for plain C structures, all of which was written.
+    (written == size).then(|| unsafe { value.assume_init() })
+}
+
+/// Asks for zombies as well.
+const ZOMBIES_TOO: u64 = 1;
+
+fn bsd_info(pid: Pid) -> Option<libc::proc_bsdinfo> {
+    info(pid, libc::PROC_PIDTBSDINFO, ZOMBIES_TOO)
+}
+
+fn thread_count(pid: Pid) -> u32 {
+    let task: Option<libc::proc_taskinfo> = info(pid, libc::PROC_PIDTASKINFO, 0);
+    task.and_then(|task| u32::try_from(task.pti_threadnum).ok()).unwrap_or(1)
+}
+
+/// The process with this pid.
+pub fn read(pid: Pid) -> Option<Process> {
+    let bsd = bsd_info(pid)?;
+    let name: Vec<u8> = bsd.pbi_comm.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
+    let session = rustix::process::getsid(rustix::process::Pid::from_raw(pid.get()));
+    Some(Process {
+        pid,
+        ppid: bsd.pbi_ppid.cast_signed(),
+        pgid: bsd.pbi_pgid.cast_signed(),
+        session: session.map_or(0, |session| session.as_raw_nonzero().get()),
+        state: state(bsd.pbi_status),
+        start: StartTime(bsd.pbi_start_tvsec * 1_000_000 + bsd.pbi_start_tvusec),
+        name: String::from_utf8_lossy(&name).into_owned(),
+        threads: thread_count(pid),
+        exit_signal: libc::SIGCHLD,
+    })
+}
+
+/// ps(1)'s letters for the states of `<sys/proc.h>`.
+fn state(status: u32) -> char {
+    match status {
+        1 | 2 => 'R',
+        4 => 'T',
+        5 => 'Z',
+        _ => 'S',
+    }
+}
+
+/// A zombie here has no threads left.
+pub fn has_other_threads(_pid: Pid) -> bool {
+    false
+}
+
+/// The user it acts as.
+pub fn owner(pid: Pid) -> Option<u32> {
+    bsd_info(pid).map(|bsd| bsd.pbi_uid)
+}
+
+/// Not told here.
+pub fn tracer(_pid: Pid) -> Option<Pid> {
+    None
+}
+
+fn argument_block(pid: Pid) -> Option<Vec<u8>> {
+    let mut name = [libc::CTL_KERN, libc::KERN_PROCARGS2, pid.get()];
+    let mut block = vec![0u8; 256 * 1024];
+    let mut length = block.len();
+    // SAFETY: three numbers of name; the kernel writes at most `length` bytes and says how many.
+    let answer = unsafe {
+        libc::sysctl(name.as_mut_ptr(), 3, block.as_mut_ptr().cast(), &mut length, std::ptr::null_mut(), 0)
+    };
+    block.truncate(length);
+    (answer == 0).then_some(block)
+}
+
+/// The command line, arguments joined by spaces.
+pub fn command_line(pid: Pid) -> Option<String> {
+    let block = argument_block(pid)?;
+    let joined = procargs::parse(&block)?.arguments.join(&b' ');
+    let text = String::from_utf8_lossy(&joined);
+    Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+}
+
+/// A variable of the environment that it was started with.
+pub fn environment(pid: Pid, variable: &str) -> Option<String> {
+    procargs::parse(&argument_block(pid)?)?.variable(variable)
+}
+
+/// Our own descriptors, each with what it leads to.
+pub fn descriptors() -> Vec<(i32, String)> {
+    let Ok(listing) = fs::read_dir("/dev/fd") else { return Vec::new() };
+    let numbers: Vec<i32> =
+        listing.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    // The one that listed them is closed by now, and left out because it can't be asked.
+    let mut found: Vec<_> =
+        numbers.into_iter().filter_map(|number| Some((number, target(number)?))).collect();
+    found.sort();
+    found
+}
+
+fn target(number: i32) -> Option<String> {
+    // SAFETY: only asked about; one that was closed meanwhile answers with an error.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_getfd(descriptor).ok()?;
+    let path = rustix::fs::getpath(descriptor).ok();
+    Some(path.map_or_else(|| "no file".to_owned(), |path| path.to_string_lossy().into_owned()))
+}
+
+/// Our own threads; they are counted, their names are not told.
+pub fn threads() -> Vec<(i32, String)> {
+    let count = i32::try_from(thread_count(Pid::current())).unwrap_or(i32::MAX);
+    (1..=count).map(|number| (number, "thread".to_owned())).collect()
+}
+
+fn no_socket_table<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "mcpd can't read this system's socket table"))
+}
+
+/// Listening sockets: not known here.
+pub fn listeners() -> io::Result<Vec<Socket>> {
+    no_socket_table()
+}
+
+/// Sockets: not known here.
+pub fn sockets() -> io::Result<Vec<Socket>> {
+    no_socket_table()
+}
+
+/// Holders of sockets: not known here.
+pub fn owners(_inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
+    HashMap::new()
+}
+
+/// A new TCP socket that no program started later inherits.
+pub fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
+}

@@ -1,0 +1,63 @@
+//! pidfds: descriptors that mean one process for ever, whatever becomes of its pid.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::procfs;
+use crate::os::process::Process;
+
+/// A pidfd.
+#[derive(Debug)]
+pub struct PidDescriptor(OwnedFd);
+
+/// What came of opening one.
+pub enum Opened {
+    /// It means the process that was read.
+    Held(PidDescriptor),
+    /// That process is gone; its pid may be another's.
+    Gone,
+    /// The kernel gives none.
+    Refused,
+}
+
+impl PidDescriptor {
+    /// Opens one for exactly the process that was read.
+    pub fn open(process: &Process) -> Opened {
+        let Some(pid) = rustix::process::Pid::from_raw(process.pid.get()) else { return Opened::Gone };
+        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::SRCH) => return Opened::Gone,
+            Err(_) => return Opened::Refused,
+        };
+        // Read again only now: between the first look and the open the pid may have been reused, and
+        // from here on it can't be without our seeing another start time.
+        match procfs::read(process.pid) {
+            Some(now) if now.start == process.start => Opened::Held(Self(descriptor)),
+            _ => Opened::Gone,
+        }
+    }
+
+    /// Signals it.
+    pub fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        pidfd_send_signal(&self.0, signal)
+    }
+
+    /// Waits until it has ended, at most this long; whether it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).ok();
+            let mut entry = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut entry, left.as_ref()) {
+                Ok(ready) => return ready > 0,
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}

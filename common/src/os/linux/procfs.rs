@@ -1,0 +1,89 @@
+//! Processes, read from `/proc`. A file that is gone or closed to us is "nothing known", never
+//! an error: the process may have vanished between two looks.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::sync::OnceLock;
+
+use super::{parse, pid_of_name};
+use crate::ids::{Mark, Pid};
+use crate::os::process::Process;
+
+/// Longest command line that is read; reports are for people.
+const COMMAND_LIMIT: u64 = 4096;
+
+/// The process with this pid.
+pub fn read(pid: Pid) -> Option<Process> {
+    // One page holds any stat line, and saves asking for a size that /proc does not know.
+    let mut buffer = [0; 2048];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buffer).ok()?;
+    parse::stat(&buffer[..length])
+}
+
+/// The pids of all processes.
+pub fn pids() -> Vec<Pid> {
+    entries("/proc")
+}
+
+/// The pids or thread ids that a directory of `/proc` lists.
+fn entries(directory: &str) -> Vec<Pid> {
+    let Ok(listing) = fs::read_dir(directory) else { return Vec::new() };
+    listing.filter_map(|entry| pid_of_name(&entry.ok()?.file_name())).collect()
+}
+
+/// The direct children of a process: those of all its threads. `None` where the kernel has no
+/// such lists (they are an option of its configuration).
+pub fn children(pid: Pid) -> Option<Vec<Pid>> {
+    has_lists_of_children().then(|| {
+        let threads = entries(&format!("/proc/{pid}/task"));
+        threads.into_iter().filter_map(|thread| children_of_thread(pid, thread)).flatten().collect()
+    })
+}
+
+/// The children of one thread. Most processes have only one, which is named like the process.
+pub fn children_of_thread(pid: Pid, thread: Pid) -> Option<Vec<Pid>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok()?;
+    Some(text.split_ascii_whitespace().filter_map(|word| word.parse().ok().and_then(Pid::new)).collect())
+}
+
+fn has_lists_of_children() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| fs::exists("/proc/thread-self/children").unwrap_or(false))
+}
+
+/// Whether other threads than the leader are listed.
+pub fn has_other_threads(pid: Pid) -> bool {
+    entries(&format!("/proc/{pid}/task")).into_iter().any(|thread| thread != pid)
+}
+
+/// The command line, arguments joined by spaces. Empty for a zombie or a thread of the kernel.
+pub fn command_line(pid: Pid) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{pid}/cmdline")).ok()?.take(COMMAND_LIMIT).read_to_end(&mut bytes).ok()?;
+    Some(parse::printable(&bytes))
+}
+
+/// The user it acts as.
+pub fn owner(pid: Pid) -> Option<u32> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    // real, effective, saved, file system
+    parse::status_field(&status, "Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The process that traces this one.
+pub fn tracer(pid: Pid) -> Option<Pid> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    parse::status_field(&status, "TracerPid")?.parse().ok().and_then(Pid::new)
+}
+
+/// The mark in its limits.
+pub fn mark(pid: Pid) -> Option<Mark> {
+    let limits = fs::read(format!("/proc/{pid}/limits")).ok()?;
+    parse::file_locks_limit(&limits).and_then(Mark::from_limit)
+}
+
+/// A variable of the environment that it was started with.
+pub fn environment(pid: Pid, variable: &str) -> Option<String> {
+    let block = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    parse::variable(&block, variable)
+}

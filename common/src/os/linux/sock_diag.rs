@@ -1,0 +1,130 @@
+//! The socket table by netlink: the kernel filters by state and sends numbers instead of text,
+//! fifty times faster than `/proc/net/tcp`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    Parseable,
+};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddress};
+
+use super::sockets::state;
+use crate::os::socket::Socket;
+
+/// The kernel never sends more at once.
+const BUFFER: usize = 32 * 1024;
+
+/// Listening sockets.
+pub fn listeners() -> io::Result<Vec<Socket>> {
+    table(&StateFlags::LISTEN)
+}
+
+/// Sockets in every state.
+pub fn sockets() -> io::Result<Vec<Socket>> {
+    table(&StateFlags::all())
+}
+
+fn table(states: &StateFlags) -> io::Result<Vec<Socket>> {
+    let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
+    netlink.connect(&NetlinkAddress::new(0, 0))?;
+    let mut found = Vec::new();
+    ask(&netlink, AF_INET, SocketId::new_v4(), states, &mut found)?;
+    // A machine without IPv6 answers with an error; it has no such sockets then.
+    if let Err(error) = ask(&netlink, AF_INET6, SocketId::new_v6(), states, &mut found)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    Ok(found)
+}
+
+fn ask(
+    netlink: &Netlink,
+    family: u8,
+    socket_id: SocketId,
+    states: &StateFlags,
+    found: &mut Vec<Socket>,
+) -> io::Result<()> {
+    netlink.send(&request(family, socket_id, states), 0)?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = netlink.recv(&mut &mut buffer[..], 0)?;
+        if take(&buffer[..length.min(BUFFER)], found)? == Dump::Done {
+            return Ok(());
+        }
+    }
+}
+
+fn request(family: u8, socket_id: SocketId, states: &StateFlags) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let body = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: states.clone(),
+        socket_id,
+    };
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(body).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// Whether more datagrams follow.
+#[derive(PartialEq, Eq)]
+enum Dump {
+    More,
+    Done,
+}
+
+/// Takes the sockets out of one datagram.
+fn take(mut datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<Dump> {
+    while !datagram.is_empty() {
+        let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
+        match message.message_type() {
+            SOCK_DIAG_BY_FAMILY => found.extend(socket(message.payload())),
+            NLMSG_DONE => return Ok(Dump::Done),
+            NLMSG_ERROR => return Err(refusal(message.payload())),
+            _ => {}
+        }
+        // Each begins at a multiple of four.
+        let length = (message.length() as usize).next_multiple_of(4);
+        datagram = datagram.get(length..).unwrap_or_default();
+    }
+    Ok(Dump::More)
+}
+
+/// An error begins with its number, negated.
+fn refusal(payload: &[u8]) -> io::Error {
+    let number = payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    io::Error::from_raw_os_error(number.saturating_neg())
+}
+
+/// Where `idiag_expires` stands in the kernel's `struct inet_diag_msg`. The library leaves it out
+/// for `TIME_WAIT`, where it is what we want.
+const EXPIRES: std::ops::Range<usize> = 52..56;
+
+fn socket(payload: &[u8]) -> Option<Socket> {
+    let header = InetResponseHeader::parse(payload).ok()?;
+    let expires = u32::from_ne_bytes(payload.get(EXPIRES)?.try_into().ok()?);
+    let id = &header.socket_id;
+    Some(Socket {
+        local: SocketAddr::new(id.source_address.to_canonical(), id.source_port),
+        peer: SocketAddr::new(id.destination_address.to_canonical(), id.destination_port),
+        state: state(header.state)?,
+        inode: header.inode.into(),
+        uid: header.uid,
+        receive_queue: header.recv_queue,
+        send_queue: header.send_queue,
+        timer: header.timer.is_some().then(|| Duration::from_millis(expires.into())),
+    })
+}
