@@ -146,13 +146,14 @@ fn set(env: Environment, key: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn fixed<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
-        |key| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
+    fn fixed<const N: usize>(pairs: [(&'static str, &str); N]) -> impl Fn(&str) -> Option<String> {
+        let pairs = pairs.map(|(name, value)| (name, value.to_owned()));
+        move |key| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone())
     }
 
     #[test]
     fn the_command_line_comes_before_the_environment() {
-        let env = fixed(&[("MCPD_CONFIG", "/e.toml"), ("MCPD_SOCKET", "/e.sock")]);
+        let env = fixed([("MCPD_CONFIG", "/e.toml"), ("MCPD_SOCKET", "/e.sock")]);
         assert_eq!(config_file(Some("/c.toml".into()), &env), Some("/c.toml".into()));
         assert_eq!(config_file(None, &env), Some("/e.toml".into()));
         assert_eq!(socket_candidates(Some("/c.sock".into()), &env), [PathBuf::from("/c.sock")]);
@@ -163,15 +164,15 @@ mod tests {
     fn the_socket_is_in_the_runtime_directory_if_there_is_one() {
         let there = tempfile::tempdir().expect("a temporary directory");
         let path = there.path().to_str().expect("plain text");
-        let env = fixed(&[("XDG_RUNTIME_DIR", path)]);
+        let env = fixed([("XDG_RUNTIME_DIR", path)]);
         assert_eq!(default_socket(Path::new("/state"), &env), there.path().join("mcpd/control.sock"));
-        let env = fixed(&[("XDG_RUNTIME_DIR", "/nowhere/at/all")]);
+        let env = fixed([("XDG_RUNTIME_DIR", "/nowhere/at/all")]);
         assert_eq!(default_socket(Path::new("/state"), &env), Path::new("/state/control.sock"));
     }
 
     #[test]
     fn paths_may_begin_with_a_tilde_or_be_relative() {
-        let env = fixed(&[("HOME", "/home/kim")]);
+        let env = fixed([("HOME", "/home/kim")]);
         let base = Path::new("/etc/mcpd");
         assert_eq!(absolute("~/src/a", base, &env), Path::new("/home/kim/src/a"));
         assert_eq!(absolute("~", base, &env), Path::new("/home/kim"));

@@ -1,7 +1,9 @@
 //! The configuration: what the daemon does, checked and complete.
 //!
 //! ```text
-//! text --raw.rs--> Raw (Spanned) --validate.rs--> Config + Problems --environment.rs--> Config
+//! text --raw.rs--> Raw --build.rs, workers.rs, environment.rs--> Config
+//!             \              |
+//!              `--> Notes <--'  --> Problems, warnings
 //! ```
 //!
 //! [`Config`] holds nothing that still has to be looked up: paths are absolute, ports are
@@ -15,6 +17,30 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Port, WorkerName};
+
+mod build;
+mod duration;
+mod env_file;
+mod environment;
+pub mod init;
+mod load;
+mod names;
+mod nearest;
+mod placeholder;
+mod ports;
+mod problem;
+mod raw;
+mod section;
+mod usable;
+mod worker;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use duration::show as show_duration;
+pub use load::{LoadError, Loaded, Source, load, peek};
+pub use problem::{Problem, Severity};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]

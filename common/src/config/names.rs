@@ -1,0 +1,57 @@
+//! Names for workers that were given as a directory only.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::ids::WorkerName;
+
+/// A name from the directory's last component that is none of `taken`: lower-case, anything
+/// that a name can't contain becomes '-', and "-2", "-3" where the name is taken.
+pub(super) fn derive(repo: &Path, taken: &BTreeSet<WorkerName>) -> WorkerName {
+    let stem = stem(repo);
+    let numbered = (2..).map(|number| format!("{stem}-{number}"));
+    std::iter::once(stem.clone())
+        .chain(numbered)
+        .filter_map(|name| name.parse().ok())
+        .find(|name| !taken.contains(name))
+        .expect("a finite set lacks some number")
+}
+
+fn stem(repo: &Path) -> String {
+    let last = repo.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let valid = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    let name: String = last.chars().map(valid).collect();
+    match name.trim_matches(['-', '_']) {
+        "" => "repo".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_valid_and_unique() {
+        let mut taken = BTreeSet::new();
+        let paths =
+            ["/src/Alpha", "/other/alpha", "/third/alpha", "/x/My Project.rs", "/", "/x/.dot", "/x/\u{e9}"];
+        let names: Vec<_> = paths
+            .iter()
+            .map(|path| {
+                let name = derive(Path::new(path), &taken);
+                taken.insert(name.clone());
+                name.to_string()
+            })
+            .collect();
+        assert_eq!(names, ["alpha", "alpha-2", "alpha-3", "my-project-rs", "repo", "dot", "repo-2"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_directory_has_a_name(path in "\\PC{0,20}") {
+            let _ = derive(Path::new(&path), &BTreeSet::new());
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What is written in the file, key by key: typed, with places, nothing inferred yet.
+
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::problem::{Found, Notes};
+use super::section::Section;
+use super::{ForcePorts, Probe, RestartPolicy, Transport, placeholder};
+use crate::ids::Port;
+
+/// The whole file.
+#[derive(Default)]
+pub(super) struct Raw {
+    pub repos: Vec<Found<String>>,
+    pub daemon: RawDaemon,
+    pub shutdown: RawShutdown,
+    pub defaults: Shared,
+    pub workers: Vec<RawWorker>,
+    pub resources: Vec<RawResource>,
+}
+
+/// `[daemon]`.
+#[derive(Default)]
+pub(super) struct RawDaemon {
+    pub socket: Option<Found<String>>,
+    pub state_dir: Option<Found<String>>,
+    pub log_dir: Option<Found<String>>,
+}
+
+/// `[shutdown]`.
+#[derive(Default)]
+pub(super) struct RawShutdown {
+    pub worker_graceful: Option<Found<Duration>>,
+    pub clients: Option<Found<Duration>>,
+    pub worker_total: Option<Found<Duration>>,
+    pub verification: Option<Found<Duration>>,
+    pub force_ports: Option<ForcePorts>,
+}
+
+/// What `[defaults]` and `[workers.NAME]` share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub command: Option<Found<Vec<Found<String>>>>,
+    pub env: Vec<(String, Found<String>)>,
+    pub env_file: Option<Found<String>>,
+    pub transport: Option<Transport>,
+    pub ready: Option<Probe>,
+    /// `Some(None)`: written as "", there is no such route.
+    pub shutdown_path: Option<Option<String>>,
+    pub stop_command: Option<Found<Vec<Found<String>>>>,
+    pub restart: Option<RestartPolicy>,
+    pub restart_unhealthy: Option<bool>,
+}
+
+/// `[workers.NAME]`, or an element of `repos`.
+pub(super) struct RawWorker {
+    pub name: Found<String>,
+    pub repo: Option<Found<String>>,
+    pub port: Option<Found<Port>>,
+    pub shared: Shared,
+}
+
+/// `[resources.NAME]`.
+pub(super) struct RawResource {
+    pub name: String,
+    pub close: Option<Found<Vec<Found<String>>>>,
+    pub check: Option<Found<Vec<Found<String>>>>,
+    pub path: Option<Found<String>>,
+    pub timeout: Option<Found<Duration>>,
+}
+
+/// Reads the text of `notes`. What is no TOML at all is noted and gives nothing: what
+/// could be guessed from the rest would only be noise.
+pub(super) fn read(notes: &Notes) -> Raw {
+    let (table, errors) = DeTable::parse_recoverable(notes.text());
+    for error in &errors {
+        let at = error.span().map(|span| span.start);
+        notes.error(at, "", format!("this is not TOML: {}", error.message()), None);
+    }
+    match errors.is_empty() {
+        true => read_top(Section::top(table.get_ref(), notes)),
+        false => Raw::default(),
+    }
+}
+
+fn read_top(mut top: Section) -> Raw {
+    let raw = Raw {
+        repos: top.texts("repos").map(|found| found.value).unwrap_or_default(),
+        daemon: top.section("daemon").map(read_daemon).unwrap_or_default(),
+        shutdown: top.section("shutdown").map(read_shutdown).unwrap_or_default(),
+        defaults: top.section("defaults").map(read_defaults).unwrap_or_default(),
+        workers: each(top.section("workers"), read_worker),
+        resources: each(top.section("resources"), read_resource),
+    };
+    top.end();
+    raw
+}
+
+fn each<T>(parent: Option<Section>, read: fn(Found<String>, Section) -> T) -> Vec<T> {
+    let children = parent.map(Section::sections).unwrap_or_default();
+    children.into_iter().map(|(name, child)| read(name, child)).collect()
+}
+
+fn read_daemon(mut section: Section) -> RawDaemon {
+    let daemon = RawDaemon {
+        socket: section.filled_text("socket"),
+        state_dir: section.filled_text("state_dir"),
+        log_dir: section.filled_text("log_dir"),
+    };
+    section.end();
+    daemon
+}
+
+fn read_shutdown(mut section: Section) -> RawShutdown {
+    let words = [("own", ForcePorts::Own), ("never", ForcePorts::Never), ("any", ForcePorts::Any)];
+    let shutdown = RawShutdown {
+        worker_graceful: section.duration("worker_graceful"),
+        clients: section.duration("clients"),
+        worker_total: section.duration("worker_total"),
+        verification: section.duration("verification"),
+        force_ports: section.word("force_ports", &words),
+    };
+    section.end();
+    shutdown
+}
+
+fn read_defaults(mut section: Section) -> Shared {
+    let shared = read_shared(&mut section);
+    section.end();
+    shared
+}
+
+fn read_worker(name: Found<String>, mut section: Section) -> RawWorker {
+    let worker = RawWorker {
+        name,
+        repo: section.filled_text("repo"),
+        port: section.port("port"),
+        shared: read_shared(&mut section),
+    };
+    section.end();
+    worker
+}
+
+fn read_resource(name: Found<String>, mut section: Section) -> RawResource {
+    let resource = RawResource {
+        name: name.value,
+        close: section.command("close"),
+        check: section.command("check"),
+        path: section.filled_text("path"),
+        timeout: section.duration("timeout"),
+    };
+    if resource.close.is_none() && resource.check.is_none() && resource.path.is_none() {
+        let help = "write at least one of close, check and path";
+        section.faulty("closes and checks nothing", help);
+    }
+    section.end();
+    resource
+}
+
+fn read_shared(section: &mut Section) -> Shared {
+    let restart = [
+        ("always", RestartPolicy::Always),
+        ("on-failure", RestartPolicy::OnFailure),
+        ("never", RestartPolicy::Never),
+    ];
+    let shared = Shared {
+        command: section.command("command"),
+        env: read_env(section),
+        env_file: section.filled_text("env_file"),
+        transport: read_transport(section),
+        ready: read_ready(section),
+        shutdown_path: read_shutdown_path(section),
+        stop_command: section.command("stop_command"),
+        restart: section.word("restart", &restart),
+        restart_unhealthy: section.boolean("restart_unhealthy"),
+    };
+    for (key, command) in [("command", &shared.command), ("stop_command", &shared.stop_command)] {
+        command.iter().flat_map(|found| &found.value).for_each(|text| check_placeholders(section, key, text));
+    }
+    shared
+}
+
+fn read_env(section: &mut Section) -> Vec<(String, Found<String>)> {
+    let env = section.text_table("env");
+    for (name, text) in &env {
+        check_placeholders(section, "env", text);
+        if name.is_empty() || name.contains(['=', '\0']) || text.value.contains('\0') {
+            let help = "a name has no '=' and is not empty, and neither has a zero byte";
+            section.wrong(text.at, "env", format!("sets \"{}\"", name.escape_debug()), Some(help.to_owned()));
+        }
+    }
+    env
+}
+
+fn check_placeholders(section: &Section, key: &str, text: &Found<String>) {
+    for unknown in placeholder::unknown(&text.value) {
+        let help =
+            format!("known are {{port}}, {{repo}} and {{name}}; for the text itself write {{{{{unknown}}}}}");
+        let message = format!("has the unknown placeholder {{{unknown}}}");
+        section.wrong(text.at, key, message, Some(help));
+    }
+}
+
+fn read_transport(section: &mut Section) -> Option<Transport> {
+    let found = section.text("transport")?;
+    let (what, help) = match found.value.as_str() {
+        "direct" => return Some(Transport::Direct),
+        "http" | "stdio" => {
+            ("is not in this version yet", "write transport = \"direct\" and let the worker bind {port}")
+        }
+        _ => ("is not known", "write transport = \"direct\""),
+    };
+    let message = format!("is \"{}\", which {what}", found.value.escape_debug());
+    section.wrong(found.at, "transport", message, Some(help.to_owned()));
+    None
+}
+
+fn read_ready(section: &mut Section) -> Option<Probe> {
+    let found = section.text("ready")?;
+    match found.value.as_str() {
+        "tcp" => return Some(Probe::Tcp),
+        "none" => return Some(Probe::None),
+        other => {
+            if let Some(path) = other.strip_prefix("http:").filter(|path| is_url_path(path)) {
+                return Some(Probe::Http(path.to_owned()));
+            }
+        }
+    }
+    let help = "write \"http:/PATH\", \"tcp\" or \"none\"".to_owned();
+    let message = format!("is \"{}\", which is no probe", found.value.escape_debug());
+    section.wrong(found.at, "ready", message, Some(help));
+    None
+}
+
+fn read_shutdown_path(section: &mut Section) -> Option<Option<String>> {
+    let found = section.text("shutdown_path")?;
+    if found.value.is_empty() {
+        return Some(None);
+    }
+    if is_url_path(&found.value) {
+        return Some(Some(found.value));
+    }
+    let help = "write a path as in \"/shutdown\", or \"\" if the server has no such route".to_owned();
+    let message = format!("is \"{}\", which is no path", found.value.escape_debug());
+    section.wrong(found.at, "shutdown_path", message, Some(help));
+    None
+}
+
+/// Fit for a request line as it is.
+fn is_url_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}

@@ -1,0 +1,551 @@
+//! Whole files in, configurations or problems out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A directory with two repositories, `alpha` and `beta`, a program and an empty home.
+struct Place {
+    dir: tempfile::TempDir,
+    env: BTreeMap<&'static str, String>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for repo in ["alpha", "beta"] {
+            fs::create_dir_all(dir.path().join(repo).join(".git")).expect("made");
+        }
+        let env = BTreeMap::from([
+            ("HOME", dir.path().display().to_string()),
+            ("PATH", "/bin:/usr/bin".to_owned()),
+        ]);
+        Self { dir, env }
+    }
+
+    fn set(mut self, key: &'static str, value: &str) -> Self {
+        self.env.insert(key, value.to_owned());
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Loads a text; the state directory is inside unless the text names another.
+    fn load(&self, text: &str) -> Result<Loaded, LoadError> {
+        let text = match text.contains("[daemon]") {
+            true => text.to_owned(),
+            false => format!("{text}\n[daemon]\nstate_dir = \"state\"\nsocket = \"control.sock\"\n"),
+        };
+        let source = Source::Text { name: "config.toml".to_owned(), text, base: self.path().to_owned() };
+        load(source, &|key| self.env.get(key).cloned())
+    }
+
+    fn good(&self, text: &str) -> Loaded {
+        self.load(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn worker(&self, text: &str, name: &str) -> WorkerConfig {
+        self.good(text).config.workers[&name.parse::<WorkerName>().expect("a name")].clone()
+    }
+
+    /// All problems as they are shown, the directory's own path cut out.
+    fn problems(&self, text: &str) -> Vec<String> {
+        let problems = match self.load(text) {
+            Ok(loaded) => loaded.problems,
+            Err(LoadError::Problems(problems)) => problems,
+            Err(other) => panic!("{other}"),
+        };
+        let path = self.path().display().to_string();
+        problems.iter().map(|problem| problem.to_string().replace(&path, "HERE")).collect()
+    }
+}
+
+#[test]
+fn an_empty_file_has_all_defaults() {
+    let loaded = Place::new().good("");
+    assert_eq!(loaded.config.shutdown, ShutdownConfig::default());
+    assert!(loaded.config.workers.is_empty() && loaded.problems.is_empty());
+    assert_eq!(loaded.warnings, ["no workers: write repos = [\"DIRECTORY\"] or [workers.NAME]"]);
+}
+
+#[test]
+fn the_short_form_makes_built_in_workers() {
+    let place = Place::new();
+    let config = place.good("repos = [\"~/alpha\", \"beta\", \"./alpha\"]").config;
+    let names: Vec<_> = config.workers.keys().map(WorkerName::as_str).collect();
+    assert_eq!(names, ["alpha", "alpha-2", "beta"]);
+    let alpha = &config.workers[&"alpha".parse::<WorkerName>().expect("a name")];
+    assert_eq!(alpha.repo, place.path().join("alpha"));
+    assert_eq!((&alpha.program, &alpha.ready), (&Program::BuiltIn, &Probe::Http("/health".to_owned())));
+    assert_eq!(alpha.shutdown_path.as_deref(), Some("/shutdown"));
+    assert_eq!((alpha.restart, alpha.transport), (RestartPolicy::Always, Transport::Direct));
+    assert_eq!(alpha.port_source, PortSource::Derived);
+}
+
+/// R-CONF-1.
+#[test]
+fn a_command_gets_port_repo_and_name() {
+    let text = r#"
+        [workers.docs]
+        repo = "alpha"
+        port = 8082
+        command = ["sh", "-c", "serve --port={port} {repo} {name} ${HOME} {{port}}"]
+        env = { URL = "http://localhost:{port}/" }
+        stop_command = ["sh", "-c", "stop {name}"]
+        shutdown_path = ""
+        restart = "on-failure"
+    "#;
+    let place = Place::new();
+    let docs = place.worker(text, "docs");
+    let repo = place.path().join("alpha");
+    let script = format!("serve --port=8082 {} docs ${{HOME}} {{port}}", repo.display());
+    assert_eq!(docs.program, Program::Command(vec!["sh".into(), "-c".into(), script]));
+    assert_eq!(docs.env["URL"], "http://localhost:8082/");
+    assert_eq!(docs.env["PORT"], "8082");
+    assert_eq!(docs.stop_command, Some(vec!["sh".into(), "-c".into(), "stop docs".into()]));
+    assert_eq!((docs.shutdown_path, docs.ready), (None, Probe::Tcp));
+    assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
+}
+
+/// R-CONF-1: the other transports are announced, not silently taken.
+#[test]
+fn other_transports_are_not_in_this_version() {
+    let problems = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ntransport = \"http\"\n");
+    let expected = "config.toml:3: transport in [workers.a] is \"http\", which is not in this version yet; \
+                    write transport = \"direct\" and let the worker bind {port}";
+    assert_eq!(problems, [expected]);
+}
+
+#[test]
+fn defaults_lie_under_every_worker() {
+    let text = r#"
+        [defaults]
+        command = ["sh", "server.sh"]
+        env = { A = "default", B = "default" }
+        ready = "none"
+        restart = "never"
+        restart_unhealthy = true
+
+        [workers.one]
+        repo = "alpha"
+
+        [workers.two]
+        repo = "beta"
+        command = ["sleep", "1"]
+        env = { B = "own" }
+        ready = "http:/up?x=1"
+        restart = "always"
+    "#;
+    let place = Place::new();
+    let (one, two) = (place.worker(text, "one"), place.worker(text, "two"));
+    assert_eq!(one.program, Program::Command(vec!["sh".into(), "server.sh".into()]));
+    assert_eq!(two.program, Program::Command(vec!["sleep".into(), "1".into()]));
+    assert_eq!(
+        (one.env["B"].as_str(), two.env["A"].as_str(), two.env["B"].as_str()),
+        ("default", "default", "own")
+    );
+    assert_eq!((one.ready, two.ready), (Probe::None, Probe::Http("/up?x=1".to_owned())));
+    assert_eq!((one.restart, two.restart), (RestartPolicy::Never, RestartPolicy::Always));
+    assert!(one.restart_unhealthy && two.restart_unhealthy);
+}
+
+#[test]
+fn an_env_file_can_not_move_the_port() {
+    let place = Place::new();
+    fs::write(place.path().join(".env"), "PORT=3000\nTOKEN=secret\nLEVEL=file\n").expect("written");
+    let text = "[workers.a]\nrepo = \"alpha\"\nport = 8081\nenv_file = \".env\"\nenv = { LEVEL = \"own\" }\n";
+    let env = place.worker(text, "a").env;
+    assert_eq!(
+        (env["PORT"].as_str(), env["TOKEN"].as_str(), env["LEVEL"].as_str()),
+        ("8081", "secret", "own")
+    );
+}
+
+/// R-CONF-2.
+#[test]
+fn a_derived_port_is_remembered() {
+    let place = Place::new();
+    let before = place.worker("repos = [\"beta\"]", "beta").port;
+    let after = place.worker("repos = [\"alpha\", \"beta\"]", "beta").port;
+    assert_eq!(before, after);
+    assert!((8100..=8999).contains(&before.get()));
+    assert!(place.path().join("state/ports.json").exists());
+}
+
+#[test]
+fn looking_writes_nothing_and_a_faulty_file_neither() {
+    let place = Place::new();
+    let text = "repos = [\"alpha\"]\n[daemon]\nstate_dir = \"state\"\nsocket = \"s\"\n".to_owned();
+    let source = Source::Text { name: "c".to_owned(), text, base: place.path().to_owned() };
+    peek(source, &|_| None).expect("good");
+    assert!(place.load("repos = [\"alpha\"]\nnonsense = 1\n").is_err());
+    assert!(!place.path().join("state").exists());
+}
+
+/// R-CONF-2: an unwritable state directory is a warning.
+#[test]
+fn a_port_that_can_not_be_remembered_is_a_warning() {
+    let place = Place::new();
+    fs::write(place.path().join("state"), "a file in the way").expect("written");
+    let loaded = place.good("repos = [\"alpha\"]");
+    assert_eq!(loaded.config.workers.len(), 1);
+    assert!(loaded.warnings.iter().any(|text| text.contains("can't be remembered")), "{:?}", loaded.warnings);
+}
+
+/// R-CONF-3: all of them at once, each with its line.
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = r#"repo = ["alpha"]
+[shutdown]
+worker_graceful = "0s"
+clients = -1
+worker_total = nan
+verification = "30h"
+force_ports = "mine"
+[defaults]
+restart = "sometimes"
+port = 1
+[workers.alpha]
+repo = "alpha"
+port = 8081
+prot = 1
+command = ["sh", "{prot}"]
+[workers.beta]
+repo = "beta"
+port = 8081
+[workers.gamma]
+repo = "alpha"
+port = 0
+[workers.delta]
+repo = "alpha"
+port = 65536
+[workers.Epsilon]
+repo = "alpha"
+env = { A = 1 }
+[workers.zeta]
+port = "8083"
+[workers.eta]
+repo = "nowhere"
+[workers.theta]
+repo = "alpha"
+command = ["no-such-program"]
+ready = "https:/health"
+shutdown_path = "shutdown"
+command_line = 1
+[resources.cache]
+timeout = "1s"
+[workers.iota]
+repo = "alpha"
+command = []
+"#;
+    let expected = [
+        "config.toml:1: unknown key \"repo\"; did you mean \"repos\"?",
+        "config.toml:3: worker_graceful in [shutdown] is \"0s\", which is zero; DURATION",
+        "config.toml:4: clients in [shutdown] is -1, which is negative; DURATION",
+        "config.toml:5: worker_total in [shutdown] is nan, which is not a number; DURATION",
+        "config.toml:6: verification in [shutdown] is \"30h\", which is more than 24h; DURATION",
+        "config.toml:7: force_ports in [shutdown] is \"mine\", which is not known; write \"own\" or \"never\" or \"any\"",
+        "config.toml:9: restart in [defaults] is \"sometimes\", which is not known; write \"always\" or \"on-failure\" or \"never\"",
+        "config.toml:10: unknown key \"port\" in [defaults]; known here: command, env, env_file, ready, restart, restart_unhealthy, shutdown_path, stop_command, transport",
+        "config.toml:14: unknown key \"prot\" in [workers.alpha]; did you mean \"port\"?",
+        "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; known are {port}, {repo} and {name}; for the text itself write {{prot}}",
+        "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); every worker needs its own; leave one out to have it derived",
+        "config.toml:21: port in [workers.gamma] is 0, which is no port; PORT",
+        "config.toml:24: port in [workers.delta] is 65536, which is no port; PORT",
+        "config.toml:25: \"Epsilon\" is not a worker name: write lower-case letters, digits, '-' and '_', a letter or digit first",
+        "config.toml:27: A in [workers.Epsilon.env] must be a text, not integer; put it in quotes",
+        "config.toml:28: [workers.zeta] has no usable repo; write repo = \"DIRECTORY\"; the worker runs in it",
+        "config.toml:29: port in [workers.zeta] must be a number, not string; PORT",
+        "config.toml:31: eta: repository HERE/nowhere does not exist; create it or correct the path",
+        "config.toml:34: theta: program no-such-program was not found in PATH (/bin:/usr/bin); install it, write its whole path, or set PATH in `env`",
+        "config.toml:35: ready in [workers.theta] is \"https:/health\", which is no probe; write \"http:/PATH\", \"tcp\" or \"none\"",
+        "config.toml:36: shutdown_path in [workers.theta] is \"shutdown\", which is no path; write a path as in \"/shutdown\", or \"\" if the server has no such route",
+        "config.toml:37: unknown key \"command_line\" in [workers.theta]; KNOWN",
+        "config.toml:38: [resources.cache] closes and checks nothing; write at least one of close, check and path",
+        "config.toml:42: command in [workers.iota] names no program; write the program and its arguments: command = [\"uv\", \"run\", \"server.py\"]",
+    ];
+    let shorten = |line: String| {
+        let line = line.replace(duration::ALLOWED, "DURATION");
+        let line =
+            line.replace("write a number from 1 to 65535, or leave it out to have one derived", "PORT");
+        line.split("known here: command, env, env_file, port").next().map(|start| match start == line {
+            true => line.clone(),
+            false => format!("{start}KNOWN"),
+        })
+    };
+    let found: Vec<_> = Place::new().problems(text).into_iter().filter_map(shorten).collect();
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+/// R-CONF-3: a file that is no TOML, with every place where it is not.
+#[test]
+fn what_is_not_toml_is_told_with_its_lines() {
+    let problems =
+        Place::new().problems("[daemon\nsocket = \n\n[workers.a]\nrepo = \"x\nport = 1\nport = 2\n");
+    assert!(problems.len() >= 3, "{problems:#?}");
+    assert!(problems[0].starts_with("config.toml:1: this is not TOML: "), "{problems:#?}");
+    assert!(problems.iter().any(|line| line.starts_with("config.toml:7:")), "{problems:#?}");
+}
+
+/// R-CONF-4: the rest runs.
+#[test]
+fn one_bad_worker_does_not_stop_the_rest() {
+    let text = "repos = [\"alpha\", \"nowhere\"]\n[workers.x]\nrepo = \"beta\"\ncommand = [\"./missing\"]\n";
+    let place = Place::new();
+    let loaded = place.good(text);
+    let unusable =
+        |name: &str| loaded.config.workers[&name.parse::<WorkerName>().expect("a name")].unusable.clone();
+    assert_eq!(unusable("alpha"), None);
+    assert!(unusable("nowhere").is_some_and(|why| why.ends_with("nowhere does not exist")));
+    assert!(unusable("x").is_some_and(|why| why.ends_with("beta/missing does not exist")));
+    assert_eq!(loaded.problems.len(), 2);
+    assert!(loaded.problems.iter().all(|problem| problem.severity == Severity::Worker));
+}
+
+#[test]
+fn the_built_in_worker_needs_a_git_repository() {
+    let place = Place::new();
+    fs::create_dir(place.path().join("plain")).expect("made");
+    let why = place.worker("repos = [\"plain\"]", "plain").unusable;
+    assert!(why.is_some_and(|why| why.ends_with("plain is not inside a git repository")));
+    let text = "[workers.plain]\nrepo = \"plain\"\ncommand = [\"sh\"]\n";
+    assert_eq!(place.worker(text, "plain").unusable, None);
+}
+
+#[test]
+fn a_missing_stop_command_is_told_but_the_worker_runs() {
+    let text = "[workers.a]\nrepo = \"alpha\"\nstop_command = [\"no-such-program\"]\n";
+    let place = Place::new();
+    assert_eq!(place.worker(text, "a").unusable, None);
+    assert_eq!(place.problems(text).len(), 1);
+}
+
+/// R-CONF-5.
+#[test]
+fn the_environment_overrides_the_file() {
+    let place = Place::new()
+        .set("MCP_SHUTDOWN_CLIENT_TIMEOUT", "1.5")
+        .set("MCP_SHUTDOWN_WORKER_TIMEOUT", "7")
+        .set("MCP_WORKER_GRACEFUL_TIMEOUT", "0.25");
+    let loaded = place.good("[shutdown]\nclients = \"9s\"\n[workers.a]\nrepo = \"alpha\"\n");
+    let shutdown = loaded.config.shutdown;
+    assert_eq!(shutdown.clients, Duration::from_millis(1500));
+    assert_eq!(shutdown.worker_total, Duration::from_secs(7));
+    assert_eq!(shutdown.worker_graceful, Duration::from_millis(250));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+/// R-CONF-5: text, negative, NaN, infinite, too large.
+#[test]
+fn an_invalid_override_is_a_warning_and_the_value_stays() {
+    for value in ["", "soon", "10s", "-1", "0", "NaN", "inf", "1e300", "86401"] {
+        let place = Place::new().set("MCP_SHUTDOWN_CLIENT_TIMEOUT", value);
+        let loaded = place.good("repos = [\"alpha\"]\n[shutdown]\nclients = \"9s\"\n");
+        assert_eq!(loaded.config.shutdown.clients, Duration::from_secs(9), "{value}");
+        let [warning] = loaded.warnings.as_slice() else { panic!("{value}: {:?}", loaded.warnings) };
+        assert!(
+            warning.starts_with("MCP_SHUTDOWN_CLIENT_TIMEOUT=") && warning.ends_with("clients stays 9s"),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
+fn the_total_is_never_shorter_than_the_graceful_part() {
+    let place = Place::new();
+    let shutdown = |text: &str| {
+        let loaded = place.good(&format!("repos = [\"alpha\"]\n[shutdown]\n{text}"));
+        (loaded.config.shutdown.worker_total.as_secs(), loaded.warnings.len())
+    };
+    assert_eq!(shutdown("worker_graceful = \"20s\""), (30, 0));
+    assert_eq!(shutdown("worker_graceful = \"60s\""), (80, 1));
+    assert_eq!(shutdown("worker_graceful = \"60s\"\nworker_total = \"5s\""), (60, 1));
+}
+
+#[test]
+fn the_daemon_has_its_places() {
+    let place = Place::new();
+    let daemon = place.good("[daemon]\nstate_dir = \"~/s\"\nsocket = \"run/c.sock\"\n").config.daemon;
+    assert_eq!(daemon.state_dir, place.path().join("s"));
+    assert_eq!(daemon.log_dir, place.path().join("s/logs"));
+    assert_eq!(daemon.socket, place.path().join("run/c.sock"));
+    let daemon = place.good("[daemon]\nstate_dir = \"s\"\nlog_dir = \"/var/l\"\n").config.daemon;
+    assert_eq!(
+        (daemon.socket, daemon.log_dir),
+        (place.path().join("s/control.sock"), PathBuf::from("/var/l"))
+    );
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_a_problem() {
+    let long = "x".repeat(120);
+    let problems = Place::new().problems(&format!("[daemon]\nsocket = \"/{long}\"\n"));
+    let expected = format!(
+        "config.toml:2: the socket path /{long} has 121 bytes; write a shorter socket = \"...\" under [daemon], at most 100 bytes"
+    );
+    assert_eq!(problems, [expected]);
+}
+
+#[test]
+fn resources_keep_their_order() {
+    let text = "[resources.zeta]\nclose = [\"sh\", \"-c\", \"true\"]\ntimeout = 2.5\n[resources.alpha]\npath = \"cache.sock\"\n";
+    let place = Place::new();
+    let resources = place.good(text).config.resources;
+    let names: Vec<_> = resources.iter().map(|resource| resource.name.as_str()).collect();
+    assert_eq!(names, ["zeta", "alpha"]);
+    assert_eq!(resources[0].timeout, Duration::from_millis(2500));
+    assert_eq!(resources[1].path, Some(place.path().join("cache.sock")));
+    assert_eq!(resources[1].timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn a_file_is_the_base_of_its_paths() {
+    let place = Place::new();
+    let file = place.path().join("mcpd.toml");
+    fs::write(&file, "repos = [\"alpha\"]\n[daemon]\nstate_dir = \"s\"\nsocket = \"c\"\n").expect("written");
+    let loaded = load(Source::File(file.clone()), &|_| None).expect("good");
+    assert_eq!(loaded.config.file, Some(file));
+    assert_eq!(loaded.config.daemon.state_dir, place.path().join("s"));
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_named() {
+    let place = Place::new();
+    let missing = load(Source::File(place.path().join("none.toml")), &|_| None).expect_err("missing");
+    assert!(missing.to_string().contains("none.toml"), "{missing}");
+    let binary = place.path().join("binary.toml");
+    fs::write(&binary, b"a = 1\n\xff").expect("written");
+    let error = load(Source::File(binary), &|_| None).expect_err("not text");
+    assert!(error.to_string().ends_with("line 2 is not UTF-8"), "{error}");
+}
+
+#[test]
+fn arguments_need_no_file() {
+    let place = Place::new().set("MCPD_TEST", "");
+    let repos = vec![place.path().join("alpha"), place.path().join("nowhere")];
+    let loaded = peek(Source::Repos(repos), &|_| None).expect("good");
+    assert_eq!(loaded.config.file, None);
+    let names: Vec<_> = loaded.config.workers.keys().map(WorkerName::as_str).collect();
+    assert_eq!(names, ["alpha", "nowhere"]);
+    assert!(loaded.problems[0].to_string().starts_with("--repo: nowhere: repository "));
+}
+
+#[test]
+fn what_init_prints_can_be_loaded() {
+    let place = Place::new();
+    let odd = place.path().join("Odd \"name\"\\");
+    fs::create_dir_all(odd.join(".git")).expect("made");
+    let repos =
+        [place.path().join("alpha"), place.path().join("beta"), odd.clone(), place.path().join("alpha")];
+    let text = init::render(&repos);
+    let source = Source::Text { name: "init".to_owned(), text, base: "/".into() };
+    let loaded = peek(source, &|_| None).expect("no problems");
+    assert_eq!((loaded.problems, loaded.warnings), (vec![], vec![]));
+    let repos: Vec<_> = loaded.config.workers.values().map(|worker| worker.repo.clone()).collect();
+    assert_eq!(repos, [place.path().join("alpha"), place.path().join("beta"), odd]);
+}
+
+/// The commented lines of `init` are right as well.
+#[test]
+fn what_init_comments_out_can_be_loaded_too() {
+    let place = Place::new();
+    let text = init::render(&[place.path().join("alpha")]);
+    let live: String = text
+        .lines()
+        .filter(|line| !line.contains("\"...\""))
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key) if key.split_once(" = ").is_some_and(|(word, _)| !word.contains(' ')) => {
+                format!("{key}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(place.path().join(".env"), "").expect("written");
+    let loaded = place
+        .load(&live.replace("[daemon]", "[daemon]\nstate_dir = \"s\""))
+        .unwrap_or_else(|error| panic!("{error}\n{live}"));
+    assert_eq!(loaded.config.workers.len(), 1);
+    assert_eq!(loaded.config.shutdown, ShutdownConfig::default());
+}
+
+fn any_value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<bool>().prop_map(|truth| truth.to_string()),
+        "[ -~\u{e9}]{0,12}".prop_map(|text| toml::Value::String(text).to_string()),
+        Just("nan".to_owned()),
+        Just("-inf".to_owned()),
+        Just("1e308".to_owned()),
+        Just("0xffff_ffff_ffff_ffff".to_owned()),
+        Just("99999999999999999999".to_owned()),
+        Just("1979-05-27".to_owned()),
+        Just("\"{port}{{name}}{x}{\"".to_owned()),
+        Just("\"9223372036854775807h\"".to_owned()),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
+            inner.prop_map(|value| format!("{{ a = {value} }}")),
+        ]
+    })
+}
+
+const KEYS: [&str; 26] = [
+    "repos",
+    "daemon",
+    "daemon.socket",
+    "daemon.state_dir",
+    "daemon.log_dir",
+    "shutdown",
+    "shutdown.clients",
+    "shutdown.worker_total",
+    "shutdown.worker_graceful",
+    "shutdown.verification",
+    "shutdown.force_ports",
+    "defaults",
+    "defaults.command",
+    "defaults.env",
+    "defaults.env_file",
+    "workers",
+    "workers.a",
+    "workers.a.port",
+    "workers.b.repo",
+    "workers.a.ready",
+    "workers.a.shutdown_path",
+    "workers.a.stop_command",
+    "workers.a.restart",
+    "workers.a.restart_unhealthy",
+    "resources",
+    "resources.r.close",
+];
+
+proptest! {
+    /// R-CONF-3: whatever is in the file.
+    #[test]
+    fn any_text_is_a_configuration_or_problems(text in "[\\[\\]a-d=.\"'{}#,0-9\\-\n \u{e9}]{0,60}") {
+        let source = Source::Text { name: "x".to_owned(), text, base: "/nowhere".into() };
+        let _ = peek(source, &|_| None);
+    }
+
+    #[test]
+    fn any_value_in_any_key_is_taken_or_told(values in proptest::collection::btree_map(
+        proptest::sample::select(KEYS.to_vec()), any_value(), 1..4)) {
+        let text: String = values.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let source = Source::Text { name: "x".to_owned(), text: text.clone(), base: "/nowhere".into() };
+        match peek(source, &|_| None) {
+            Ok(loaded) => prop_assert!(loaded.config.shutdown.worker_total >= loaded.config.shutdown.worker_graceful),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}
