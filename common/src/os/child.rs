@@ -111,3 +111,6 @@ pub fn signal_child(pid: Pid, signal: Signal) -> Delivery {
         None => Delivery::Gone,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,65 @@ impl Identity {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper(mark: &str) -> (Child, Pid) {
+        let child = Command::new("sleep").arg("60").env(MARK_VARIABLE, mark).spawn().expect("sleep(1)");
+        let pid = Pid::new(child.id().cast_signed()).expect("positive");
+        (child, pid)
+    }
+
+    /// R-CONT-7: the tree by parents alone shows what is below us, and nothing else.
+    #[test]
+    fn the_tree_is_found_by_parents() {
+        let (mut child, pid) = sleeper("");
+        assert!(children(Pid::current()).contains(&pid));
+        let below = tree(Pid::current());
+        assert!(below.iter().any(|process| process.pid == pid));
+        assert!(below.iter().all(|process| process.pid != Pid::current()));
+        assert!(tree(pid).is_empty());
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+        assert!(!children(Pid::current()).contains(&pid));
+    }
+
+    /// R-CONT-7: marks are read from the environment here.
+    #[test]
+    fn marks_are_read_from_the_environment() {
+        let expected = Mark { run: crate::ids::RunTag(9), slot: crate::ids::Slot(3) };
+        let (mut child, pid) = sleeper(&format!("{:x}", expected.to_limit()));
+        // The kernel shows an environment a moment after the program was replaced.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while mark(pid).is_none() && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        assert_eq!(mark(pid), Some(expected));
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+        let (mut child, pid) = sleeper("not a mark");
+        assert_eq!(mark(pid), None);
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+    }
+
+    #[test]
+    fn an_identity_means_one_process() {
+        let (mut child, pid) = sleeper("");
+        let process = process::read(pid).expect("it runs");
+        let mut other = process.clone();
+        other.start.0 += 1;
+        assert!(Identity::open(&other).is_none());
+        let identity = Identity::open(&process).expect("it runs");
+        assert!(identity.is_alive());
+        assert!(!identity.wait(Duration::from_millis(1)));
+        assert_eq!(identity.signal(Signal::Kill), Delivery::Sent);
+        assert!(identity.wait(Duration::from_secs(10)), "a zombie has ended");
+        child.wait().expect("our child");
+        assert_eq!(identity.signal(Signal::Kill), Delivery::Gone);
+    }
+}

@@ -75,13 +75,11 @@ impl Birth {
 
 /// Default dispositions, also for what was ignored, and nothing blocked.
 fn default_signals() -> io::Result<()> {
-    // SAFETY: zeroed is a valid value of these plain structures (SIG_DFL is 0, no flags), and they
-    // live as long as the calls. SIGKILL, SIGSTOP and the C library's own two can't be set: refused.
+    for signal in 1..=LAST_SIGNAL {
+        default_signal(signal);
+    }
+    // SAFETY: zeroed is a valid value of this plain structure, which lives as long as the calls.
     unsafe {
-        let default = std::mem::zeroed::<libc::sigaction>();
-        for signal in 1..=LAST_SIGNAL {
-            libc::sigaction(signal, &default, std::ptr::null_mut());
-        }
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&mut none);
         check(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()))
@@ -92,6 +90,31 @@ fn default_signals() -> io::Result<()> {
 const LAST_SIGNAL: libc::c_int = 64;
 #[cfg(not(target_os = "linux"))]
 const LAST_SIGNAL: libc::c_int = 31;
+
+/// The kernel itself is asked: the C library would refuse 32 and 33, which it keeps for itself, and
+/// which a careless parent may have left ignored. `SIGKILL` and `SIGSTOP` are refused, and need it not.
+#[cfg(target_os = "linux")]
+fn default_signal(signal: libc::c_int) {
+    // At least as large as the kernel's structure on any machine; all zero means SIG_DFL, no flags.
+    let default = [0u64; 8];
+    let nothing = std::ptr::null_mut::<u64>();
+    // SAFETY: the kernel reads the first bytes of the array, which lives as long as the call.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, KERNEL_SIGSET) };
+}
+
+/// The size of the kernel's set of 64 signals.
+#[cfg(target_os = "linux")]
+const KERNEL_SIGSET: usize = 8;
+
+#[cfg(not(target_os = "linux"))]
+fn default_signal(signal: libc::c_int) {
+    // SAFETY: zeroed is a valid value of this plain structure (SIG_DFL is 0), which lives as long as
+    // the call.
+    unsafe {
+        let default = std::mem::zeroed::<libc::sigaction>();
+        libc::sigaction(signal, &default, std::ptr::null_mut());
+    }
+}
 
 /// No descriptor but 0 to 2 outlives the exec. They are marked, not closed: one of them is the pipe
 /// through which a failure of the exec is told.

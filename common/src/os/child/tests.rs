@@ -1,0 +1,215 @@
+//! Real children. None of these waits for "any child", so that they can share one process.
+
+#![expect(unsafe_code, reason = "what a child must not inherit has to be set up first")]
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+
+use super::*;
+use crate::ids::{Mark, RunTag, Slot};
+use crate::os::own::OpenFileLimit;
+use crate::os::process;
+use crate::outcome::ExitStatus;
+
+const MARK: Mark = Mark { run: RunTag(0x3f9a_2c77), slot: Slot(5) };
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn plan(script: &str) -> SpawnPlan {
+    SpawnPlan {
+        program: "sh".into(),
+        args: vec!["-c".into(), script.into()],
+        directory: "/".into(),
+        env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+        input: None,
+        output: None,
+        mark: MARK,
+        open_files: OpenFileLimit { soft: 256, hard: 512 },
+    }
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn ended(pid: Pid) -> ExitStatus {
+    until("the child ends", || reap(pid))
+}
+
+/// What the script says, and how it ended.
+fn said(mut plan: SpawnPlan) -> (String, ExitStatus) {
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    plan.output = Some(writer.into());
+    let pid = spawn(plan).expect("sh(1)");
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("text");
+    (text, ended(pid))
+}
+
+/// R-SUP-1: a session and group of its own, its directory, its environment and nothing else.
+#[test]
+fn a_child_leads_its_own_session_and_has_its_own_surroundings() {
+    let mut plan = plan("exec sleep 60");
+    plan.directory = "/proc".into();
+    let pid = spawn(plan).expect("sh(1)");
+    let child = process::read(pid).expect("it runs");
+    assert_eq!((child.session, child.pgid, child.ppid), (pid.get(), pid.get(), Pid::current().get()));
+    assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
+    assert_eq!(ended(pid), ExitStatus::Signal(9));
+
+    let mut plan = self::plan("pwd; env | grep -v '^PATH=\\|^PWD=\\|^SHLVL=\\|^_=\\|^OLDPWD='");
+    plan.directory = "/proc".into();
+    plan.env.push(("ONLY".into(), "this".into()));
+    let (text, _) = said(plan);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines.starts_with(&["/proc"]) && lines.contains(&"ONLY=this"), "{text}");
+    assert!(lines.contains(&format!("{MARK_VARIABLE}={:x}", MARK.to_limit()).as_str()), "{text}");
+    assert_eq!(lines.len(), 3, "{text}");
+}
+
+/// R-SUP-1: ignored and blocked signals, stray descriptors and a raised limit stay behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_inherited_by_accident() {
+    // SAFETY: SIGUSR1 means nothing to this process; a descriptor of our own is duplicated.
+    let stray = unsafe {
+        libc::signal(libc::SIGUSR1, libc::SIG_IGN);
+        let mut blocked = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigaddset(&mut blocked, libc::SIGUSR2);
+        libc::sigaddset(&mut blocked, 40);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut());
+        // Unlike std's, dup(2)'s descriptor is open to heirs.
+        OwnedFd::from_raw_fd(libc::dup(2))
+    };
+    let (text, _) = said(plan("grep '^Sig[BI]' /proc/self/status; ulimit -n; ulimit -Hn"));
+    let none = "0000000000000000";
+    assert_eq!(text, format!("SigBlk:\t{none}\nSigIgn:\t{none}\n256\n512\n"));
+
+    let mut plan = plan("");
+    (plan.program, plan.args) = ("sleep".into(), vec!["60".into()]);
+    let pid = spawn(plan).expect("sleep(1)");
+    let listing = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("our child");
+    let mut open: Vec<_> = listing.map(|entry| entry.expect("listed").file_name()).collect();
+    open.sort();
+    assert_eq!(open, ["0", "1", "2"], "not {}", stray.as_raw_fd());
+    assert_eq!(signal_child(pid, Signal::Kill), Delivery::Sent);
+    assert_eq!(ended(pid), ExitStatus::Signal(9));
+}
+
+/// R-CONT-3: the mark is in the limits and survives a new session and an emptied environment.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_mark_survives_what_a_program_may_do() {
+    let mark = Mark { run: RunTag(std::process::id()), slot: Slot(6) };
+    let pid = spawn(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") }).expect("sh(1)");
+    assert_eq!(ended(pid), ExitStatus::Code(0));
+    let escaped = until("the escaped one is found by its mark", || {
+        let marked = |p: &process::Process| process::mark(p.pid) == Some(mark) && p.name == "sleep";
+        process::all().into_iter().find(|p| marked(p) && p.session == p.pid.get())
+    });
+    let handle = Handle::open(&escaped).expect("it runs");
+    assert!(handle.is_alive());
+    assert!(!handle.wait(Duration::from_millis(1)));
+    assert_eq!(handle.signal(Signal::Kill), Delivery::Sent);
+    assert!(handle.wait(PATIENCE));
+    assert!(!handle.is_alive());
+}
+
+#[test]
+fn an_end_can_be_seen_before_it_is_taken() {
+    let pid = spawn(plan("exit 7")).expect("sh(1)");
+    assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(7));
+    assert_eq!(peek_exit(pid), Some(ExitStatus::Code(7)), "still unreaped");
+    assert!(process::read(pid).is_some_and(|p| process::is_zombie(&p)));
+    assert_eq!(reap(pid), Some(ExitStatus::Code(7)));
+    assert_eq!((reap(pid), peek_exit(pid)), (None, None));
+    assert_eq!(signal_group(Pgid::led_by(pid), Signal::Term), Delivery::Gone);
+}
+
+/// A real-time signal has no name, but is an end like any other.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_signal_is_told() {
+    for number in [2, 15, 9, 40] {
+        let pid = spawn(plan(&format!("kill -{number} $$; exec sleep 60"))).expect("sh(1)");
+        assert_eq!(ended(pid), ExitStatus::Signal(number));
+    }
+}
+
+#[test]
+fn an_error_names_what_was_wrong() {
+    let error = |change: fn(&mut SpawnPlan)| {
+        let mut plan = plan("true");
+        change(&mut plan);
+        spawn(plan).expect_err("can't start").to_string()
+    };
+    assert_eq!(error(|p| p.directory = "/no/such".into()), "directory /no/such: does not exist");
+    assert_eq!(error(|p| p.directory = "/dev/null".into()), "directory /dev/null: is not a directory");
+    assert_eq!(
+        error(|p| p.program = "no-such-1".into()),
+        "no-such-1: no such program (or no interpreter for it)"
+    );
+    assert!(error(|p| p.program = "/dev/null".into()).starts_with("/dev/null: Permission denied"));
+}
+
+/// R-CONT-5: a worker's leader ends with the thread that started it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_dies_with_the_thread_that_started_it() {
+    let (tell, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
+        let running = peek_exit(pid).is_none();
+        let _ended = wait.recv();
+        (pid, running)
+    });
+    drop(tell);
+    let (pid, running) = thread.join().expect("no panic");
+    assert!(running);
+    assert_eq!(ended(pid), ExitStatus::Signal(9));
+}
+
+/// R-CONT-1: a pid that was given to somebody else is not signalled.
+#[test]
+fn a_handle_means_the_process_that_was_read() {
+    let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
+    let read = process::read(pid).expect("it runs");
+    let mut other = read.clone();
+    other.start.0 += 1;
+    assert!(Handle::open(&other).is_none());
+    let handle = Handle::open(&read).expect("it runs");
+    assert_eq!(signal_child(pid, Signal::Term), Delivery::Sent);
+    assert!(handle.wait(PATIENCE), "a zombie has ended");
+    assert_eq!(ended(pid), ExitStatus::Signal(15));
+    assert_eq!(handle.signal(Signal::Kill), Delivery::Gone);
+    assert!(Handle::open(&read).is_none());
+}
+
+#[test]
+fn a_group_is_signalled_as_a_whole() {
+    let pid = spawn(plan("sleep 60 & sleep 60 & wait")).expect("sh(1)");
+    let members = until("both run", || {
+        let tree = process::tree(pid);
+        (tree.iter().filter(|p| p.name == "sleep").count() == 2).then_some(tree)
+    });
+    assert!(members.iter().all(|member| member.pgid == pid.get()));
+    let handles: Vec<_> = members.iter().filter_map(Handle::open).collect();
+    assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
+    assert_eq!(ended(pid), ExitStatus::Signal(9));
+    assert!(handles.iter().all(|handle| handle.wait(PATIENCE)));
+}
+
+#[test]
+fn signals_have_their_names() {
+    assert_eq!(Signal::Term.to_string(), "SIGTERM");
+    assert_eq!(Signal::Hup.number(), libc::SIGHUP);
+}

@@ -1,0 +1,78 @@
+//! The subreaper and the kernel's proof. One test only: it waits for any child, and so needs a
+//! process of its own.
+
+#![cfg(target_os = "linux")]
+
+use std::time::{Duration, Instant};
+
+use mcpd_common::ids::{Mark, Pid, RunTag, Slot};
+use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan, Sweep};
+use mcpd_common::os::own::OpenFileLimit;
+use mcpd_common::os::process;
+
+const MARK: Mark = Mark { run: RunTag(77), slot: Slot(1) };
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn plan(script: &str) -> SpawnPlan {
+    SpawnPlan {
+        program: "/bin/sh".into(),
+        args: vec!["-c".into(), script.into()],
+        directory: "/".into(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        input: None,
+        output: None,
+        mark: MARK,
+        open_files: OpenFileLimit { soft: 256, hard: 256 },
+    }
+}
+
+/// Kills the whole tree and looks again until the kernel says that nothing is left.
+fn end_everything() -> usize {
+    let deadline = Instant::now() + PATIENCE;
+    let mut reaped = 0;
+    loop {
+        for process in process::tree(Pid::current()) {
+            if let Some(handle) = Handle::open(&process) {
+                assert_ne!(handle.signal(Signal::Kill), Delivery::NotPermitted);
+            }
+        }
+        let Sweep { proof, reaped: now } = child::prove_no_children();
+        reaped += now.len();
+        if proof == Proof::NoChildren {
+            return reaped;
+        }
+        assert!(Instant::now() < deadline, "left: {:?}", process::tree(Pid::current()));
+    }
+}
+
+/// R-CONT-2, R-CONT-3: whoever escapes into another session becomes our child, keeps the mark, and is
+/// seen by the proof until it is gone.
+#[test]
+fn nobody_escapes_the_proof() {
+    assert_eq!(child::prove_no_children(), Sweep { proof: Proof::NoChildren, reaped: vec![] });
+    child::become_subreaper().expect("Linux");
+
+    // Ten that leave their session, their parent and their environment, each with a child.
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do env -i setsid --fork sh -c 'sleep 60 & wait'; done";
+    let leader = child::spawn(plan(script)).expect("sh(1)");
+    let deadline = Instant::now() + PATIENCE;
+    while child::reap(leader).is_none() {
+        assert!(Instant::now() < deadline, "the leader stays");
+        std::thread::yield_now();
+    }
+
+    let sleepers = || {
+        let tree = process::tree(Pid::current());
+        tree.into_iter().filter(|process| process.name == "sleep").collect::<Vec<_>>()
+    };
+    while sleepers().len() < 10 {
+        assert!(Instant::now() < deadline, "not all of them run: {:?}", process::tree(Pid::current()));
+        std::thread::yield_now();
+    }
+    assert!(sleepers().iter().all(|process| process::mark(process.pid) == Some(MARK)));
+    assert_eq!(child::prove_no_children().proof, Proof::Children);
+    assert!(process::children(Pid::current()).len() >= 10, "orphans are ours now");
+
+    assert!(end_everything() >= 20, "ten shells and ten sleepers");
+    assert!(process::tree(Pid::current()).is_empty());
+}
