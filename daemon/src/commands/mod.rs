@@ -1,0 +1,17 @@
+//! What `mcpd` does besides running: each prints something and ends with an exit code.
+
+use std::io::{self, Write};
+
+pub mod check_config;
+pub mod init;
+
+/// Writes to standard output. A reader that went away (`mcpd init . | head`) is no error.
+fn print(text: &str) {
+    // Where standard output can't be written there is nobody left to tell.
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}

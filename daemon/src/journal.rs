@@ -1,0 +1,277 @@
+//! The journal's one writer: a thread behind a queue (R-LOG-1, R-LOG-5).
+//!
+//! ```text
+//! record() --queue, at most 10 000--> thread "journal" --transactions--> SQLite
+//! ```
+//!
+//! Recording never waits and never fails: a slow disk fills the queue, a full one loses entries,
+//! and both are told once in the log and counted. Only closing waits, until its deadline.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use mcpd_common::journal::{Journal, JournalError, Opened, Record};
+use tokio::sync::oneshot;
+
+use crate::deadline::Deadline;
+
+/// As many records may wait; 500 workers that crash-loop for a minute make fewer.
+const QUEUE_LIMIT: usize = 10_000;
+
+/// As many are written in one transaction.
+const BATCH: usize = 256;
+
+/// Where everybody puts what is to be remembered. Cloning it is cheap.
+#[derive(Clone)]
+pub struct JournalHandle {
+    /// `None` where no journal could be opened: everything is forgotten.
+    writer: Option<Arc<Writer>>,
+}
+
+struct Writer {
+    queue: Sender<Order>,
+    state: Arc<State>,
+}
+
+/// What both ends of the queue count.
+#[derive(Default)]
+struct State {
+    waiting: AtomicUsize,
+    lost: AtomicU64,
+    closed: AtomicBool,
+}
+
+enum Order {
+    Remember(Record),
+    Close(oneshot::Sender<Result<(), JournalError>>),
+}
+
+/// Why the journal could not be closed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The database says no.
+    #[error(transparent)]
+    Failed(#[from] JournalError),
+    /// The disk is too slow.
+    #[error("the journal could not be written and closed in time")]
+    NotInTime,
+    /// The thread is not there any more.
+    #[error("the journal's thread ended early")]
+    WriterGone,
+}
+
+impl JournalHandle {
+    /// Opens the journal and starts its thread. There is always a handle; the warnings say what
+    /// had to be put up with.
+    pub fn open(path: &Path) -> (Self, Vec<String>) {
+        let Opened { journal, warning } = match Journal::open(path) {
+            Ok(opened) => opened,
+            Err(error) => {
+                return (Self::none(), vec![format!("{error}; this run will not be in the history")]);
+            }
+        };
+        match Writer::start(journal) {
+            Ok(writer) => (Self { writer: Some(Arc::new(writer)) }, warning.into_iter().collect()),
+            Err(error) => (Self::none(), vec![format!("the journal's thread can't be started: {error}")]),
+        }
+    }
+
+    /// A handle that forgets everything.
+    pub fn none() -> Self {
+        Self { writer: None }
+    }
+
+    /// Remembers something, sooner or later.
+    pub fn record(&self, record: Record) {
+        if let Some(writer) = &self.writer {
+            writer.remember(record);
+        }
+    }
+
+    /// Writes what waits and closes the journal. Nothing is remembered afterwards; closing again
+    /// does nothing.
+    pub async fn close(&self, deadline: Deadline) -> Result<(), CloseError> {
+        match &self.writer {
+            Some(writer) => writer.close(deadline).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Writer {
+    fn start(journal: Journal) -> std::io::Result<Self> {
+        let (queue, orders) = mpsc::channel();
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || write_all(journal, &orders, &shared))?;
+        Ok(Self { queue, state })
+    }
+
+    fn remember(&self, record: Record) {
+        // There is one report a run, and it is what the journal is for: it always fits.
+        let must_fit = matches!(record, Record::Report(_));
+        let waiting = self.state.waiting.fetch_add(1, Ordering::Relaxed);
+        let fits = must_fit || waiting < QUEUE_LIMIT;
+        if !fits || self.queue.send(Order::Remember(record)).is_err() {
+            self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+            if !self.state.closed.load(Ordering::Relaxed) {
+                self.state.lose(1, "its queue is full");
+            }
+        }
+    }
+
+    async fn close(&self, deadline: Deadline) -> Result<(), CloseError> {
+        if self.state.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (answer, closed) = oneshot::channel();
+        self.queue.send(Order::Close(answer)).map_err(|_| CloseError::WriterGone)?;
+        match deadline.wait(closed).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(_)) => Err(CloseError::WriterGone),
+            Err(_) => Err(CloseError::NotInTime),
+        }
+    }
+}
+
+impl State {
+    /// Told at the first loss only: a full disk would otherwise fill the log as well.
+    fn lose(&self, count: usize, why: &str) {
+        let before = self.lost.fetch_add(count as u64, Ordering::Relaxed);
+        if before == 0 {
+            tracing::warn!(why, "the journal loses entries; work and shutdown go on");
+        }
+    }
+}
+
+fn write_all(mut journal: Journal, orders: &Receiver<Order>, state: &State) {
+    let answer = loop {
+        match orders.recv() {
+            Ok(Order::Remember(first)) => {
+                let (batch, close) = gather(first, orders);
+                write_batch(&mut journal, &batch, state);
+                if close.is_some() {
+                    break close;
+                }
+            }
+            Ok(Order::Close(answer)) => break Some(answer),
+            // The last handle is gone without a word.
+            Err(_) => break None,
+        }
+    };
+    let lost = state.lost.load(Ordering::Relaxed);
+    if lost > 0 {
+        tracing::warn!(lost, "entries the journal has lost in this run");
+    }
+    let result = journal.close();
+    match answer {
+        // Whoever asked may have stopped waiting.
+        Some(answer) => drop(answer.send(result)),
+        None => result.unwrap_or_else(|error| tracing::warn!(%error, "the journal was not closed")),
+    }
+}
+
+type Answer = oneshot::Sender<Result<(), JournalError>>;
+
+/// The record and those that wait behind it, up to a request to close.
+fn gather(first: Record, orders: &Receiver<Order>) -> (Vec<Record>, Option<Answer>) {
+    let mut batch = vec![first];
+    while batch.len() < BATCH {
+        match orders.try_recv() {
+            Ok(Order::Remember(record)) => batch.push(record),
+            Ok(Order::Close(answer)) => return (batch, Some(answer)),
+            Err(_) => break,
+        }
+    }
+    (batch, None)
+}
+
+fn write_batch(journal: &mut Journal, batch: &[Record], state: &State) {
+    if let Err(error) = journal.record_all(batch) {
+        state.lose(batch.len(), &error.to_string());
+    }
+    state.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use mcpd_common::ids::{Pid, RunId, RunTag};
+    use mcpd_common::journal::{Restarted, RunStarted};
+    use std::time::Duration;
+
+    fn run() -> RunId {
+        RunId::new(Timestamp::UNIX_EPOCH + Duration::from_secs(4_000_000_000), RunTag(7))
+    }
+
+    fn started() -> Record {
+        Record::RunStarted(RunStarted {
+            run: run(),
+            pid: Pid::current(),
+            version: "0.1.0".to_owned(),
+            config: None,
+            started_at: run().began(),
+        })
+    }
+
+    fn restarted() -> Record {
+        let worker = "a".parse().expect("a name");
+        Record::Restarted(Restarted { run: run(), worker, at: run().began(), reason: "exit 1".to_owned() })
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
+    }
+
+    /// R-LOG-1: everything that was put in before the end is there after it.
+    #[tokio::test]
+    async fn all_that_waits_is_written_before_closing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("journal.sqlite3");
+        let (journal, warnings) = JournalHandle::open(&path);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        journal.record(started());
+        for _ in 0..1000 {
+            journal.clone().record(restarted());
+        }
+        journal.close(soon()).await.expect("closed");
+        journal.record(restarted());
+        journal.close(soon()).await.expect("idempotent");
+        let rows = Journal::open_read_only(&path).expect("readable").history(1).expect("readable");
+        assert_eq!((rows[0].run, rows[0].restarts), (run(), 1000));
+    }
+
+    /// R-LOG-5.
+    #[tokio::test]
+    async fn without_a_place_to_write_everything_goes_on() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let (journal, warnings) = JournalHandle::open(&file.join("journal.sqlite3"));
+        assert_eq!(warnings.len(), 1);
+        journal.record(started());
+        journal.close(soon()).await.expect("nothing to close");
+    }
+
+    /// R-LOG-5: nobody waits for a disk that does not answer.
+    #[tokio::test]
+    async fn a_writer_that_hangs_costs_entries_and_no_time() {
+        let (queue, orders) = mpsc::channel();
+        let writer = Writer { queue, state: Arc::default() };
+        let journal = JournalHandle { writer: Some(Arc::new(writer)) };
+        for _ in 0..QUEUE_LIMIT + 5 {
+            journal.record(restarted());
+        }
+        let lost = journal.writer.as_ref().map(|writer| writer.state.lost.load(Ordering::Relaxed));
+        assert_eq!(lost, Some(5));
+        let result = journal.close(Deadline::after(Duration::from_millis(20))).await;
+        assert!(matches!(result, Err(CloseError::NotInTime)), "{result:?}");
+        drop(orders);
+    }
+}
