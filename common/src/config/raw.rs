@@ -1,5 +1,6 @@
 //! What is written in the file, key by key: typed, with places, nothing inferred yet.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -74,9 +75,13 @@ pub(super) struct RawResource {
 /// could be guessed from the rest would only be noise.
 pub(super) fn read(notes: &Notes) -> Raw {
     let (table, errors) = DeTable::parse_recoverable(notes.text());
+    let mut told = BTreeSet::new();
     for error in &errors {
         let at = error.span().map(|span| span.start);
-        notes.error(at, "", format!("this is not TOML: {}", error.message()), None);
+        // The first one in a line says it; those after it are mostly its consequences.
+        if told.insert(notes.locate(at)) {
+            notes.error(at, "", format!("this is not TOML: {}", error.message()), None);
+        }
     }
     match errors.is_empty() {
         true => read_top(Section::top(table.get_ref(), notes)),
