@@ -56,3 +56,50 @@ pub fn ignored_at_start(signal: Signal) -> bool {
 pub fn has_controlling_terminal() -> bool {
     OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open("/dev/tty").is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// R-VER-4: what is open is told by number and by what it leads to; looking opens nothing.
+    #[test]
+    fn an_open_file_is_told_and_a_closed_one_is_not() {
+        let file = std::fs::File::open("/dev/null").expect("/dev/null");
+        let number = file.as_raw_fd();
+        let told = descriptors();
+        assert!(told.iter().any(|(n, target)| *n == number && target == "/dev/null"), "{told:?}");
+        assert!(told.iter().all(|(_, target)| !target.ends_with("/fd")), "{told:?}");
+        assert!(told.is_sorted());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_is_told_by_its_name() {
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let named = std::thread::Builder::new().name("listens".into());
+        let thread = named.spawn(move || wait.recv()).expect("a thread");
+        // It names itself when it first runs.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !threads().iter().any(|(_, name)| name == "listens") {
+            assert!(std::time::Instant::now() < deadline, "{:?}", threads());
+            std::thread::yield_now();
+        }
+        drop(end);
+        assert!(thread.join().expect("no panic").is_err());
+    }
+
+    #[test]
+    fn the_limit_is_raised_and_the_old_one_told() {
+        let first = raise_open_files();
+        let second = raise_open_files();
+        assert!(first.soft <= second.soft && second.soft <= second.hard);
+        assert!(second.soft == second.hard || second.soft >= system::MOST_OPEN_FILES);
+    }
+
+    #[test]
+    fn nothing_that_we_ask_about_is_ignored_by_accident() {
+        assert!(!ignored_at_start(Signal::Kill), "can't be");
+    }
+}

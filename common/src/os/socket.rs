@@ -124,3 +124,62 @@ pub fn try_bind(address: SocketAddr, reuse: Reuse) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::process::Command;
+
+    use super::*;
+
+    /// R-VER-2: a socket may have several holders, and all of them are told.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_holder_of_a_shared_listener_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let local = listener.local_addr().expect("bound");
+        let inherited = OwnedFd::from(listener.try_clone().expect("a descriptor"));
+        let mut child = Command::new("sleep").arg("60").stdin(inherited).spawn().expect("sleep(1)");
+        let table = listeners().expect("a table");
+        let socket = table.iter().find(|socket| socket.local == local).expect("ours");
+        assert_eq!((socket.state, socket.peer.port()), (TcpState::Listen, 0));
+        let mut held_by = owners(&HashSet::from([socket.inode])).remove(&socket.inode).unwrap_or_default();
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+        held_by.sort();
+        let mut both = vec![Pid::current(), Pid::new(child.id().cast_signed()).expect("positive")];
+        both.sort();
+        assert_eq!(held_by, both);
+    }
+
+    /// R-CLIENT-6: both ends of a connection are in the table, each with the other's address.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn both_ends_of_a_connection_are_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let local = listener.local_addr().expect("bound");
+        let client = TcpStream::connect(local).expect("our own listener");
+        let _accepted = listener.accept().expect("the client");
+        let remote = client.local_addr().expect("connected");
+        let table = sockets().expect("a table");
+        for (here, there) in [(local, remote), (remote, local)] {
+            let end = table.iter().find(|socket| (socket.local, socket.peer) == (here, there));
+            assert_eq!(end.map(|end| end.state), Some(TcpState::Established));
+        }
+    }
+
+    #[test]
+    fn a_bound_address_is_refused_and_a_free_one_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let local = listener.local_addr().expect("bound");
+        for reuse in [Reuse::Yes, Reuse::No] {
+            let refused = try_bind(local, reuse).expect_err("taken");
+            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        }
+        drop(listener);
+        for reuse in [Reuse::Yes, Reuse::No] {
+            try_bind(local, reuse).expect("free again");
+        }
+    }
+}

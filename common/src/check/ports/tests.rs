@@ -123,6 +123,24 @@ fn a_connection_that_somebody_holds_is_shown() {
     drop((client, accepted));
 }
 
+/// Bound and no more: nobody can connect, and yet nobody else can bind.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_that_is_only_bound_is_in_use() {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    let holder = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&holder, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = SocketAddr::try_from(getsockname(&holder).expect("bound")).expect("IPv4");
+    let port = Port::new(address.port()).expect("not 0");
+    assert!(!is_bindable(port));
+    let report = look(port, None, &nobody);
+    assert_eq!(report.state, PortState::InUse, "{report:?}");
+    assert!(report.refused.contains(&format!("{address}: address in use")), "{report:?}");
+    // Named since Linux 6.8; before that only the error is known.
+    let sentence = report.holders_sentence();
+    assert!(sentence.contains("CLOSE on 127.0.0.1:") || sentence.contains("can't be seen"), "{sentence}");
+}
+
 #[test]
 fn many_ports_are_looked_at_at_once() {
     let held: Vec<_> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();

@@ -109,6 +109,9 @@ fn nothing_is_inherited_by_accident() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_mark_survives_what_a_program_may_do() {
+    if crate::os::backend() == crate::os::Backend::Portable {
+        return; // There the mark is in the environment, and does not survive this.
+    }
     let mark = Mark { run: RunTag(std::process::id()), slot: Slot(6) };
     let pid = spawn(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") }).expect("sh(1)");
     assert_eq!(ended(pid), ExitStatus::Code(0));
@@ -133,6 +136,25 @@ fn an_end_can_be_seen_before_it_is_taken() {
     assert_eq!(reap(pid), Some(ExitStatus::Code(7)));
     assert_eq!((reap(pid), peek_exit(pid)), (None, None));
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Term), Delivery::Gone);
+}
+
+/// R-CONT-2: children that announce their end by another signal than `SIGCHLD`, or by none, are
+/// children too.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_of_clone_is_seen() {
+    let nothing = 0usize;
+    // SAFETY: without flags this is fork(2) with no signal at the end; the child only exits.
+    let pid = unsafe {
+        match libc::syscall(libc::SYS_clone, nothing, nothing, nothing, nothing, nothing) {
+            0 => libc::_exit(3),
+            pid => pid,
+        }
+    };
+    let pid = i32::try_from(pid).ok().and_then(Pid::new).expect("a child");
+    assert_eq!(process::read(pid).map(|child| child.exit_signal), Some(0));
+    assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(3));
+    assert_eq!(ended(pid), ExitStatus::Code(3));
 }
 
 /// A real-time signal has no name, but is an end like any other.

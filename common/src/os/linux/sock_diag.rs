@@ -26,9 +26,13 @@ pub fn listeners() -> io::Result<Vec<Socket>> {
     table(&StateFlags::LISTEN)
 }
 
+/// Bound, neither listening nor connected: they hold a port too. Asked for by a bit that kernels
+/// before 6.8 ignore; those do not show such sockets at all.
+const BOUND_INACTIVE: u32 = 1 << 13;
+
 /// Sockets in every state.
 pub fn sockets() -> io::Result<Vec<Socket>> {
-    table(&StateFlags::all())
+    table(&StateFlags::from_bits_retain(StateFlags::all().bits() | BOUND_INACTIVE))
 }
 
 fn table(states: &StateFlags) -> io::Result<Vec<Socket>> {

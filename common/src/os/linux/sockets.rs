@@ -52,7 +52,8 @@ pub fn state(number: u8) -> Option<TcpState> {
         4 => TcpState::FinWait1,
         5 => TcpState::FinWait2,
         6 => TcpState::TimeWait,
-        7 => TcpState::Close,
+        // 13 is bound and no more, see sock_diag.
+        7 | 13 => TcpState::Close,
         8 => TcpState::CloseWait,
         9 => TcpState::LastAck,
         10 => TcpState::Listen,
