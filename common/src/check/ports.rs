@@ -202,7 +202,7 @@ impl PortReport {
         match (self.holders.as_slice(), self.refused.as_slice()) {
             ([], []) => format!("port {port} is held by nobody"),
             ([], refused) => {
-                format!("port {port} can't be bound ({}); its holder can't be seen", refused.join("; "))
+                format!("port {port} can't be bound ({}), and no holder can be seen", refused.join("; "))
             }
             (holders, _) => {
                 let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();

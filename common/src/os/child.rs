@@ -1,6 +1,6 @@
 //! What is ours: starting, waiting, signalling, proving that nothing is left.
 //!
-//! Call [`spawn`], [`peek_exit`], [`reap`] and [`prove_no_children`] only from the one thread
+//! Call [`spawn()`], [`peek_exit`], [`reap`] and [`prove_no_children`] only from the one thread
 //! that owns all children: a second waiter would steal statuses, and the parent-death signal of a
 //! child belongs to the **thread** that spawned it.
 

@@ -138,7 +138,10 @@ fn a_port_that_is_only_bound_is_in_use() {
     assert!(report.refused.contains(&format!("{address}: address in use")), "{report:?}");
     // Named since Linux 6.8; before that only the error is known.
     let sentence = report.holders_sentence();
-    assert!(sentence.contains("CLOSE on 127.0.0.1:") || sentence.contains("can't be seen"), "{sentence}");
+    assert!(
+        sentence.contains("CLOSE on 127.0.0.1:") || sentence.contains("no holder can be seen"),
+        "{sentence}"
+    );
 }
 
 #[test]
