@@ -1,0 +1,114 @@
+//! `mcpctl history`: past runs, from the journal.
+
+use mcpd_common::exit_code::own;
+use mcpd_common::journal::{HISTORY_SCHEMA, HistoryRow, Journal, JournalError};
+use serde::Serialize;
+
+use super::shutdown::verdict;
+use crate::args::History;
+use crate::context::Context;
+use crate::doc::Doc;
+use crate::exit::{Failure, SUCCESS};
+use crate::paint::Tone;
+use crate::table::{Cell, Column, Table, cell, maybe};
+use crate::text::{Clock, duration};
+
+const TRIED: &str = "show the history";
+
+/// The history in JSON.
+#[derive(Serialize)]
+struct Runs {
+    runs: Vec<HistoryRow>,
+}
+
+/// Lists them, the latest first.
+pub async fn run(context: &mut Context, args: History) -> Result<u8, Failure> {
+    let state = context.state().await;
+    let rows = match Journal::open_read_only(&state.journal()).and_then(|journal| journal.history(args.limit))
+    {
+        Ok(rows) => rows,
+        Err(JournalError::Missing(_)) => Vec::new(),
+        Err(error) => return Err(unreadable(TRIED, &error)),
+    };
+    if context.out.is_json() {
+        context.out.json_line(HISTORY_SCHEMA, &Runs { runs: rows });
+    } else {
+        let mut doc = context.out.doc();
+        render(&mut doc, &rows, &context.clock());
+        context.out.print(doc);
+    }
+    Ok(SUCCESS)
+}
+
+/// The journal can't be read.
+pub fn unreadable(tried: &str, error: &JournalError) -> Failure {
+    let next = "mcpd sets a damaged journal aside at its next start; `mcpctl report` shows the last shutdown";
+    Failure::new(own::UNAVAILABLE, tried, error, next)
+}
+
+fn render(doc: &mut Doc, rows: &[HistoryRow], clock: &Clock) {
+    if rows.is_empty() {
+        return doc.sentence("No run has been recorded yet", Tone::Dim);
+    }
+    let mut table = Table::new([
+        Column::new("RUN"),
+        Column::new("STARTED"),
+        Column::new("ENDED").optional(3),
+        Column::new("WORKERS").right().optional(4),
+        Column::new("RESTARTS").right().optional(5),
+        Column::new("REASON").cut(8).optional(1),
+        Column::new("CODE").right(),
+        Column::new("TOOK").right().optional(2),
+        Column::new("VERSION").optional(6),
+        Column::new("CONFIGURATION").cut(16).optional(7),
+    ]);
+    for row in rows {
+        table.row([
+            cell(row.run),
+            cell(clock.time(row.started_at)),
+            maybe(row.ended_at.map(|at| clock.time(at))),
+            cell(row.workers),
+            cell(row.restarts),
+            maybe(row.reason.as_ref()),
+            code(row),
+            maybe(row.shutdown_ms.map(duration)),
+            cell(&row.version),
+            maybe(row.config.as_ref()),
+        ]);
+    }
+    doc.table(&table);
+}
+
+fn code(row: &HistoryRow) -> Cell {
+    let tone = row.exit_code.map_or(Tone::Dim, verdict::tone);
+    maybe(row.exit_code).tone(tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paint::Palette;
+    use crate::samples;
+
+    fn shown(rows: &[HistoryRow], width: usize) -> String {
+        let mut doc = Doc::new(Palette::Plain, width);
+        render(&mut doc, rows, &samples::clock());
+        doc.into_text()
+    }
+
+    /// R-CLI-1, R-LOG-1.
+    #[test]
+    fn at_80_and_200_columns() {
+        insta::assert_snapshot!(shown(&samples::history(), 80), @r"
+        RUN                        STARTED              REASON  CODE    TOOK
+        20261122T140500Z-00000001  2026-11-22 14:05:00  -          -       -
+        20261122T130501Z-3f9a2c77  2026-11-22 13:05:01  manual     3  35.0 s
+        ");
+        insta::assert_snapshot!(shown(&samples::history(), 200), @r"
+        RUN                        STARTED              ENDED                WORKERS  RESTARTS  REASON  CODE    TOOK  VERSION  CONFIGURATION
+        20261122T140500Z-00000001  2026-11-22 14:05:00  -                          3         0  -          -       -  0.1.0    -
+        20261122T130501Z-3f9a2c77  2026-11-22 13:05:01  2026-11-22 14:00:12        3         7  manual     3  35.0 s  0.1.0    /home/kim/.config/mcpd/config.toml
+        ");
+        assert_eq!(shown(&[], 80), "No run has been recorded yet\n");
+    }
+}

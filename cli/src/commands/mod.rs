@@ -1,0 +1,34 @@
+//! One file a command; each returns the code to exit with, or a failure.
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::exit::Failure;
+
+mod completions;
+mod health;
+mod history;
+mod list_zombies;
+mod logs;
+mod report;
+pub mod shutdown;
+mod status;
+mod verify_ports;
+mod workers;
+
+/// Does what was asked.
+pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Shutdown(args) => shutdown::run(context, args).await,
+        Command::Status(args) => status::run(context, args).await,
+        Command::VerifyPorts(args) => verify_ports::run(context, args).await,
+        Command::ListZombies(args) => list_zombies::run(context, args).await,
+        Command::Start(args) => workers::run(context, workers::Verb::Start, args).await,
+        Command::Stop(args) => workers::run(context, workers::Verb::Stop, args).await,
+        Command::Restart(args) => workers::run(context, workers::Verb::Restart, args).await,
+        Command::Logs(args) => logs::run(context, args).await,
+        Command::Health => health::run(context).await,
+        Command::History(args) => history::run(context, args).await,
+        Command::Report(args) => report::run(context, args).await,
+        Command::Completions(args) => Ok(completions::run(context, args)),
+    }
+}

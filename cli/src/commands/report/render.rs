@@ -1,0 +1,224 @@
+//! The report as text: what happened, what was checked, the verdict, the proof.
+
+use mcpd_common::outcome::{CheckSubject, PhaseOutcome, ShutdownReport, WorkerReport};
+
+use crate::commands::shutdown::verdict;
+use crate::commands::verify_ports;
+use crate::doc::Doc;
+use crate::paint::Tone;
+use crate::progress::render::{asked, departed, passed};
+use crate::table::{Cell, Column, Table, cell, maybe};
+use crate::text::{Clock, count, duration, limit};
+
+/// All of it.
+pub fn report(doc: &mut Doc, report: &ShutdownReport, clock: &Clock) {
+    doc.line(&[("Shutdown", Tone::Strong), (&format!(" of run {}", report.run), Tone::Plain)]);
+    let times = format!("{} to {}", clock.time(report.started_at), clock.time(report.finished_at));
+    doc.labelled("  Reason    ", &report.reason, Tone::Plain);
+    doc.labelled("  When      ", &format!("{times} ({})", duration(report.duration_ms)), Tone::Plain);
+    phases(doc, report);
+    workers(doc, report);
+    failed_checks(doc, report);
+    clients(doc, report);
+    ports(doc, report);
+    resources(doc, report);
+    own(doc, report);
+    if !report.findings.is_empty() {
+        title(doc, "Findings");
+        verdict::findings(doc, &report.findings);
+    }
+    end(doc, report);
+}
+
+fn title(doc: &mut Doc, title: &str) {
+    doc.blank();
+    doc.line(&[(title, Tone::Strong)]);
+}
+
+fn phases(doc: &mut Doc, report: &ShutdownReport) {
+    title(doc, "Phases");
+    let mut table = Table::new([
+        Column::new("PHASE"),
+        Column::new("OUTCOME"),
+        Column::new("TOOK").right(),
+        Column::new("AT MOST").right(),
+    ]);
+    for phase in &report.phases {
+        let took = cell(duration(phase.duration_ms));
+        table.row([cell(phase.phase), outcome(phase.outcome), took, cell(limit(phase.limit_ms))]);
+    }
+    doc.table(&table);
+}
+
+fn outcome(outcome: PhaseOutcome) -> Cell {
+    match outcome {
+        PhaseOutcome::Done => cell("done").tone(Tone::Good),
+        PhaseOutcome::Findings => cell("findings").tone(Tone::Warn),
+        PhaseOutcome::Deadline => cell("deadline").tone(Tone::Warn),
+        PhaseOutcome::CutShort => cell("cut short").tone(Tone::Warn),
+    }
+}
+
+fn workers(doc: &mut Doc, report: &ShutdownReport) {
+    if report.workers.is_empty() {
+        return;
+    }
+    title(doc, "Workers");
+    let mut table = Table::new([
+        Column::new("WORKER").cut(8),
+        Column::new("PID").right().optional(3),
+        Column::new("ASKED").optional(2),
+        Column::new("ANSWER").cut(8).optional(4),
+        Column::new("ENDED").fold(14),
+        Column::new("AFTER").right(),
+        Column::new("BELOW").right().optional(5),
+        Column::new("OUTLIVED").right().optional(6),
+        Column::new("CHECKS").optional(1),
+    ]);
+    for worker in &report.workers {
+        let exit = worker.exit.map_or_else(String::new, |exit| exit.to_string());
+        table.row([
+            cell(&worker.name),
+            maybe(worker.pid),
+            cell(asked(worker.asked)),
+            maybe(worker.answer.as_ref()),
+            departed(worker.departure, &exit),
+            maybe(worker.left_after_ms.map(duration)),
+            cell(worker.descendants),
+            cell(worker.outlived.len()),
+            checks(worker),
+        ]);
+    }
+    doc.table(&table);
+}
+
+/// "5 ok", or which failed.
+fn checks(worker: &WorkerReport) -> Cell {
+    let failed: Vec<_> =
+        worker.checks.iter().filter(|check| !check.passed).map(|c| subject(c.subject)).collect();
+    match (worker.checks.len(), failed.as_slice()) {
+        (0, _) => cell("-").tone(Tone::Dim),
+        (all, []) => cell(format!("{all} ok")).tone(Tone::Good),
+        (_, failed) => cell(format!("failed: {}", failed.join(", "))).tone(Tone::Bad),
+    }
+}
+
+fn subject(subject: CheckSubject) -> &'static str {
+    match subject {
+        CheckSubject::Processes => "processes",
+        CheckSubject::Group => "group",
+        CheckSubject::Zombies => "zombies",
+        CheckSubject::Port => "port",
+        CheckSubject::Resources => "resources",
+    }
+}
+
+/// The evidence of what failed; all the rest is in the JSON.
+fn failed_checks(doc: &mut Doc, report: &ShutdownReport) {
+    for worker in &report.workers {
+        for check in worker.checks.iter().filter(|check| !check.passed) {
+            let label = format!("  {}, {}: ", worker.name, subject(check.subject));
+            doc.labelled(&label, &check.evidence, Tone::Bad);
+        }
+        for process in &worker.outlived {
+            doc.labelled(
+                &format!("  {}, outlived its leader: ", worker.name),
+                &process.to_string(),
+                Tone::Warn,
+            );
+        }
+    }
+}
+
+fn clients(doc: &mut Doc, report: &ShutdownReport) {
+    let clients = &report.clients;
+    if clients.seen == 0 {
+        return;
+    }
+    title(doc, "Clients");
+    let line = format!(
+        "{} seen, {} told, {} left by themselves, {} closed by force",
+        clients.seen, clients.told, clients.left, clients.forced
+    );
+    doc.sentence(&line, if clients.forced > 0 { Tone::Warn } else { Tone::Plain });
+    let mut table = Table::new([
+        Column::new("WORKER").cut(8),
+        Column::new("ADDRESS").optional(1),
+        Column::new("CLIENT").fold(16),
+        Column::new("LEFT AFTER").right(),
+    ]);
+    for client in &clients.connections {
+        let left = client.left_after_ms.map(duration);
+        let left = left.map_or_else(|| cell("forced").tone(Tone::Warn), cell);
+        table.row([cell(&client.worker), cell(&client.peer), maybe(client.process.as_ref()), left]);
+    }
+    doc.table(&table);
+}
+
+fn ports(doc: &mut Doc, report: &ShutdownReport) {
+    if report.ports.is_empty() {
+        return;
+    }
+    title(doc, "Ports");
+    let mut table = Table::new([
+        Column::new("PORT").right(),
+        Column::new("WORKER").cut(8).optional(1),
+        Column::new("STATE"),
+        Column::new("HELD BY").fold(24),
+    ]);
+    for port in &report.ports {
+        let state = verify_ports::state(port.state);
+        table.row([cell(port.port), maybe(port.worker.as_ref()), state, verify_ports::held_by(port)]);
+    }
+    doc.table(&table);
+}
+
+fn resources(doc: &mut Doc, report: &ShutdownReport) {
+    if report.resources.is_empty() {
+        return;
+    }
+    title(doc, "Resources");
+    let mut table = Table::new([
+        Column::new("RESOURCE").cut(10),
+        Column::new("CLOSED"),
+        Column::new("TOOK").right(),
+        Column::new("ERROR").fold(16),
+    ]);
+    for resource in &report.resources {
+        let took = cell(duration(resource.duration_ms));
+        let error = maybe(resource.error.as_ref());
+        table.row([cell(&resource.name), passed(resource.error.is_none()), took, error]);
+    }
+    doc.table(&table);
+}
+
+fn own(doc: &mut Doc, report: &ShutdownReport) {
+    let own = &report.own;
+    title(doc, "The daemon itself");
+    let line = format!(
+        "{} descriptors at the start, {} at the end; {} threads at the start, {} at the end",
+        own.descriptors_start, own.descriptors_end, own.threads_start, own.threads_end
+    );
+    doc.sentence(&line, Tone::Plain);
+    for leaked in &own.leaked {
+        doc.labelled("  still open: ", leaked, Tone::Warn);
+    }
+}
+
+fn end(doc: &mut Doc, report: &ShutdownReport) {
+    let label = format!("Exit code {}: ", report.exit_code);
+    doc.blank();
+    doc.labelled(&label, report.verdict(), verdict::tone(report.exit_code));
+    match &report.proof {
+        Some(proof) => doc.labelled("Proof: ", proof, Tone::Good),
+        None => doc.labelled(
+            "Proof: ",
+            &format!("none; the {} backend looks as well as it can", report.backend),
+            Tone::Dim,
+        ),
+    }
+    let passed = report.workers.iter().flat_map(|worker| &worker.checks).filter(|check| check.passed).count();
+    if passed > 0 {
+        doc.sentence(&format!("{} passed; `--json` has the evidence", count(passed, "check")), Tone::Dim);
+    }
+}

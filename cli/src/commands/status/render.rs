@@ -1,0 +1,249 @@
+//! The status as text.
+
+use mcpd_common::exit_code;
+use mcpd_common::status::{DaemonStatus, LastShutdown, StatusReport, WorkerState, WorkerStatus};
+
+use crate::commands::shutdown::verdict;
+use crate::doc::Doc;
+use crate::paint::Tone;
+use crate::table::{Cell, Column, Table, cell, maybe};
+use crate::text::{Clock, count, duration};
+
+/// All of it.
+pub fn status(doc: &mut Doc, report: &StatusReport, clock: &Clock, detailed: bool) {
+    match &report.daemon {
+        Some(daemon) => head(doc, daemon, &report.workers, clock),
+        None => doc.line(&[("mcpd is not running", Tone::Strong)]),
+    }
+    match (detailed, report.workers.as_slice()) {
+        (true, [worker]) => detail(doc, worker, clock),
+        _ => workers(doc, &report.workers, clock),
+    }
+    if let Some(last) = &report.last_shutdown {
+        last_shutdown(doc, last, clock);
+    }
+}
+
+fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &Clock) {
+    let up = clock.since(daemon.started_at);
+    let ready = workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
+    let rest = format!(
+        " {} (pid {}) up {up}, {ready} of {} ready",
+        daemon.version,
+        daemon.pid,
+        count(workers.len(), "worker")
+    );
+    doc.line(&[("mcpd", Tone::Strong), (&rest, Tone::Plain)]);
+    if let Some(shutdown) = &daemon.shutdown {
+        let gone = |gone: bool| if gone { "gone" } else { "still there" };
+        let text = format!(
+            "Shutting down ({}): {}; workers {}, clients {}",
+            shutdown.reason,
+            shutdown.phase,
+            gone(shutdown.workers_gone),
+            gone(shutdown.clients_gone)
+        );
+        doc.sentence(&text, Tone::Warn);
+    }
+    for warning in &daemon.warnings {
+        doc.labelled("Warning: ", warning, Tone::Warn);
+    }
+}
+
+fn workers(doc: &mut Doc, workers: &[WorkerStatus], clock: &Clock) {
+    let mut table = Table::new([
+        Column::new("NAME").cut(8),
+        Column::new("STATE"),
+        Column::new("PID").right(),
+        Column::new("PORT").right().optional(2),
+        Column::new("CLIENTS").right().optional(3),
+        Column::new("RESTARTS").right().optional(4),
+        Column::new("UPTIME").right().optional(1),
+        Column::new("URL").cut(25),
+        Column::new("BELOW").right().optional(6),
+        Column::new("LAST EXIT").optional(5),
+        Column::new("REPOSITORY").cut(16).optional(7),
+    ]);
+    for worker in workers {
+        table.row([
+            cell(&worker.name),
+            state(worker.state),
+            maybe(worker.pid),
+            cell(worker.port),
+            cell(worker.clients),
+            cell(worker.restarts),
+            maybe(worker.started_at.map(|at| clock.since(at))),
+            cell(&worker.url),
+            cell(worker.descendants),
+            maybe(worker.last_exit),
+            cell(&worker.repo),
+        ]);
+    }
+    if !table.is_empty() {
+        doc.blank();
+        doc.table(&table);
+    }
+    for worker in workers {
+        if let Some(reason) = &worker.reason {
+            doc.labelled(&format!("  {}: ", worker.name), reason, tone(worker.state));
+        }
+    }
+}
+
+fn detail(doc: &mut Doc, worker: &WorkerStatus, clock: &Clock) {
+    let since = clock.since(worker.since);
+    let pid = worker.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+    let started = worker.started_at.map_or_else(|| "-".to_owned(), |at| clock.time(at));
+    let exit = worker.last_exit.map_or_else(|| "-".to_owned(), |exit| exit.to_string());
+    let transport = serde_json::to_value(worker.transport).ok();
+    let transport = transport.as_ref().and_then(|value| value.as_str()).unwrap_or("-");
+    let rows = [
+        ("State", format!("{} for {since}", worker.state.name()), tone(worker.state)),
+        ("Reason", worker.reason.clone().unwrap_or_default(), tone(worker.state)),
+        ("URL", worker.url.clone(), Tone::Plain),
+        ("Port", format!("{} ({transport})", worker.port), Tone::Plain),
+        ("Repository", worker.repo.clone(), Tone::Plain),
+        ("Process", format!("{pid}, {}", count(worker.descendants as usize, "descendant")), Tone::Plain),
+        ("Started", started, Tone::Plain),
+        ("Restarts", worker.restarts.to_string(), Tone::Plain),
+        ("Last exit", exit, Tone::Plain),
+        ("Clients", worker.clients.to_string(), Tone::Plain),
+    ];
+    doc.blank();
+    doc.line(&[(worker.name.as_str(), Tone::Strong)]);
+    for (label, text, tone) in rows.iter().filter(|(_, text, _)| !text.is_empty()) {
+        doc.labelled(&format!("  {label:<12}"), text, *tone);
+    }
+}
+
+fn last_shutdown(doc: &mut Doc, last: &LastShutdown, clock: &Clock) {
+    let text = format!(
+        "{} ({}), exit code {}, {}, {}",
+        clock.time(last.at),
+        last.reason,
+        last.exit_code,
+        duration(last.duration_ms),
+        exit_code::meaning(last.exit_code)
+    );
+    doc.blank();
+    doc.labelled("Last shutdown: ", &text, verdict::tone(last.exit_code));
+}
+
+fn state(state: WorkerState) -> Cell {
+    cell(state.name()).tone(tone(state))
+}
+
+/// The tone of a state.
+pub fn tone(state: WorkerState) -> Tone {
+    match state {
+        WorkerState::Ready => Tone::Good,
+        WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => Tone::Warn,
+        WorkerState::Unhealthy | WorkerState::Failed => Tone::Bad,
+        WorkerState::Stopped => Tone::Dim,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpd_common::status::STATUS_SCHEMA;
+
+    use super::*;
+    use crate::paint::Palette;
+    use crate::samples;
+
+    fn shown(report: &StatusReport, width: usize, detailed: bool) -> String {
+        let mut doc = Doc::new(Palette::Plain, width);
+        status(&mut doc, report, &samples::clock(), detailed);
+        doc.into_text()
+    }
+
+    /// R-CLI-1.
+    #[test]
+    fn at_80_columns() {
+        insta::assert_snapshot!(shown(&samples::status(), 80, false), @r"
+        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 2 of 3 workers ready
+        Warning: the journal was damaged and has been set aside
+
+        NAME          STATE    PID  PORT  CLIENTS     UPTIME  URL
+        alpha         ready   8081  8081        2  2 h 5 min  http://127.0.0.1:8081/mcp
+        docs          failed     -  8082        2          -  http://127.0.0.1:8082/mcp
+        web-frontend  ready   8101  8101        2  2 h 5 min  http://127.0.0.1:8101/mcp
+          docs: port 8082 is held by python3 -m http.server 8082 (pid 991, user kim,
+                LISTEN on 0.0.0.0:8082)
+
+        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
+                       workers did not leave on request; SIGTERM was needed
+        ");
+    }
+
+    #[test]
+    fn at_200_columns() {
+        insta::assert_snapshot!(shown(&samples::status(), 200, false), @r"
+        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 2 of 3 workers ready
+        Warning: the journal was damaged and has been set aside
+
+        NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        BELOW  LAST EXIT  REPOSITORY
+        alpha         ready   8081  8081        2         0  2 h 5 min  http://127.0.0.1:8081/mcp      0  -          /home/kim/src/alpha
+        docs          failed     -  8082        2        10          -  http://127.0.0.1:8082/mcp      0  exit 1     /home/kim/src/docs
+        web-frontend  ready   8101  8101        2         0  2 h 5 min  http://127.0.0.1:8101/mcp      4  -          /home/kim/src/web-frontend
+          docs: port 8082 is held by python3 -m http.server 8082 (pid 991, user kim, LISTEN on 0.0.0.0:8082)
+
+        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some workers did not leave on request; SIGTERM was needed
+        ");
+    }
+
+    #[test]
+    fn one_worker_in_detail() {
+        let mut report = samples::status();
+        report.workers.retain(|worker| worker.state == WorkerState::Failed);
+        insta::assert_snapshot!(shown(&report, 80, true), @r"
+        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 0 of 1 worker ready
+        Warning: the journal was damaged and has been set aside
+
+        docs
+          State       failed for 2 h 4 min
+          Reason      port 8082 is held by python3 -m http.server 8082 (pid 991, user
+                      kim, LISTEN on 0.0.0.0:8082)
+          URL         http://127.0.0.1:8082/mcp
+          Port        8082 (direct)
+          Repository  /home/kim/src/docs
+          Process     none, 0 descendants
+          Started     -
+          Restarts    10
+          Last exit   exit 1
+          Clients     2
+
+        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
+                       workers did not leave on request; SIGTERM was needed
+        ");
+    }
+
+    /// R-SHUT-7.
+    #[test]
+    fn a_shutdown_is_shown_with_reason_and_phase() {
+        let mut report = samples::status_shutting_down();
+        report.workers.clear();
+        insta::assert_snapshot!(shown(&report, 80, false), @r"
+        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 0 of 0 workers ready
+        Shutting down (manual): workers-graceful; workers still there, clients gone
+        Warning: the journal was damaged and has been set aside
+
+        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
+                       workers did not leave on request; SIGTERM was needed
+        ");
+    }
+
+    #[test]
+    fn without_a_daemon_the_last_shutdown_alone() {
+        let schema = STATUS_SCHEMA.to_owned();
+        let last_shutdown = Some(samples::last_shutdown());
+        let report = StatusReport { schema, daemon: None, workers: Vec::new(), last_shutdown };
+        insta::assert_snapshot!(shown(&report, 80, false), @r"
+        mcpd is not running
+
+        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
+                       workers did not leave on request; SIGTERM was needed
+        ");
+        insta::assert_snapshot!(serde_json::to_string(&report).expect("plain"), @r#"{"schema":"mcpd.status.v1","daemon":null,"workers":[],"last_shutdown":{"run":"20261122T130501Z-3f9a2c77","at":"2026-11-22T13:04:58Z","reason":"signal_SIGTERM","exit_code":2,"duration_ms":10012}}"#);
+    }
+}

@@ -1,0 +1,174 @@
+//! `mcpctl start`, `stop`, `restart`: one worker, several or all.
+
+use mcpd_common::exit_code::own;
+use mcpd_common::ids::{Pid, WorkerName};
+use mcpd_common::status::WorkerState;
+use mcpd_proto::{ConvertError, v1};
+use serde::Serialize;
+use tonic::Streaming;
+
+use super::status::render::tone;
+use crate::args::Workers;
+use crate::client::{Daemon, unreadable};
+use crate::context::Context;
+use crate::doc::Doc;
+use crate::exit::{Failure, SUCCESS};
+use crate::paint::Tone;
+use crate::table::{Column, Table, cell, maybe};
+use crate::text::duration;
+
+/// The `schema` of a result in JSON.
+pub const RESULT_SCHEMA: &str = "mcpd.worker-result.v1";
+
+/// What to do with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Start those that are stopped or failed.
+    Start,
+    /// Stop them; they stay stopped.
+    Stop,
+    /// Stop and start them.
+    Restart,
+}
+
+/// What became of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Done {
+    name: WorkerName,
+    ok: bool,
+    state: WorkerState,
+    detail: String,
+    pid: Option<Pid>,
+    duration_ms: u64,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// Does it; a worker that is not as it was wished makes the command fail.
+pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8, Failure> {
+    let named: Vec<_> = args.names.iter().map(ToString::to_string).collect();
+    let whom = if args.all { "all workers".to_owned() } else { named.join(", ") };
+    let tried = format!("{} {whom}", verb.name());
+    let mut daemon = context.need(&tried).await?;
+    let request = v1::WorkersRequest { names: named, all: args.all };
+    let mut stream =
+        send(&mut daemon, verb, request).await.map_err(|status| daemon.answered(&tried, &status))?;
+    let mut results = Vec::new();
+    while let Some(message) = stream.message().await.map_err(|status| daemon.answered(&tried, &status))? {
+        let result = done(message).map_err(|error| unreadable(&tried, error))?;
+        if context.out.is_json() {
+            context.out.json_line(RESULT_SCHEMA, &result);
+        }
+        results.push(result);
+    }
+    if !context.out.is_json() {
+        let mut doc = context.out.doc();
+        render(&mut doc, &mut results);
+        context.out.print(doc);
+    }
+    let ok = results.iter().all(|result| result.ok);
+    Ok(if ok { SUCCESS } else { own::UNAVAILABLE })
+}
+
+async fn send(
+    daemon: &mut Daemon,
+    verb: Verb,
+    request: v1::WorkersRequest,
+) -> Result<Streaming<v1::WorkerResult>, tonic::Status> {
+    let answer = match verb {
+        Verb::Start => daemon.control.start_workers(request).await,
+        Verb::Stop => daemon.control.stop_workers(request).await,
+        Verb::Restart => daemon.control.restart_workers(request).await,
+    };
+    answer.map(tonic::Response::into_inner)
+}
+
+fn done(message: v1::WorkerResult) -> Result<Done, ConvertError> {
+    let wrong = |field: &str, reason: String| ConvertError { field: field.to_owned(), reason };
+    let state = message.state().try_into().map_err(|error: ConvertError| wrong("state", error.reason))?;
+    Ok(Done {
+        name: message.name.parse().map_err(|error| wrong("name", format!("{error}")))?,
+        ok: message.ok,
+        state,
+        detail: message.detail,
+        pid: message.pid.and_then(Pid::new),
+        duration_ms: message.duration_ms,
+    })
+}
+
+fn render(doc: &mut Doc, results: &mut [Done]) {
+    results.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut table = Table::new([
+        Column::new("NAME").cut(8),
+        Column::new("STATE"),
+        Column::new("PID").right().optional(1),
+        Column::new("TOOK").right(),
+        Column::new("DETAIL").fold(20),
+    ]);
+    for result in results.iter() {
+        let took = duration(result.duration_ms);
+        let detail = cell(&result.detail).tone(if result.ok { Tone::Plain } else { Tone::Bad });
+        let state = cell(result.state.name()).tone(tone(result.state));
+        table.row([cell(&result.name), state, maybe(result.pid), cell(took), detail]);
+    }
+    doc.table(&table);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paint::Palette;
+    use crate::samples::{name, pid};
+
+    fn results() -> Vec<Done> {
+        let done = |text, ok, state, detail: &str, duration_ms| Done {
+            name: name(text),
+            ok,
+            state,
+            detail: detail.to_owned(),
+            pid: ok.then(|| pid(4711)),
+            duration_ms,
+        };
+        let why = "port 8082 is held by python3 server.py (pid 99, kim, LISTEN on 127.0.0.1:8082)";
+        vec![
+            done("docs", false, WorkerState::Failed, why, 21),
+            done("alpha", true, WorkerState::Ready, "restarted", 312),
+        ]
+    }
+
+    #[test]
+    fn at_80_columns() {
+        let mut doc = Doc::new(Palette::Plain, 80);
+        render(&mut doc, &mut results());
+        insta::assert_snapshot!(doc.into_text(), @r"
+        NAME   STATE    PID    TOOK  DETAIL
+        alpha  ready   4711  312 ms  restarted
+        docs   failed     -   21 ms  port 8082 is held by python3 server.py (pid 99,
+                                     kim, LISTEN on 127.0.0.1:8082)
+        ");
+    }
+
+    #[test]
+    fn a_message_becomes_a_result() {
+        let message = v1::WorkerResult {
+            name: "docs".to_owned(),
+            ok: true,
+            state: v1::WorkerState::Ready.into(),
+            detail: "started".to_owned(),
+            pid: Some(7),
+            duration_ms: 5,
+        };
+        let result = done(message.clone()).expect("complete");
+        insta::assert_snapshot!(serde_json::to_string(&result).expect("plain"), @r#"{"name":"docs","ok":true,"state":"ready","detail":"started","pid":7,"duration_ms":5}"#);
+        let error = done(v1::WorkerResult { state: 0, ..message }).expect_err("no state");
+        assert_eq!(error.to_string(), "state: missing");
+    }
+}

@@ -1,0 +1,76 @@
+//! What an earlier run left behind, proved by the mark that its processes carry (R-CLI-3).
+//!
+//! The run file of a completed shutdown is gone; one that is there names a run whose end nobody
+//! saw. Another boot means that nothing of it is alive. Nothing here signals anybody.
+
+use std::collections::BTreeMap;
+
+use mcpd_common::check::ports::{self, PortReport};
+use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
+use mcpd_common::os::{self, ProcessInfo, process};
+use mcpd_common::outcome::{Finding, FindingKind};
+use mcpd_common::run_file::RunFile;
+
+use crate::offline::Local;
+
+/// What is left of a run.
+#[derive(Debug)]
+pub struct Leftovers {
+    /// Its daemon, if that still lives.
+    pub daemon: Option<process::Process>,
+    /// Living processes that carry the run's mark, each with its worker.
+    pub processes: Vec<(ProcessInfo, Option<WorkerName>)>,
+    /// The run's ports that those processes hold.
+    pub ports: Vec<PortReport>,
+}
+
+impl Leftovers {
+    /// What is left of the run in this run file.
+    pub fn of(run: &RunFile, local: &Local) -> Self {
+        if run.boot_id != os::boot_id().unwrap_or_default() {
+            return Self { daemon: None, processes: Vec::new(), ports: Vec::new() };
+        }
+        let marked = marked(run.run.tag());
+        let name = |slot: Slot| run.workers.iter().find(|worker| worker.slot == slot).map(|w| w.name.clone());
+        let described = marked.iter().filter_map(|(pid, slot)| Some((process::describe(*pid)?, name(*slot))));
+        let processes: Vec<_> = described.collect();
+        let worker_of = |pid: Pid| marked.get(&pid).and_then(|slot| name(*slot));
+        let held = |report: &PortReport| {
+            let mut holders = report.holders.iter().filter_map(|holder| holder.pid);
+            holders.any(|pid| marked.contains_key(&pid))
+        };
+        // Without a process of ours no port is held by one: most times nothing needs to be probed.
+        let ports = match processes.is_empty() {
+            true => Vec::new(),
+            false => ports::examine(&local.known_ports(Some(run)), &worker_of),
+        };
+        Self { daemon: daemon(run), processes, ports: ports.into_iter().filter(held).collect() }
+    }
+
+    /// As findings, which name each of them.
+    pub fn findings(&self) -> Vec<Finding> {
+        let process = |(info, worker): &(ProcessInfo, Option<WorkerName>)| {
+            let subject = worker.as_ref().map_or_else(|| info.name.clone(), ToString::to_string);
+            Finding::new(FindingKind::ProcessLeft, subject, format!("{info} is left of an earlier run"))
+        };
+        let port = |report: &PortReport| {
+            Finding::new(FindingKind::PortInUse, report.port, report.holders_sentence())
+        };
+        self.processes.iter().map(process).chain(self.ports.iter().map(port)).collect()
+    }
+}
+
+/// The processes of a run, whoever their parent is now; never ourselves.
+pub fn marked(run: RunTag) -> BTreeMap<Pid, Slot> {
+    let all = process::all().into_iter().map(|process| process.pid);
+    let carrying = all.filter_map(|pid| Some((pid, process::mark(pid)?)));
+    carrying
+        .filter(|(pid, mark)| mark.run == run && *pid != Pid::current())
+        .map(|(pid, mark)| (pid, mark.slot))
+        .collect()
+}
+
+fn daemon(run: &RunFile) -> Option<process::Process> {
+    let process = process::read(run.daemon.pid)?;
+    (process.start == run.daemon.start && !process::is_zombie(&process)).then_some(process)
+}
