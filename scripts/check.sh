@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# All checks of this project; CI runs this same script.
+#
+#   scripts/check.sh           everything
+#   scripts/check.sh --quick   without what is slow: end-to-end tests, dependency policy, macOS
+#
+# Every check runs even if an earlier one failed. The last line is the verdict, the exit status is 0 or 1. What is
+# missing is installed: cargo-nextest for the user, cargo-deny into target/tools, the macOS target by rustup.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+# The README gives this command; check_tests makes sure that it still does.
+readonly TEST_COMMAND='cargo build --workspace --bins && cargo nextest run --workspace'
+readonly NEXTEST=0.9.143
+readonly DENY=0.20.2
+readonly TOOLS=target/tools
+readonly LOGS=target/check
+
+# The output is the same with and without a terminal, and names no path of this machine.
+export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never CARGO_TERM_QUIET=true
+export NEXTEST_PROFILE=ci NEXTEST_SHOW_PROGRESS=none
+
+check_format() {
+    cargo fmt --all --check
+}
+
+check_clippy() {
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+}
+
+check_docs() {
+    RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+}
+
+# Advisories are left out: their database comes from a code host, which not every machine can reach.
+check_dependencies() {
+    install_deny && "$TOOLS/bin/cargo-deny" --locked check bans licenses sources
+}
+
+check_tests() {
+    install_nextest || return 1
+    if [[ -f README.md ]] && ! grep -qF "$TEST_COMMAND" README.md; then
+        echo "README.md does not give the test command any more: $TEST_COMMAND"
+        return 1
+    fi
+    bash -c "$TEST_COMMAND" 2>&1 | tee "$LOGS/tests.log"
+}
+
+check_unit_tests() {
+    install_nextest || return 1
+    cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
+}
+
+# Nothing is linked, so no SDK is needed. The tests are left out: they drive real processes on Linux.
+check_macos() {
+    rustup target add aarch64-apple-darwin >"$LOGS/target.log" 2>&1 || { cat "$LOGS/target.log"; return 1; }
+    CC_aarch64_apple_darwin="$PWD/scripts/apple-cc" AR_aarch64_apple_darwin=ar SDKROOT=/ \
+        cargo clippy --locked --target aarch64-apple-darwin \
+        -p mcpd-common -p mcpd-proto -p mcpd-daemon -p mcpd-cli -- -D warnings
+}
+
+install_nextest() {
+    cargo nextest --version >/dev/null 2>&1 && return
+    install "cargo-nextest@$NEXTEST"
+}
+
+install_deny() {
+    [[ "$("$TOOLS/bin/cargo-deny" --version 2>/dev/null)" == "cargo-deny $DENY" ]] && return
+    # Without optimisation it is built in a third of the time and still checks within a second.
+    CARGO_PROFILE_DEV_DEBUG=0 install --debug --root "$TOOLS" --force "cargo-deny@$DENY"
+}
+
+# Takes what `cargo install` takes; its output is shown only if it fails.
+install() {
+    echo "installing ${*: -1} (once)"
+    CARGO_TARGET_DIR="$TOOLS/build" cargo install --locked "$@" >"$LOGS/install.log" 2>&1 || {
+        cat "$LOGS/install.log"
+        return 1
+    }
+    rm -rf "$TOOLS/build"
+}
+
+failed=()
+
+# run TITLE FUNCTION: headline, check, time and outcome.
+run() {
+    local title=$1 begin=$SECONDS outcome=ok
+    printf '\n== %s\n' "$title"
+    "$2" </dev/null || { outcome=FAILED; failed+=("$title"); }
+    printf -- '-- %s: %s, %d s\n' "$title" "$outcome" "$((SECONDS - begin))"
+}
+
+# What nextest counted, as "N passed, N failed".
+test_counts() {
+    local summary passed failures
+    summary=$(grep -E '^ *Summary ' "$LOGS/tests.log" 2>/dev/null | tail -n 1)
+    passed=$(grep -oE '[0-9]+ passed' <<<"$summary") || passed='0 passed'
+    failures=$(grep -oE '[0-9]+ (failed|timed out|exec failed)' <<<"$summary" | awk '{ n += $1 } END { print n + 0 }')
+    echo "$passed, $failures failed"
+}
+
+verdict() {
+    printf '\ntests: %s\n' "$(test_counts)"
+    if ((${#failed[@]} == 0)); then
+        echo "all checks passed in $SECONDS s"
+        return 0
+    fi
+    local IFS=','
+    echo "checks failed after $SECONDS s: ${failed[*]//,/;}"
+    return 1
+}
+
+quick=no
+case "${1-}" in
+    '') ;;
+    --quick) quick=yes ;;
+    *)
+        echo 'usage: scripts/check.sh [--quick]' >&2
+        exit 64
+        ;;
+esac
+
+mkdir -p "$LOGS" "$TOOLS"
+rm -f "$LOGS/tests.log"
+run format check_format
+run clippy check_clippy
+run documentation check_docs
+if [[ $quick == yes ]]; then
+    run 'unit tests' check_unit_tests
+else
+    run 'dependency policy' check_dependencies
+    run tests check_tests
+    run macOS check_macos
+fi
+verdict
