@@ -1,0 +1,88 @@
+//! The two requests that the daemon itself makes of a worker: is it well, and will it leave.
+//!
+//! We close first, so that `TIME_WAIT` stays on our side and never on the worker's port.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use mcpd_common::ids::Port;
+use tokio::net::TcpStream;
+
+use crate::deadline::Deadline;
+
+/// A request to a worker.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// The worker's port on 127.0.0.1.
+    pub port: Port,
+    /// The path.
+    pub path: String,
+    /// Sent as bearer token.
+    pub token: Option<String>,
+}
+
+impl Ask {
+    /// The status of the answer, or why there is none.
+    ///
+    /// # Errors
+    /// A sentence for a person: refused, broken off, not in time.
+    pub async fn status(self, deadline: Deadline) -> Result<u16, String> {
+        match deadline.wait(self.exchange()).await {
+            Ok(result) => result,
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    async fn exchange(self) -> Result<u16, String> {
+        let stream = connect(self.port).await?;
+        if self.method == Method::POST {
+            // The worker may close first, since it leaves: a reset on our side spares its port the
+            // minute of TIME_WAIT.
+            stream.set_zero_linger().map_err(|error| error.to_string())?;
+        }
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(describe)?;
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(&self.path)
+            .header("host", format!("127.0.0.1:{}", self.port));
+        if let Some(token) = self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+        // The connection is driven only as long as this future lives, and closed with it. When it
+        // ends first, the answer may have arrived all the same.
+        let mut response = std::pin::pin!(sender.send_request(request));
+        let response = tokio::select! {
+            biased;
+            response = &mut response => response,
+            _ = connection => response.await,
+        };
+        response.map(|response| response.status().as_u16()).map_err(describe)
+    }
+}
+
+/// hyper names what failed, its source says why.
+fn describe(error: hyper::Error) -> String {
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Opens a connection to a worker's port.
+///
+/// # Errors
+/// What the kernel said.
+pub async fn connect(port: Port) -> Result<TcpStream, String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
+    let stream = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    Ok(stream)
+}
