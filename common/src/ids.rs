@@ -175,8 +175,8 @@ impl From<RunId> for String {
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// What the daemon starts for itself (a `stop_command`, a resource's `close`).
-    pub const HELPER: Self = Self(u16::MAX);
+    /// From here on: what the daemon starts for itself (a `stop_command`, a resource's `close`).
+    pub const FIRST_HELPER: Self = Self(0xf000);
 }
 
 /// What every process of a run carries from its birth, whatever it does later: the

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 pub mod check_config;
 pub mod init;
+pub mod run;
+pub mod worker;
 
 /// Writes to standard output. A reader that went away (`mcpd init . | head`) is no error.
 fn print(text: &str) {
@@ -12,6 +14,6 @@ fn print(text: &str) {
 }
 
 /// Writes to standard error.
-fn complain(text: &str) {
+pub fn complain(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::Deadline;
+
 /// The longest a command may take.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The most of its output that a client gets.
@@ -120,7 +122,7 @@ impl Git {
         let _place = self.places.acquire().await.map_err(|_| GitError::Cancelled)?;
         let mut child = self.command(&args).spawn().map_err(GitError::Start)?;
         let outcome = tokio::select! {
-            done = tokio::time::timeout(LIMIT, collect(&mut child, &name)) => {
+            done = Deadline::after(LIMIT).wait(collect(&mut child, &name)) => {
                 done.unwrap_or(Err(GitError::TimedOut(name.clone())))
             }
             () = cancel.cancelled() => Err(GitError::Cancelled),
@@ -133,6 +135,7 @@ impl Git {
         outcome
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this process is a worker: it has no keeper of children")]
     fn command(&self, args: &[OsString]) -> Command {
         let mut command = Command::new("git");
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_misleading(name)) {

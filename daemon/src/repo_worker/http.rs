@@ -21,6 +21,7 @@ use super::guard;
 use super::leave::{Requests, TOKEN_VARIABLE};
 use super::paths::Root;
 use super::server::{RepoServer, Sessions};
+use crate::deadline;
 
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 type Mcp = StreamableHttpService<
@@ -117,7 +118,7 @@ pub async fn accept(listener: TcpListener, app: Arc<App>, connections: TaskTrack
                 Ok((stream, _)) => { connections.spawn(serve(stream, app.clone())); }
                 Err(error) => {
                     tracing::warn!(%error, "can't accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    deadline::until(deadline::now() + ACCEPT_PAUSE).await;
                 }
             },
             () = app.listening.cancelled() => return,

@@ -15,10 +15,10 @@ use rmcp::model::{CustomNotification, ServerNotification};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::http::App;
+use crate::deadline::Deadline;
 
 /// Where the daemon puts the secret that a request to leave must carry.
 pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
@@ -69,34 +69,34 @@ impl Triggers {
 
 /// Leaves: returns when the last connection has closed, or when nobody should wait longer.
 pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
-    let begin = Instant::now();
+    let (telling, in_flight) = (Deadline::after(TELLING), Deadline::after(IN_FLIGHT));
     app.stop_accepting();
-    tell_sessions(app, reason, begin + TELLING).await;
+    tell_sessions(app, reason, telling).await;
     app.close_connections();
     connections.close();
-    if timeout_at(begin + IN_FLIGHT, connections.wait()).await.is_err() {
+    if in_flight.wait(connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "cutting requests that did not finish");
         app.cut();
-        let _ = timeout_at(begin + IN_FLIGHT + CUT, connections.wait()).await;
+        let _ = Deadline::after(CUT).wait(connections.wait()).await;
     }
 }
 
 /// Tells every session and ends its event stream. What a slow client does not take in time
 /// is left; its connection is still given the time of requests in flight.
-async fn tell_sessions(app: &App, reason: Reason, until: Instant) {
+async fn tell_sessions(app: &App, reason: Reason, deadline: Deadline) {
     let mut told = JoinSet::new();
     for peer in app.sessions().peers() {
         told.spawn(async move { peer.send_notification(notification(reason)).await.is_ok() });
     }
     let count = told.len();
-    let told = timeout_at(until, told.join_all()).await.unwrap_or_default();
+    let told = deadline.wait(told.join_all()).await.unwrap_or_default();
     let reached = told.into_iter().filter(|reached| *reached).count();
 
     let mut streams = JoinSet::new();
     for session in app.sessions().handles().await {
         streams.spawn(async move { session.close_standalone_sse_stream(Some(RETRY)).await.is_ok() });
     }
-    let _ = timeout_at(until, streams.join_all()).await;
+    let _ = deadline.wait(streams.join_all()).await;
     tracing::info!(told = reached, of = count, "sessions were told");
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -270,7 +270,7 @@ async fn sessions_are_told_and_their_streams_end() {
     assert_eq!(stream.status(), StatusCode::OK);
     let events = tokio::spawn(text(stream));
 
-    let begin = Instant::now();
+    let begin = crate::deadline::now();
     leave::goodbye(&worker.app, &worker.connections, "manual").await;
     assert!(worker.connections.is_empty(), "all connections have ended");
     assert!(begin.elapsed() < Duration::from_secs(3), "nothing had to be cut");

@@ -46,8 +46,7 @@ impl Ask {
             // minute of TIME_WAIT.
             stream.set_zero_linger().map_err(|error| error.to_string())?;
         }
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(describe)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(describe)?;
         let mut request = Request::builder()
             .method(self.method)
             .uri(&self.path)

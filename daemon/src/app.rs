@@ -1,0 +1,194 @@
+//! **Read first.** The daemon's life on one screen: [`Booted`], then [`Running`], then
+//! [`Stopped`]. Each takes the one before by value, so that the wrong order does not compile.
+//!
+//! ```text
+//!   Booted::boot    lock, logs, journal, run file, keeper, supervisor, control socket
+//!   Booted::start   every worker at once
+//!   Running::until_asked   signals and RPCs only *send* a request; it is judged here
+//!   Running::stop   the shutdown, then the exit
+//! ```
+
+use mcpd_common::config::Config;
+use mcpd_common::ids::WorkerName;
+use mcpd_common::outcome::{Finding, FindingKind};
+use mcpd_common::paths::StateDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::boot::{self, Parts, StartError};
+use crate::deadline::{self, Deadline};
+use crate::resources::Resource;
+use crate::shutdown::Shutdown;
+use crate::shutdown::budget::Budget;
+use crate::shutdown::exit::Exit;
+use crate::shutdown::request::{Requests, Response, Trigger};
+use crate::workers::orders::{Order, Wish, Workers};
+
+/// How the daemon was started.
+pub struct Options {
+    /// What to run.
+    pub config: Config,
+    /// What had to be put up with while it was loaded.
+    pub warnings: Vec<String>,
+    /// How the console looks.
+    pub console: crate::logging::ConsoleFormat,
+}
+
+/// Everything is there, no worker runs.
+pub struct Booted {
+    config: Config,
+    parts: Parts,
+}
+
+/// The workers run.
+pub struct Running {
+    config: Config,
+    parts: Parts,
+    requests: Requests,
+}
+
+/// Nothing runs any more, and that is proved, or said otherwise.
+#[must_use]
+pub struct Stopped {
+    code: u8,
+}
+
+/// From beginning to end.
+///
+/// # Errors
+/// Only what keeps the daemon from starting; later failures are findings.
+pub async fn run(options: Options) -> Result<Stopped, StartError> {
+    let mut running = Booted::boot(options).await?.start();
+    let trigger = running.until_asked().await;
+    Ok(running.stop(trigger).await)
+}
+
+impl Booted {
+    async fn boot(options: Options) -> Result<Self, StartError> {
+        let parts = boot::assemble(&options).await?;
+        Ok(Self { config: options.config, parts })
+    }
+
+    fn start(self) -> Running {
+        for name in self.config.workers.values().filter(|worker| worker.unusable.is_none()) {
+            wish(&self.parts.workers, name.name.clone(), Wish::Start);
+        }
+        crate::banner::show(&self.config);
+        Running { config: self.config, parts: self.parts, requests: Requests::default() }
+    }
+}
+
+impl Running {
+    /// The first request wins.
+    async fn until_asked(&mut self) -> Trigger {
+        loop {
+            // The channel outlives us: we hold a sender ourselves.
+            let Some(trigger) = self.parts.triggers.recv().await else { continue };
+            if self.requests.on(&trigger, deadline::now()) == Response::Begin {
+                return trigger;
+            }
+        }
+    }
+
+    async fn stop(mut self, trigger: Trigger) -> Stopped {
+        self.parts.logs.shutdown.set();
+        self.parts.instance.leaving();
+        self.parts.health.set_not_serving().await;
+        tracing::info!(reason = trigger.reason(), "shutting down");
+
+        let budget = Budget::new(&self.config.shutdown);
+        let (noted, received) = mpsc::unbounded_channel();
+        let hurry = CancellationToken::new();
+        let shutdown = Shutdown {
+            run: self.parts.run,
+            reason: trigger.reason(),
+            workers: self.parts.workers.clone(),
+            ports: self.parts.ports.clone(),
+            budget,
+            force_ports: self.config.shutdown.force_ports,
+            resources: std::mem::take(&mut self.parts.resources) as Vec<Box<dyn Resource>>,
+            baseline: self.parts.baseline,
+            progress: self.parts.progress.clone(),
+            hurry: hurry.clone(),
+            noted: received,
+        };
+        match trigger {
+            Trigger::Emergency { what } => note_internal_error(&noted, what),
+            Trigger::Rpc { now: true, .. } => hurry.cancel(),
+            Trigger::Rpc { .. } | Trigger::Signal(_) => {}
+        }
+        let attendant = Attendant {
+            triggers: self.parts.triggers,
+            requests: self.requests,
+            workers: self.parts.workers,
+            progress: self.parts.progress.clone(),
+            hurry,
+            noted,
+        };
+        let attending = tokio::spawn(attendant.attend());
+
+        let fallback = shutdown.overrun_report();
+        let report = match Deadline::after(budget.total()).wait(shutdown.run()).await {
+            Ok(report) => report,
+            Err(_) => fallback,
+        };
+        let exit = Exit {
+            state: StateDir::new(&self.config.daemon.state_dir),
+            journal: self.parts.journal,
+            socket: self.config.daemon.socket.clone(),
+            progress: self.parts.progress,
+            stop_service: self.parts.stop_service,
+            service: self.parts.service,
+        };
+        let code = exit.finish(report).await;
+        attending.abort();
+        Stopped { code }
+    }
+}
+
+impl Stopped {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        self.code
+    }
+}
+
+/// Judges the requests that come while the shutdown runs.
+struct Attendant {
+    triggers: mpsc::UnboundedReceiver<Trigger>,
+    requests: Requests,
+    workers: Workers,
+    progress: crate::shutdown::progress::Progress,
+    hurry: CancellationToken,
+    noted: mpsc::UnboundedSender<Finding>,
+}
+
+impl Attendant {
+    async fn attend(mut self) {
+        while let Some(trigger) = self.triggers.recv().await {
+            match self.requests.on(&trigger, deadline::now()) {
+                Response::Hurry { by } => {
+                    tracing::warn!(by, "the remaining waits are cut short");
+                    self.progress.say(mcpd_common::event::EventKind::Hurried { by: by.to_owned() });
+                    self.hurry.cancel();
+                    self.workers.tell(Order::Hurry);
+                }
+                Response::NoteInternalError { what } => note_internal_error(&self.noted, what),
+                Response::Begin | Response::Ignore => {
+                    tracing::info!(reason = trigger.reason(), "ignored: the shutdown runs already");
+                }
+            }
+        }
+    }
+}
+
+fn note_internal_error(noted: &mpsc::UnboundedSender<Finding>, what: String) {
+    tracing::error!(what, "internal error");
+    // Nobody reads it only when the report is written already.
+    let _ = noted.send(Finding::new(FindingKind::InternalError, "mcpd", what));
+}
+
+fn wish(workers: &Workers, name: WorkerName, wish: Wish) {
+    let (reply, _) = tokio::sync::oneshot::channel();
+    workers.tell(Order::Wish(name, wish, reply));
+}

@@ -1,0 +1,65 @@
+//! The arguments of `mcpd`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use mcpd_common::ids::Port;
+
+use crate::logging::ConsoleFormat;
+
+/// Runs MCP servers, one worker per repository, each on its own loopback port, and stops them so
+/// that nothing is left.
+///
+/// With neither a configuration nor --repo, inside a git repository, it serves that repository.
+#[derive(Debug, Parser)]
+#[command(name = "mcpd", version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// How to run.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The configuration file [default: $MCPD_CONFIG, then the platform's configuration directory]
+    #[arg(long, value_name = "FILE", conflicts_with = "repo")]
+    pub config: Option<PathBuf>,
+    /// Serve this repository with the built-in worker, without any file; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub repo: Vec<PathBuf>,
+    /// Do not start when a single worker is unusable
+    #[arg(long)]
+    pub strict: bool,
+    /// How the console looks
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
+    pub log_format: ConsoleFormat,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a configuration for these repositories
+    Init {
+        /// The repositories
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
+    },
+    /// Validate a configuration; show what was inferred and every problem with its line
+    CheckConfig {
+        /// The file [default: the one that a start would use]
+        file: Option<PathBuf>,
+    },
+    /// The built-in worker: serve one repository over MCP, read-only
+    Worker {
+        /// The repository
+        #[arg(long, value_name = "DIR")]
+        repo: PathBuf,
+        /// The port on 127.0.0.1 and ::1
+        #[arg(long)]
+        port: Port,
+    },
+}

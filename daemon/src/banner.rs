@@ -1,0 +1,25 @@
+//! What a person sees first: every worker's name, its URL, and the line that adds it to a
+//! client.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use mcpd_common::config::Config;
+
+/// Prints it. A closed standard output is nothing to die of.
+pub fn show(config: &Config) {
+    let _ = std::io::stdout().write_all(text(config).as_bytes());
+}
+
+fn text(config: &Config) -> String {
+    let mut text = String::new();
+    for worker in config.workers.values() {
+        let (name, url) = (&worker.name, worker.url());
+        let _ = match &worker.unusable {
+            None => writeln!(text, "{name}  {url}\n    claude mcp add --transport http {name} {url}"),
+            Some(reason) => writeln!(text, "{name}  not started: {reason}"),
+        };
+    }
+    text.push_str("stop with Ctrl-C or `mcpctl shutdown --wait`; look with `mcpctl status`\n");
+    text
+}

@@ -1,0 +1,289 @@
+//! Putting the daemon together, in the one order that works: the lock before anything is
+//! written, the run file before anything is started, the socket when there is somebody to answer.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use mcpd_common::config::Config;
+use mcpd_common::exit_code::own;
+use mcpd_common::ids::{Pid, RunId, RunTag, Slot};
+use mcpd_common::journal::{Record, RunStarted};
+use mcpd_common::os::process::StartTime;
+use mcpd_common::os::{self, own as own_process, process};
+use mcpd_common::paths::StateDir;
+use mcpd_common::run_file::{ProcessId, RUN_FILE_SCHEMA, RunFile, RunFileError, WorkerEntry};
+use mcpd_common::status::DaemonStatus;
+use mcpd_proto::v1::control_server::ControlServer;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Options;
+use crate::clients::kernel;
+use crate::control::health::Health;
+use crate::control::service::{self, ControlService};
+use crate::control::socket::{self, SocketError};
+use crate::instance::{Instance, InstanceError};
+use crate::journal::JournalHandle;
+use crate::logging::{self, Logs};
+use crate::resources::Resource;
+use crate::resources::declared::Declared;
+use crate::resources::logs::WorkerLogs;
+use crate::shutdown::budget::Budget;
+use crate::shutdown::progress::Progress;
+use crate::shutdown::request::Trigger;
+use crate::verify::own::{Baseline, Expected};
+use crate::workers::containment::Children;
+use crate::workers::keeper::Keeper;
+use crate::workers::orders::Workers;
+use crate::workers::output::Output;
+use crate::workers::record::Memory;
+use crate::workers::spawn::Ground;
+use crate::workers::supervisor::{self, Tools};
+
+/// Why the daemon could not start (R-EXIT-2).
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The run file: without it, a crash could not be cleaned up after.
+    #[error(transparent)]
+    RunFile(#[from] RunFileError),
+    /// The kernel.
+    #[error("can't {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What happened.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Instance(InstanceError::AlreadyRunning { .. }) | Self::Socket(SocketError::Live(_)) => {
+                own::TEMPFAIL
+            }
+            Self::Instance(InstanceError::Unusable { .. }) | Self::Socket(_) | Self::RunFile(_) => {
+                own::CONFIG
+            }
+            Self::System { .. } => own::SOFTWARE,
+        }
+    }
+
+    fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// The daemon's parts.
+pub struct Parts {
+    /// This life of it.
+    pub run: RunId,
+    /// The lock.
+    pub instance: Instance,
+    /// The logs.
+    pub logs: Logs,
+    /// The journal.
+    pub journal: JournalHandle,
+    /// The workers.
+    pub workers: Workers,
+    /// Whose ports these are.
+    pub ports: kernel::Ports,
+    /// What has to be closed at the end.
+    pub resources: Vec<Box<dyn Resource>>,
+    /// What was open when all of this was there.
+    pub baseline: Baseline,
+    /// The story of the shutdown.
+    pub progress: Progress,
+    /// Requests for one.
+    pub triggers: mpsc::UnboundedReceiver<Trigger>,
+    /// The standard health service.
+    pub health: Health,
+    /// The control service.
+    pub service: JoinHandle<()>,
+    /// Stops it.
+    pub stop_service: CancellationToken,
+}
+
+/// Puts them together.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
+    let config = &options.config;
+    let state = StateDir::new(&config.daemon.state_dir);
+    // Limits and the original of them come first: workers get the original back.
+    let open_files = own_process::raise_open_files();
+    let instance = Instance::acquire(&state, &config.daemon.socket).await?;
+    let listener = socket::listen(&config.daemon.socket)?;
+    let run = RunId::new(
+        Timestamp::now(),
+        RunTag(u32::from_ne_bytes(random().map_err(StartError::system("get random bytes"))?)),
+    );
+    let logs = logging::start(&config.daemon.log_dir, run, options.console);
+    let (journal, journal_warnings) = JournalHandle::open(&state.journal());
+    let warnings = [options.warnings.clone(), logs.warnings.clone(), journal_warnings].concat();
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    run_file(config, run).write(&state.run_file())?;
+    journal.record(Record::RunStarted(run_started(config, run)));
+
+    let (triggers, triggered) = mpsc::unbounded_channel();
+    crate::signals::listen(&triggers).map_err(StartError::system("listen to signals"))?;
+    let progress = Progress::new();
+    let token = random::<16>().map_err(StartError::system("get random bytes"))?;
+    let ground = Ground::of_this_process(hex(&token)).map_err(StartError::system("find this program"))?;
+    let (keeper, news) =
+        Keeper::start(Children::new(run.tag(), open_files)).map_err(StartError::system("start a thread"))?;
+    let output =
+        Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
+    let resources = resources(config, &output, &keeper, &ground);
+    let memory = Memory { run, journal: journal.clone() };
+    let tools = Tools { keeper, output, ground, memory };
+    let (workers, supervising) = supervisor::start(config, tools, news);
+    watch(supervising, triggers.clone());
+
+    let ports: kernel::Ports =
+        config.workers.values().map(|worker| (worker.port, worker.name.clone())).collect();
+    let expected = Expected::default();
+    let service = ControlService {
+        daemon: status(config, run, warnings),
+        workers: workers.clone(),
+        ports: ports.clone(),
+        progress: progress.clone(),
+        triggers,
+        stop_limit: Budget::new(&config.shutdown).total(),
+        last_shutdown: service::last_shutdown(&state.last_shutdown()),
+    };
+    let stop_service = CancellationToken::new();
+    let health = Health::new().await;
+    let incoming = socket::accept(listener, expected.clone());
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
+        .add_service(ControlServer::new(service))
+        .add_service(health.service())
+        .add_service(reflection())
+        .serve_with_incoming_shutdown(incoming, stop_service.clone().cancelled_owned());
+    let service = tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the control service ended");
+        }
+    });
+    let baseline = Baseline::take(expected);
+    Ok(Parts {
+        run,
+        instance,
+        logs,
+        journal,
+        workers,
+        ports,
+        resources,
+        baseline,
+        progress,
+        triggers: triggered,
+        health,
+        service,
+        stop_service,
+    })
+}
+
+/// A supervisor that ends by a panic is an emergency (R-SUP-5).
+fn watch(supervising: JoinHandle<()>, triggers: mpsc::UnboundedSender<Trigger>) {
+    tokio::spawn(async move {
+        if let Err(error) = supervising.await {
+            let what = format!("the task that supervises the workers ended: {error}");
+            let _ = triggers.send(Trigger::Emergency { what });
+        }
+    });
+}
+
+fn resources(config: &Config, output: &Output, keeper: &Keeper, ground: &Ground) -> Vec<Box<dyn Resource>> {
+    let mut resources: Vec<Box<dyn Resource>> = vec![Box::new(WorkerLogs(output.clone()))];
+    let directory = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+    for declared in &config.resources {
+        resources.push(Box::new(Declared {
+            config: declared.clone(),
+            keeper: keeper.clone(),
+            ground: ground.clone(),
+            directory: directory.clone().unwrap_or_else(|| config.daemon.state_dir.clone()),
+        }));
+    }
+    resources
+}
+
+fn run_file(config: &Config, run: RunId) -> RunFile {
+    let slots = (0..Slot::FIRST_HELPER.0).map(Slot);
+    let entry = |(slot, worker): (Slot, &mcpd_common::config::WorkerConfig)| WorkerEntry {
+        slot,
+        name: worker.name.clone(),
+        port: worker.port,
+        repo: worker.repo.clone(),
+        process: None,
+    };
+    RunFile {
+        schema: RUN_FILE_SCHEMA.to_owned(),
+        run,
+        boot_id: os::boot_id().unwrap_or_default(),
+        daemon: ProcessId {
+            pid: Pid::current(),
+            start: process::read(Pid::current()).map_or(StartTime(0), |process| process.start),
+        },
+        socket: config.daemon.socket.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        workers: slots.zip(config.workers.values()).map(entry).collect(),
+    }
+}
+
+fn run_started(config: &Config, run: RunId) -> RunStarted {
+    RunStarted {
+        run,
+        pid: Pid::current(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config: config.file.as_ref().map(|file| file.display().to_string()),
+        started_at: Timestamp::now(),
+    }
+}
+
+fn status(config: &Config, run: RunId, warnings: Vec<String>) -> DaemonStatus {
+    DaemonStatus {
+        pid: Pid::current(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        run,
+        started_at: Timestamp::now(),
+        socket: config.daemon.socket.display().to_string(),
+        state_dir: config.daemon.state_dir.display().to_string(),
+        log_dir: config.daemon.log_dir.display().to_string(),
+        config: config.file.as_ref().map(|file| file.display().to_string()),
+        backend: os::backend(),
+        shutdown: None,
+        warnings,
+    }
+}
+
+fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    use std::io::Read;
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn reflection()
+-> tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(mcpd_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were made by our own build")
+}

@@ -1,0 +1,50 @@
+//! `mcpd`: which configuration to run with.
+
+use std::path::{Path, PathBuf};
+
+use mcpd_common::config::{self, Source};
+use mcpd_common::paths;
+
+use crate::app::Options;
+use crate::args::Run;
+
+/// What the arguments, the environment and the present directory say.
+///
+/// # Errors
+/// A complaint for a person; nothing was started.
+pub fn options(args: Run) -> Result<Options, String> {
+    let source = source(&args)?;
+    let loaded = config::load(source, &paths::process_environment).map_err(|error| format!("{error}\n"))?;
+    let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+    if args.strict && !problems.is_empty() {
+        return Err(format!("{}\nnothing was started, because of --strict\n", problems.join("\n")));
+    }
+    let warnings = loaded.warnings.into_iter().chain(problems).collect();
+    Ok(Options { config: loaded.config, warnings, console: args.log_format })
+}
+
+fn source(args: &Run) -> Result<Source, String> {
+    if !args.repo.is_empty() {
+        return Ok(Source::Repos(args.repo.clone()));
+    }
+    if let Some(file) = paths::config_file(args.config.clone(), &paths::process_environment) {
+        return Ok(Source::File(file));
+    }
+    let here =
+        std::env::current_dir().map_err(|error| format!("can't find the present directory: {error}\n"))?;
+    match repository_around(&here) {
+        Some(repository) => Ok(Source::Repos(vec![repository])),
+        None => Err(format!(
+            "mcpd has no configuration, and {} is not inside a git repository.\n\
+             To begin: run `mcpd` inside a repository, name some with `mcpd --repo DIR`,\n\
+             or write a configuration with `mcpd init DIR ... > {}`.\n",
+            here.display(),
+            paths::default_config_file().unwrap_or_else(|| "config.toml".into()).display()
+        )),
+    }
+}
+
+/// `.git` is a directory, or a file in a worktree or submodule.
+fn repository_around(directory: &Path) -> Option<PathBuf> {
+    directory.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned)
+}

@@ -1,0 +1,26 @@
+//! `mcpd worker`: the built-in worker, in a process of its own.
+
+use std::path::PathBuf;
+
+use mcpd_common::exit_code::own;
+use mcpd_common::ids::Port;
+
+use crate::repo_worker::{self, RepoWorkerArgs};
+
+/// Serves until it is asked to leave. One thread is enough.
+pub fn run(repo: PathBuf, port: Port) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            super::complain(&format!("mcpd worker can't start: {error}\n"));
+            return own::SOFTWARE;
+        }
+    };
+    match runtime.block_on(repo_worker::run(RepoWorkerArgs { repo, port })) {
+        Ok(()) => 0,
+        Err(error) => {
+            super::complain(&format!("{error}\n"));
+            error.exit_code()
+        }
+    }
+}

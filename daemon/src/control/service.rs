@@ -1,0 +1,224 @@
+//! One thin function for each RPC.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use mcpd_common::check::ports::{self, KnownPort};
+use mcpd_common::check::zombies::{self, Scope};
+use mcpd_common::event::EventKind;
+use mcpd_common::ids::{Pid, Port, WorkerName};
+use mcpd_common::os::process;
+use mcpd_common::outcome::ShutdownReport;
+use mcpd_common::status::{DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport};
+use mcpd_proto::v1;
+use mcpd_proto::v1::control_server::Control;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+use super::wishes;
+use crate::clients::kernel;
+use crate::shutdown::progress::Progress;
+use crate::shutdown::request::Trigger;
+use crate::workers::orders::{Unknown, Wish, Workers};
+
+/// Answers that one slow reader may lag behind.
+const AHEAD: usize = 16;
+
+/// What the service speaks for.
+#[derive(Clone)]
+pub struct ControlService {
+    /// The daemon, as it was when it booted.
+    pub daemon: DaemonStatus,
+    /// The workers.
+    pub workers: Workers,
+    /// Whose ports these are.
+    pub ports: kernel::Ports,
+    /// The story of the shutdown.
+    pub progress: Progress,
+    /// The only way to start one.
+    pub triggers: mpsc::UnboundedSender<Trigger>,
+    /// The longest a single stop can take.
+    pub stop_limit: Duration,
+    /// The last shutdown of an earlier run.
+    pub last_shutdown: Option<LastShutdown>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Control for ControlService {
+    type ShutdownStream = Answers<v1::ShutdownEvent>;
+    type VerifyPortsStream = Answers<v1::PortReport>;
+    type StartWorkersStream = Answers<v1::WorkerResult>;
+    type StopWorkersStream = Answers<v1::WorkerResult>;
+    type RestartWorkersStream = Answers<v1::WorkerResult>;
+
+    async fn shutdown(
+        &self,
+        request: Request<v1::ShutdownRequest>,
+    ) -> Result<Response<Self::ShutdownStream>, Status> {
+        let v1::ShutdownRequest { reason, now } = request.into_inner();
+        let reason = if reason.is_empty() { "manual".to_owned() } else { reason };
+        let _ = self.triggers.send(Trigger::Rpc { reason, now });
+        let story = futures_util::stream::unfold(Some(self.progress.subscribe()), async |story| {
+            let mut story = story?;
+            let event = story.next().await?;
+            let is_last = matches!(event.kind, EventKind::Finished { .. });
+            Some((Ok((*event).clone().into()), (!is_last).then_some(story)))
+        });
+        Ok(Response::new(Box::pin(story)))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let wanted = request.into_inner().worker;
+        let mut workers = self.workers.status().await.map_err(|gone| Status::internal(gone.to_string()))?;
+        if !wanted.is_empty() {
+            let name = self.known(&wanted)?;
+            workers.retain(|worker| worker.name == name);
+        }
+        let clients = kernel::count(&self.ports);
+        for worker in &mut workers {
+            worker.clients = clients.get(&worker.name).copied().unwrap_or(0);
+        }
+        let report = StatusReport {
+            schema: STATUS_SCHEMA.to_owned(),
+            daemon: Some(DaemonStatus { shutdown: self.progress.status(), ..self.daemon.clone() }),
+            workers,
+            last_shutdown: self.last_shutdown.clone(),
+        };
+        Ok(Response::new(report.into()))
+    }
+
+    async fn verify_ports(
+        &self,
+        request: Request<v1::VerifyPortsRequest>,
+    ) -> Result<Response<Self::VerifyPortsStream>, Status> {
+        let known = self.ports_to_look_at(&request.into_inner().ports)?;
+        let leaders = self.leaders().await;
+        let examined =
+            tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| worker_of(pid, &leaders)));
+        let reports = examined.await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(reports).map(|report| Ok(report.into())))))
+    }
+
+    async fn list_zombies(
+        &self,
+        request: Request<v1::ListZombiesRequest>,
+    ) -> Result<Response<v1::ListZombiesResponse>, Status> {
+        let scope = if request.into_inner().all { Scope::Machine } else { Scope::Below(Pid::current()) };
+        let leaders = self.leaders().await;
+        let looked =
+            tokio::task::spawn_blocking(move || zombies::look(scope, &|pid| worker_of(pid, &leaders)));
+        let report = looked.await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(report.into()))
+    }
+
+    async fn start_workers(
+        &self,
+        request: Request<v1::WorkersRequest>,
+    ) -> Result<Response<Self::StartWorkersStream>, Status> {
+        self.wish(&request.into_inner(), Wish::Start)
+    }
+
+    async fn stop_workers(
+        &self,
+        request: Request<v1::WorkersRequest>,
+    ) -> Result<Response<Self::StopWorkersStream>, Status> {
+        self.wish(&request.into_inner(), Wish::Stop)
+    }
+
+    async fn restart_workers(
+        &self,
+        request: Request<v1::WorkersRequest>,
+    ) -> Result<Response<Self::RestartWorkersStream>, Status> {
+        self.wish(&request.into_inner(), Wish::Restart)
+    }
+}
+
+impl ControlService {
+    /// All names are looked at before the first wish is carried out: a wrong one loses nothing.
+    fn wish(
+        &self,
+        request: &v1::WorkersRequest,
+        wish: Wish,
+    ) -> Result<Response<Answers<v1::WorkerResult>>, Status> {
+        if let Some(shutdown) = self.progress.status() {
+            let why = format!("mcpd is shutting down ({})", shutdown.reason);
+            return Err(Status::failed_precondition(why));
+        }
+        let names = match request.all {
+            true => self.ports.values().cloned().collect(),
+            false => request.names.iter().map(|name| self.known(name)).collect::<Result<Vec<_>, _>>()?,
+        };
+        let (results, received) = mpsc::channel(AHEAD);
+        for name in names {
+            let (workers, limit, results) = (self.workers.clone(), self.stop_limit, results.clone());
+            tokio::spawn(async move {
+                let result = wishes::carry_out(&workers, name, wish, limit).await;
+                // Whoever asked may have gone away; the wish is carried out all the same.
+                let _ = results.send(result).await;
+            });
+        }
+        Ok(Response::new(Box::pin(ReceiverStream::new(received))))
+    }
+
+    fn known(&self, name: &str) -> Result<WorkerName, Status> {
+        let invalid = |error: mcpd_common::ids::InvalidId| Status::invalid_argument(error.to_string());
+        let name: WorkerName = name.parse().map_err(invalid)?;
+        if self.ports.values().any(|known| *known == name) {
+            return Ok(name);
+        }
+        let mut known: Vec<_> = self.ports.values().map(ToString::to_string).collect();
+        known.sort();
+        Err(Status::not_found(Unknown { name, known }.to_string()))
+    }
+
+    fn ports_to_look_at(&self, wanted: &[u32]) -> Result<Vec<KnownPort>, Status> {
+        let port = |number: &u32| {
+            Port::new(*number).ok_or_else(|| {
+                Status::invalid_argument(format!("{number} is not a port: write a number from 1 to 65535"))
+            })
+        };
+        let mut ports: Vec<Port> = match wanted {
+            [] => self.ports.keys().copied().collect(),
+            wanted => wanted.iter().map(port).collect::<Result<_, _>>()?,
+        };
+        ports.sort_unstable();
+        ports.dedup();
+        Ok(ports.into_iter().map(|port| KnownPort { port, worker: self.ports.get(&port).cloned() }).collect())
+    }
+
+    async fn leaders(&self) -> HashMap<Pid, WorkerName> {
+        let workers = self.workers.status().await.unwrap_or_default();
+        workers.into_iter().filter_map(|worker| Some((worker.pid?, worker.name))).collect()
+    }
+}
+
+/// Whose a process is: that of the nearest leader above it, or in whose session it is.
+fn worker_of(pid: Pid, leaders: &HashMap<Pid, WorkerName>) -> Option<WorkerName> {
+    const DEPTH: usize = 64;
+    let mut above = pid;
+    for _ in 0..DEPTH {
+        if let Some(worker) = leaders.get(&above) {
+            return Some(worker.clone());
+        }
+        let process = process::read(above)?;
+        if let Some(worker) = Pid::new(process.session).and_then(|session| leaders.get(&session)) {
+            return Some(worker.clone());
+        }
+        above = Pid::new(process.ppid)?;
+    }
+    None
+}
+
+/// The last shutdown, from the file that it left.
+pub fn last_shutdown(file: &std::path::Path) -> Option<LastShutdown> {
+    let report: ShutdownReport = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    Some(LastShutdown::from(&report))
+}

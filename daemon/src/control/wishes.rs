@@ -1,0 +1,97 @@
+//! Starting, stopping and restarting workers on request: each is followed until it is as it
+//! was wished to be.
+
+use std::time::Duration;
+
+use mcpd_common::ids::WorkerName;
+use mcpd_common::status::WorkerState;
+use mcpd_proto::v1;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::deadline::{self, Deadline};
+use crate::shutdown::progress::millis;
+use crate::workers::orders::{Order, Transition, Wish, Workers};
+
+/// A worker that takes longer to become ready is reported as it is.
+const START: Duration = Duration::from_secs(30);
+
+/// Carries out one wish; `stop_limit` is the longest a stop can take.
+///
+/// # Errors
+/// When there is no such worker, or no supervisor any more.
+pub async fn carry_out(
+    workers: &Workers,
+    name: WorkerName,
+    wish: Wish,
+    stop_limit: Duration,
+) -> Result<v1::WorkerResult, tonic::Status> {
+    let began = deadline::now();
+    let mut transitions = workers.transitions();
+    let answer = workers.ask(|reply| Order::Wish(name.clone(), wish, reply)).await;
+    let state = answer
+        .map_err(|gone| tonic::Status::internal(gone.to_string()))?
+        .map_err(|unknown| tonic::Status::not_found(unknown.to_string()))?;
+    let limit = Deadline::after(stop_limit + START);
+    let now = Transition { name: name.clone(), state, reason: None };
+    let settled = follow(&mut transitions, now, wish, limit).await;
+    let status = workers.status().await.unwrap_or_default().into_iter().find(|worker| worker.name == name);
+    let reason = status.as_ref().and_then(|worker| worker.reason.clone()).or(settled.reason);
+    Ok(v1::WorkerResult {
+        name: name.to_string(),
+        ok: is_fulfilled(wish, settled.state),
+        state: v1::WorkerState::from(settled.state).into(),
+        detail: sentence(wish, settled.state, reason),
+        pid: status.and_then(|worker| worker.pid).map(|pid| pid.get()),
+        duration_ms: millis(deadline::now().saturating_duration_since(began)),
+    })
+}
+
+async fn follow(
+    transitions: &mut Receiver<Transition>,
+    mut last: Transition,
+    wish: Wish,
+    limit: Deadline,
+) -> Transition {
+    while !is_settled(wish, last.state) {
+        match limit.wait(transitions.recv()).await {
+            Ok(Ok(transition)) if transition.name == last.name => last = transition,
+            // Somebody else's; or we lagged behind, and a later one tells the same.
+            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
+            Ok(Err(RecvError::Closed)) | Err(_) => break,
+        }
+    }
+    last
+}
+
+fn is_fulfilled(wish: Wish, state: WorkerState) -> bool {
+    match wish {
+        Wish::Start | Wish::Restart => state == WorkerState::Ready,
+        Wish::Stop => state == WorkerState::Stopped,
+    }
+}
+
+fn is_settled(wish: Wish, state: WorkerState) -> bool {
+    match state {
+        WorkerState::Starting | WorkerState::Stopping => false,
+        WorkerState::Ready | WorkerState::Unhealthy => wish != Wish::Stop,
+        WorkerState::BackingOff | WorkerState::Failed | WorkerState::Stopped => true,
+    }
+}
+
+fn sentence(wish: Wish, state: WorkerState, reason: Option<String>) -> String {
+    let what = match (wish, state) {
+        (_, WorkerState::Ready) => "answers",
+        (Wish::Stop, WorkerState::Stopped) => "is stopped, nothing of it is left",
+        (_, WorkerState::Starting) => "runs, but does not answer yet",
+        (_, WorkerState::BackingOff) => "ended again; it will be tried again by itself",
+        (_, WorkerState::Failed) => "failed",
+        (_, WorkerState::Unhealthy) => "runs, but does not answer",
+        (_, WorkerState::Stopping) => "is still leaving",
+        (_, WorkerState::Stopped) => "is stopped",
+    };
+    match reason {
+        Some(reason) if state != WorkerState::Ready => format!("{what}: {reason}"),
+        _ => what.to_owned(),
+    }
+}

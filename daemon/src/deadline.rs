@@ -1,0 +1,71 @@
+//! One absolute deadline, handed down; the only clock of the daemon.
+//!
+//! Whoever gets a [`Deadline`] passes on the same one or an earlier one, so that waits
+//! inside of waits never add up. `clippy.toml` keeps bare sleeps and clocks out of the
+//! other files.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The present moment, on the clock of all deadlines (`CLOCK_MONOTONIC`).
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits until this moment.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub async fn until(moment: Instant) {
+    tokio::time::sleep_until(moment).await;
+}
+
+/// Waits until this moment; for ever if there is none.
+pub async fn until_some(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A moment by which something has to be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+/// The deadline came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not done in time")]
+pub struct Elapsed;
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(duration: Duration) -> Self {
+        Self(now() + duration)
+    }
+
+    /// This moment.
+    pub fn at(moment: Instant) -> Self {
+        Self(moment)
+    }
+
+    /// The moment itself.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// What is left; zero when it is over.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(now())
+    }
+
+    /// The earlier of this and so long from now.
+    pub fn at_most(self, duration: Duration) -> Self {
+        self.min(Self::after(duration))
+    }
+
+    /// The result of `future`, or [`Elapsed`].
+    pub async fn wait<T>(self, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+        tokio::time::timeout_at(self.0, future).await.map_err(|_| Elapsed)
+    }
+}

@@ -1,0 +1,102 @@
+//! One daemon per state directory (R-LOG-6): the lock, and who holds it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::paths::{StateDir, durable};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::deadline::{self, Deadline};
+
+/// A predecessor that is leaving gets so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at its lock.
+const LOOK: Duration = Duration::from_millis(20);
+/// What the lock file says of a holder that is leaving.
+const LEAVING: &str = "leaving";
+
+/// Why this daemon can't have the state directory.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// Another daemon has it.
+    #[error(
+        "mcpd is already running here: {holder}\n\
+         to serve another repository, add it to its configuration and restart it; \
+         to run a second mcpd, give it a state directory of its own ([daemon] state_dir)"
+    )]
+    AlreadyRunning {
+        /// What the lock file says of it.
+        holder: String,
+    },
+    /// It can't be used.
+    #[error("can't use the state directory {}: {source}; make it writable or choose another ([daemon] state_dir)", path.display())]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The lock, held as long as this value lives, and by the kernel's account no longer than the
+/// process.
+pub struct Instance {
+    file: File,
+}
+
+impl Instance {
+    /// Takes the lock, waiting a little for a predecessor that is leaving.
+    ///
+    /// # Errors
+    /// When another daemon has it, or the directory can't be used.
+    pub async fn acquire(state: &StateDir, socket: &Path) -> Result<Self, InstanceError> {
+        let unusable = |source| InstanceError::Unusable { path: state.path().to_owned(), source };
+        durable::make_directory(state.path()).map_err(unusable)?;
+        let mut file = open(&state.lock()).map_err(unusable)?;
+        let patience = Deadline::after(PATIENCE);
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(unusable(error.into())),
+            }
+            let holder = read(&mut file).map_err(unusable)?;
+            if !holder.contains(LEAVING) || patience.remaining().is_zero() {
+                return Err(InstanceError::AlreadyRunning { holder });
+            }
+            deadline::until(deadline::now() + LOOK).await;
+        }
+        let mut instance = Self { file };
+        let text = format!("pid {}, socket {}", Pid::current(), socket.display());
+        instance.write(&text).map_err(unusable)?;
+        Ok(instance)
+    }
+
+    /// Tells a successor that waiting is worth it.
+    pub fn leaving(&mut self) {
+        let text = format!("pid {}, {LEAVING}", Pid::current());
+        if let Err(error) = self.write(&text) {
+            tracing::warn!(%error, "can't say in the lock file that this daemon is leaving");
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+fn read(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}

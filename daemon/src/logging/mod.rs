@@ -1,0 +1,115 @@
+//! Three sinks (R-LOG-3): the console for people (INFO), the debug log for everything, the
+//! shutdown log for the shutdown alone. Writing never fails for the caller (R-LOG-5).
+
+mod sink;
+pub mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mcpd_common::ids::RunId;
+use tracing::Level;
+use tracing_subscriber::filter::{self, LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use sink::Sink;
+
+/// How the console looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConsoleFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Says to the logs that the shutdown has begun.
+#[derive(Clone)]
+pub struct ShutdownMark(Arc<AtomicBool>);
+
+impl ShutdownMark {
+    /// From here on, everything belongs to the shutdown log too.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The logs of this run.
+pub struct Logs {
+    /// To be set when the shutdown begins.
+    pub shutdown: ShutdownMark,
+    /// What could not be had, for `status`.
+    pub warnings: Vec<String>,
+}
+
+/// Sets all sinks up, once for the process. An unwritable directory is a warning.
+pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
+    let shutdown = ShutdownMark(Arc::new(AtomicBool::new(false)));
+    let mut warnings = vec![];
+    let mut open = |kind| {
+        Sink::open(log_dir, kind, run).unwrap_or_else(|error| {
+            warnings.push(format!("can't write the {kind} log in {}: {error}", log_dir.display()));
+            Sink::nowhere()
+        })
+    };
+    let (debug, shutdown_log) = (open(sink::DEBUG), open(sink::SHUTDOWN));
+    let begun = shutdown.0.clone();
+
+    let everything = Targets::new()
+        .with_default(Level::INFO)
+        .with_target("mcpd", Level::DEBUG)
+        .with_target("mcpd_common", Level::DEBUG);
+    let debug = fmt::layer()
+        .with_writer(debug)
+        .with_ansi(false)
+        .with_timer(Clock)
+        .with_file(true)
+        .with_line_number(true)
+        .with_filter(everything);
+    let shutdown_log = fmt::layer()
+        .with_writer(shutdown_log)
+        .with_ansi(false)
+        .with_timer(Clock)
+        .with_target(false)
+        .with_filter(LevelFilter::INFO)
+        .with_filter(filter::filter_fn(move |_| begun.load(Ordering::Relaxed)));
+    let lines = fmt::layer().with_writer(std::io::stderr).with_timer(Clock).with_target(false);
+    let lines = match console {
+        ConsoleFormat::Human => lines.with_ansi(stderr_has_colours()).boxed(),
+        ConsoleFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(debug)
+        .with(shutdown_log)
+        .with(lines.with_filter(LevelFilter::INFO))
+        .init();
+    log_panics();
+    Logs { shutdown, warnings }
+}
+
+/// A panic is logged where everything else is, with its place.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("no message"));
+    }));
+}
+
+fn stderr_has_colours() -> bool {
+    use std::io::IsTerminal;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Microseconds and offset: RFC 3339.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.6f%:z"))
+    }
+}

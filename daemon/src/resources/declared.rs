@@ -1,0 +1,62 @@
+//! What the user declares under `[resources.NAME]`: a command that closes it, one that checks
+//! that it is closed, a path that must be gone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcpd_common::config::ResourceConfig;
+use mcpd_common::outcome::ExitStatus;
+
+use super::{Closing, Resource};
+use crate::deadline::Deadline;
+use crate::workers::keeper::Keeper;
+use crate::workers::spawn::Ground;
+
+/// A declared resource and what is needed to close it.
+pub struct Declared {
+    /// What the user wrote.
+    pub config: ResourceConfig,
+    /// Runs its commands.
+    pub keeper: Keeper,
+    /// Their environment.
+    pub ground: Ground,
+    /// Their working directory.
+    pub directory: PathBuf,
+}
+
+impl Resource for Declared {
+    fn name(&self) -> String {
+        self.config.name.clone()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    fn close(&self, deadline: Deadline) -> Closing<'_> {
+        Box::pin(async move {
+            self.run("close", self.config.close.as_ref(), deadline).await?;
+            self.run("check", self.config.check.as_ref(), deadline).await?;
+            match &self.config.path {
+                Some(path) if path.symlink_metadata().is_ok() => {
+                    Err(format!("{} is still there", path.display()))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+impl Declared {
+    async fn run(&self, what: &str, command: Option<&Vec<String>>, deadline: Deadline) -> Result<(), String> {
+        let Some(command) = command else {
+            return Ok(());
+        };
+        let order = |slot| self.ground.helper(command, &self.directory, slot);
+        match self.keeper.run(order, deadline).await {
+            Ok(ExitStatus::Code(0)) => Ok(()),
+            Ok(exit) => Err(format!("{what} command \"{}\": {exit}", command.join(" "))),
+            Err(error) => Err(format!("{what} command \"{}\": {error}", command.join(" "))),
+        }
+    }
+}

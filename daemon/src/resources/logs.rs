@@ -1,0 +1,24 @@
+//! The workers' logs: what has arrived is written, then they are closed.
+
+use std::time::Duration;
+
+use super::{Closing, Resource};
+use crate::deadline::Deadline;
+use crate::workers::output::Output;
+
+/// The thread that drains what workers write.
+pub struct WorkerLogs(pub Output);
+
+impl Resource for WorkerLogs {
+    fn name(&self) -> String {
+        "worker logs".to_owned()
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn close(&self, deadline: Deadline) -> Closing<'_> {
+        Box::pin(self.0.close(deadline))
+    }
+}

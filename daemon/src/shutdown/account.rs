@@ -1,0 +1,93 @@
+//! From the supervisor's accounts to findings and rows of the report. Pure.
+
+use std::collections::BTreeMap;
+
+use mcpd_common::ids::WorkerName;
+use mcpd_common::os::ProcessInfo;
+use mcpd_common::outcome::{Asked, Check, Departure, Finding, FindingKind, WorkerReport};
+use mcpd_common::status::WorkerStatus;
+
+use super::progress::millis;
+use crate::workers::orders::Account;
+use crate::workers::stop::Leave;
+
+/// What the workers' departures add to the findings.
+pub fn findings(accounts: &[Account]) -> Vec<Finding> {
+    let mut findings = vec![];
+    for account in accounts {
+        let departure = account.leave.as_ref().and_then(|leave| departure(account, leave));
+        findings.extend(departure);
+        let note = |note: &String| Finding::new(FindingKind::Information, &account.name, note.clone());
+        findings.extend(account.notes.iter().map(note));
+    }
+    findings
+}
+
+fn departure(account: &Account, leave: &Leave) -> Option<Finding> {
+    let alone = leave.outlived.is_empty();
+    let rest = names(&leave.outlived);
+    let answer = leave.answer.as_deref().map(|answer| format!(" (it answered: {answer})"));
+    let answer = answer.unwrap_or_default();
+    let (kind, detail) = match (leave.departure, alone) {
+        (Departure::NotRunning | Departure::Left, true) => return None,
+        (Departure::NotRunning | Departure::Left, false) => {
+            (FindingKind::Information, format!("descendants outlived their leader and followed it: {rest}"))
+        }
+        (Departure::Terminated, true) => {
+            (FindingKind::WorkerTerminated, format!("did not leave on request{answer}; SIGTERM was needed"))
+        }
+        (Departure::Terminated, false) => (
+            FindingKind::DescendantsTerminated,
+            format!("descendants outlived their leader and needed SIGTERM: {rest}"),
+        ),
+        (Departure::Killed | Departure::Remains, true) => {
+            (FindingKind::WorkerKilled, format!("did not leave{answer}; SIGKILL was needed"))
+        }
+        (Departure::Killed | Departure::Remains, false) => (
+            FindingKind::DescendantsKilled,
+            format!("descendants outlived their leader and needed SIGKILL: {rest}"),
+        ),
+    };
+    Some(Finding::new(kind, &account.name, detail))
+}
+
+fn names(processes: &[ProcessInfo]) -> String {
+    const NAMED: usize = 5;
+    let named: Vec<_> = processes.iter().take(NAMED).map(ToString::to_string).collect();
+    match processes.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// The workers' rows, by name.
+pub fn rows(
+    accounts: &[Account],
+    before: &[WorkerStatus],
+    mut checks: BTreeMap<WorkerName, Vec<Check>>,
+) -> Vec<WorkerReport> {
+    let descendants = |name: &WorkerName| {
+        before.iter().find(|worker| worker.name == *name).map_or(0, |worker| worker.descendants)
+    };
+    let row = |account: &Account| {
+        let leave = account.leave.as_ref();
+        WorkerReport {
+            name: account.name.clone(),
+            pid: account.pid,
+            port: Some(account.port),
+            asked: leave.map_or(Asked::NotAsked, |leave| leave.asked),
+            answer: leave.and_then(|leave| leave.answer.clone()),
+            departure: match (leave, account.pid) {
+                (Some(leave), _) => leave.departure,
+                (None, Some(_)) => Departure::Remains,
+                (None, None) => Departure::NotRunning,
+            },
+            exit: leave.and_then(|leave| leave.exit),
+            left_after_ms: leave.map(|leave| millis(leave.after)),
+            descendants: descendants(&account.name),
+            outlived: leave.map(|leave| leave.outlived.clone()).unwrap_or_default(),
+            checks: checks.remove(&account.name).unwrap_or_default(),
+        }
+    };
+    accounts.iter().map(row).collect()
+}

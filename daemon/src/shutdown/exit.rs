@@ -1,0 +1,101 @@
+//! The last phase: the report is kept, the journal closed, the last event told, the socket
+//! removed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcpd_common::event::EventKind;
+use mcpd_common::exit_code;
+use mcpd_common::journal::Record;
+use mcpd_common::outcome::{Finding, FindingKind, PhaseOutcome, PhaseReport, ShutdownReport};
+use mcpd_common::paths::{StateDir, durable};
+use mcpd_common::phase::Phase;
+use mcpd_common::run_file::RunFile;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::EXIT;
+use super::progress::{Progress, millis};
+use crate::deadline::{self, Deadline};
+use crate::journal::JournalHandle;
+
+/// How long those who watch have for the last event.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What is closed here.
+pub struct Exit {
+    /// Where the report goes, and `last-shutdown.json`.
+    pub state: StateDir,
+    /// What is closed.
+    pub journal: JournalHandle,
+    /// What is removed.
+    pub socket: PathBuf,
+    /// Where the last event is told.
+    pub progress: Progress,
+    /// Stops the control service.
+    pub stop_service: CancellationToken,
+    /// The control service.
+    pub service: JoinHandle<()>,
+}
+
+impl Exit {
+    /// Ends it all and returns the exit code. The service closes last (R-RPC-2).
+    pub async fn finish(self, mut report: ShutdownReport) -> u8 {
+        let (began, deadline) = (deadline::now(), Deadline::after(EXIT));
+        self.progress.say(EventKind::PhaseStarted { phase: Phase::Exit, limit_ms: millis(EXIT) });
+        let known = report.findings.len();
+        self.close_journal(&mut report, deadline).await;
+        let outcome = match report.findings.len() == known {
+            true => PhaseOutcome::Done,
+            false => PhaseOutcome::Findings,
+        };
+        let duration_ms = millis(deadline::now().saturating_duration_since(began));
+        report.phases.push(PhaseReport { phase: Phase::Exit, outcome, duration_ms, limit_ms: millis(EXIT) });
+        report.exit_code = exit_code::of(&report.findings);
+        self.write_last_shutdown(&report);
+        let code = report.exit_code;
+        tracing::info!(code, verdict = report.verdict(), duration_ms = report.duration_ms, "shut down");
+        let summary = report.verdict().to_owned();
+        self.progress.say(EventKind::PhaseFinished { phase: Phase::Exit, outcome, duration_ms, summary });
+        self.progress.say(EventKind::Finished { report: Box::new(report) });
+        self.close_service().await;
+        code
+    }
+
+    async fn close_journal(&self, report: &mut ShutdownReport, deadline: Deadline) {
+        self.journal.record(Record::Report(Box::new(report.clone())));
+        if let Err(error) = self.journal.close(deadline).await {
+            tracing::error!(%error, "the journal failed to close");
+            let detail = format!("failed to close: {error}");
+            report.findings.push(Finding::new(FindingKind::ResourceFailed, "journal", detail));
+            report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+        }
+    }
+
+    fn write_last_shutdown(&self, report: &ShutdownReport) {
+        let path = self.state.last_shutdown();
+        let written = serde_json::to_vec_pretty(report)
+            .map_err(std::io::Error::from)
+            .and_then(|json| durable::write(&path, &json));
+        if let Err(error) = written {
+            tracing::error!(path = %path.display(), %error, "the report could not be written");
+        }
+    }
+
+    async fn close_service(mut self) {
+        self.stop_service.cancel();
+        let last_words = Deadline::after(LAST_WORDS);
+        if last_words.wait(&mut self.service).await.is_err() {
+            tracing::info!("somebody on the control socket did not read the last event in time");
+            self.service.abort();
+        }
+        for (what, result) in [
+            ("control socket", durable::remove(&self.socket)),
+            ("run file", RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other)),
+        ] {
+            if let Err(error) = result {
+                tracing::error!(%error, "the {what} could not be removed");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! **Read second.** The shutdown: six phases, each always runs, none waits without bound.
+//!
+//! ```text
+//!   initiated          what exists is recorded, restarts are off
+//!   workers-graceful   everybody is asked, all at the same time          worker_graceful
+//!   clients            connections take their last bytes                 clients, in total
+//!   workers-terminate  SIGTERM, then SIGKILL, to what is still there     worker_total - worker_graceful, + 5 s
+//!   verification       processes, zombies, ports, resources, ourselves   verification
+//!   exit               report, journal, socket (exit.rs)                 1 s
+//! ```
+//!
+//! What goes wrong becomes a finding, never an early return; findings alone decide the exit
+//! code. `request.rs` says who may start this and what later requests do, `budget.rs` how long
+//! each phase may take, `progress.rs` tells every step to whoever listens.
+
+pub mod account;
+pub mod budget;
+pub mod exit;
+pub mod progress;
+pub mod request;
+mod stage;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_common::config::ForcePorts;
+use mcpd_common::event::EventKind;
+use mcpd_common::exit_code;
+use mcpd_common::ids::RunId;
+use mcpd_common::os::backend;
+use mcpd_common::outcome::{
+    ClientsReport, Finding, FindingKind, OwnReport, PhaseOutcome, PhaseReport, REPORT_SCHEMA, ShutdownReport,
+};
+use mcpd_common::phase::Phase;
+use mcpd_common::status::WorkerStatus;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::departure::Departures;
+use crate::clients::kernel;
+use crate::deadline;
+use crate::resources::Resource;
+use crate::shutdown::budget::Budget;
+use crate::shutdown::progress::{Progress, millis};
+use crate::verify::own::Baseline;
+use crate::verify::{self, Verdict};
+use crate::workers::orders::{Account, Order, Workers};
+
+/// Everything that a shutdown works with.
+pub struct Shutdown {
+    /// The run that ends.
+    pub run: RunId,
+    /// Why.
+    pub reason: String,
+    /// Who has to leave.
+    pub workers: Workers,
+    /// Whose ports these are.
+    pub ports: kernel::Ports,
+    /// How long each phase may take.
+    pub budget: Budget,
+    /// Whose processes may be killed to free a port.
+    pub force_ports: ForcePorts,
+    /// What has to be closed.
+    pub resources: Vec<Box<dyn Resource>>,
+    /// What the daemon held when it had booted.
+    pub baseline: Baseline,
+    /// Where every step is told.
+    pub progress: Progress,
+    /// Cuts the remaining waits short.
+    pub hurry: CancellationToken,
+    /// Findings from outside: an internal error during the shutdown.
+    pub noted: mpsc::UnboundedReceiver<Finding>,
+}
+
+/// What has come together so far.
+struct Collected {
+    began: Instant,
+    started_at: Timestamp,
+    before: Vec<WorkerStatus>,
+    clients: Departures,
+    phases: Vec<PhaseReport>,
+    findings: Vec<Finding>,
+    verdict: Verdict,
+}
+
+impl Shutdown {
+    /// All phases but the last, which needs the report.
+    pub async fn run(mut self) -> ShutdownReport {
+        let mut so_far = self.initiated().await;
+        self.workers_graceful(&mut so_far).await;
+        self.clients(&mut so_far).await;
+        let accounts = self.workers_terminate(&mut so_far).await;
+        self.verification(&mut so_far, &accounts).await;
+        self.report(so_far, &accounts)
+    }
+
+    /// What is reported if all of this overruns its total bound, which no phase should allow.
+    pub fn overrun_report(&self) -> ShutdownReport {
+        let detail = format!("not done within {} s", self.budget.total().as_secs());
+        let findings = vec![Finding::new(FindingKind::Overrun, "mcpd", detail)];
+        let now = Timestamp::now();
+        ShutdownReport {
+            schema: REPORT_SCHEMA.to_owned(),
+            run: self.run,
+            reason: self.reason.clone(),
+            started_at: now,
+            finished_at: now + self.budget.total(),
+            duration_ms: millis(self.budget.total()),
+            exit_code: exit_code::of(&findings),
+            backend: backend(),
+            proof: None,
+            phases: vec![],
+            workers: vec![],
+            clients: ClientsReport::default(),
+            ports: vec![],
+            resources: vec![],
+            own: OwnReport::default(),
+            findings,
+        }
+    }
+
+    async fn initiated(&mut self) -> Collected {
+        let (began, started_at) = (deadline::now(), Timestamp::now());
+        let before = self.workers.status().await.unwrap_or_default();
+        self.progress.say(EventKind::Started {
+            run: self.run,
+            reason: self.reason.clone(),
+            workers: before.iter().map(|worker| worker.name.clone()).collect(),
+            limit_ms: millis(self.budget.total()),
+        });
+        let stage = self.begin(Phase::Initiated);
+        let clients = Departures::begin(self.ports.clone(), began);
+        let summary = format!("{} workers, {} client connections", before.len(), clients.connected());
+        let mut so_far = Collected {
+            began,
+            started_at,
+            before,
+            clients,
+            phases: vec![],
+            findings: vec![],
+            verdict: Verdict::default(),
+        };
+        self.finish(stage, PhaseOutcome::Done, summary, &mut so_far);
+        so_far
+    }
+
+    async fn workers_graceful(&mut self, so_far: &mut Collected) {
+        let stage = self.begin(Phase::WorkersGraceful);
+        let (grace_until, progress) = (stage.deadline().instant(), self.progress.clone());
+        self.workers.tell(Order::Leave { grace_until, progress });
+        if self.hurry.is_cancelled() {
+            self.workers.tell(Order::Hurry);
+        }
+        let outcome = self.wait_for_workers(&stage, Hurrying::CutsShort).await;
+        let summary = self.workers_summary().await;
+        self.finish(stage, outcome, summary, so_far);
+    }
+
+    async fn clients(&mut self, so_far: &mut Collected) {
+        let stage = self.begin(Phase::Clients);
+        let outcome = self.wait_for_clients(&stage, &mut so_far.clients).await;
+        so_far.findings.extend(so_far.clients.force(outcome));
+        let report = so_far.clients.report();
+        self.progress.say(EventKind::Clients { connected: 0, left: report.left, forced: report.forced });
+        let summary = format!("{} of {} left by themselves", report.left, report.seen);
+        self.finish(stage, outcome, summary, so_far);
+    }
+
+    async fn workers_terminate(&mut self, so_far: &mut Collected) -> Vec<Account> {
+        let stage = self.begin(Phase::WorkersTerminate);
+        self.workers.tell(Order::Escalate);
+        let outcome = self.wait_for_workers(&stage, Hurrying::IsUnderWay).await;
+        let summary = self.workers_summary().await;
+        // A supervisor that panicked has no accounts; what its workers left is hunted all the same.
+        let accounts = self.workers.ask(Order::Accounts).await.unwrap_or_default();
+        so_far.findings.extend(account::findings(&accounts));
+        self.finish(stage, outcome, summary, so_far);
+        accounts
+    }
+
+    async fn verification(&mut self, so_far: &mut Collected, accounts: &[Account]) {
+        let stage = self.begin(Phase::Verification);
+        let scope = verify::Scope {
+            run: self.run.tag(),
+            accounts,
+            ports: &self.ports,
+            force_ports: self.force_ports,
+            resources: &self.resources,
+            baseline: &self.baseline,
+            keeper: self.workers.keeper(),
+            progress: &self.progress,
+        };
+        so_far.verdict = verify::run(scope, stage.deadline()).await;
+        so_far.findings.append(&mut so_far.verdict.findings);
+        let summary = so_far.verdict.proof.clone().unwrap_or_else(|| "no proof".to_owned());
+        self.finish(stage, PhaseOutcome::Done, summary, so_far);
+    }
+
+    fn report(&mut self, so_far: Collected, accounts: &[Account]) -> ShutdownReport {
+        let Collected { mut findings, verdict, before, clients, .. } = so_far;
+        while let Ok(finding) = self.noted.try_recv() {
+            findings.push(finding);
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+        ShutdownReport {
+            schema: REPORT_SCHEMA.to_owned(),
+            run: self.run,
+            reason: self.reason.clone(),
+            started_at: so_far.started_at,
+            finished_at: Timestamp::now(),
+            duration_ms: millis(deadline::now().saturating_duration_since(so_far.began)),
+            exit_code: exit_code::of(&findings),
+            backend: backend(),
+            proof: verdict.proof,
+            phases: so_far.phases,
+            workers: account::rows(accounts, &before, verdict.checks),
+            clients: clients.report(),
+            ports: verdict.ports,
+            resources: verdict.resources,
+            own: verdict.own,
+            findings,
+        }
+    }
+
+    async fn workers_summary(&self) -> String {
+        match self.workers.remaining().await {
+            remaining if remaining.is_empty() => "no worker is left".to_owned(),
+            remaining => format!("still there: {}", remaining.join(", ")),
+        }
+    }
+}
+
+/// What a request to hurry does to a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hurrying {
+    /// Ends it.
+    CutsShort,
+    /// Nothing more: `SIGKILL` has been sent, and is still verified.
+    IsUnderWay,
+}
+
+/// Between two notices of who is still awaited (R-SHUT-3).
+const NOTICE: Duration = Duration::from_secs(2);

@@ -1,0 +1,141 @@
+//! What the shutdown tells, kept from the first event, so that whoever attaches late sees
+//! everything, and whoever reads slowly delays nothing (R-RPC-1).
+//!
+//! Saying appends to a list; a subscriber walks along the list at its own pace.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use mcpd_common::event::{EventKind, ShutdownEvent};
+use mcpd_common::phase::Phase;
+use mcpd_common::status::ShutdownStatus;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::deadline;
+
+/// The story of the shutdown, empty until it begins.
+#[derive(Clone)]
+pub struct Progress(Arc<Inner>);
+
+struct Inner {
+    story: Mutex<Story>,
+    length: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Story {
+    began: Option<Instant>,
+    events: Vec<Arc<ShutdownEvent>>,
+    status: Option<ShutdownStatus>,
+}
+
+impl Progress {
+    /// Nothing has happened yet.
+    pub fn new() -> Self {
+        Self(Arc::new(Inner { story: Mutex::default(), length: watch::Sender::new(0) }))
+    }
+
+    /// Tells one step.
+    pub fn say(&self, kind: EventKind) {
+        let length = {
+            let mut story = self.story();
+            let began = *story.began.get_or_insert_with(deadline::now);
+            story.follow(&kind);
+            let event = ShutdownEvent {
+                seq: story.events.len() as u64,
+                at: Timestamp::now(),
+                elapsed_ms: millis(deadline::now().saturating_duration_since(began)),
+                kind,
+            };
+            story.events.push(Arc::new(event));
+            story.events.len()
+        };
+        self.0.length.send_replace(length);
+    }
+
+    /// Where the shutdown is; `None` before it begins (R-SHUT-7).
+    pub fn status(&self) -> Option<ShutdownStatus> {
+        self.story().status.clone()
+    }
+
+    /// Everything from the first event on.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription { progress: self.clone(), length: self.0.length.subscribe(), read: 0 }
+    }
+
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.0.story.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Story {
+    fn follow(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::Started { reason, .. } => {
+                self.status = Some(ShutdownStatus {
+                    reason: reason.clone(),
+                    phase: Phase::Initiated,
+                    workers_gone: false,
+                    clients_gone: false,
+                });
+            }
+            EventKind::PhaseStarted { phase, .. } => {
+                if let Some(status) = &mut self.status {
+                    status.phase = *phase;
+                    status.workers_gone |= *phase > Phase::WorkersTerminate;
+                    status.clients_gone |= *phase > Phase::Clients;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One reader of the story.
+pub struct Subscription {
+    progress: Progress,
+    length: watch::Receiver<usize>,
+    read: usize,
+}
+
+impl Subscription {
+    /// The next event, waiting for it if need be.
+    pub async fn next(&mut self) -> Option<Arc<ShutdownEvent>> {
+        let read = self.read;
+        self.length.wait_for(|length| *length > read).await.ok()?;
+        let event = self.progress.story().events.get(self.read).cloned();
+        self.read += 1;
+        event
+    }
+}
+
+/// Milliseconds, as reports and events give them.
+pub fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hurried(by: &str) -> EventKind {
+        EventKind::Hurried { by: by.to_owned() }
+    }
+
+    /// R-RPC-1, R-SHUT-4: late and slow readers see the same events in the same order.
+    #[tokio::test]
+    async fn every_reader_sees_everything_from_the_beginning() {
+        let progress = Progress::new();
+        let mut early = progress.subscribe();
+        for number in 0..10_000 {
+            progress.say(hurried(&number.to_string()));
+        }
+        let mut late = progress.subscribe();
+        for number in 0..10_000 {
+            let (one, two) = (early.next().await, late.next().await);
+            assert_eq!(one, two);
+            assert_eq!(one.expect("an event").seq, number);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Who may start a shutdown, and what later requests do (section 6). Pure.
+//!
+//! The first request wins. Later ones are logged and ignored, except that a second
+//! `SIGINT`, more than a second after the first, or `mcpctl shutdown --now` cuts the remaining
+//! waits short, and that an internal error always adds its finding.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Two `SIGINT`s closer together than this are one: a terminal sends it to guardian and
+/// daemon, and people hit Ctrl-C twice.
+const ONE_KEYPRESS: Duration = Duration::from_secs(1);
+
+/// A request to shut down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A signal, by name.
+    Signal(&'static str),
+    /// The `Shutdown` RPC.
+    Rpc {
+        /// The text given, or `manual`.
+        reason: String,
+        /// Cut the waits short.
+        now: bool,
+    },
+    /// A supervising task panicked (R-SUP-5).
+    Emergency {
+        /// What happened.
+        what: String,
+    },
+}
+
+impl Trigger {
+    /// The reason that the report gives (R-LOG-2).
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Signal(name) => format!("signal_{name}"),
+            Self::Rpc { reason, .. } => reason.clone(),
+            Self::Emergency { .. } => "internal_error".to_owned(),
+        }
+    }
+}
+
+/// What to do about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Begin the shutdown.
+    Begin,
+    /// Cut the remaining waits short.
+    Hurry {
+        /// Who asked.
+        by: &'static str,
+    },
+    /// It runs already.
+    Ignore,
+    /// It runs already; add the finding.
+    NoteInternalError {
+        /// What happened.
+        what: String,
+    },
+}
+
+/// What was requested so far.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    begun: bool,
+    first_interrupt: Option<Instant>,
+}
+
+impl Requests {
+    /// Judges a request.
+    #[must_use]
+    pub fn on(&mut self, trigger: &Trigger, now: Instant) -> Response {
+        let begun = std::mem::replace(&mut self.begun, true);
+        let again = match trigger {
+            Trigger::Signal("SIGINT") => self.interrupted_again(now),
+            _ => false,
+        };
+        match trigger {
+            _ if !begun => Response::Begin,
+            Trigger::Signal(_) if again => Response::Hurry { by: "second SIGINT" },
+            Trigger::Rpc { now: true, .. } => Response::Hurry { by: "mcpctl shutdown --now" },
+            Trigger::Emergency { what } => Response::NoteInternalError { what: what.clone() },
+            Trigger::Signal(_) | Trigger::Rpc { .. } => Response::Ignore,
+        }
+    }
+
+    fn interrupted_again(&mut self, now: Instant) -> bool {
+        let first = *self.first_interrupt.get_or_insert(now);
+        now.saturating_duration_since(first) > ONE_KEYPRESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn rpc(now: bool) -> Trigger {
+        Trigger::Rpc { reason: "manual".into(), now }
+    }
+
+    #[test]
+    fn a_second_interrupt_counts_only_after_a_second() {
+        let (mut requests, start) = (Requests::default(), deadline::now());
+        let interrupt = Trigger::Signal("SIGINT");
+        assert_eq!(requests.on(&interrupt, start), Response::Begin);
+        assert_eq!(requests.on(&interrupt, start + 900 * MS), Response::Ignore);
+        assert_eq!(requests.on(&interrupt, start + 1100 * MS), Response::Hurry { by: "second SIGINT" });
+    }
+
+    #[test]
+    fn an_interrupt_after_another_trigger_is_the_first_one() {
+        let (mut requests, start) = (Requests::default(), deadline::now());
+        assert_eq!(requests.on(&Trigger::Signal("SIGTERM"), start), Response::Begin);
+        assert_eq!(requests.on(&Trigger::Signal("SIGINT"), start + 5000 * MS), Response::Ignore);
+        assert_eq!(requests.on(&Trigger::Signal("SIGTERM"), start + 6000 * MS), Response::Ignore);
+    }
+
+    #[test]
+    fn now_hurries_and_an_internal_error_is_never_lost() {
+        let (mut requests, start) = (Requests::default(), deadline::now());
+        assert_eq!(requests.on(&rpc(false), start), Response::Begin);
+        assert_eq!(requests.on(&rpc(true), start), Response::Hurry { by: "mcpctl shutdown --now" });
+        let emergency = Trigger::Emergency { what: "a panic".into() };
+        assert!(matches!(requests.on(&emergency, start), Response::NoteInternalError { .. }));
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: the first begins, and nothing begins twice.
+        #[test]
+        fn the_first_one_wins(picks in proptest::collection::vec(0usize..5, 1..20)) {
+            let all = [
+                Trigger::Signal("SIGTERM"), Trigger::Signal("SIGINT"), rpc(false), rpc(true),
+                Trigger::Emergency { what: "x".into() },
+            ];
+            let (mut requests, start) = (Requests::default(), deadline::now());
+            let begun = picks.iter().map(|pick| requests.on(&all[*pick], start));
+            let begun: Vec<_> = begun.map(|response| response == Response::Begin).collect();
+            prop_assert!(begun[0]);
+            prop_assert!(!begun[1..].contains(&true));
+        }
+    }
+}

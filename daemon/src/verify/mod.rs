@@ -1,0 +1,128 @@
+//! Verification: looking again at everything, after everybody was told to leave (section 7).
+//!
+//! Each check yields a finding or its evidence. The order matters: closing a resource may need
+//! a process, freeing a port may kill one, so processes come after both, the kernel's
+//! proof after them, and our own descriptors last.
+
+pub mod own;
+pub mod ports;
+pub mod processes;
+mod rows;
+
+use std::collections::BTreeMap;
+
+use mcpd_common::check::ports::PortReport;
+use mcpd_common::config::ForcePorts;
+use mcpd_common::event::EventKind;
+use mcpd_common::ids::{RunTag, WorkerName};
+use mcpd_common::outcome::{Check, Finding, FindingKind, OwnReport, ResourceReport};
+use tokio::time::Instant;
+
+use crate::clients::kernel::Ports;
+use crate::deadline::{self, Deadline};
+use crate::resources::{self, Resource};
+use crate::shutdown::progress::{Progress, millis};
+use crate::workers::keeper::Keeper;
+use crate::workers::orders::Account;
+use own::Baseline;
+
+/// What is to be verified, and with what.
+pub struct Scope<'a> {
+    /// Marks of this run are ours.
+    pub run: RunTag,
+    /// How the workers left.
+    pub accounts: &'a [Account],
+    /// Whose ports these are.
+    pub ports: &'a Ports,
+    /// Whose processes may be killed to free a port.
+    pub force_ports: ForcePorts,
+    /// What has to be closed.
+    pub resources: &'a [Box<dyn Resource>],
+    /// What the daemon held when it had booted.
+    pub baseline: &'a Baseline,
+    /// Reaps and proves.
+    pub keeper: &'a Keeper,
+    /// Where each check is told.
+    pub progress: &'a Progress,
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Verdict {
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// Each worker's checks.
+    pub checks: BTreeMap<WorkerName, Vec<Check>>,
+    /// Each port.
+    pub ports: Vec<PortReport>,
+    /// Each resource.
+    pub resources: Vec<ResourceReport>,
+    /// The daemon itself.
+    pub own: OwnReport,
+    /// The kernel's statement.
+    pub proof: Option<String>,
+}
+
+/// Runs all checks; none of them waits past the deadline.
+pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verdict {
+    let mut verdict = Verdict::default();
+
+    let watch = Watch::start(&scope, "resources");
+    verdict.resources = resources::close_all(scope.resources, deadline).await;
+    verdict.findings.extend(verdict.resources.iter().filter_map(resource_finding));
+    watch.stop(&verdict, format!("{} closed", verdict.resources.len()));
+
+    let watch = Watch::start(&scope, "ports");
+    let held = ports::free_them(&scope, deadline).await;
+    verdict.findings.extend(held.findings);
+    verdict.ports = held.reports;
+    let ports_ms = watch.stop(&verdict, ports::evidence(&verdict.ports));
+
+    let watch = Watch::start(&scope, "processes");
+    let left = processes::end_them(&scope, deadline).await;
+    verdict.findings.extend(left.findings);
+    verdict.proof = left.proof;
+    let processes_ms = watch.stop(&verdict, left.evidence);
+
+    let watch = Watch::start(&scope, "descriptors");
+    verdict.own = scope.baseline.compare();
+    verdict.findings.extend(own::finding(&verdict.own));
+    watch.stop(&verdict, own::evidence(&verdict.own));
+
+    verdict.checks = rows::checks(&scope, &verdict, &left.remaining, ports_ms, processes_ms);
+    verdict
+}
+
+fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
+    let error = resource.error.clone()?;
+    Some(Finding::new(FindingKind::ResourceFailed, &resource.name, format!("failed to close: {error}")))
+}
+
+/// Times one check, and tells it.
+struct Watch<'a> {
+    scope: &'a Scope<'a>,
+    check: &'static str,
+    began: Instant,
+}
+
+impl<'a> Watch<'a> {
+    fn start(scope: &'a Scope<'a>, check: &'static str) -> Self {
+        Self { scope, check, began: deadline::now() }
+    }
+
+    /// Milliseconds it took.
+    fn stop(self, verdict: &Verdict, evidence: String) -> u64 {
+        let duration_ms = millis(deadline::now().saturating_duration_since(self.began));
+        let kinds: &[FindingKind] = match self.check {
+            "resources" => &[FindingKind::ResourceFailed],
+            "ports" => &[FindingKind::PortInUse],
+            "processes" => &[FindingKind::ProcessLeft, FindingKind::ZombieLeft],
+            _ => &[],
+        };
+        let passed = !verdict.findings.iter().any(|finding| kinds.contains(&finding.kind));
+        tracing::info!(check = self.check, passed, evidence, duration_ms, "verified");
+        let check = self.check.to_owned();
+        self.scope.progress.say(EventKind::Verified { check, passed, evidence, duration_ms });
+        duration_ms
+    }
+}

@@ -1,0 +1,73 @@
+//! What the daemon itself holds at the end, compared with the start (R-VER-4).
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mcpd_common::os::own;
+use mcpd_common::outcome::{Finding, FindingKind, OwnReport};
+
+/// Descriptors that come and go rightly: the connections of those who watch the shutdown.
+#[derive(Clone, Default)]
+pub struct Expected(Arc<Mutex<HashSet<i32>>>);
+
+impl Expected {
+    /// This descriptor is open, and may be.
+    pub fn opened(&self, descriptor: i32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor);
+    }
+
+    /// It is closed.
+    pub fn closed(&self, descriptor: i32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor);
+    }
+
+    fn contains(&self, descriptor: i32) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&descriptor)
+    }
+}
+
+/// What was open when the daemon had booted.
+pub struct Baseline {
+    descriptors: HashSet<(i32, String)>,
+    threads: u32,
+    expected: Expected,
+}
+
+impl Baseline {
+    /// What is open now.
+    pub fn take(expected: Expected) -> Self {
+        let descriptors = own::descriptors().into_iter().collect();
+        Self { descriptors, threads: count(&own::threads()), expected }
+    }
+
+    /// What is open now and was not then.
+    pub fn compare(&self) -> OwnReport {
+        let now = own::descriptors();
+        let leaked = now.iter().filter(|descriptor| {
+            !self.descriptors.contains(descriptor) && !self.expected.contains(descriptor.0)
+        });
+        OwnReport {
+            descriptors_start: u32::try_from(self.descriptors.len()).unwrap_or(u32::MAX),
+            descriptors_end: count(&now),
+            threads_start: self.threads,
+            threads_end: count(&own::threads()),
+            leaked: leaked.map(|(number, target)| format!("{number} -> {target}")).collect(),
+        }
+    }
+}
+
+/// A leak is information for users, and an error in our own tests.
+pub fn finding(own: &OwnReport) -> Option<Finding> {
+    let detail = format!("opened since the start and still open: {}", own.leaked.join(", "));
+    (!own.leaked.is_empty()).then(|| Finding::new(FindingKind::Information, "mcpd", detail))
+}
+
+/// One line.
+pub fn evidence(own: &OwnReport) -> String {
+    let OwnReport { descriptors_start, descriptors_end, threads_start, threads_end, .. } = own;
+    format!("descriptors {descriptors_start} -> {descriptors_end}, threads {threads_start} -> {threads_end}")
+}
+
+fn count<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,137 @@
+//! Every port can be bound again, or all its holders are named (R-VER-2).
+
+use std::time::Duration;
+
+use mcpd_common::check::ports::{self, KnownPort, PortReport, PortState};
+use mcpd_common::config::ForcePorts;
+use mcpd_common::ids::{Pid, RunTag, WorkerName};
+use mcpd_common::os::child::{Handle, Signal};
+use mcpd_common::os::process;
+use mcpd_common::outcome::{Finding, FindingKind};
+
+use super::Scope;
+use crate::deadline::{self, Deadline};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// A stranger that lives and listens will not go away by being waited for.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(2);
+
+/// What was held, and what is.
+pub struct Held {
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// Each port, as it was seen last.
+    pub reports: Vec<PortReport>,
+}
+
+/// Looks until every port is free, or waiting is pointless; kills holders as far as
+/// `force_ports` allows.
+pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
+    let known = known_ports(scope);
+    let deadline = Deadline::at(deadline.instant() - deadline.remaining() / 3);
+    let strangers_until = deadline.at_most(PATIENCE_WITH_STRANGERS);
+    loop {
+        let reports = look(scope, &known).await;
+        let held: Vec<_> = reports.iter().filter(|report| is_held(report)).collect();
+        let only_strangers = held.iter().all(|report| is_held_by_strangers(report));
+        let limit = if only_strangers { strangers_until } else { deadline };
+        if held.is_empty() || limit.remaining().is_zero() {
+            return Held { findings: reports.iter().filter_map(finding).collect(), reports };
+        }
+        for report in held {
+            force(report, scope.run, scope.force_ports);
+        }
+        deadline::until(deadline::now() + LOOK).await;
+    }
+}
+
+/// One line for all.
+pub fn evidence(reports: &[PortReport]) -> String {
+    let held = reports.iter().filter(|report| is_held(report)).count();
+    let lingering: u32 = reports.iter().map(|report| report.time_wait).sum();
+    let ports = reports.len();
+    match (held, lingering) {
+        (0, 0) => format!("{ports} of {ports} can be bound"),
+        (0, lingering) => {
+            format!("{ports} of {ports} can be bound, {lingering} past connections in TIME_WAIT")
+        }
+        (held, _) => format!("{held} of {ports} are in use"),
+    }
+}
+
+/// Whether somebody holds it.
+pub fn is_held(report: &PortReport) -> bool {
+    matches!(report.state, PortState::InUse | PortState::Serving)
+}
+
+fn known_ports(scope: &Scope<'_>) -> Vec<KnownPort> {
+    let mut known: Vec<_> = scope
+        .ports
+        .iter()
+        .map(|(port, worker)| KnownPort { port: *port, worker: Some(worker.clone()) })
+        .collect();
+    known.sort_by_key(|known| known.port);
+    known
+}
+
+async fn look(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
+    let (known, run, names) = (known.to_vec(), scope.run, names(scope));
+    let examined =
+        tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| owner(pid, run, &names)));
+    examined.await.unwrap_or_default()
+}
+
+/// Workers by slot: the accounts are in slot order, as the supervisor keeps them.
+fn names(scope: &Scope<'_>) -> Vec<WorkerName> {
+    scope.accounts.iter().map(|account| account.name.clone()).collect()
+}
+
+fn owner(pid: Pid, run: RunTag, names: &[WorkerName]) -> Option<WorkerName> {
+    let mark = process::mark(pid).filter(|mark| mark.run == run)?;
+    names.get(usize::from(mark.slot.0)).cloned()
+}
+
+fn is_held_by_strangers(report: &PortReport) -> bool {
+    !report.holders.is_empty() && report.holders.iter().all(|holder| holder.worker.is_none())
+}
+
+/// Kills the holders that may be killed. Each is looked at again right before: the pid in the
+/// report may have been given away since.
+fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
+    for pid in report.holders.iter().filter_map(|holder| holder.pid) {
+        let ours = process::mark(pid).is_some_and(|mark| mark.run == run);
+        let allowed = match whose {
+            ForcePorts::Own => ours,
+            ForcePorts::Never => false,
+            ForcePorts::Any => pid != Pid::current(),
+        };
+        if !allowed {
+            continue;
+        }
+        if let Some(holder) = process::read(pid).as_ref().and_then(Handle::open) {
+            tracing::warn!(port = %report.port, %pid, "killing the holder of a port");
+            let _ = holder.signal(Signal::Kill);
+        }
+    }
+}
+
+fn finding(report: &PortReport) -> Option<Finding> {
+    match report.state {
+        PortState::Free => None,
+        PortState::TimeWait => {
+            let detail = format!(
+                "{} past connections in TIME_WAIT for {} s more; it can be bound all the same",
+                report.time_wait, report.time_wait_seconds
+            );
+            Some(Finding::new(FindingKind::Information, report.port, detail))
+        }
+        PortState::InUse | PortState::Serving => {
+            let mut detail = report.holders_sentence();
+            if is_held_by_strangers(report) {
+                detail.push_str("; it is not a process of mcpd and was left alone");
+            }
+            Some(Finding::new(FindingKind::PortInUse, report.port, detail))
+        }
+    }
+}

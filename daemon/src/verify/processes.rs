@@ -1,0 +1,85 @@
+//! No process, no zombie, and the kernel's own statement that no descendant is left (R-VER-1).
+
+use std::time::Duration;
+
+use mcpd_common::os::{ProcessInfo, process};
+use mcpd_common::outcome::{Finding, FindingKind};
+
+use super::Scope;
+use crate::deadline::{self, Deadline};
+use crate::workers::keeper::Command;
+
+/// Between two looks at what has been sent `SIGKILL`.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What was left, and what is.
+pub struct Left {
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// One line.
+    pub evidence: String,
+    /// The kernel's statement.
+    pub proof: Option<String>,
+    /// What could not be ended.
+    pub remaining: Vec<ProcessInfo>,
+}
+
+/// Ends and reaps whatever is still below the daemon.
+pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
+    let strays = census(scope).await;
+    let mut remaining = strays.clone();
+    if !strays.is_empty() {
+        scope.keeper.tell(Command::HuntAll);
+        // A second is kept for what comes after: the report must not be lost to a process
+        // that can't be ended.
+        let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
+        remaining = until_gone(scope, limit).await;
+    }
+    let proof = scope.keeper.ask(Command::Prove).await.ok().flatten().map(str::to_owned);
+    let mut findings: Vec<_> = remaining.iter().map(finding).collect();
+    findings.extend(ended(&strays, &remaining).map(stray));
+    let evidence = match (&proof, remaining.len()) {
+        (Some(proof), _) => proof.clone(),
+        (None, 0) => "no descendant was seen; this backend has no proof".to_owned(),
+        (None, left) => format!("{left} could not be ended"),
+    };
+    Left { findings, evidence, proof, remaining }
+}
+
+async fn until_gone(scope: &Scope<'_>, deadline: Deadline) -> Vec<ProcessInfo> {
+    loop {
+        let remaining = census(scope).await;
+        if remaining.is_empty() || deadline.remaining().is_zero() {
+            return remaining;
+        }
+        deadline::until(deadline::now() + LOOK).await;
+    }
+}
+
+async fn census(scope: &Scope<'_>) -> Vec<ProcessInfo> {
+    scope.keeper.ask(Command::Left).await.unwrap_or_default()
+}
+
+fn ended<'a>(
+    strays: &'a [ProcessInfo],
+    remaining: &'a [ProcessInfo],
+) -> impl Iterator<Item = &'a ProcessInfo> {
+    strays.iter().filter(|stray| remaining.iter().all(|left| left.pid != stray.pid))
+}
+
+fn stray(process: &ProcessInfo) -> Finding {
+    let detail = format!("{process} belonged to no worker any more and was ended with the daemon");
+    Finding::new(FindingKind::Information, process.pid, detail)
+}
+
+fn finding(left: &ProcessInfo) -> Finding {
+    let zombie = left.state == 'Z';
+    let kind = if zombie { FindingKind::ZombieLeft } else { FindingKind::ProcessLeft };
+    let why = match (process::tracer(left.pid), zombie) {
+        (Some(tracer), _) => format!("it is traced by pid {tracer}, which must let go of it first"),
+        (None, true) => format!("its parent, pid {}, does not wait for it", left.ppid),
+        (None, false) if left.state == 'D' => "it is in uninterruptible sleep".to_owned(),
+        (None, false) => "SIGKILL did not end it".to_owned(),
+    };
+    Finding::new(kind, left.pid, format!("{left} is left: {why}"))
+}

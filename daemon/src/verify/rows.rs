@@ -1,0 +1,118 @@
+//! Each worker's checks: the evidence of the whole, seen from one worker.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mcpd_common::check::ports::PortReport;
+use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::os::ProcessInfo;
+use mcpd_common::os::process::{self, Process};
+use mcpd_common::outcome::{Check, CheckSubject};
+
+use super::{Scope, Verdict, ports};
+use crate::deadline;
+use crate::shutdown::progress::millis;
+use crate::workers::orders::Account;
+
+/// The checks of every worker.
+pub fn checks(
+    scope: &Scope<'_>,
+    verdict: &Verdict,
+    remaining: &[ProcessInfo],
+    ports_ms: u64,
+    processes_ms: u64,
+) -> BTreeMap<WorkerName, Vec<Check>> {
+    let began = deadline::now();
+    let groups = Groups::of(process::all(), scope);
+    let groups_ms = millis(deadline::now().saturating_duration_since(began));
+    let ports: HashMap<Port, &PortReport> =
+        verdict.ports.iter().map(|report| (report.port, report)).collect();
+    let row = |account: &Account| {
+        let checks = vec![
+            processes(account, remaining, processes_ms),
+            groups.check(account, groups_ms),
+            zombies(account, remaining, processes_ms),
+            port(ports.get(&account.port).copied(), ports_ms),
+        ];
+        (account.name.clone(), checks)
+    };
+    scope.accounts.iter().map(row).collect()
+}
+
+fn check(subject: CheckSubject, passed: bool, evidence: String, duration_ms: u64) -> Check {
+    Check { subject, passed, evidence, duration_ms }
+}
+
+fn processes(account: &Account, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
+    let left = account.pid.is_some_and(|pid| remaining.iter().any(|process| process.pid == pid));
+    let exit = account.leave.as_ref().and_then(|leave| leave.exit);
+    let evidence = match (account.pid, exit, left) {
+        (None, ..) => "it was not running".to_owned(),
+        (Some(pid), _, true) => format!("pid {pid} is still there"),
+        (Some(pid), Some(exit), _) => format!("pid {pid}: {exit}, reaped; no descendant is left"),
+        (Some(pid), None, _) => format!("pid {pid} is gone; no descendant is left"),
+    };
+    check(
+        CheckSubject::Processes,
+        !left && (account.pid.is_none() || account.leave.is_some()),
+        evidence,
+        duration_ms,
+    )
+}
+
+fn zombies(account: &Account, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
+    let own = |process: &&ProcessInfo| {
+        process.state == 'Z'
+            && (Some(process.pid) == account.pid
+                || process.pgid.map(|group| group.get()) == account.pid.map(|pid| pid.get()))
+    };
+    let zombies: Vec<_> = remaining.iter().filter(own).map(|process| process.pid.to_string()).collect();
+    let evidence = match zombies.is_empty() {
+        true => "none".to_owned(),
+        false => format!("pid {}", zombies.join(", ")),
+    };
+    check(CheckSubject::Zombies, zombies.is_empty(), evidence, duration_ms)
+}
+
+fn port(report: Option<&PortReport>, duration_ms: u64) -> Check {
+    let (passed, evidence) = match report {
+        None => (true, "not looked at".to_owned()),
+        Some(report) if ports::is_held(report) => (false, report.holders_sentence()),
+        Some(report) if report.time_wait > 0 => {
+            (true, format!("{} can be bound, {} in TIME_WAIT", report.port, report.time_wait))
+        }
+        Some(report) => (true, format!("{} can be bound", report.port)),
+    };
+    check(CheckSubject::Port, passed, evidence, duration_ms)
+}
+
+/// The members of our groups, from one look at all processes.
+struct Groups(HashMap<i32, Vec<Process>>);
+
+impl Groups {
+    fn of(all: Vec<Process>, scope: &Scope<'_>) -> Self {
+        let ours: HashMap<i32, ()> =
+            scope.accounts.iter().filter_map(|account| Some((account.pid?.get(), ()))).collect();
+        let mut groups: HashMap<i32, Vec<Process>> = HashMap::new();
+        for process in all {
+            // The leader is reaped, so the number may have been given to a stranger's group.
+            let marked = || process::mark(process.pid).is_some_and(|mark| mark.run == scope.run);
+            if ours.contains_key(&process.pgid) && (process.state == 'Z' || marked()) {
+                groups.entry(process.pgid).or_default().push(process);
+            }
+        }
+        Self(groups)
+    }
+
+    fn check(&self, account: &Account, duration_ms: u64) -> Check {
+        let Some(pid) = account.pid else {
+            return check(CheckSubject::Group, true, "it had none".to_owned(), duration_ms);
+        };
+        let members: Vec<_> =
+            self.0.get(&pid.get()).into_iter().flatten().map(|member| member.pid.to_string()).collect();
+        let evidence = match members.is_empty() {
+            true => format!("group {pid} is empty"),
+            false => format!("group {pid} still has pid {}", members.join(", ")),
+        };
+        check(CheckSubject::Group, members.is_empty(), evidence, duration_ms)
+    }
+}

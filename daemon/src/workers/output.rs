@@ -1,0 +1,137 @@
+//! What workers write: always drained, never waited for (R-SUP-1).
+//!
+//! A thread of its own reads every worker's pipe and appends to `workers/NAME.log`. A worker
+//! that floods its output, or a log on a full disk, slows this thread and nothing else; bytes
+//! that can't be written are dropped and counted. The end of a pipe is never awaited, since a
+//! descendant may hold it (R-SHUT-2).
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mcpd_common::ids::WorkerName;
+use mcpd_common::paths;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::worker_log::WorkerLog;
+use crate::deadline::Deadline;
+
+/// Bytes read at once: what a pipe holds.
+const CHUNK: usize = 64 * 1024;
+
+enum Command {
+    Drain(WorkerName, OwnedFd),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the draining thread.
+#[derive(Clone)]
+pub struct Output {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Output {
+    /// Starts the thread. Logs go to `log_dir/workers`.
+    ///
+    /// # Errors
+    /// When the kernel grants no thread.
+    pub fn start(log_dir: PathBuf) -> io::Result<Self> {
+        let (commands, received) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        std::thread::Builder::new()
+            .name("mcpd-output".into())
+            .spawn(move || runtime.block_on(drive(log_dir, received)))?;
+        Ok(Self { commands })
+    }
+
+    /// A pipe for a worker's output: its end goes to the worker, ours is drained.
+    ///
+    /// # Errors
+    /// When the kernel grants no pipe.
+    pub fn pipe(&self, worker: &WorkerName) -> io::Result<OwnedFd> {
+        let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let sent = self.commands.send(Command::Drain(worker.clone(), ours));
+        sent.map_err(|_| io::Error::other("the thread that drains output has ended"))?;
+        Ok(theirs)
+    }
+
+    /// Writes what has arrived, and closes the logs.
+    ///
+    /// # Errors
+    /// When that is not done in time.
+    pub async fn close(&self, deadline: Deadline) -> Result<(), String> {
+        let (sender, closed) = oneshot::channel();
+        // A thread that has ended has nothing open any more.
+        let _ = self.commands.send(Command::Close(sender));
+        match deadline.wait(closed).await {
+            Ok(_) => Ok(()),
+            Err(elapsed) => Err(format!("the workers' logs could not be written: {elapsed}")),
+        }
+    }
+}
+
+async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut logs: HashMap<WorkerName, Arc<Mutex<WorkerLog>>> = HashMap::new();
+    let (tasks, finish) = (TaskTracker::new(), CancellationToken::new());
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Drain(worker, pipe) => {
+                let path = paths::worker_log(&log_dir, &worker);
+                let log = logs.entry(worker).or_insert_with(|| Arc::new(Mutex::new(WorkerLog::new(path))));
+                match Receiver::from_owned_fd(pipe) {
+                    Ok(pipe) => drop(tasks.spawn(drain(pipe, log.clone(), finish.clone()))),
+                    Err(error) => tracing::error!(%error, "can't drain a worker's output"),
+                }
+            }
+            Command::Close(reply) => {
+                finish.cancel();
+                tasks.close();
+                tasks.wait().await;
+                logs.clear();
+                // The caller may have given up waiting.
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+}
+
+async fn drain(pipe: Receiver, log: Arc<Mutex<WorkerLog>>, finish: CancellationToken) {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        tokio::select! {
+            ready = pipe.readable() => if ready.is_err() { return },
+            () = finish.cancelled() => {
+                // What is in the pipe now, and no more: a flood has no end.
+                copy_what_is_there(&pipe, &mut chunk, &log);
+                return;
+            }
+        }
+        if copy_what_is_there(&pipe, &mut chunk, &log) == Pipe::Ended {
+            return;
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Pipe {
+    Open,
+    Ended,
+}
+
+fn copy_what_is_there(pipe: &Receiver, chunk: &mut [u8], log: &Mutex<WorkerLog>) -> Pipe {
+    match pipe.try_read(chunk) {
+        Ok(0) => Pipe::Ended,
+        Ok(length) => {
+            log.lock().unwrap_or_else(PoisonError::into_inner).write(&chunk[..length]);
+            Pipe::Open
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pipe::Open,
+        Err(_) => Pipe::Ended,
+    }
+}

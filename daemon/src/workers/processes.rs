@@ -1,0 +1,90 @@
+//! The narrow interface to processes: all that the keeper needs, so that escalation,
+//! timeouts and every exit code can be tested with a fake (`fake.rs`), without processes and
+//! without waiting. The truth is in `containment.rs`.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use mcpd_common::ids::{Pid, Slot};
+use mcpd_common::os::ProcessInfo;
+use mcpd_common::os::process::StartTime;
+use mcpd_common::outcome::ExitStatus;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Order {
+    /// For whom.
+    pub slot: Slot,
+    /// The program, absolute or to be found in `PATH`.
+    pub program: PathBuf,
+    /// Its arguments, without the program's name.
+    pub args: Vec<OsString>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Its complete environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where its standard output and error go; `None`: nowhere.
+    pub output: Option<OwnedFd>,
+}
+
+/// A process that was started: the leader of its own session and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its pid.
+    pub pid: Pid,
+    /// When the kernel started it.
+    pub start: StartTime,
+}
+
+/// What happened to the children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A leader exited. It is not reaped yet, so that its group id stays ours.
+    LeaderExited {
+        /// Whose.
+        slot: Slot,
+        /// How.
+        exit: ExitStatus,
+        /// Descendants that are still there.
+        remaining: Vec<ProcessInfo>,
+    },
+    /// Leader and descendants are gone, the leader is reaped.
+    Gone {
+        /// Whose.
+        slot: Slot,
+    },
+}
+
+/// Processes that nobody could be made responsible for, or that are left.
+pub type Census = Vec<ProcessInfo>;
+
+/// Effects on processes. Only the keeper's thread calls them.
+pub trait Processes: Send {
+    /// Starts the leader of a slot.
+    ///
+    /// # Errors
+    /// What the kernel said, or that something of the slot's last process is still there.
+    fn spawn(&mut self, order: Order) -> Result<Started, String>;
+
+    /// Reaps what nobody owns, and tells what changed.
+    fn collect(&mut self) -> Vec<Change>;
+
+    /// `SIGTERM`, then `SIGCONT`, to everything of a slot.
+    fn terminate(&mut self, slot: Slot);
+
+    /// One pass of `SIGKILL` over everything of a slot; how many were there to be killed.
+    fn kill(&mut self, slot: Slot) -> usize;
+
+    /// One pass of `SIGKILL` over every descendant of the daemon; how many were there.
+    fn kill_all(&mut self) -> usize;
+
+    /// The living descendants of each leader.
+    fn descendants(&mut self) -> Vec<(Pid, u32)>;
+
+    /// Everything that is left below the daemon, zombies included.
+    fn left(&mut self) -> Census;
+
+    /// The kernel's statement that no child is left, if it says so.
+    fn prove(&mut self) -> Option<&'static str>;
+}

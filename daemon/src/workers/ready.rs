@@ -1,0 +1,25 @@
+//! Whether a worker answers (R-SUP-2): the pid's existence proves nothing.
+
+use std::time::Duration;
+
+use hyper::Method;
+use mcpd_common::config::{Probe, WorkerConfig};
+
+use super::http::{self, Ask};
+use crate::deadline::Deadline;
+
+/// A probe that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks once. Any status below 500 is alive.
+pub async fn probe(worker: &WorkerConfig) -> bool {
+    let deadline = Deadline::after(TIMEOUT);
+    match &worker.ready {
+        Probe::None => true,
+        Probe::Tcp => matches!(deadline.wait(http::connect(worker.port)).await, Ok(Ok(_))),
+        Probe::Http(path) => {
+            let ask = Ask { method: Method::GET, port: worker.port, path: path.clone(), token: None };
+            matches!(ask.status(deadline).await, Ok(..500))
+        }
+    }
+}
