@@ -1,0 +1,3 @@
+//! End-to-end tests: real programs, real processes, looked at from outside.
+
+mod fixture;

@@ -1,0 +1,228 @@
+//! HTTP, as little of it as probes and requests to leave need: a thread a connection.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::process::parent_id;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, raise};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::leaving::{self, exit, small_thread};
+use crate::offspring;
+use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
+
+static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+const PIECES: usize = 256;
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+struct Server {
+    options: Options,
+    began: Instant,
+    connections: AtomicU32,
+    stopped_itself: AtomicBool,
+}
+
+enum After {
+    KeepAlive,
+    Close,
+    Leave,
+    Hang,
+}
+
+/// Binds and serves until it is told to leave.
+pub fn run(options: Options) -> ExitCode {
+    thread::sleep(options.start_delay);
+    if let Some(delay) = options.crash_after {
+        leaving::crash_after(delay);
+    }
+    let Some(port) = options.port else {
+        thread::sleep(WORKER_LIFETIME);
+        return ExitCode::FAILURE;
+    };
+    let listeners = match bind(port) {
+        Ok(listeners) => listeners,
+        Err(error) => return crate::complain(&format!("can't bind port {port}: {error}")),
+    };
+    if options.hand_over_socket
+        && let Err(error) = listeners.iter().take(1).try_for_each(|it| offspring::hand_over(&options, it))
+    {
+        return crate::complain(&format!("can't hand over: {error}"));
+    }
+    accept(&listeners, Server::new(options), WORKER_LIFETIME)
+}
+
+/// Serves on the socket that is the standard input, in a session of its own, from when the
+/// worker is gone: before that it would take the worker's connections.
+pub fn heir(mut options: Options) -> ExitCode {
+    let _ = nix::unistd::setsid();
+    let worker = parent_id();
+    while parent_id() == worker {
+        thread::sleep(LOOK_AGAIN);
+    }
+    options.on_shutdown = OnShutdown::Stay;
+    match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => accept(&[TcpListener::from(socket)], Server::new(options), LIFETIME),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn bind(port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = vec![TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?];
+    // Machines without IPv6 exist.
+    listeners.extend(TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).ok());
+    listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+    Ok(listeners)
+}
+
+fn accept(listeners: &[TcpListener], server: Arc<Server>, lifetime: Duration) -> ExitCode {
+    let end = Instant::now() + lifetime;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return ExitCode::FAILURE;
+        }
+        let mut polled: Vec<_> = listeners.iter().map(|it| PollFd::new(it, PollFlags::IN)).collect();
+        let _ = poll(&mut polled, Timespec::try_from(left).ok().as_ref());
+        for (stream, _) in listeners.iter().filter_map(|listener| listener.accept().ok()) {
+            let server = server.clone();
+            server.connections.fetch_add(1, Ordering::SeqCst);
+            small_thread(move || server.serve(stream));
+        }
+    }
+}
+
+impl Server {
+    fn new(options: Options) -> Arc<Self> {
+        let (connections, stopped_itself) = (AtomicU32::new(0), AtomicBool::new(false));
+        Arc::new(Self { options, began: Instant::now(), connections, stopped_itself })
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let after = self.talk(&stream);
+        drop(stream);
+        self.connections.fetch_sub(1, Ordering::SeqCst);
+        if let Ok(After::Leave) = after {
+            self.leave();
+        }
+        if self.options.stop_self && !self.stopped_itself.swap(true, Ordering::SeqCst) {
+            let _ = raise(Signal::SIGSTOP);
+        }
+    }
+
+    fn leave(&self) {
+        if self.options.on_shutdown == OnShutdown::WaitForClients {
+            while self.connections.load(Ordering::SeqCst) > 0 {
+                thread::sleep(LOOK_AGAIN);
+            }
+        }
+        thread::sleep(self.options.slow_exit);
+        exit(0);
+    }
+
+    fn talk(&self, stream: &TcpStream) -> io::Result<After> {
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream);
+        while let Some((request, events)) = read_request(&mut reader)? {
+            let after = match events {
+                true => stream_events(stream, &mut reader)?,
+                false => self.answer(&request, stream)?,
+            };
+            match after {
+                After::KeepAlive => {}
+                After::Hang => {
+                    // Until the other side gives up.
+                    io::copy(&mut reader, &mut io::sink())?;
+                    return Ok(After::Close);
+                }
+                After::Close | After::Leave => return Ok(after),
+            }
+        }
+        Ok(After::Close)
+    }
+
+    fn answer(&self, request: &str, stream: &TcpStream) -> io::Result<After> {
+        match request {
+            "GET /health" if self.is_unhealthy() => reply(stream, 503, "unhealthy"),
+            "GET /big" if self.options.big_answer => big(stream),
+            "POST /shutdown" => self.shutdown(stream),
+            _ => reply(stream, 200, "ok"),
+        }
+    }
+
+    fn is_unhealthy(&self) -> bool {
+        self.options.unhealthy_after.is_some_and(|after| self.began.elapsed() >= after)
+    }
+
+    fn shutdown(&self, stream: &TcpStream) -> io::Result<After> {
+        match self.options.on_shutdown {
+            OnShutdown::NoAnswer => return Ok(After::Hang),
+            OnShutdown::NoRoute => return reply(stream, 404, "no such route"),
+            OnShutdown::Status(status) => return reply(stream, status, "as told"),
+            OnShutdown::Stay => return reply(stream, 202, "staying"),
+            OnShutdown::Leave | OnShutdown::WaitForClients | OnShutdown::EndParent => {}
+        }
+        reply(stream, 202, "leaving")?;
+        if self.options.on_shutdown == OnShutdown::EndParent {
+            leaving::end_parent();
+            return Ok(After::Close);
+        }
+        Ok(After::Leave)
+    }
+}
+
+/// Method and path, and whether an event stream is wanted; the body is skipped.
+fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String, bool)>> {
+    let mut first = String::new();
+    if reader.read_line(&mut first)? == 0 {
+        return Ok(None);
+    }
+    let request = first.rsplit_once(' ').map_or("", |(request, _)| request).to_owned();
+    let (mut length, mut events) = (0, false);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let line = line.trim_end().to_ascii_lowercase();
+        match line.split_once(':') {
+            Some(("content-length", value)) => length = value.trim().parse().unwrap_or(0),
+            Some(("accept", value)) => events = value.trim() == "text/event-stream",
+            Some(_) => {}
+            None => break,
+        }
+    }
+    io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
+    Ok(Some((request, events)))
+}
+
+fn reply(mut stream: &TcpStream, status: u16, text: &str) -> io::Result<After> {
+    let body = format!("{{\"status\":\"{text}\",\"pid\":{}}}\n", std::process::id());
+    let head = format!("HTTP/1.1 {status} fixture\r\ncontent-type: application/json\r\n");
+    let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes())?;
+    Ok(After::KeepAlive)
+}
+
+/// An event stream that says hello and then nothing, until the client goes.
+fn stream_events(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
+    stream.write_all(b"HTTP/1.1 200 fixture\r\ncontent-type: text/event-stream\r\n\r\ndata: hello\n\n")?;
+    io::copy(reader, &mut io::sink())?;
+    Ok(After::Close)
+}
+
+/// More than socket buffers take: a client that does not read leaves it unacknowledged.
+fn big(mut stream: &TcpStream) -> io::Result<After> {
+    let length = PIECE.len() * PIECES;
+    write!(stream, "HTTP/1.1 200 fixture\r\ncontent-length: {length}\r\n\r\n")?;
+    for _ in 0..PIECES {
+        stream.write_all(&PIECE)?;
+    }
+    Ok(After::KeepAlive)
+}

@@ -1,0 +1,85 @@
+//! Running a program to its end, with a bound.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What a program said, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Its standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Its standard output as one JSON value a line.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
+    /// Itself, if it ended with this code.
+    #[track_caller]
+    pub fn expect_code(self, code: u8) -> Self {
+        assert_eq!(self.code, Some(code.into()), "{self:?}");
+        self
+    }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Running {
+    pid: Pid,
+    ended: mpsc::Receiver<std::io::Result<std::process::Output>>,
+}
+
+/// Starts a program; its output is collected.
+#[track_caller]
+pub fn start(command: &mut Command) -> Running {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child: Child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    Running { pid, ended }
+}
+
+impl Running {
+    /// Signals it. It must not have ended.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid, signal).expect("it runs");
+    }
+
+    /// Its end, which must come within the bound.
+    #[track_caller]
+    pub fn finish(self, bound: Duration) -> Output {
+        let Ok(ended) = self.ended.recv_timeout(bound) else {
+            // Not reaped yet, so the pid is still its own.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let said = self.ended.recv_timeout(bound);
+            panic!("not ended after {bound:?}: {said:?}");
+        };
+        let ended = ended.expect("its output can be read");
+        Output {
+            code: ended.status.code(),
+            stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        }
+    }
+}
