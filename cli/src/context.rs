@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mcpd_common::exit_code::own;
 use mcpd_common::paths::{self, StateDir};
 
 use crate::args::Global;
@@ -33,15 +34,20 @@ impl Context {
         Clock::system()
     }
 
-    /// Where a daemon may listen, in the order in which it is looked for. The configuration is
-    /// only read where it was named: it costs more than the rest of a `status`.
-    pub fn sockets(&self) -> Vec<PathBuf> {
-        let mut sockets = Vec::new();
-        if self.global.socket.is_none() && self.global.config.is_some() {
-            sockets.extend(self.local().socket);
+    /// Where a daemon may listen, in the order in which it is looked for. A configuration that was
+    /// named means its daemon and no other: `shutdown` must not reach a different one. It is only
+    /// read where it was named: that costs more than the rest of a `status`.
+    pub fn sockets(&self, tried: &str) -> Result<Vec<PathBuf>, Failure> {
+        if self.global.socket.is_some() || self.global.config.is_none() {
+            let socket = self.global.socket.clone();
+            return Ok(paths::socket_candidates(socket, &paths::process_environment));
         }
-        sockets.extend(paths::socket_candidates(self.global.socket.clone(), &paths::process_environment));
-        sockets
+        let local = self.local();
+        let problem = local.problem.unwrap_or_else(|| "it names no socket".to_owned());
+        local.socket.map(|socket| vec![socket]).ok_or_else(|| {
+            let next = "correct the configuration, or name the daemon's socket with --socket";
+            Failure::new(own::CONFIG, tried, problem, next)
+        })
     }
 
     /// What can be known without a daemon.
@@ -51,7 +57,7 @@ impl Context {
 
     /// The daemon, if one answers.
     pub async fn reach(&self, tried: &str) -> Result<Option<Daemon>, Failure> {
-        let sockets = self.sockets();
+        let sockets = self.sockets(tried)?;
         let found = client::reach(tried, &sockets).await?;
         if found.is_some() || self.global.socket.is_some() {
             return Ok(found);
@@ -73,6 +79,9 @@ impl Context {
 
     /// The daemon; a failure if there is none.
     pub async fn need(&self, tried: &str) -> Result<Daemon, Failure> {
-        self.reach(tried).await?.ok_or_else(|| Failure::not_running(tried, &self.sockets()))
+        match self.reach(tried).await? {
+            Some(daemon) => Ok(daemon),
+            None => Err(Failure::not_running(tried, &self.sockets(tried)?)),
+        }
     }
 }

@@ -156,7 +156,8 @@ pub fn ports() -> Vec<PortReport> {
     let mut past = port_report(8083, None, PortState::TimeWait);
     (past.time_wait, past.time_wait_seconds) = (12, 41);
     let mut serving = port_report(8081, Some("alpha"), PortState::Serving);
-    serving.holders = vec![holder(8081, Some("alpha"))];
+    let second = PortHolder { address: "[::1]:8082".to_owned(), ..holder(8081, Some("alpha")) };
+    serving.holders = vec![holder(8081, Some("alpha")), second];
     vec![serving, held, past, port_report(8084, None, PortState::Free)]
 }
 

@@ -88,16 +88,16 @@ fn render(doc: &mut Doc, reports: &[PortReport]) {
         Column::new("PORT").right(),
         Column::new("WORKER").cut(8).optional(1),
         Column::new("STATE"),
-        Column::new("HELD BY").fold(24),
         Column::new("TIME_WAIT").right().optional(2),
+        Column::new("HELD BY").fold(24),
     ]);
     for report in reports {
         table.row([
             cell(report.port),
             maybe(report.worker.as_ref()),
             state(report.state),
-            held_by(report),
             time_wait(report),
+            held_by(report),
         ]);
     }
     doc.table(&table);
@@ -118,14 +118,21 @@ pub fn state(state: PortState) -> Cell {
     }
 }
 
-/// Who holds a port, for a table.
+/// Who holds a port, for a table: each process once, with all its sockets.
 pub fn held_by(report: &PortReport) -> Cell {
-    let named = report.holders.iter().map(|holder| {
+    let mut processes: Vec<(String, Vec<String>)> = Vec::new();
+    for holder in &report.holders {
         let pid = holder.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
-        format!("{} ({pid}, {}, {} {})", holder.command, holder.user, holder.state, holder.address)
-    });
-    let named: Vec<_> = named.collect();
-    maybe((!named.is_empty()).then(|| named.join(", ")))
+        let process = format!("{} ({pid}, {}", holder.command, holder.user);
+        let socket = format!("{} {}", holder.state, holder.address);
+        match processes.iter_mut().find(|(known, _)| *known == process) {
+            Some((_, sockets)) => sockets.push(socket),
+            None => processes.push((process, vec![socket])),
+        }
+    }
+    let named = processes.iter().map(|(process, sockets)| format!("{process}, {})", sockets.join(", ")));
+    let named = named.collect::<Vec<_>>().join("; ");
+    maybe((!named.is_empty()).then_some(named))
 }
 
 fn time_wait(report: &PortReport) -> Cell {
@@ -149,16 +156,17 @@ mod tests {
     #[test]
     fn at_80_columns() {
         insta::assert_snapshot!(shown(80), @r"
-        PORT  WORKER  STATE             HELD BY                              TIME_WAIT
-        8081  alpha   serving           python3 -m http.server 8082 (pid             -
-                                        8081, kim, LISTEN 127.0.0.1:8082)
-        8082  docs    in use            python3 -m http.server 8082 (pid             -
-                                        991, kim, LISTEN 127.0.0.1:8082),
-                                        python3 -m http.server 8082
-                                        (unknown pid, root, LISTEN
-                                        127.0.0.1:8082)
-        8083  -       free (TIME_WAIT)  -                                  12 for 41 s
-        8084  -       free              -                                            -
+        PORT  WORKER  STATE               TIME_WAIT  HELD BY
+        8081  alpha   serving                     -  python3 -m http.server 8082 (pid
+                                                     8081, kim, LISTEN 127.0.0.1:8082,
+                                                     LISTEN [::1]:8082)
+        8082  docs    in use                      -  python3 -m http.server 8082 (pid
+                                                     991, kim, LISTEN 127.0.0.1:8082);
+                                                     python3 -m http.server 8082
+                                                     (unknown pid, root, LISTEN
+                                                     127.0.0.1:8082)
+        8083  -       free (TIME_WAIT)  12 for 41 s  -
+        8084  -       free                        -  -
           can't be bound: 127.0.0.1:8082: address in use
         ");
     }
@@ -166,11 +174,11 @@ mod tests {
     #[test]
     fn at_200_columns() {
         insta::assert_snapshot!(shown(200), @r"
-        PORT  WORKER  STATE             HELD BY                                                                                                                                      TIME_WAIT
-        8081  alpha   serving           python3 -m http.server 8082 (pid 8081, kim, LISTEN 127.0.0.1:8082)                                                                                   -
-        8082  docs    in use            python3 -m http.server 8082 (pid 991, kim, LISTEN 127.0.0.1:8082), python3 -m http.server 8082 (unknown pid, root, LISTEN 127.0.0.1:8082)            -
-        8083  -       free (TIME_WAIT)  -                                                                                                                                          12 for 41 s
-        8084  -       free              -                                                                                                                                                    -
+        PORT  WORKER  STATE               TIME_WAIT  HELD BY
+        8081  alpha   serving                     -  python3 -m http.server 8082 (pid 8081, kim, LISTEN 127.0.0.1:8082, LISTEN [::1]:8082)
+        8082  docs    in use                      -  python3 -m http.server 8082 (pid 991, kim, LISTEN 127.0.0.1:8082); python3 -m http.server 8082 (unknown pid, root, LISTEN 127.0.0.1:8082)
+        8083  -       free (TIME_WAIT)  12 for 41 s  -
+        8084  -       free                        -  -
           can't be bound: 127.0.0.1:8082: address in use
         ");
     }

@@ -64,7 +64,9 @@ fn outcome_shown(outcome: PhaseOutcome) -> (&'static str, Tone) {
 
 fn workers(doc: &mut Doc, view: &View, phase: Phase, rows: usize) {
     let asks = phase == Phase::WorkersGraceful;
-    let concerned = |worker: &&WorkerView| asks || worker.touched == Some(phase) || worker.left.is_none();
+    let concerned = |worker: &WorkerView| {
+        asks || worker.touched == Some(phase) || (worker.left.is_none() && worker.touched.is_some())
+    };
     let mut shown: Vec<_> = view.workers.iter().filter(|(_, worker)| concerned(worker)).collect();
     let all = shown.len();
     if all > rows {
@@ -114,6 +116,7 @@ fn ended(worker: &WorkerView) -> Cell {
             cell(format!("{exit}, {} left", count(worker.remaining as usize, "descendant"))).tone(Tone::Warn)
         }
         (None, Some((signal, why))) => cell(format!("{signal} sent: {why}")).tone(Tone::Warn),
+        (None, None) if worker.touched.is_none() => cell("-").tone(Tone::Dim),
         (None, None) => cell("still there").tone(Tone::Dim),
     }
 }

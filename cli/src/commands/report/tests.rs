@@ -48,7 +48,7 @@ fn at_80_columns() {
     Ports
     PORT  WORKER  STATE             HELD BY
     8082  docs    in use            python3 -m http.server 8082 (pid 991, kim,
-                                    LISTEN 127.0.0.1:8082), python3 -m http.server
+                                    LISTEN 127.0.0.1:8082); python3 -m http.server
                                     8082 (unknown pid, root, LISTEN 127.0.0.1:8082)
     8083  -       free (TIME_WAIT)  -
     8084  -       free              -
@@ -109,7 +109,7 @@ fn at_200_columns() {
 
     Ports
     PORT  WORKER  STATE             HELD BY
-    8082  docs    in use            python3 -m http.server 8082 (pid 991, kim, LISTEN 127.0.0.1:8082), python3 -m http.server 8082 (unknown pid, root, LISTEN 127.0.0.1:8082)
+    8082  docs    in use            python3 -m http.server 8082 (pid 991, kim, LISTEN 127.0.0.1:8082); python3 -m http.server 8082 (unknown pid, root, LISTEN 127.0.0.1:8082)
     8083  -       free (TIME_WAIT)  -
     8084  -       free              -
 
