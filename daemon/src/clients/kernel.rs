@@ -1,15 +1,16 @@
 //! Client connections as the kernel sees them.
 //!
-//! A connection counts as long as bytes or our `FIN` are still to be acknowledged: from
-//! `ESTABLISHED` to `FIN_WAIT1`. After that (`FIN_WAIT2`, `TIME_WAIT`) the client has everything,
-//! and its own `FIN` is not awaited.
+//! A connection counts as long as the client has it open, or bytes or our `FIN` are still to be
+//! acknowledged: from `ESTABLISHED` to `FIN_WAIT1`. After that (`FIN_WAIT2`, `TIME_WAIT`) the client
+//! has everything, and its own `FIN` is not awaited; in `CLOSE_WAIT` it has left by itself. The
+//! daemon's own requests to its workers are no clients.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use mcpd_common::ids::{Port, WorkerName};
-use mcpd_common::os::process;
 use mcpd_common::os::socket::{self, Socket, TcpState};
+use mcpd_common::os::{own, process};
 use mcpd_common::outcome::ClientReport;
 
 /// Which worker holds which port.
@@ -29,7 +30,17 @@ pub struct Connection {
 /// # Errors
 /// When the kernel does not show its socket table.
 pub fn connections(ports: &Ports) -> std::io::Result<Vec<Connection>> {
-    Ok(socket::sockets()?.iter().filter_map(|socket| connection(socket, ports)).collect())
+    let table = socket::sockets()?;
+    let own = own_addresses(&table);
+    let connections = table.iter().filter_map(|socket| connection(socket, ports));
+    Ok(connections.filter(|connection| !own.contains(&connection.peer)).collect())
+}
+
+fn own_addresses(table: &[Socket]) -> HashSet<SocketAddr> {
+    let inode =
+        |(_, target): (i32, String)| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok();
+    let own: HashSet<u64> = own::descriptors().into_iter().filter_map(inode).collect();
+    table.iter().filter(|socket| own.contains(&socket.inode)).map(|socket| socket.local).collect()
 }
 
 /// How many each worker has.
@@ -68,9 +79,9 @@ pub fn reports(connections: &[Connection]) -> Vec<ClientReport> {
 fn connection(socket: &Socket, ports: &Ports) -> Option<Connection> {
     let worker = ports.get(&Port::new(socket.local.port())?)?;
     let there = match socket.state {
-        TcpState::Established | TcpState::CloseWait | TcpState::SynReceived => true,
+        TcpState::Established | TcpState::SynReceived => true,
         TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => true,
-        TcpState::FinWait2 | TcpState::TimeWait | TcpState::Close => false,
+        TcpState::FinWait2 | TcpState::TimeWait | TcpState::CloseWait | TcpState::Close => false,
         TcpState::Listen | TcpState::SynSent => false,
     };
     there.then(|| Connection { worker: worker.clone(), peer: socket.peer })

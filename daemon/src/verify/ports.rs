@@ -50,11 +50,14 @@ pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
 pub fn evidence(reports: &[PortReport]) -> String {
     let held = reports.iter().filter(|report| is_held(report)).count();
     let lingering: u32 = reports.iter().map(|report| report.time_wait).sum();
+    let seconds = reports.iter().map(|report| report.time_wait_seconds).max().unwrap_or(0);
     let ports = reports.len();
     match (held, lingering) {
         (0, 0) => format!("{ports} of {ports} can be bound"),
         (0, lingering) => {
-            format!("{ports} of {ports} can be bound, {lingering} past connections in TIME_WAIT")
+            format!(
+                "{ports} of {ports} can be bound; {lingering} past connections in TIME_WAIT, {seconds} s more"
+            )
         }
         (held, _) => format!("{held} of {ports} are in use"),
     }
@@ -116,22 +119,14 @@ fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
     }
 }
 
+/// `TIME_WAIT` is no finding: it stands in the port's row and in the evidence.
 fn finding(report: &PortReport) -> Option<Finding> {
-    match report.state {
-        PortState::Free => None,
-        PortState::TimeWait => {
-            let detail = format!(
-                "{} past connections in TIME_WAIT for {} s more; it can be bound all the same",
-                report.time_wait, report.time_wait_seconds
-            );
-            Some(Finding::new(FindingKind::Information, report.port, detail))
-        }
-        PortState::InUse | PortState::Serving => {
-            let mut detail = report.holders_sentence();
-            if is_held_by_strangers(report) {
-                detail.push_str("; it is not a process of mcpd and was left alone");
-            }
-            Some(Finding::new(FindingKind::PortInUse, report.port, detail))
-        }
+    if !is_held(report) {
+        return None;
     }
+    let mut detail = report.holders_sentence();
+    if is_held_by_strangers(report) {
+        detail.push_str("; it is not a process of mcpd and was left alone");
+    }
+    Some(Finding::new(FindingKind::PortInUse, report.port, detail))
 }

@@ -1,6 +1,7 @@
 //! The two requests that the daemon itself makes of a worker: is it well, and will it leave.
 //!
-//! We close first, so that `TIME_WAIT` stays on our side and never on the worker's port.
+//! We close as soon as the status is there, so that no worker waits for us, and `TIME_WAIT` mostly
+//! stays on our side.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -41,11 +42,6 @@ impl Ask {
 
     async fn exchange(self) -> Result<u16, String> {
         let stream = connect(self.port).await?;
-        if self.method == Method::POST {
-            // The worker may close first, since it leaves: a reset on our side spares its port the
-            // minute of TIME_WAIT.
-            stream.set_zero_linger().map_err(|error| error.to_string())?;
-        }
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(describe)?;
         let mut request = Request::builder()
             .method(self.method)
