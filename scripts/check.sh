@@ -21,15 +21,15 @@ export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never CARGO_TERM_QUIET=tr
 export NEXTEST_PROFILE=ci NEXTEST_SHOW_PROGRESS=none
 
 check_format() {
-    cargo fmt --all --check
+    cargo fmt --all --check -- --color never
 }
 
 check_clippy() {
-    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings
 }
 
 check_docs() {
-    RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+    RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items --keep-going
 }
 
 # Advisories are left out: their database comes from a code host, which not every machine can reach.
@@ -55,7 +55,7 @@ check_unit_tests() {
 check_macos() {
     rustup target add aarch64-apple-darwin >"$LOGS/target.log" 2>&1 || { cat "$LOGS/target.log"; return 1; }
     CC_aarch64_apple_darwin="$PWD/scripts/apple-cc" AR_aarch64_apple_darwin=ar SDKROOT=/ \
-        cargo clippy --locked --target aarch64-apple-darwin \
+        cargo clippy --locked --target aarch64-apple-darwin --keep-going \
         -p mcpd-common -p mcpd-proto -p mcpd-daemon -p mcpd-cli -- -D warnings
 }
 
@@ -82,11 +82,11 @@ install() {
 
 failed=()
 
-# run TITLE FUNCTION: headline, check, time and outcome.
+# run TITLE FUNCTION: headline, check, time and outcome. Paths are shown relative to the project.
 run() {
     local title=$1 begin=$SECONDS outcome=ok
     printf '\n== %s\n' "$title"
-    "$2" </dev/null || { outcome=FAILED; failed+=("$title"); }
+    "$2" </dev/null 2>&1 | sed -u "s|$PWD/||g; s|$PWD|.|g" || { outcome=FAILED; failed+=("$title"); }
     printf -- '-- %s: %s, %d s\n' "$title" "$outcome" "$((SECONDS - begin))"
 }
 
@@ -110,26 +110,30 @@ verdict() {
     return 1
 }
 
-quick=no
-case "${1-}" in
-    '') ;;
-    --quick) quick=yes ;;
-    *)
-        echo 'usage: scripts/check.sh [--quick]' >&2
-        exit 64
-        ;;
-esac
+main() {
+    local quick=no
+    case "${1-}" in
+        '') ;;
+        --quick) quick=yes ;;
+        *)
+            echo 'usage: scripts/check.sh [--quick]' >&2
+            exit 64
+            ;;
+    esac
+    mkdir -p "$LOGS" "$TOOLS"
+    rm -f "$LOGS/tests.log"
+    run format check_format
+    run clippy check_clippy
+    run documentation check_docs
+    if [[ $quick == yes ]]; then
+        run 'unit tests' check_unit_tests
+    else
+        run 'dependency policy' check_dependencies
+        run tests check_tests
+        run macOS check_macos
+    fi
+    verdict
+}
 
-mkdir -p "$LOGS" "$TOOLS"
-rm -f "$LOGS/tests.log"
-run format check_format
-run clippy check_clippy
-run documentation check_docs
-if [[ $quick == yes ]]; then
-    run 'unit tests' check_unit_tests
-else
-    run 'dependency policy' check_dependencies
-    run tests check_tests
-    run macOS check_macos
-fi
-verdict
+# In one line, so that editing this file while it runs does no harm: bash reads as it goes.
+main "$@"; exit
