@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use mcpd_common::check::ports::{self, PortReport};
+use mcpd_common::check::ports::{self, PortReport, PortState};
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
 use mcpd_common::os::{self, ProcessInfo, process};
 use mcpd_common::outcome::{Finding, FindingKind};
@@ -44,14 +44,27 @@ impl Leftovers {
             true => Vec::new(),
             false => ports::examine(&local.known_ports(Some(run)), &worker_of),
         };
-        Self { daemon: daemon(run), processes, ports: ports.into_iter().filter(held).collect() }
+        // Nobody supervises them any longer: what they serve is held.
+        let in_use = |report| PortReport { state: PortState::InUse, ..report };
+        Self { daemon: daemon(run), processes, ports: ports.into_iter().filter(held).map(in_use).collect() }
     }
 
     /// As findings, which name each of them.
     pub fn findings(&self) -> Vec<Finding> {
         let process = |(info, worker): &(ProcessInfo, Option<WorkerName>)| {
             let subject = worker.as_ref().map_or_else(|| info.name.clone(), ToString::to_string);
-            Finding::new(FindingKind::ProcessLeft, subject, format!("{info} is left of an earlier run"))
+            match info.state {
+                'Z' => {
+                    let detail =
+                        format!("{info} of an earlier run is a zombie; pid {} has to reap it", info.ppid);
+                    Finding::new(FindingKind::ZombieLeft, subject, detail)
+                }
+                _ => Finding::new(
+                    FindingKind::ProcessLeft,
+                    subject,
+                    format!("{info} is left of an earlier run"),
+                ),
+            }
         };
         let port = |report: &PortReport| {
             Finding::new(FindingKind::PortInUse, report.port, report.holders_sentence())

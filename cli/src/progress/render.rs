@@ -138,7 +138,9 @@ pub fn departed(departure: Departure, exit: &str) -> Cell {
 }
 
 fn clients(doc: &mut Doc, view: &View) {
-    if let Some((connected, left, forced)) = view.clients {
+    if let Some((connected, left, forced)) = view.clients
+        && (connected, left, forced) != (0, 0, 0)
+    {
         let mut table = Table::new([
             Column::new("CONNECTED").right(),
             Column::new("LEFT").right(),

@@ -16,9 +16,15 @@ use crate::exit::{Failure, SUCCESS};
 use crate::leftovers::Leftovers;
 use crate::offline::{self, Local};
 use crate::paint::Tone;
+use crate::wait::{now, pause};
 
 /// A daemon without a socket is at the end of its shutdown: this long at most.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// How long what is about to be gone may still be seen.
+const DYING: Duration = Duration::from_secs(1);
+
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Says that it is not running, or what is left.
 pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> {
@@ -31,11 +37,24 @@ pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> 
             return Ok(show(context, &nothing()));
         }
     };
-    let left = Leftovers::of(&run_file, &local);
+    let left = lasting(&run_file, &local).await;
     if let Some(daemon) = &left.daemon {
         return still_there(context, args, &local, &run_file, daemon).await;
     }
     Ok(show(context, &left_behind(&run_file, left)))
+}
+
+/// What is left and stays: after a daemon's sudden death its workers die too, but not in the same
+/// moment.
+async fn lasting(run_file: &RunFile, local: &Local) -> Leftovers {
+    let limit = now() + DYING;
+    loop {
+        let left = Leftovers::of(run_file, local);
+        if left.daemon.is_some() || left.processes.is_empty() || now() >= limit {
+            return left;
+        }
+        pause(AGAIN).await;
+    }
 }
 
 /// What is left of a run whose daemon is gone.
@@ -73,7 +92,7 @@ async fn still_there(
     match report {
         Some(report) if ended => Ok(show(context, &past(&report))),
         // It died without an account.
-        _ if ended => Ok(show(context, &left_behind(run, Leftovers::of(run, local)))),
+        _ if ended => Ok(show(context, &left_behind(run, lasting(run, local).await))),
         _ => Err(Failure::new(
             own::UNAVAILABLE,
             TRIED,
@@ -96,6 +115,9 @@ fn show(context: &mut Context, outcome: &Outcome) -> u8 {
         context.out.print(doc);
     } else {
         verdict::show(context, outcome);
+        if outcome.state == State::Leftovers {
+            context.out.note("nothing has been signalled: end what is listed with kill(1), then look again");
+        }
     }
     outcome.exit_code
 }

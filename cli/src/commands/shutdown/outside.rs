@@ -85,3 +85,32 @@ fn is_of_a_later_run(seen: &PortReport, run: RunTag) -> bool {
     let of_another = |pid: Pid| process::mark(pid).is_some_and(|mark| mark.run != run);
     !seen.holders.is_empty() && seen.holders.iter().all(|holder| holder.pid.is_some_and(of_another))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    /// R-SHUT-5: only what the daemon did not say itself is a disagreement.
+    #[test]
+    fn a_held_port_disagrees_unless_it_was_reported() {
+        let mut report = samples::report();
+        let held = samples::ports().remove(1);
+        assert_eq!(port_disagrees(&held, &report), None);
+        report.ports[0].state = PortState::Free;
+        assert_eq!(port_disagrees(&held, &report), Some(held.holders_sentence()));
+        report.ports.clear();
+        assert!(port_disagrees(&held, &report).is_some());
+        let free = PortReport { state: PortState::TimeWait, ..held };
+        assert_eq!(port_disagrees(&free, &report), None);
+    }
+
+    #[test]
+    fn ports_of_the_status_and_of_the_report_are_looked_at_once() {
+        let known = KnownPort { port: samples::port(8082), worker: Some(samples::name("docs")) };
+        let other = KnownPort { port: samples::port(9000), worker: None };
+        let all = all_ports(&[known, other], &samples::report());
+        let numbers: Vec<_> = all.iter().map(|known| known.port.get()).collect();
+        assert_eq!(numbers, [8082, 8083, 8084, 9000]);
+    }
+}

@@ -24,7 +24,10 @@ pub fn show(context: &mut Context, outcome: &Outcome) {
 /// Writes it.
 pub fn render(doc: &mut Doc, outcome: &Outcome) {
     if !outcome.findings.is_empty() {
-        doc.blank();
+        // After the phases; what an earlier run left stands alone.
+        if outcome.state == State::Finished {
+            doc.blank();
+        }
         findings(doc, &outcome.findings);
     }
     if outcome.looked_at.is_some() {

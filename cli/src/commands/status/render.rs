@@ -59,7 +59,7 @@ fn workers(doc: &mut Doc, workers: &[WorkerStatus], clock: &Clock) {
         Column::new("CLIENTS").right().optional(3),
         Column::new("RESTARTS").right().optional(4),
         Column::new("UPTIME").right().optional(1),
-        Column::new("URL").cut(25),
+        Column::new("URL").cut(26),
         Column::new("BELOW").right().optional(6),
         Column::new("LAST EXIT").optional(5),
         Column::new("REPOSITORY").cut(16).optional(7),

@@ -1,0 +1,134 @@
+//! `mcpctl` where no daemon answers: codes, words, and nothing but lines (R-CLI-1 to 3, R-EXIT-2).
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+
+use tempfile::TempDir;
+
+fn mcpctl(home: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
+    command.env_clear().env("HOME", home).args(args);
+    command.output().expect("mcpctl starts")
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn code(home: &Path, args: &str) -> i32 {
+    let socket = home.join("no.sock");
+    let mut args: Vec<_> = args.split(' ').collect();
+    args.extend(["--socket", socket.to_str().expect("plain text")]);
+    mcpctl(home, &args).status.code().expect("an exit code")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn every_command_has_its_code() {
+    let home = home();
+    let expected = [
+        ("shutdown", 0),
+        ("shutdown --wait --now", 0),
+        ("status", 3),
+        ("health", 3),
+        ("list-zombies", 0),
+        ("history", 0),
+        ("report", 69),
+        ("logs", 69),
+        ("logs docs", 64),
+        ("restart docs", 69),
+        ("verify-ports", 64),
+        ("completions bash", 0),
+        ("no-such-command", 64),
+        ("verify-ports --port 0", 64),
+        ("start", 64),
+        ("--help", 0),
+        ("--version", 0),
+    ];
+    for (args, wanted) in expected {
+        assert_eq!(code(home.path(), args), wanted, "mcpctl {args}");
+    }
+}
+
+/// R-CLI-3.
+#[test]
+fn a_shutdown_of_nothing_is_no_error() {
+    let home = home();
+    let output = mcpctl(home.path(), &["shutdown", "--wait"]);
+    assert_eq!(text(&output.stdout), "mcpd is not running, and nothing of it is left\n");
+    assert_eq!(output.status.code(), Some(0));
+    let json = text(&mcpctl(home.path(), &["shutdown", "--json"]).stdout);
+    assert!(
+        json.starts_with(r#"{"schema":"mcpd.shutdown-result.v1","state":"not_running","exit_code":0,"#),
+        "{json}"
+    );
+}
+
+/// R-VER-5: the port check works without a daemon.
+#[test]
+fn a_held_port_is_found() {
+    let home = home();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    let output = mcpctl(home.path(), &["ports", "--port", &port, "--json"]);
+    let json = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(4), "{json}");
+    assert!(json.starts_with(&format!(r#"{{"schema":"mcpd.port.v1","port":{port},"#)), "{json}");
+    assert!(json.contains(&format!(r#""pid":{}"#, std::process::id())), "{json}");
+}
+
+/// A named configuration that can't be used must not lead to another daemon.
+#[test]
+fn a_broken_configuration_is_named() {
+    let home = home();
+    let file = home.path().join("config.toml");
+    std::fs::write(&file, "[workers.a]\nrepo = 7\n").expect("written");
+    let output = mcpctl(home.path(), &["shutdown", "--config", file.to_str().expect("plain text")]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("config.toml:2"), "{}", text(&output.stderr));
+}
+
+/// R-CLI-2, R-RPC-3 seen from the other side: whoever answers nonsense is named.
+#[test]
+fn a_socket_that_talks_nonsense_is_an_error() {
+    let home = home();
+    let socket = home.path().join("other.sock");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\nthis is not a daemon\r\n");
+    });
+    let output = mcpctl(home.path(), &["status", "--socket", socket.to_str().expect("plain text")]);
+    answering.join().expect("answered");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{error}");
+    assert!(error.starts_with("mcpctl: can't show the status\n") && error.contains("other.sock"), "{error}");
+    assert_eq!(error.lines().count(), 3, "{error}");
+}
+
+/// A socket file that a dead daemon left is not a daemon.
+#[test]
+fn a_stale_socket_means_not_running() {
+    let home = home();
+    let socket = home.path().join("no.sock");
+    drop(UnixListener::bind(&socket).expect("bound"));
+    assert!(socket.exists());
+    assert_eq!(code(home.path(), "health"), 3);
+}
+
+/// R-CLI-1: without a terminal no colours and no cursor movement, unless they are asked for.
+#[test]
+fn colours_are_for_terminals() {
+    let home = home();
+    let plain = mcpctl(home.path(), &["status"]).stdout;
+    assert!(!plain.contains(&0x1b));
+    let painted = mcpctl(home.path(), &["status", "--color", "always"]).stdout;
+    assert!(painted.contains(&0x1b));
+}
