@@ -40,7 +40,7 @@ pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
     findings.extend(ended(&strays, &remaining).map(stray));
     let evidence = match (&proof, remaining.len()) {
         (Some(proof), _) => proof.clone(),
-        (None, 0) => "no descendant was seen; this backend has no proof".to_owned(),
+        (None, 0) => "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)".to_owned(),
         (None, left) => format!("{left} could not be ended"),
     };
     Left { findings, evidence, proof, remaining }

@@ -12,7 +12,7 @@
 //! Groups are signalled by the id stored at birth; every other process by a pidfd whose
 //! start time was compared with the census, so a reused pid is never hit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
@@ -43,21 +43,37 @@ pub struct Children {
     families: BTreeMap<Slot, Family>,
     /// Whose an orphan is, asked once: a zombie has no mark any more.
     orphans: HashMap<(Pid, StartTime), Option<Slot>>,
+    /// Children that this process had before it was mcpd (`sleep 9 & exec mcpd`): not ours, never
+    /// touched.
+    inherited: HashSet<Pid>,
 }
 
 impl Children {
     /// No children yet. `open_files` is the limit that workers get back.
     pub fn new(run: RunTag, open_files: OpenFileLimit) -> Self {
-        Self { run, open_files, families: BTreeMap::new(), orphans: HashMap::new() }
+        let inherited = process::children(Pid::current()).into_iter().collect();
+        Self { run, open_files, families: BTreeMap::new(), orphans: HashMap::new(), inherited }
+    }
+
+    /// The daemon's own children, leaders and orphans alike.
+    fn children(&self) -> Vec<Pid> {
+        let mut children = process::children(Pid::current());
+        children.retain(|pid| !self.inherited.contains(pid));
+        children
     }
 
     /// The daemon's own children that lead no family.
     fn orphans(&self) -> Vec<Pid> {
-        let leaders: std::collections::HashSet<_> =
-            self.families.values().map(|family| family.leader).collect();
-        let mut children = process::children(Pid::current());
+        let leaders: HashSet<_> = self.families.values().map(|family| family.leader).collect();
+        let mut children = self.children();
         children.retain(|pid| !leaders.contains(pid));
         children
+    }
+
+    /// Everything below the daemon that is ours.
+    fn all(&self) -> Vec<Process> {
+        let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
+        self.children().into_iter().flat_map(below).collect()
     }
 
     /// Reaps orphans that ended, and learns whose the others are.
@@ -206,7 +222,7 @@ impl Processes for Children {
         for slot in self.families.keys().copied().collect::<Vec<_>>() {
             let _ = self.signal_group(slot, Signal::Kill);
         }
-        let mut living = process::tree(Pid::current());
+        let mut living = self.all();
         living.retain(|process| process.state != 'Z');
         for process in living.iter().filter_map(Handle::open) {
             let _ = process.signal(Signal::Kill);
@@ -221,7 +237,7 @@ impl Processes for Children {
     }
 
     fn left(&mut self) -> Census {
-        let left = process::tree(Pid::current());
+        let left = self.all();
         left.iter().filter_map(|process| process::describe(process.pid)).collect()
     }
 
