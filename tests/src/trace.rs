@@ -4,6 +4,7 @@
 //! processes that carry its run's mark, and processes with the test's tag in their command line.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process::{self, Process, StartTime};
@@ -39,8 +40,11 @@ impl Trace {
     }
 
     /// Everything of the run that still exists, zombies included.
+    ///
+    /// Each process is judged the moment it is found: one that keeps forking would be gone, and
+    /// its successor not yet listed, if all were listed first.
     pub fn remaining(&self) -> Vec<Process> {
-        process::all().into_iter().filter(|found| self.is_ours(found)).collect()
+        pids().filter(|pid| self.is_ours(*pid)).filter_map(process::read).collect()
     }
 
     /// The same, as sentences.
@@ -52,20 +56,25 @@ impl Trace {
         self.remaining().into_iter().map(describe).collect()
     }
 
-    fn is_ours(&self, found: &Process) -> bool {
-        let was_seen = self.seen.get(&found.pid) == Some(&found.start);
-        was_seen || self.is_marked(found) || self.is_tagged(found)
-    }
-
-    fn is_marked(&self, found: &Process) -> bool {
-        self.run.is_some_and(|run| process::mark(found.pid).is_some_and(|mark| mark.run == run))
+    fn is_ours(&self, pid: Pid) -> bool {
+        self.is_tagged(pid) || self.is_marked(pid) || self.was_seen(pid)
     }
 
     /// Only fixture workers are tagged; who merely names the tag (a shell, a grep) is not ours.
-    fn is_tagged(&self, found: &Process) -> bool {
-        !self.tag.is_empty()
-            && found.name.starts_with("fixture_worker")
-            && process::describe(found.pid).is_some_and(|info| info.command.contains(&self.tag))
+    fn is_tagged(&self, pid: Pid) -> bool {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"fixture_worker"))
+            && words.any(|word| word == self.tag.as_bytes())
+    }
+
+    fn is_marked(&self, pid: Pid) -> bool {
+        self.run.is_some_and(|run| process::mark(pid).is_some_and(|mark| mark.run == run))
+    }
+
+    fn was_seen(&self, pid: Pid) -> bool {
+        let start = self.seen.get(&pid);
+        start.is_some_and(|start| process::read(pid).is_some_and(|found| found.start == *start))
     }
 
     /// Ends whatever is left, as often as it takes; for failed tests.
@@ -79,5 +88,14 @@ impl Trace {
                 let _ = kill(nix::unistd::Pid::from_raw(found.pid.get()), Signal::SIGKILL);
             }
         }
+    }
+}
+
+/// The processes of the machine, listed while they are looked at.
+fn pids() -> Box<dyn Iterator<Item = Pid>> {
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(Pid::new);
+    match fs::read_dir("/proc") {
+        Ok(entries) => Box::new(entries.flatten().filter_map(number)),
+        Err(_) => Box::new(process::all().into_iter().map(|found| found.pid)),
     }
 }

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Role::Sleeper(manners) => offspring::sleeper(manners),
         Role::Escaper(manners) => offspring::escaper(&options, manners),
         Role::Tree { depth, width } => offspring::tree(&options, depth, width),
-        Role::Heir => serve::heir(options),
+        Role::Heir { worker } => serve::heir(options, worker),
         Role::Exit => ExitCode::SUCCESS,
     }
 }

@@ -89,7 +89,8 @@ pub fn escaper(options: &Options, manners: Manners) -> ExitCode {
 pub fn hand_over(options: &Options, listener: &TcpListener) -> io::Result<()> {
     let socket = OwnedFd::from(listener.try_clone()?);
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--tag", &options.tag, "--role", "heir"]).stdin(Stdio::from(socket)).spawn()?;
+    let me = std::process::id().to_string();
+    command.args(["--tag", &options.tag, "--role", "heir", &me]).stdin(Stdio::from(socket)).spawn()?;
     Ok(())
 }
 

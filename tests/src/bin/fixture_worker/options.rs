@@ -36,7 +36,10 @@ pub enum Role {
         width: u32,
     },
     /// Serves on the socket that is its standard input.
-    Heir,
+    Heir {
+        /// The pid of the worker that it inherits from.
+        worker: u32,
+    },
     /// Ends at once.
     Exit,
 }
@@ -225,7 +228,7 @@ impl<I: Iterator<Item = String>> Args<I> {
             "escaper" => Ok(Role::Escaper(Manners::Polite)),
             "stubborn-escaper" => Ok(Role::Escaper(Manners::Stubborn)),
             "tree" => Ok(Role::Tree { depth: self.number()?, width: self.number()? }),
-            "heir" => Ok(Role::Heir),
+            "heir" => Ok(Role::Heir { worker: self.number()? }),
             "exit" => Ok(Role::Exit),
             other => Err(format!("no role \"{other}\"")),
         }

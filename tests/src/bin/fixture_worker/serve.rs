@@ -59,9 +59,8 @@ pub fn run(options: Options) -> ExitCode {
 
 /// Serves on the socket that is the standard input, in a session of its own, from when the
 /// worker is gone: before that it would take the worker's connections.
-pub fn heir(mut options: Options) -> ExitCode {
+pub fn heir(mut options: Options, worker: u32) -> ExitCode {
     let _ = nix::unistd::setsid();
-    let worker = parent_id();
     while parent_id() == worker {
         thread::sleep(LOOK_AGAIN);
     }

@@ -1,0 +1,78 @@
+//! What the daemon takes while nothing happens.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mcpd_common::ids::Pid;
+use mcpd_tests::Daemon;
+use mcpd_tests::daemon::mcpctl;
+
+use crate::options::Options;
+use crate::stop;
+use crate::table::{Row, Unit};
+use crate::watch::millis;
+
+/// After the start: buffers are given back, timers have found their pace.
+const SETTLE: Duration = Duration::from_secs(3);
+/// As long as the pause between two probes of a worker, so every worker is probed once.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Memory and CPU with 50 workers.
+pub fn rows(options: &Options) -> Vec<Row> {
+    let (mut memory, mut load) = (Vec::new(), Vec::new());
+    for _ in 0..options.repeat {
+        let daemon = Daemon::start(stop::config(50, &stop::polite()));
+        thread::sleep(SETTLE);
+        load.push(busy_percent(daemon.pid()));
+        memory.push(proportional_megabytes(daemon.pid()));
+        stop::end(daemon);
+    }
+    vec![
+        Row::new("proportional memory (PSS) of the daemon, 50 workers", Unit::Megabytes, 10.0, memory),
+        Row::new("idle CPU over 10 s, 50 workers, of a core", Unit::Percent, 0.1, load),
+    ]
+}
+
+/// `mcpctl status` with 100 workers; each sample is the whole process.
+pub fn status_rows(options: &Options) -> Vec<Row> {
+    let daemon = Daemon::start(stop::config(100, &stop::polite()));
+    let samples: Vec<f64> = (0..options.repeat * 4).map(|_| status(&daemon)).collect();
+    stop::end(daemon);
+    let what = format!("`mcpctl status`, whole process, 100 workers ({} samples)", samples.len());
+    vec![Row::new(what, Unit::Millis, 15.0, samples)]
+}
+
+fn status(daemon: &Daemon) -> f64 {
+    let mut command = mcpctl(daemon.home());
+    command.arg("status").stdin(Stdio::null()).stdout(Stdio::null());
+    let begin = Instant::now();
+    let ended = command.status().expect("mcpctl can be run");
+    let took = begin.elapsed();
+    assert!(ended.success(), "mcpctl status: {ended}");
+    millis(took)
+}
+
+fn busy_percent(pid: Pid) -> f64 {
+    let begin = (Instant::now(), cpu_nanos(pid));
+    thread::sleep(WINDOW);
+    let busy = cpu_nanos(pid) - begin.1;
+    busy / 1e9 / begin.0.elapsed().as_secs_f64() * 100.0
+}
+
+/// Of all its threads. `stat` counts in ticks of 10 ms, too coarse for what is looked for here.
+fn cpu_nanos(pid: Pid) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|line| line.split(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+fn proportional_megabytes(pid: Pid) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the daemon runs");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    kibibytes.expect("the kernel counts proportional memory") * 1024.0 / 1e6
+}

@@ -1,0 +1,69 @@
+//! The figures of section 11 that can be measured here, as a Markdown table.
+//!
+//! ```text
+//! options  which rows, how often
+//! alone    what one worker takes by itself: what "beyond the slowest worker" is measured against
+//! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon's process is gone
+//! start    from starting mcpd until all workers are ready
+//! idle     memory, CPU and `mcpctl status` while nothing happens
+//! peer     the same 50 workers under s6, in turns with ours
+//! watch    waiting for the end of a process, to the microsecond
+//! table    medians, spreads, verdicts
+//! ```
+//!
+//! `scripts/bench.sh` builds everything in release mode and runs this. Every stop that is measured
+//! is also looked at from outside (`assert_no_trace`): a quick stop that leaves something ends the run.
+
+#![expect(clippy::disallowed_methods, reason = "a program that measures time")]
+
+use std::process::ExitCode;
+
+mod alone;
+mod idle;
+mod options;
+mod peer;
+mod start;
+mod stop;
+mod table;
+mod watch;
+
+use options::Options;
+use table::Row;
+
+/// One group of rows: its name on the command line, and what measures it.
+type Group = (&'static str, fn(&Options) -> Vec<Row>);
+
+/// In the order of the table.
+const GROUPS: [Group; 5] = [
+    ("stop", stop::rows),
+    ("peer", peer::rows),
+    ("start", start::rows),
+    ("idle", idle::rows),
+    ("status", idle::status_rows),
+];
+
+fn main() -> ExitCode {
+    let known = GROUPS.map(|(name, _)| name);
+    let options = match Options::parse(std::env::args().skip(1), &known) {
+        Ok(options) => options,
+        Err(problem) => {
+            say(&format!("bench: {problem}\nusage: bench [--repeat N] [{}] ...", known.join("|")));
+            return ExitCode::from(64);
+        }
+    };
+    let mut rows = Vec::new();
+    for (name, measure) in GROUPS.into_iter().filter(|(name, _)| options.wants(name)) {
+        say(&format!("measuring: {name}"));
+        rows.extend(measure(&options));
+    }
+    // A stop that left something has ended the run by a panic before this line.
+    rows.extend(stop::survivors());
+    table::print(&rows, &options);
+    if rows.iter().all(Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Progress goes to standard error: the table alone is on standard output.
+#[expect(clippy::print_stderr, reason = "progress of a program that runs for minutes")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,104 @@
+//! The same 50 workers under s6, in turns with ours.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::process;
+use mcpd_tests::ports::{self, Claim};
+use mcpd_tests::{Signal, WorkerSpec, binaries};
+use nix::sys::signal::kill;
+use tempfile::TempDir;
+
+use crate::options::Options;
+use crate::table::{Row, Unit};
+use crate::watch::{Watch, millis};
+use crate::{alone, say, stop};
+
+const WORKERS: usize = 50;
+
+/// Ours with the request and with `SIGTERM`, which is all that s6 knows; s6; and the ratio of each turn.
+pub fn rows(options: &Options) -> Vec<Row> {
+    if Command::new("s6-svscanctl").arg("-h").stderr(Stdio::null()).status().is_err() {
+        say("s6 is not installed: no comparison");
+        return Vec::new();
+    }
+    let silent = WorkerSpec::fixture("").with("shutdown_path = \"\"");
+    let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.repeat {
+        let mcpd = stop::by_signal(stop::config(WORKERS, &silent));
+        let s6 = Scan::start().stop();
+        ratio.push(mcpd / s6);
+        ours.push(mcpd);
+        theirs.push(s6);
+    }
+    vec![
+        Row::told("50 workers stopped by `SIGTERM`, mcpd, whole, verification included", Unit::Millis, ours),
+        Row::told("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, theirs),
+        Row::new("mcpd / s6, each turn", Unit::Ratio, 1.0, ratio),
+    ]
+}
+
+/// A running `s6-svscan`.
+struct Scan {
+    directory: TempDir,
+    child: Child,
+    ports: Vec<Claim>,
+}
+
+impl Scan {
+    /// Starts it and waits until all workers answer.
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let ports: Vec<Claim> = (0..WORKERS).map(|_| ports::claim()).collect();
+        for (number, claim) in ports.iter().enumerate() {
+            let service = directory.path().join(format!("w{number:03}"));
+            fs::create_dir(&service).expect("a directory can be made");
+            let program = binaries::fixture_worker();
+            let script =
+                format!("#!/bin/sh\nexec '{}' --port {} --tag s6\n", program.display(), claim.port());
+            fs::write(service.join("run"), script).expect("a file can be written");
+            fs::set_permissions(service.join("run"), Permissions::from_mode(0o755)).expect("it is ours");
+        }
+        let child = Command::new("s6-svscan")
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("s6-svscan can be started");
+        let scan = Self { directory, child, ports };
+        scan.ports.iter().for_each(|claim| alone::wait_healthy(claim.port()));
+        scan
+    }
+
+    /// From `s6-svscanctl -t` until `s6-svscan` is gone, which waits for its supervisors; milliseconds.
+    fn stop(mut self) -> f64 {
+        let watch = Watch::on_child(&self.child);
+        let begin = Instant::now();
+        let asked = Command::new("s6-svscanctl").arg("-t").arg(self.directory.path()).status();
+        watch.wait();
+        let took = begin.elapsed();
+        assert!(asked.is_ok_and(|status| status.success()), "s6-svscanctl -t failed");
+        self.child.wait().expect("a child can be waited for");
+        let held = self.ports.iter().filter(|claim| !ports::is_free(claim.port())).count();
+        assert_eq!(held, 0, "s6-svscan ended while workers held their ports: no comparison");
+        millis(took)
+    }
+}
+
+impl Drop for Scan {
+    /// After a failure: supervisors first, or they would start their workers again.
+    fn drop(&mut self) {
+        let Ok(None) = self.child.try_wait() else { return };
+        let Some(pid) = Pid::new(self.child.id().cast_signed()) else { return };
+        let below = process::tree(pid);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for found in below {
+            let _ = kill(nix::unistd::Pid::from_raw(found.pid.get()), Signal::SIGKILL);
+        }
+    }
+}
