@@ -36,7 +36,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
 /// What was left, all over: nothing, or this line would not have been reached.
 pub fn survivors() -> Option<Row> {
     let stops = CLEAN_STOPS.load(Ordering::Relaxed);
-    let what = format!("survivors, zombies, held ports after {stops} stops");
+    let what = format!("survivors, zombies, held ports after {stops} stops of polite workers");
     (stops > 0).then(|| Row::new(what, Unit::Count, 0.0, vec![0.0]))
 }
 
