@@ -9,7 +9,6 @@ pub const BOUND: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(5);
 
 /// How long this took, beside what it gave.
-#[expect(clippy::disallowed_methods, reason = "the clock of the tests")]
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
     let result = work();
@@ -18,7 +17,6 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Looks again until there is something, and panics with `what` at the bound.
 #[track_caller]
-#[expect(clippy::disallowed_methods, reason = "the one place of the tests that sleeps between looks")]
 pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + bound;
     loop {

@@ -15,11 +15,6 @@
 //! them. Whatever it starts carries its `--tag` in the command line, so that a test can find
 //! it from outside, and ends by itself after [`options::LIFETIME`] should a test go wrong.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a small program of its own: no deadlines of the daemon, and threads that end it"
-)]
-
 use std::process::ExitCode;
 
 mod bomb;
