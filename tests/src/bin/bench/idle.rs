@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcpd_common::ids::Pid;
+use mcpd_common::os::process;
 use mcpd_tests::Daemon;
 use mcpd_tests::daemon::mcpctl;
 
@@ -26,6 +27,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
         let daemon = Daemon::start(stop::config(50, &stop::polite()));
         thread::sleep(SETTLE);
         load.push(busy_percent(daemon.pid()));
+        assert_only_one(daemon.pid());
         memory.push(proportional_megabytes(daemon.pid()));
         stop::end(daemon);
     }
@@ -68,6 +70,15 @@ fn cpu_nanos(pid: Pid) -> f64 {
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
         .filter_map(|line| line.split(' ').next()?.parse::<f64>().ok())
         .sum()
+}
+
+/// Proportional memory is shared among all that run the same file: a second daemon would halve it.
+fn assert_only_one(daemon: Pid) {
+    let program = |pid: Pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let ours = program(daemon);
+    let others = process::all().into_iter().map(|found| found.pid).filter(|pid| *pid != daemon);
+    let same: Vec<Pid> = others.filter(|pid| program(*pid) == ours).collect();
+    assert!(same.is_empty(), "the same mcpd runs as {same:?} too; its memory can't be told while it does");
 }
 
 fn proportional_megabytes(pid: Pid) -> f64 {

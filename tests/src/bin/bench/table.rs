@@ -84,9 +84,17 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// Prints the table and what it was measured on.
+/// How many processes wanted a processor in the last minute, on average.
+///
+/// A machine that was busy before the run, or much busier than the run makes it, spoils the figures.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
+}
+
+/// Prints the table and what it was measured on; `load` as it was before.
 #[expect(clippy::print_stdout, reason = "the output of this program")]
-pub fn print(rows: &[Row], options: &Options) {
+pub fn print(rows: &[Row], options: &Options, load_before: &str) {
     println!("| what | to reach | median | spread | met |");
     println!("|---|---|---|---|---|");
     for row in rows {
@@ -94,5 +102,7 @@ pub fn print(rows: &[Row], options: &Options) {
     }
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("\n{} samples of each figure; {cores} cores, Linux {}.", options.repeat, kernel.trim());
+    let (repeat, kernel) = (options.repeat, kernel.trim());
+    println!("\n{repeat} samples of each figure; {cores} cores, Linux {kernel}.");
+    println!("Load of the machine: {load_before} before, {} after.", load());
 }
