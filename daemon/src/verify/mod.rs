@@ -85,7 +85,7 @@ pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verdict {
     let processes_ms = watch.stop(&verdict, left.evidence);
 
     let watch = Watch::start(&scope, "descriptors");
-    verdict.own = scope.baseline.compare();
+    verdict.own = scope.baseline.compare(deadline).await;
     verdict.findings.extend(own::finding(&verdict.own));
     watch.stop(&verdict, own::evidence(&verdict.own));
 

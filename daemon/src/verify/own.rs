@@ -2,9 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mcpd_common::os::own;
 use mcpd_common::outcome::{Finding, FindingKind, OwnReport};
+
+use crate::deadline::{self, Deadline};
+
+/// What is still open after this is not going to be closed.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Descriptors that come and go rightly: the connections of those who watch the shutdown.
 #[derive(Clone, Default)]
@@ -40,8 +48,21 @@ impl Baseline {
         Self { descriptors, threads: count(&own::threads()), expected }
     }
 
-    /// What is open now and was not then.
-    pub fn compare(&self) -> OwnReport {
+    /// What is open now and was not then. What is being closed in this moment (a look at `/proc`
+    /// on another thread, an answer's last words) is no leak: a leak stays.
+    pub async fn compare(&self, deadline: Deadline) -> OwnReport {
+        let patience = deadline.at_most(PATIENCE);
+        let mut report = self.look();
+        while !report.leaked.is_empty() && !patience.remaining().is_zero() {
+            deadline::until(deadline::now() + LOOK).await;
+            let again = self.look();
+            let leaked = report.leaked.into_iter().filter(|it| again.leaked.contains(it)).collect();
+            report = OwnReport { leaked, ..again };
+        }
+        report
+    }
+
+    fn look(&self) -> OwnReport {
         let now = own::descriptors();
         let leaked = now.iter().filter(|descriptor| {
             !self.descriptors.contains(descriptor) && !self.expected.contains(descriptor.0)
@@ -70,4 +91,28 @@ pub fn evidence(own: &OwnReport) -> String {
 
 fn count<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-VER-4: what stays open is named, what is about to be closed is not.
+    #[tokio::test]
+    async fn a_leak_is_what_stays_open() {
+        let baseline = Baseline::take(Expected::default());
+        let open = || tempfile::tempfile().expect("a file");
+        let (kept, closing) = (open(), open());
+        let number = |file: &std::fs::File| format!("{} -> ", std::os::fd::AsRawFd::as_raw_fd(file));
+        let (kept_number, closing_number) = (number(&kept), number(&closing));
+        let looking = baseline.compare(Deadline::after(PATIENCE));
+        let closed = async {
+            deadline::until(deadline::now() + LOOK).await;
+            drop(closing);
+        };
+        let (report, ()) = tokio::join!(looking, closed);
+        let named = |number: &str| report.leaked.iter().any(|leak| leak.starts_with(number));
+        assert!(named(&kept_number) && !named(&closing_number), "{:?}", report.leaked);
+        drop(kept);
+    }
 }
