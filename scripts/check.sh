@@ -105,8 +105,9 @@ verdict() {
         echo "all checks passed in $SECONDS s"
         return 0
     fi
-    local IFS=','
-    echo "checks failed after $SECONDS s: ${failed[*]//,/;}"
+    local list
+    printf -v list '%s, ' "${failed[@]}"
+    echo "checks failed after $SECONDS s: ${list%, }"
     return 1
 }
 
