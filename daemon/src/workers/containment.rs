@@ -36,6 +36,23 @@ impl Family {
     }
 }
 
+/// As often a census is taken anew because somebody ended meanwhile; a process that keeps forking
+/// could go on for ever.
+const LOOKS: usize = 10;
+
+/// A census of orphans, and whose each is.
+struct Orphans {
+    living: Vec<(Process, Option<Slot>)>,
+    reaped: usize,
+}
+
+impl Orphans {
+    /// Whether nobody can have been missed.
+    fn are_all(&self) -> bool {
+        self.reaped == 0
+    }
+}
+
 /// Everything below the daemon.
 pub struct Children {
     run: RunTag,
@@ -78,10 +95,28 @@ impl Children {
 
     /// Reaps orphans that ended, and learns whose the others are.
     fn tend_orphans(&mut self) -> Vec<(Process, Option<Slot>)> {
+        self.look_at_orphans().living
+    }
+
+    /// The orphans of a moment in which none ended, if there is one. The list of a moment in
+    /// which one ended does not show whom it left behind, who became our child only then.
+    fn settled_orphans(&mut self) -> Orphans {
+        let mut seen = self.look_at_orphans();
+        for _ in 0..LOOKS {
+            if seen.are_all() {
+                break;
+            }
+            seen = self.look_at_orphans();
+        }
+        seen
+    }
+
+    fn look_at_orphans(&mut self) -> Orphans {
         let mut known = HashMap::new();
-        let mut living = vec![];
+        let (mut living, mut reaped) = (vec![], 0);
         for pid in self.orphans() {
             if child::reap(pid).is_some() {
+                reaped += 1;
                 continue;
             }
             let Some(orphan) = process::read(pid) else { continue };
@@ -91,7 +126,7 @@ impl Children {
             living.push((orphan, slot));
         }
         self.orphans = known;
-        living
+        Orphans { living, reaped }
     }
 
     fn attribute(&self, orphan: &Process) -> Option<Slot> {
@@ -179,16 +214,16 @@ impl Processes for Children {
             self.tend_orphans();
             return changes;
         }
-        let orphans = self.tend_orphans();
+        let orphans = self.settled_orphans();
         let ended: Vec<_> =
             self.families.iter().filter_map(|(slot, family)| Some((*slot, family.exit?))).collect();
         for (slot, exit) in ended {
-            let rest = self.descendants_of(slot, &orphans);
+            let rest = self.descendants_of(slot, &orphans.living);
             if exited.contains(&slot) {
                 let remaining = rest.iter().filter_map(|process| process::describe(process.pid)).collect();
                 changes.push(Change::LeaderExited { slot, exit, remaining });
             }
-            if rest.is_empty() && self.reap_leader(slot) {
+            if rest.is_empty() && orphans.are_all() && self.reap_leader(slot) {
                 changes.push(Change::Gone { slot });
             }
         }
@@ -227,7 +262,9 @@ impl Processes for Children {
         for process in living.iter().filter_map(Handle::open) {
             let _ = process.signal(Signal::Kill);
         }
-        living.len()
+        // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
+        self.tend_orphans();
+        self.all().len()
     }
 
     fn descendants(&mut self) -> Vec<(Pid, u32)> {
