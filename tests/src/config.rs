@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use mcpd_common::ids::Port;
 
@@ -105,6 +106,16 @@ impl ConfigBuilder {
         self.shutdown.push_str(line);
         self.shutdown.push('\n');
         self
+    }
+
+    /// With these times: for leaving on request, then for leaving upon `SIGTERM`; a second for
+    /// the clients.
+    #[must_use]
+    pub fn times(self, graceful: Duration, term: Duration) -> Self {
+        let millis = |time: Duration| time.as_millis();
+        self.shutdown(&format!("worker_graceful = \"{}ms\"", millis(graceful)))
+            .shutdown(&format!("worker_total = \"{}ms\"", millis(graceful + term)))
+            .shutdown("clients = \"1s\"")
     }
 
     /// With sections of its own at the end, as TOML.

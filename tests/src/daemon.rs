@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use mcpd_common::exit_code;
 use mcpd_common::ids::{Pid, Port};
+use mcpd_common::os::Backend;
+use mcpd_common::os::process::Process;
 use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::paths::StateDir;
 use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
@@ -51,10 +53,18 @@ impl Daemon {
     /// Starts it in a home that may hold things of an earlier run (see [`Self::into_home`]).
     #[track_caller]
     pub fn launch_in(home: TempDir, config: ConfigBuilder) -> Self {
+        let command = Self::command(home.path(), &config);
+        Self::launch_by(command, home, config)
+    }
+
+    /// Starts it by a command that becomes `mcpd` (see [`Self::command_below`]); the configuration
+    /// is added.
+    #[track_caller]
+    pub fn launch_by(mut command: Command, home: TempDir, config: ConfigBuilder) -> Self {
         let places = Places::below(home.path());
         fs::create_dir_all(home.path().join("run")).expect("made");
         let file = config.write(home.path());
-        let child = Self::command(home.path(), &config)
+        let child = command
             .arg("--config")
             .arg(file)
             .stdin(Stdio::null())
@@ -66,9 +76,26 @@ impl Daemon {
         Self { home, config, places, child, exit: None, trace }
     }
 
+    /// Runs `mcpd` with this configuration where it can't start; what it says.
+    #[track_caller]
+    pub fn refused(home: &Path, config: &ConfigBuilder, args: &[&str]) -> Output {
+        let file = config.write(home);
+        let mut command = Self::command(home, config);
+        command::start(command.arg("--config").arg(file).args(args)).finish(BOUND)
+    }
+
     /// `mcpd` with an environment that holds nothing of the user's own.
     pub fn command(home: &Path, config: &ConfigBuilder) -> Command {
         let mut command = Command::new(binaries::mcpd());
+        clean_environment(&mut command, home);
+        command.envs(config.variables().iter().cloned());
+        command
+    }
+
+    /// The same below another program, which gives its process to `mcpd`: its words come first.
+    pub fn command_below(wrapper: &[&str], home: &Path, config: &ConfigBuilder) -> Command {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(binaries::mcpd());
         clean_environment(&mut command, home);
         command.envs(config.variables().iter().cloned());
         command
@@ -213,6 +240,17 @@ impl Daemon {
     /// The same for a test that holds these workers' ports itself.
     #[track_caller]
     pub fn assert_no_trace_but(&mut self, expected: u8, held: &[&str]) -> ShutdownReport {
+        let report = self.assert_ended(expected);
+        self.assert_nothing_left(held);
+        assert!(report.proof.is_some() || report.backend == Backend::Portable, "no proof: {report:#?}");
+        assert!(report.own.leaked.is_empty(), "the daemon leaked: {:?}", report.own.leaked);
+        report
+    }
+
+    /// Waits for its end; process, report and findings agree on this code. What it may have left is
+    /// another question: see [`Self::assert_nothing_left`].
+    #[track_caller]
+    pub fn assert_ended(&mut self, expected: u8) -> ShutdownReport {
         let code = self.wait_exit(LONGEST_SHUTDOWN);
         let report = self.report();
         assert_eq!(code, expected, "exit code; findings: {:#?}", report.findings);
@@ -223,7 +261,6 @@ impl Daemon {
             "findings against the code: {:#?}",
             report.findings
         );
-        self.assert_nothing_left(held);
         report
     }
 
@@ -242,6 +279,28 @@ impl Daemon {
         for file in [self.places.socket.clone(), self.state().run_file()] {
             assert!(!file.exists(), "{} is left", file.display());
         }
+    }
+
+    /// `mcpctl shutdown --wait`; then [`Self::assert_no_trace`], and `mcpctl` says the same code.
+    #[track_caller]
+    pub fn assert_shuts_down(&mut self, expected: u8) -> ShutdownReport {
+        let output = self.mcpctl(&["shutdown", "--wait"]);
+        let report = self.assert_no_trace(expected);
+        assert_eq!(output.code, Some(expected.into()), "mcpctl disagrees: {output:?}");
+        report
+    }
+
+    /// Everything of this run that is there now but the daemon itself, seen from outside.
+    pub fn processes(&self) -> Vec<Process> {
+        let me = self.pid();
+        self.trace.remaining().into_iter().filter(|found| found.pid != me).collect()
+    }
+
+    /// Starts it anew, as it was and where it was, without any pause.
+    #[track_caller]
+    pub fn launch_again(self) -> Self {
+        let (home, config) = self.into_home();
+        Self::launch_in(home, config)
     }
 
     /// Its home for another run, and its configuration with the claimed ports.

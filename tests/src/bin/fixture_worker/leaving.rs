@@ -16,12 +16,14 @@ pub fn arrange_signals(options: &Options) {
         raw::ignore(Signal::SIGTERM);
         return;
     }
-    let by_default = options.term_exit.is_none() && options.slow_exit.is_zero() && !options.leader_exits;
-    if by_default {
-        return;
-    }
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
+    let by_default = options.term_exit.is_none() && options.slow_exit.is_zero() && !options.leader_exits;
+    if by_default {
+        // A leader that waits for it has it blocked, and its worker inherits that.
+        let _ = set.thread_unblock();
+        return;
+    }
     if set.thread_block().is_err() {
         return;
     }
