@@ -83,16 +83,22 @@ impl Keeper {
         let (keeper, news, core, received) = Self::parts(processes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("mcpd-keeper".into()).spawn(move || {
-            runtime.block_on(core.drive(received));
+            runtime.block_on(async {
+                let mut children = ChildSignals::listen();
+                core.drive(received, async || children.next().await).await;
+            });
         })?;
         Ok((keeper, news))
     }
 
-    /// The same as a task, for tests on a paused clock.
+    /// The same as a task, for tests on a paused clock. `exited` stands for `SIGCHLD`.
     #[cfg(test)]
-    pub fn start_here(processes: impl Processes + 'static) -> (Self, mpsc::UnboundedReceiver<News>) {
+    pub fn start_here(
+        processes: impl Processes + 'static,
+        exited: Arc<tokio::sync::Notify>,
+    ) -> (Self, mpsc::UnboundedReceiver<News>) {
         let (keeper, news, core, received) = Self::parts(processes);
-        tokio::spawn(core.drive(received));
+        tokio::spawn(core.drive(received, async move || exited.notified().await));
         (keeper, news)
     }
 
@@ -104,12 +110,13 @@ impl Keeper {
         let core = Core {
             processes: Box::new(processes),
             news,
+            present: BTreeSet::new(),
             hunted: BTreeSet::new(),
             hunt_all: false,
             ended: BTreeSet::new(),
             helpers: BTreeMap::new(),
         };
-        let next_helper = Arc::new(AtomicU16::new(Slot::FIRST_HELPER.0));
+        let next_helper = Arc::default();
         (Self { commands, next_helper }, told, core, received)
     }
 
@@ -129,15 +136,13 @@ impl Keeper {
         order: impl FnOnce(Slot) -> Order,
         deadline: Deadline,
     ) -> Result<ExitStatus, String> {
-        let slot = Slot(self.next_helper.fetch_add(1, Ordering::Relaxed).max(Slot::FIRST_HELPER.0));
+        let slot = helper_slot(self.next_helper.fetch_add(1, Ordering::Relaxed));
         let order = order(slot);
         let ended = self.ask(|reply| Command::Run(order, reply));
+        let _hunt = HuntAfterwards { keeper: self, slot };
         match deadline.wait(ended).await {
             Ok(ended) => ended.unwrap_or_else(|gone| Err(gone.to_string())),
-            Err(elapsed) => {
-                self.tell(Command::Hunt(slot));
-                Err(elapsed.to_string())
-            }
+            Err(elapsed) => Err(elapsed.to_string()),
         }
     }
 
@@ -152,9 +157,30 @@ impl Keeper {
     }
 }
 
+/// Nobody waits for this helper any more, whether it is over, late or its caller gave up. When it
+/// is over the hunt hits nobody.
+struct HuntAfterwards<'a> {
+    keeper: &'a Keeper,
+    slot: Slot,
+}
+
+impl Drop for HuntAfterwards<'_> {
+    fn drop(&mut self) {
+        self.keeper.tell(Command::Hunt(self.slot));
+    }
+}
+
+/// Numbers go round: a helper of long ago is over.
+fn helper_slot(number: u16) -> Slot {
+    const SLOTS: u16 = u16::MAX - Slot::FIRST_HELPER.0 + 1;
+    Slot(Slot::FIRST_HELPER.0 + number % SLOTS)
+}
+
 struct Core {
     processes: Box<dyn Processes>,
     news: mpsc::UnboundedSender<News>,
+    /// Slots with a family. A hunt that comes after its end must not hit the next one.
+    present: BTreeSet<Slot>,
     hunted: BTreeSet<Slot>,
     hunt_all: bool,
     /// Leaders that exited and whose families are not gone.
@@ -168,8 +194,11 @@ struct Helper {
 }
 
 impl Core {
-    async fn drive(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut children = ChildSignals::listen();
+    async fn drive(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut child_exited: impl AsyncFnMut(),
+    ) {
         loop {
             let again = deadline::now() + self.pause();
             tokio::select! {
@@ -178,7 +207,7 @@ impl Core {
                     Some(command) => self.perform(command),
                     None => return,
                 },
-                () = children.next() => {}
+                () = child_exited() => {}
                 () = deadline::until(again) => {}
             }
             while let Ok(command) = commands.try_recv() {
@@ -200,14 +229,12 @@ impl Core {
         match command {
             Command::Spawn(order) => {
                 let slot = order.slot;
-                let result = self.processes.spawn(order);
+                let result = self.spawn(order);
                 self.tell(News::Spawned(slot, result));
             }
             Command::Run(order, reply) => self.run(order, reply),
             Command::Terminate(slot) => self.processes.terminate(slot),
-            Command::Hunt(slot) => {
-                self.hunted.insert(slot);
-            }
+            Command::Hunt(slot) => self.hunt(slot),
             Command::Leave(slot) => {
                 self.hunted.remove(&slot);
             }
@@ -219,9 +246,22 @@ impl Core {
         }
     }
 
+    fn spawn(&mut self, order: Order) -> Result<Started, String> {
+        let slot = order.slot;
+        let started = self.processes.spawn(order)?;
+        self.present.insert(slot);
+        Ok(started)
+    }
+
+    fn hunt(&mut self, slot: Slot) {
+        if self.present.contains(&slot) {
+            self.hunted.insert(slot);
+        }
+    }
+
     fn run(&mut self, order: Order, reply: oneshot::Sender<Result<ExitStatus, String>>) {
         let slot = order.slot;
-        match self.processes.spawn(order) {
+        match self.spawn(order) {
             Ok(_) => {
                 self.helpers.insert(slot, Helper { exit: None, reply });
             }
@@ -248,6 +288,7 @@ impl Core {
                 self.ended.insert(*slot);
             }
             Change::Gone { slot } => {
+                self.present.remove(slot);
                 self.ended.remove(slot);
                 self.hunted.remove(slot);
             }
@@ -302,3 +343,7 @@ impl ChildSignals {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@
 //!   keeper.rs                       one thread starts, signals, reaps all children
 //!     processes.rs                  the narrow interface; containment.rs is the truth
 //!   output.rs, worker_log.rs        draining what they write
-//!   ready.rs, http.rs               asking them
+//!   reach.rs                        asking them; ready.rs, http.rs, ports.rs are the truth
 //! ```
 
 pub mod backoff;
@@ -17,6 +17,7 @@ pub mod orders;
 pub mod output;
 pub mod ports;
 pub mod processes;
+pub mod reach;
 pub mod ready;
 pub mod record;
 pub mod spawn;

@@ -16,20 +16,23 @@ use jiff::Timestamp;
 use mcpd_common::config::{Config, WorkerConfig};
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::ids::{Slot, WorkerName};
+use mcpd_common::outcome::{Asked, Departure, ExitStatus};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::http::Ask;
 use super::keeper::{Command, Keeper, News};
 use super::orders::{Account, Order, Transition, Unknown, Wish, Workers};
 use super::output::Output;
 use super::processes::{Change, Started};
+use super::reach::{Network, Reach};
 use super::record::Memory;
 use super::spawn::Ground;
 use super::state::{Act, Event, Machine, Policy};
 use super::stop::{self, ANSWER, Answer, Leave};
-use super::{ports, ready};
 use crate::deadline::{self, Deadline};
 use crate::shutdown::budget::Budget;
 use crate::shutdown::progress::{Progress, millis};
@@ -62,7 +65,17 @@ pub fn start(
     config: &Config,
     tools: Tools,
     news: mpsc::UnboundedReceiver<News>,
-) -> (Workers, tokio::task::JoinHandle<()>) {
+) -> (Workers, JoinHandle<()>) {
+    start_reaching(Arc::new(Network), config, tools, news)
+}
+
+/// The same with another way to the workers.
+pub(super) fn start_reaching(
+    reach: Arc<dyn Reach>,
+    config: &Config,
+    tools: Tools,
+    news: mpsc::UnboundedReceiver<News>,
+) -> (Workers, JoinHandle<()>) {
     let (orders, received) = mpsc::unbounded_channel();
     let (present, watched) = watch::channel(0);
     let transitions = broadcast::Sender::new(TRANSITIONS);
@@ -73,10 +86,12 @@ pub fn start(
         workers: workers_of(config),
         graceful: config.shutdown.worker_graceful,
         tools,
+        reach,
         notes,
         transitions,
         present,
         progress: None,
+        hurried: CancellationToken::new(),
     };
     (workers, tokio::spawn(supervisor.run(received, news, noted)))
 }
@@ -100,6 +115,9 @@ struct Worker {
     shown: WorkerState,
     since: Timestamp,
     stop_commands: u32,
+    /// The process that the stop command was run for: a `POST` that is answered by 404 is followed
+    /// by another request.
+    stop_command_for: Option<u32>,
     account: Account,
 }
 
@@ -107,10 +125,13 @@ struct Supervisor {
     workers: BTreeMap<Slot, Worker>,
     graceful: std::time::Duration,
     tools: Tools,
+    reach: Arc<dyn Reach>,
     notes: mpsc::UnboundedSender<Note>,
     transitions: broadcast::Sender<Transition>,
     present: watch::Sender<usize>,
     progress: Option<Progress>,
+    /// Stop commands are waits, too.
+    hurried: CancellationToken,
 }
 
 impl Worker {
@@ -137,12 +158,27 @@ impl Worker {
             started_at: None,
             since: Timestamp::now(),
             stop_commands: 0,
+            stop_command_for: None,
             account,
         }
     }
 
     fn is_present(&self) -> bool {
         self.machine.is_alive() || self.stop_commands > 0
+    }
+
+    /// Something of it is there and was found to resist `SIGKILL` before.
+    fn is_given_up(&self) -> bool {
+        self.started.is_some() && !self.machine.is_alive()
+    }
+
+    /// Its account; of one that is still on its way out, as far as it went.
+    fn account_now(&self) -> Account {
+        let so_far = || {
+            let leave = self.machine.leaving()?.so_far(deadline::now());
+            Some(Leave { departure: Departure::Remains, ..leave })
+        };
+        Account { leave: self.account.leave.clone().or_else(so_far), ..self.account.clone() }
     }
 
     fn status(&self) -> WorkerStatus {
@@ -205,13 +241,16 @@ impl Supervisor {
             }
             Order::Leave { grace_until, progress } => self.leave(grace_until, progress),
             Order::Escalate => self.all(&Event::Escalate),
-            Order::Hurry => self.all(&Event::Hurry),
+            Order::Hurry => {
+                self.hurried.cancel();
+                self.all(&Event::Hurry);
+            }
             Order::Remaining(reply) => {
                 let present = self.workers.values().filter(|worker| worker.is_present());
                 drop(reply.send(present.map(Worker::label).collect()));
             }
             Order::Accounts(reply) => {
-                drop(reply.send(self.workers.values().map(|worker| worker.account.clone()).collect()));
+                drop(reply.send(self.workers.values().map(Worker::account_now).collect()));
             }
         }
     }
@@ -238,7 +277,9 @@ impl Supervisor {
         self.progress = Some(progress);
         for worker in self.workers.values_mut() {
             worker.account.pid = worker.started.map(|started| started.pid);
-            worker.account.leave = None;
+            if !worker.is_given_up() {
+                worker.account.leave = None;
+            }
         }
         self.all(&Event::Shutdown { grace_until });
     }
@@ -334,7 +375,7 @@ impl Supervisor {
             self.tools.memory.restarted(&worker.config.name, &exit);
         }
         // Checked before it is bound: the error then names the holder (R-SUP-6).
-        if let Err(reason) = ports::is_free(&worker.config) {
+        if let Err(reason) = self.reach.port_is_free(&worker.config) {
             return self.on(slot, Event::SpawnFailed { reason });
         }
         match self.tools.output.pipe(&worker.config.name) {
@@ -373,9 +414,10 @@ impl Supervisor {
         let Some(worker) = self.workers.get(&slot) else {
             return;
         };
-        let (config, process, notes) = (worker.config.clone(), worker.process, self.notes.clone());
+        let answer = self.reach.probe(worker.config.clone());
+        let (process, notes) = (worker.process, self.notes.clone());
         tokio::spawn(async move {
-            let alive = ready::probe(&config).await;
+            let alive = answer.await;
             let _ = notes.send(Note::Probed(slot, process, alive));
         });
     }
@@ -410,10 +452,11 @@ impl Supervisor {
             path: worker.config.shutdown_path.clone().unwrap_or_default(),
             token: self.tools.ground.token_for(&worker.config),
         };
+        let answer = self.reach.ask(ask, Deadline::after(ANSWER));
         let (process, notes) = (worker.process, self.notes.clone());
-        self.tell(slot, WorkerStep::Asked { how: mcpd_common::outcome::Asked::Http });
+        self.tell(slot, WorkerStep::Asked { how: Asked::Http });
         tokio::spawn(async move {
-            let answer = match ask.status(Deadline::after(ANSWER)).await {
+            let answer = match answer.await {
                 Ok(status) => Answer::Status(status),
                 Err(why) => Answer::None(why),
             };
@@ -429,16 +472,23 @@ impl Supervisor {
         let Some(command) = config.stop_command.clone() else {
             return;
         };
+        if worker.stop_command_for.replace(worker.process) == Some(worker.process) {
+            return;
+        }
         worker.stop_commands += 1;
         let (keeper, notes, limit) =
             (self.tools.keeper.clone(), self.notes.clone(), Deadline::after(self.graceful));
+        let hurried = self.hurried.clone();
         tokio::spawn(async move {
             let order = |helper| ground.helper(&command, &config.repo, helper);
-            let result = match keeper.run(order, limit).await {
-                Ok(exit) if exit == mcpd_common::outcome::ExitStatus::Code(0) => Ok(()),
-                Ok(exit) => Err(format!("stop_command {}: {exit}", command.join(" "))),
-                Err(error) => Err(format!("stop_command {}: {error}", command.join(" "))),
+            let ended = hurried.run_until_cancelled(keeper.run(order, limit)).await;
+            let ended = ended.unwrap_or_else(|| Err("the remaining waits were cut short".to_owned()));
+            let result = match ended {
+                Ok(ExitStatus::Code(0)) => Ok(()),
+                Ok(exit) => Err(exit.to_string()),
+                Err(error) => Err(error),
             };
+            let result = result.map_err(|error| format!("stop_command {}: {error}", command.join(" ")));
             let _ = notes.send(Note::StopCommandEnded(slot, result));
         });
     }
@@ -493,3 +543,7 @@ impl Supervisor {
         let _ = self.transitions.send(Transition { name, state, reason });
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;
