@@ -33,6 +33,10 @@ fn departure(account: &Account, leave: &Leave) -> Option<Finding> {
         (Departure::NotRunning | Departure::Left, false) => {
             (FindingKind::Information, format!("descendants outlived their leader and followed it: {rest}"))
         }
+        (Departure::Terminated, true) if leave.forced.is_none() => {
+            let seconds = leave.after.as_secs_f64();
+            (FindingKind::WorkerTerminated, format!("left only {seconds:.1} s after the request{answer}"))
+        }
         (Departure::Terminated, true) => {
             (FindingKind::WorkerTerminated, format!("did not leave on request{answer}; SIGTERM was needed"))
         }

@@ -242,3 +242,6 @@ enum Hurrying {
 
 /// Between two notices of who is still awaited (R-SHUT-3).
 const NOTICE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

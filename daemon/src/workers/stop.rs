@@ -58,7 +58,7 @@ impl Why {
     /// For logs and events.
     pub fn text(self) -> &'static str {
         match self {
-            Self::IsTheRequest => "it has no shutdown route, so this is the request",
+            Self::IsTheRequest => "this is how it is asked to leave",
             Self::BadAnswer => "it did not accept the request",
             Self::GraceOver => "still there after the graceful time",
             Self::TermOver => "still there after the time for SIGTERM",
@@ -125,6 +125,7 @@ pub struct Course {
     asked: Asked,
     answer: Option<Answer>,
     needed: Departure,
+    forced: Option<Why>,
     exit: Option<ExitStatus>,
     outlived: Vec<ProcessInfo>,
 }
@@ -138,6 +139,8 @@ pub struct Leave {
     pub answer: Option<String>,
     /// What it took.
     pub departure: Departure,
+    /// Why it was last sent a signal that was not the request; `None`: it never was.
+    pub forced: Option<Why>,
     /// How its leader ended.
     pub exit: Option<ExitStatus>,
     /// From the request to nothing left.
@@ -179,6 +182,7 @@ impl Course {
             asked,
             answer: None,
             needed: Departure::Left,
+            forced: None,
             exit: None,
             outlived: vec![],
         }
@@ -217,6 +221,7 @@ impl Course {
             self.needed = self.needed.max(Departure::Terminated);
         }
         self.outlived = remaining;
+        self.forced = Some(Why::OutlivedLeader);
         self.stage = Stage::Remnants { until: now + REMNANTS };
         Some(Act::Terminate(Why::OutlivedLeader))
     }
@@ -289,6 +294,7 @@ impl Course {
             asked: self.asked,
             answer: self.answer.as_ref().map(Answer::to_string),
             departure: self.needed,
+            forced: self.forced,
             exit: self.exit,
             after: now.saturating_duration_since(self.began),
             outlived: self.outlived.clone(),
@@ -297,12 +303,14 @@ impl Course {
 
     fn terminate(&mut self, why: Why, now: Instant) -> Act {
         self.needed = self.needed.max(Departure::Terminated);
+        self.forced = Some(why);
         self.stage = Stage::Termed { until: now + self.times.term };
         Act::Terminate(why)
     }
 
     fn hunt(&mut self, why: Why, now: Instant) -> Act {
         self.needed = self.needed.max(Departure::Killed);
+        self.forced = Some(why);
         self.stage = Stage::Hunted { until: now + HUNT };
         Act::Hunt(why)
     }

@@ -1,0 +1,111 @@
+//! Clients come before any signal that was not asked for. Their connections are real, the
+//! workers are not.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use mcpd_common::ids::Port;
+use mcpd_common::outcome::{Departure, FindingKind, PhaseOutcome};
+use mcpd_common::phase::Phase;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::ending::{Ended, Ending};
+use crate::clients::kernel::Ports;
+use crate::workers::fake::scene::{Scene, name};
+use crate::workers::fake::script::{Nature, Reply, Script, ms};
+use crate::workers::fake::world::Deed::{Gone, Killed, Posted, Termed};
+
+/// A connection to a worker's port on which nobody listens any more. The client's end is in
+/// nobody's hands, on its way through a Unix socket: one of this process would be no client.
+struct Conversation {
+    _worker: TcpStream,
+    _client: (UnixStream, UnixStream),
+}
+
+fn conversation() -> (Conversation, Ports) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let client = TcpStream::connect(address).expect("connected");
+    let (worker, _) = listener.accept().expect("connected");
+    let ports = Ports::from([(Port::new(address.port()).expect("not 0"), name("docs"))]);
+    (Conversation { _worker: worker, _client: on_its_way(&client) }, ports)
+}
+
+fn on_its_way(socket: &TcpStream) -> (UnixStream, UnixStream) {
+    let (from, to) = UnixStream::pair().expect("a pair");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    let sockets = [socket.as_fd()];
+    assert!(rights.push(SendAncillaryMessage::ScmRights(&sockets)));
+    sendmsg(&from, &[IoSlice::new(b"!")], &mut rights, SendFlags::empty()).expect("sent");
+    (from, to)
+}
+
+/// One worker, and one client that stays so long; `--now` after so long, if at all.
+async fn with_client(script: Script, stays_ms: u64, now_after_ms: Option<u64>) -> Ended {
+    let (conversation, ports) = conversation();
+    let mut ending = Ending::of(Scene::running([("docs", script)]).await);
+    ending.ports = ports;
+    ending = ending.after(ms(stays_ms), move || drop(conversation));
+    if let Some(wait) = now_after_ms {
+        ending = ending.hurried_after(ms(wait));
+    }
+    ending.run().await
+}
+
+/// R-SHUT-2: over when the last one has left.
+#[tokio::test(start_paused = true)]
+async fn clients_are_waited_for() {
+    let ended = with_client(Script::polite(), 3_000, None).await;
+    assert_eq!((ended.code(), ended.seconds()), (0, 3.0));
+    let clients = &ended.report.clients;
+    assert_eq!((clients.seen, clients.left, clients.forced), (1, 1, 0));
+}
+
+/// R-EXIT-1: 1. Thirty seconds for all of them together.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stays_is_cut_off_and_counted() {
+    let ended = with_client(Script::polite(), 31_000, None).await;
+    assert_eq!(ended.code(), 1);
+    assert_eq!(ended.faults(), [FindingKind::ClientForced]);
+    assert_eq!(ended.phase(Phase::Clients).outcome, PhaseOutcome::Deadline);
+    assert_eq!(ended.phase(Phase::Clients).duration_ms / 1000, 30);
+    assert!(ended.detail(FindingKind::ClientForced).contains("at the client timeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn now_cuts_the_wait_for_clients_short() {
+    let ended = with_client(Script::polite(), 5_000, Some(4_000)).await;
+    assert_eq!(ended.code(), 1);
+    assert_eq!(ended.phase(Phase::Clients).outcome, PhaseOutcome::CutShort);
+    assert!(ended.detail(FindingKind::ClientForced).contains("when the waits were cut short"));
+}
+
+/// Section 6: 20 s for `SIGTERM`, however long the clients took.
+#[tokio::test(start_paused = true)]
+async fn no_signal_is_sent_while_clients_are_waited_for() {
+    let ended = with_client(Script::deaf().with_leader(Nature::STUBBORN), 25_000, None).await;
+    assert_eq!(ended.code(), 3);
+    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (25.0, Termed), (45.0, Killed), (45.0, Gone)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sigkill_waits_for_the_clients_even_where_sigterm_was_early() {
+    let script = Script::replying(Reply::Status(500)).with_leader(Nature::STUBBORN);
+    let ended = with_client(script, 25_000, None).await;
+    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.0, Termed), (25.0, Killed), (25.0, Gone)]);
+}
+
+/// R-EXIT-1: still being there after the graceful time counts, with or without a signal; but no
+/// signal is claimed that was not sent.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_leaves_late_by_itself_was_late() {
+    let ended = with_client(Script::polite().leaving_after(ms(12_000)), 15_000, None).await;
+    assert_eq!((ended.code(), ended.worker("docs").departure), (2, Departure::Terminated));
+    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (12.0, Gone)]);
+    let detail = ended.detail(FindingKind::WorkerTerminated);
+    assert_eq!(detail, "left only 12.0 s after the request (it answered: 202)");
+}

@@ -1,0 +1,247 @@
+//! Runs a shutdown and holds the result against what always has to be true.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcpd_common::config::ForcePorts;
+use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
+use mcpd_common::exit_code;
+use mcpd_common::outcome::{Finding, FindingKind, PhaseOutcome, PhaseReport, ShutdownReport, WorkerReport};
+use mcpd_common::phase::Phase;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::kernel::Ports;
+use crate::deadline::{self, Deadline};
+use crate::resources::Resource;
+use crate::shutdown::Shutdown;
+use crate::shutdown::budget::Budget;
+use crate::shutdown::progress::Progress;
+use crate::verify::own::{Baseline, Expected};
+use crate::workers::fake::scene::{self, Scene};
+use crate::workers::fake::script::{Script, ms};
+use crate::workers::fake::world::{Deed, World};
+use crate::workers::orders::Order;
+
+/// The phases that `Shutdown::run` has; the last one needs its report.
+const PHASES: [Phase; 5] =
+    [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients, Phase::WorkersTerminate, Phase::Verification];
+/// Timers have a resolution of a millisecond.
+const TICK_MS: u64 = 5;
+
+/// A shutdown before it begins.
+pub struct Ending {
+    /// Who has to leave.
+    pub scene: Scene,
+    /// Real ports to look at; the scripted ones do not exist.
+    pub ports: Ports,
+    /// What has to be closed.
+    pub resources: Vec<Box<dyn Resource>>,
+    /// Where every step is told.
+    pub progress: Progress,
+    hurry: CancellationToken,
+    noted: mpsc::UnboundedSender<Finding>,
+    received: mpsc::UnboundedReceiver<Finding>,
+}
+
+/// A shutdown that is over.
+pub struct Ended {
+    /// The account.
+    pub report: ShutdownReport,
+    /// Every step.
+    pub story: Vec<Arc<ShutdownEvent>>,
+    /// What was done to whom.
+    pub world: World,
+    /// When it began, on the world's clock.
+    pub began: Duration,
+}
+
+/// Shuts these workers down, without anything special.
+pub async fn shut_down<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Ended {
+    Ending::of(Scene::running(scripts).await).run().await
+}
+
+/// Shuts down one worker, `docs`.
+pub async fn shut_down_one(script: Script) -> Ended {
+    shut_down([("docs", script)]).await
+}
+
+impl Ending {
+    /// Of this scene.
+    pub fn of(scene: Scene) -> Self {
+        let (noted, received) = mpsc::unbounded_channel();
+        Self {
+            scene,
+            ports: Ports::new(),
+            resources: vec![],
+            progress: Progress::new(),
+            hurry: CancellationToken::new(),
+            noted,
+            received,
+        }
+    }
+
+    /// Somebody says `--now` so long after the beginning.
+    pub fn hurried_after(self, wait: Duration) -> Self {
+        let (hurry, workers) = (self.hurry.clone(), self.scene.workers.clone());
+        self.after(wait, move || {
+            hurry.cancel();
+            workers.tell(Order::Hurry);
+        })
+    }
+
+    /// `--now` was said before it began.
+    pub fn hurried(self) -> Self {
+        self.hurry.cancel();
+        self
+    }
+
+    /// Something happens so long after the beginning.
+    pub fn after(self, wait: Duration, act: impl FnOnce() + Send + 'static) -> Self {
+        let at = deadline::now() + wait;
+        tokio::spawn(async move {
+            deadline::until(at).await;
+            act();
+        });
+        self
+    }
+
+    /// Something is found outside.
+    pub fn noting(self, kind: FindingKind) -> Self {
+        self.noted.send(Finding::new(kind, "mcpd", "a panic")).expect("somebody reads");
+        self
+    }
+
+    /// What is reported if it overruns its total bound.
+    pub fn overrun_report(self) -> ShutdownReport {
+        self.shutdown().overrun_report()
+    }
+
+    /// From the beginning to the report; what always has to be true is.
+    pub async fn run(self) -> Ended {
+        let (world, progress) = (self.scene.world.clone(), self.progress.clone());
+        let began = world.now();
+        let bound = Deadline::after(Budget::new(&self.scene.config.shutdown).total());
+        let report = bound.wait(self.shutdown().run()).await.expect("the total bound holds");
+        let ended = Ended { report, story: told(&progress).await, world, began };
+        ended.assert_invariants();
+        ended
+    }
+
+    fn shutdown(self) -> Shutdown {
+        Shutdown {
+            run: scene::run(),
+            reason: "manual".to_owned(),
+            workers: self.scene.workers.clone(),
+            ports: self.ports,
+            budget: Budget::new(&self.scene.config.shutdown),
+            force_ports: ForcePorts::Own,
+            resources: self.resources,
+            baseline: Baseline::take(Expected::default()),
+            progress: self.progress,
+            hurry: self.hurry,
+            noted: self.received,
+        }
+    }
+}
+
+/// Everything that a late subscriber is told.
+pub async fn told(progress: &Progress) -> Vec<Arc<ShutdownEvent>> {
+    let (mut subscription, mut story) = (progress.subscribe(), vec![]);
+    while let Ok(Some(event)) = Deadline::after(ms(1)).wait(subscription.next()).await {
+        story.push(event);
+    }
+    story
+}
+
+impl Ended {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.report.exit_code
+    }
+
+    /// All findings but information, worst first.
+    pub fn faults(&self) -> Vec<FindingKind> {
+        let kinds = self.report.findings.iter().map(|finding| finding.kind);
+        kinds.filter(|kind| *kind != FindingKind::Information).collect()
+    }
+
+    /// What the only finding of this kind says.
+    pub fn detail(&self, kind: FindingKind) -> &str {
+        let found: Vec<_> = self.report.findings.iter().filter(|finding| finding.kind == kind).collect();
+        assert_eq!(found.len(), 1, "{kind:?} in {:#?}", self.report.findings);
+        &found[0].detail
+    }
+
+    /// How this phase went.
+    pub fn phase(&self, phase: Phase) -> &PhaseReport {
+        self.report.phases.iter().find(|report| report.phase == phase).expect("every phase runs")
+    }
+
+    /// How long all of it took, in seconds, to a tenth.
+    pub fn seconds(&self) -> f64 {
+        tenths(ms(self.report.duration_ms))
+    }
+
+    /// A worker's row.
+    pub fn worker(&self, name: &str) -> &WorkerReport {
+        self.report.workers.iter().find(|worker| worker.name.as_str() == name).expect("a known worker")
+    }
+
+    /// What was done to a worker since the shutdown began, with seconds to a tenth.
+    pub fn deeds(&self, name: &str) -> Vec<(f64, Deed)> {
+        let since =
+            |(at, deed): (Duration, Deed)| (at >= self.began).then(|| (tenths(at - self.began), deed));
+        self.world.timed_deeds(name).into_iter().filter_map(since).collect()
+    }
+
+    /// The steps of a worker.
+    pub fn steps(&self, worker: &str) -> Vec<&WorkerStep> {
+        let step = |event: &'_ Arc<ShutdownEvent>| match &event.kind {
+            EventKind::Worker { name, .. } => name.as_str() == worker,
+            _ => false,
+        };
+        let of_worker = self.story.iter().filter(|event| step(event));
+        of_worker
+            .filter_map(|event| match &event.kind {
+                EventKind::Worker { step, .. } => Some(step),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// R-SHUT-1, R-SHUT-4, R-SUP-4, R-EXIT-1.
+    fn assert_invariants(&self) {
+        let phases: Vec<_> = self.report.phases.iter().map(|phase| phase.phase).collect();
+        assert_eq!(phases, PHASES, "every phase runs, in order");
+        for phase in &self.report.phases {
+            assert!(phase.duration_ms <= phase.limit_ms + TICK_MS, "{phase:?}");
+            assert_ne!((phase.phase, phase.outcome), (Phase::Verification, PhaseOutcome::CutShort));
+        }
+        assert_eq!(self.code(), exit_code::of(&self.report.findings));
+        assert_eq!(self.report.proof.is_some(), self.world.living() == 0, "the proof speaks of everybody");
+        self.assert_story();
+        for worker in &self.report.workers {
+            let deeds = self.world.timed_deeds(worker.name.as_str());
+            let restarted = deeds.iter().any(|(at, deed)| *at > self.began && *deed == Deed::Spawned);
+            assert!(!restarted, "restarted: {deeds:?}");
+        }
+    }
+
+    fn assert_story(&self) {
+        assert!(self.story.iter().enumerate().all(|(number, event)| event.seq == number as u64));
+        assert!(matches!(self.story[0].kind, EventKind::Started { .. }));
+        let border = |event: &Arc<ShutdownEvent>| match &event.kind {
+            EventKind::PhaseStarted { phase, .. } => Some((*phase, "started")),
+            EventKind::PhaseFinished { phase, .. } => Some((*phase, "finished")),
+            _ => None,
+        };
+        let borders: Vec<_> = self.story.iter().filter_map(border).collect();
+        let expected = PHASES.into_iter().flat_map(|phase| [(phase, "started"), (phase, "finished")]);
+        assert_eq!(borders, expected.collect::<Vec<_>>());
+    }
+}
+
+fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}

@@ -1,0 +1,162 @@
+//! R-EXIT-1: what else decides the code, besides the workers.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use mcpd_common::exit_code;
+use mcpd_common::ids::Port;
+use mcpd_common::outcome::{ExitStatus, FindingKind};
+
+use super::ending::{Ended, Ending, shut_down};
+use crate::clients::kernel::Ports;
+use crate::deadline::Deadline;
+use crate::resources::{Closing, Resource};
+use crate::workers::fake::scene::{Scene, name};
+use crate::workers::fake::script::{Nature, Script, ms};
+use crate::workers::fake::world::Deed;
+
+struct Scripted(Option<Result<(), &'static str>>);
+
+impl Resource for Scripted {
+    fn name(&self) -> String {
+        "database".to_owned()
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn close(&self, _: Deadline) -> Closing<'_> {
+        Box::pin(async {
+            match self.0 {
+                Some(result) => result.map_err(str::to_owned),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+async fn polite() -> Ending {
+    Ending::of(Scene::running([("docs", Script::polite())]).await)
+}
+
+async fn with_resource(resource: Scripted) -> Ended {
+    let mut ending = polite().await;
+    ending.resources.push(Box::new(resource));
+    ending.run().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_workers_there_is_nothing_to_do() {
+    let ended = shut_down([]).await;
+    assert_eq!((ended.code(), ended.seconds()), (0, 0.0));
+}
+
+/// R-VER-2: 4. A stranger is named and left alone, and not waited for as long as our own.
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_still_held_is_4() {
+    let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let number = holder.local_addr().expect("an address").port();
+    let mut ending = polite().await;
+    ending.ports = Ports::from([(Port::new(number).expect("not 0"), name("docs"))]);
+    let ended = ending.run().await;
+    assert_eq!((ended.code(), ended.faults()), (4, vec![FindingKind::PortInUse]));
+    let detail = ended.detail(FindingKind::PortInUse);
+    assert!(detail.contains(&format!("pid {}", std::process::id())), "{detail}");
+    assert!(detail.ends_with("it is not a process of mcpd and was left alone"), "{detail}");
+    assert!(ended.seconds() < 3.0, "{}", ended.seconds());
+}
+
+/// R-VER-1: 5.
+#[tokio::test(start_paused = true)]
+async fn a_zombie_that_nobody_can_reap_is_5() {
+    let ending = polite().await;
+    ending.scene.world.add_stray(Nature::UNKILLABLE, 'Z');
+    let ended = ending.run().await;
+    assert_eq!((ended.code(), ended.faults()), (5, vec![FindingKind::ZombieLeft]));
+}
+
+/// R-CONT-3: it is told, and ends with the daemon.
+#[tokio::test(start_paused = true)]
+async fn somebody_whom_no_worker_answers_for_is_ended_and_told() {
+    let ending = polite().await;
+    ending.scene.world.add_stray(Nature { on_term: None, on_kill: Some(ms(300)) }, 'S');
+    let ended = ending.run().await;
+    assert_eq!((ended.code(), ended.world.living()), (0, 0));
+    assert!(ended.detail(FindingKind::Information).contains("belonged to no worker any more"));
+}
+
+/// R-VER-3: 6, and the code is the highest that applies.
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_fails_to_close_is_6() {
+    let ended = with_resource(Scripted(Some(Err("disk full")))).await;
+    assert_eq!((ended.code(), ended.faults()), (6, vec![FindingKind::ResourceFailed]));
+    assert_eq!(ended.detail(FindingKind::ResourceFailed), "failed to close: disk full");
+}
+
+/// R-VER-3: each has its own timeout.
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_hangs_is_6_after_its_timeout() {
+    let ended = with_resource(Scripted(None)).await;
+    assert_eq!((ended.code(), ended.seconds()), (6, 5.1));
+    let ended = with_resource(Scripted(Some(Ok(())))).await;
+    assert_eq!((ended.code(), ended.report.resources.len()), (0, 1));
+}
+
+/// Section 6: an internal error during any shutdown still adds 100.
+#[tokio::test(start_paused = true)]
+async fn an_internal_error_is_100_whatever_else_happened() {
+    let ended = polite().await.noting(FindingKind::InternalError).run().await;
+    assert_eq!((ended.code(), ended.faults()), (100, vec![FindingKind::InternalError]));
+}
+
+/// R-SUP-5: without a supervisor nobody is asked, and nobody is left all the same.
+#[tokio::test(start_paused = true)]
+async fn without_a_supervisor_everybody_is_ended_in_verification() {
+    let scripts = [("docs", Script::polite()), ("web", Script::deaf().with_descendant(Nature::STUBBORN))];
+    let scene = Scene::running(scripts).await;
+    scene.supervising.abort();
+    let ended = Ending::of(scene).noting(FindingKind::InternalError).run().await;
+    assert_eq!((ended.code(), ended.world.living()), (100, 0));
+    assert_eq!(ended.world.count(Deed::Gone), 2);
+    assert!(ended.seconds() < 1.0, "{}", ended.seconds());
+}
+
+/// R-EXIT-1: 102.
+#[tokio::test(start_paused = true)]
+async fn the_report_of_an_overrun_is_102() {
+    let report = polite().await.overrun_report();
+    assert_eq!((report.exit_code, report.duration_ms), (102, 81_000));
+    assert_eq!(report.verdict(), exit_code::meaning(102));
+    assert_eq!(report.findings[0].detail, "not done within 81 s");
+}
+
+async fn with_stop_command(command: Script) -> Ended {
+    let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
+    scene.world.add_command("docker-stop", command);
+    Ending::of(scene).run().await
+}
+
+/// Section 6: run with the request, and waited for.
+#[tokio::test(start_paused = true)]
+async fn a_stop_command_belongs_to_leaving() {
+    let ended = with_stop_command(Script::ending(ms(4_000), ExitStatus::Code(0))).await;
+    assert_eq!((ended.code(), ended.seconds()), (0, 4.0));
+    assert_eq!(ended.world.helpers().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_command_that_fails_is_told_and_no_fault() {
+    let ended = with_stop_command(Script::ending(ms(100), ExitStatus::Code(3))).await;
+    assert_eq!(ended.code(), 0);
+    assert_eq!(ended.detail(FindingKind::Information), "stop_command docker-stop: exit 3");
+}
+
+/// R-SHUT-1.
+#[tokio::test(start_paused = true)]
+async fn a_stop_command_that_hangs_has_the_graceful_time_and_is_ended() {
+    let ended = with_stop_command(Script::deaf().with_leader(Nature::STUBBORN)).await;
+    assert_eq!((ended.code(), ended.seconds()), (0, 10.0));
+    let information = ended.report.findings.iter().map(|finding| finding.detail.as_str());
+    assert!(information.into_iter().any(|detail| detail == "stop_command docker-stop: not done in time"));
+}

@@ -1,0 +1,94 @@
+//! R-SUP-4: while shutting down nothing is ever started. `Ended` checks it each time.
+
+use mcpd_common::outcome::{Departure, ExitStatus, FindingKind};
+use mcpd_common::status::WorkerState;
+
+use super::ending::Ending;
+use crate::workers::fake::scene::{Scene, name};
+use crate::workers::fake::script::{Nature, Script, ms};
+use crate::workers::fake::world::Deed;
+use crate::workers::orders::{Order, Wish};
+
+const CRASH: ExitStatus = ExitStatus::Code(1);
+
+fn wish(scene: &Scene, worker: &str, wish: Wish) -> impl FnOnce() + Send + 'static {
+    let (workers, worker) = (scene.workers.clone(), name(worker));
+    move || {
+        let (reply, _) = tokio::sync::oneshot::channel();
+        workers.tell(Order::Wish(worker, wish, reply));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_for_its_restart_waits_no_more() {
+    let scene = Scene::running([("docs", Script::ending(ms(10), CRASH)), ("web", Script::deaf())]).await;
+    assert_eq!(scene.state("docs").await, WorkerState::BackingOff);
+    let ended = Ending::of(scene).run().await;
+    assert_eq!((ended.code(), ended.worker("docs").departure), (2, Departure::NotRunning));
+    assert_eq!(ended.worker("docs").pid, None);
+}
+
+/// All moments from half a second before the request to half a second after it.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_around_the_request_stays_dead() {
+    for moment in (0..1000).step_by(20) {
+        let scripts = [("docs", Script::deaf()), ("web", Script::ending(ms(50 + moment), CRASH))];
+        let scene = Scene::running(scripts).await;
+        scene.pass(ms(500)).await;
+        let spawned = scene.world.count(Deed::Spawned);
+        let ended = Ending::of(scene).run().await;
+        assert_eq!(ended.world.count(Deed::Spawned), spawned, "at {moment}");
+        assert_eq!(ended.code(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wishes_come_too_late() {
+    let scripts = [("docs", Script::polite()), ("rest", Script::polite()), ("web", Script::deaf())];
+    let scene = Scene::running(scripts).await;
+    scene.wish("rest", Wish::Stop).await.expect("known");
+    scene.until("rest", WorkerState::Stopped).await;
+    let mut wishes = vec![];
+    for worker in ["docs", "rest", "web"] {
+        for kind in [Wish::Start, Wish::Restart] {
+            wishes.push((ms(50), wish(&scene, worker, kind)));
+            wishes.push((ms(5_000), wish(&scene, worker, kind)));
+        }
+    }
+    let mut ending = Ending::of(scene);
+    for (wait, wish) in wishes {
+        ending = ending.after(wait, wish);
+    }
+    let ended = ending.run().await;
+    assert_eq!((ended.code(), ended.seconds()), (2, 10.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_under_way_becomes_a_stop() {
+    let scene = Scene::running([("docs", Script::polite())]).await;
+    scene.wish("docs", Wish::Restart).await.expect("known");
+    let ended = Ending::of(scene).run().await;
+    assert_eq!((ended.code(), ended.world.count(Deed::Spawned)), (0, 1));
+}
+
+/// It may be there before anybody knows its pid.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_just_being_started_is_stopped_too() {
+    let scene = Scene::of([("docs", Script::polite())]);
+    scene.wish("docs", Wish::Start).await.expect("known");
+    let ended = Ending::of(scene).run().await;
+    assert_eq!((ended.code(), ended.world.living()), (0, 0));
+    assert_eq!(ended.world.deeds("docs"), [Deed::Spawned, Deed::Termed, Deed::Gone]);
+    assert!(ended.worker("docs").pid.is_some());
+}
+
+/// R-SUP-3, R-EXIT-1: what was given up before the shutdown is not forgotten in it.
+#[tokio::test(start_paused = true)]
+async fn remains_of_an_earlier_stop_are_reported() {
+    let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
+    scene.wish("docs", Wish::Stop).await.expect("known");
+    scene.until("docs", WorkerState::Failed).await;
+    let ended = Ending::of(scene).run().await;
+    assert_eq!(ended.faults(), [FindingKind::ProcessLeft, FindingKind::WorkerKilled]);
+    assert_eq!(ended.worker("docs").departure, Departure::Remains);
+}
