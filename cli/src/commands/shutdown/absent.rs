@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{Outcome, RESULT_SCHEMA, State, TRIED, gone, verdict};
 use crate::args::Shutdown;
+use crate::client::Daemon;
 use crate::context::Context;
 use crate::exit::{Failure, SUCCESS};
 use crate::leftovers::Leftovers;
@@ -42,6 +43,15 @@ pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> 
         return still_there(context, args, &local, &run_file, daemon).await;
     }
     Ok(show(context, &left_behind(&run_file, left)))
+}
+
+/// Whether a daemon whose connection broke was at the very end of a shutdown that somebody else
+/// had asked for: its process is gone soon.
+pub async fn is_leaving(daemon: &Daemon) -> bool {
+    match &daemon.handle {
+        Some(handle) => timeout(LAST_MOMENTS, gone::process(handle)).await.is_ok(),
+        None => false,
+    }
 }
 
 /// What is left and stays: after a daemon's sudden death its workers die too, but not in the same

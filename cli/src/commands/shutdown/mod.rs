@@ -19,6 +19,7 @@ use mcpd_common::paths::StateDir;
 use mcpd_proto::v1;
 use serde::Serialize;
 use tokio::time::timeout;
+use tonic::{Response, Streaming};
 
 use crate::args::Shutdown;
 use crate::client::{ANSWER, Daemon, silent};
@@ -89,10 +90,13 @@ pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
         return absent::run(context, &args).await;
     };
     let before = before(context, &mut daemon, args.wait).await;
-    let request = v1::ShutdownRequest { reason: args.reason.clone().unwrap_or_default(), now: args.now };
-    let answer = timeout(ANSWER, daemon.control.shutdown(request)).await;
-    let answer = answer.map_err(|_| silent(TRIED, &daemon.socket))?;
-    let mut events = answer.map_err(|status| daemon.answered(TRIED, &status))?.into_inner();
+    let mut events = match ask(&mut daemon, &args).await {
+        Ok(events) => events,
+        Err(failure) if failure.code == own::UNAVAILABLE && absent::is_leaving(&daemon).await => {
+            return absent::run(context, &args).await;
+        }
+        Err(failure) => return Err(failure),
+    };
     if !args.wait {
         return follow::beginning(context, &daemon, &mut events).await;
     }
@@ -101,6 +105,13 @@ pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
     let outcome = judge(&daemon, &before, &followed).await?;
     verdict::show(context, &outcome);
     Ok(outcome.exit_code)
+}
+
+async fn ask(daemon: &mut Daemon, args: &Shutdown) -> Result<Streaming<v1::ShutdownEvent>, Failure> {
+    let request = v1::ShutdownRequest { reason: args.reason.clone().unwrap_or_default(), now: args.now };
+    let answer = timeout(ANSWER, daemon.control.shutdown(request)).await;
+    let answer = answer.map_err(|_| silent(TRIED, &daemon.socket))?;
+    answer.map(Response::into_inner).map_err(|status| daemon.answered(TRIED, &status))
 }
 
 /// Asks where the daemon keeps its state and which ports it has; who can't say is stopped all
