@@ -1,12 +1,16 @@
 //! Running a program to its end, with a bound.
 
-use std::process::{Child, Command, Stdio};
+use std::io;
+use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// How long a program may take to leave when a test has failed.
+const LAST_CHANCE: Duration = Duration::from_secs(10);
 
 /// What a program said, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +45,12 @@ impl Output {
     }
 }
 
-/// A program that runs.
+/// A program that runs. Dropped while it does, it is ended.
 #[derive(Debug)]
 pub struct Running {
     pid: Pid,
-    ended: mpsc::Receiver<std::io::Result<std::process::Output>>,
+    /// Sent when the process has been waited for; `None` once that was received.
+    ended: Option<mpsc::Receiver<io::Result<process::Output>>>,
 }
 
 /// Starts a program; its output is collected.
@@ -56,10 +61,15 @@ pub fn start(command: &mut Command) -> Running {
     let pid = Pid::from_raw(child.id().cast_signed());
     let (sender, ended) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    Running { pid, ended }
+    Running { pid, ended: Some(ended) }
 }
 
 impl Running {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Signals it. It must not have ended.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
@@ -68,11 +78,12 @@ impl Running {
 
     /// Its end, which must come within the bound.
     #[track_caller]
-    pub fn finish(self, bound: Duration) -> Output {
-        let Ok(ended) = self.ended.recv_timeout(bound) else {
+    pub fn finish(mut self, bound: Duration) -> Output {
+        let receiver = self.ended.take().expect("finished only once");
+        let Ok(ended) = receiver.recv_timeout(bound) else {
             // Not reaped yet, so the pid is still its own.
             let _ = kill(self.pid, Signal::SIGKILL);
-            let said = self.ended.recv_timeout(bound);
+            let said = receiver.recv_timeout(bound);
             panic!("not ended after {bound:?}: {said:?}");
         };
         let ended = ended.expect("its output can be read");
@@ -80,6 +91,22 @@ impl Running {
             code: ended.status.code(),
             stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        }
+    }
+}
+
+/// Politely first: it may be an `mcpd` with workers.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(ended) = self.ended.take() else { return };
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            if !matches!(ended.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+                return;
+            }
+            let _ = kill(self.pid, signal);
+            if ended.recv_timeout(LAST_CHANCE).is_ok() {
+                return;
+            }
         }
     }
 }

@@ -15,10 +15,12 @@
 pub mod binaries;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod http;
 pub mod ports;
 pub mod repo;
+pub mod skip;
 pub mod trace;
 pub mod wait;
 

@@ -1,0 +1,299 @@
+//! Wrong configurations, names, variables and arguments get clear errors, and nothing is lost.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use mcpd_common::exit_code::own;
+use mcpd_common::phase::Phase;
+use mcpd_common::status::WorkerState;
+use mcpd_tests::daemon::mcpctl;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, command, ports};
+
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn mcpd(home: &Path, args: &[&str]) -> Output {
+    let mut command = Daemon::command(home, &ConfigBuilder::new());
+    command::start(command.args(args).current_dir(home)).finish(BOUND)
+}
+
+fn files(home: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(home).expect("readable");
+    entries.map(|entry| entry.expect("an entry").file_name()).collect()
+}
+
+const WRONG: &str = r#"[daemon]
+state_dir = "state"
+log_dir = "logs"
+socket = "run/control.sock"
+
+[shutdown]
+worker_graceful = "-1s"
+clients = "0s"
+verification = "nan"
+worker_total = "99999999999999h"
+worker_totl = "30s"
+
+[workers.alpha]
+repo = "missing"
+port = 0
+
+[workers.beta]
+repo = "."
+port = 70000
+command = ["no-such-program"]
+
+[workers.gamma]
+repo = "."
+port = 20111
+command = ["true"]
+restrat = "always"
+
+[workers.delta]
+repo = "."
+port = 20111
+command = ["true"]
+
+[workers.Bad_Name]
+repo = "."
+"#;
+
+/// What is said of [`WRONG`], by line.
+const SAID: [(usize, &str); 12] = [
+    (7, "is \"-1s\", which is negative"),
+    (8, "is \"0s\", which is zero"),
+    (9, "is \"nan\", which is no duration"),
+    (10, "which is more than 24h"),
+    (11, "unknown key \"worker_totl\" in [shutdown]; did you mean \"worker_total\"?"),
+    (14, "missing does not exist; create it or correct the path"),
+    (15, "is 0, which is no port; write a number from 1 to 65535"),
+    (19, "is 70000, which is no port"),
+    (20, "program no-such-program was not found in PATH"),
+    (26, "did you mean \"restart\"?"),
+    (30, "is also that of gamma (config.toml:24)"),
+    (33, "\"Bad_Name\" is not a worker name"),
+];
+
+/// R-CONF-3: all problems at once, each with its line and what is allowed; nothing is started and
+/// nothing is written.
+#[test]
+fn a_wrong_configuration_is_told_whole() {
+    let home = home();
+    fs::write(home.path().join("config.toml"), WRONG).expect("written");
+    let run = mcpd(home.path(), &["--config", "config.toml"]).expect_code(own::CONFIG);
+    let check = mcpd(home.path(), &["check-config", "config.toml"]).expect_code(own::CONFIG);
+    for said in [&run.stderr, &format!("{}{}", check.stdout, check.stderr)] {
+        for (line, words) in SAID {
+            let head = format!("config.toml:{line}: ");
+            let found = said.lines().any(|line| line.starts_with(&head) && line.contains(words));
+            assert!(found, "{head}{words} in\n{said}");
+        }
+    }
+    assert_eq!(run.stderr.lines().count(), SAID.len(), "{}", run.stderr);
+    assert_eq!(files(home.path()), BTreeSet::from(["config.toml".into()]));
+}
+
+/// R-CONF-3: what can't be read at all.
+#[test]
+fn a_file_that_is_no_configuration_starts_nothing() {
+    let home = home();
+    let file = home.path().join("config.toml");
+    for (bytes, said) in [
+        (&b"a = [[[\n= 4\n"[..], "config.toml:2: this is not TOML"),
+        (b"# \xff\n", "line 1 is not UTF-8"),
+        (b"repos = 7\n", "config.toml:1: "),
+    ] {
+        fs::write(&file, bytes).expect("written");
+        let output = mcpd(home.path(), &["--config", "config.toml"]).expect_code(own::CONFIG);
+        assert!(output.stderr.contains(said), "{output:?}");
+    }
+    let output = mcpd(home.path(), &["--config", "nowhere.toml"]).expect_code(own::CONFIG);
+    assert!(output.stderr.contains("nowhere.toml: No such file"), "{output:?}");
+    assert_eq!(files(home.path()), BTreeSet::from(["config.toml".into()]));
+}
+
+/// R-CLI: outside of a repository and without a configuration it says how to begin.
+#[test]
+fn with_nothing_to_serve_it_says_how_to_begin() {
+    let home = home();
+    let output = mcpd(home.path(), &[]).expect_code(own::CONFIG);
+    for words in ["not inside a git repository", "mcpd --repo DIR", "mcpd init DIR", "config.toml"] {
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+    }
+    assert!(files(home.path()).is_empty());
+}
+
+/// R-CONF-4: the worker that can't be started is failed, with its reason; the others run. With
+/// `--strict` nothing does.
+#[test]
+fn one_bad_worker_does_not_stop_the_rest() {
+    let (gone, lost) = (ports::claim(), ports::claim());
+    let bad = format!(
+        "[workers.gone]\nrepo = \"nowhere\"\nport = {}\n\
+         [workers.lost]\nrepo = \".\"\nport = {}\ncommand = [\"no-such-program\"]\n",
+        gone.port(),
+        lost.port()
+    );
+    let config = || ConfigBuilder::new().fixture("alpha", "").toml(&bad);
+
+    let strict = home();
+    let output = Daemon::refused(strict.path(), &config(), &["--strict"]).expect_code(own::CONFIG);
+    for words in ["nowhere does not exist", "no-such-program was not found", "nothing was started"] {
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+    }
+    assert!(!strict.path().join("state").exists() && !strict.path().join("logs").exists());
+
+    let mut daemon = Daemon::start(config());
+    let reason = |daemon: &mut Daemon, name| daemon.wait_state(name, WorkerState::Failed).reason;
+    assert!(reason(&mut daemon, "gone").is_some_and(|reason| reason.contains("nowhere does not exist")));
+    assert!(reason(&mut daemon, "lost").is_some_and(|reason| reason.contains("was not found in PATH")));
+    let health = daemon.mcpctl(&["health"]).expect_code(1);
+    assert_eq!(health.stdout, "degraded: gone is failed, lost is failed\n");
+
+    // What was missing can be put in place, without a restart of the daemon.
+    mcpd_tests::repo::init(&daemon.home().join("nowhere"));
+    daemon.mcpctl(&["start", "gone"]).expect_code(0);
+    daemon.wait_state("gone", WorkerState::Ready);
+    daemon.assert_shuts_down(0);
+    assert!(ports::is_free(gone.port()) && ports::is_free(lost.port()));
+}
+
+/// R-CLI-2: an unknown worker is a usage error that names the known ones, and nothing changes.
+#[test]
+fn an_unknown_worker_changes_nothing() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
+    let before = daemon.try_status().expect("it answers").workers;
+    for line in [
+        "start nope",
+        "stop nope",
+        "restart nope",
+        "stop alpha nope",
+        "restart nope beta",
+        "status nope",
+        "logs nope",
+    ] {
+        let args: Vec<_> = line.split(' ').collect();
+        let output = daemon.mcpctl(&args).expect_code(own::USAGE);
+        assert_eq!(output.stdout, "", "{line}");
+        for words in ["nope", "alpha, beta"] {
+            assert!(output.stderr.contains(words), "{line}: {output:?}");
+        }
+        let mut json = args.clone();
+        json.push("--json");
+        let error: serde_json::Value = serde_json::from_str(&daemon.mcpctl(&json).stderr).expect("JSON");
+        assert_eq!(error["schema"], "mcpd.error.v1", "{line}");
+        assert_eq!(error["code"], own::USAGE, "{line}");
+    }
+    assert_eq!(daemon.try_status().expect("it answers").workers, before);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-CONF-5: an invalid variable is a warning and the configured value stays; a valid one comes
+/// before the file.
+#[test]
+fn invalid_variables_are_warnings() {
+    for (clients, total) in [("soon", "-4"), ("NaN", "inf"), ("1e300", "0")] {
+        let config = ConfigBuilder::new()
+            .fixture("alpha", "")
+            .shutdown("clients = \"7s\"\nworker_graceful = \"3s\"\nworker_total = \"4s\"")
+            .env("MCP_SHUTDOWN_CLIENT_TIMEOUT", clients)
+            .env("MCP_SHUTDOWN_WORKER_TIMEOUT", total)
+            .env("MCP_WORKER_GRACEFUL_TIMEOUT", "1.5");
+        let mut daemon = Daemon::start(config);
+        let warnings = daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for (value, stays) in [(clients, "clients stays 7s"), (total, "worker_total stays 4s")] {
+            let told = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
+            assert!(warnings.iter().any(|warning| told(warning)), "{warnings:?}");
+            assert!(daemon.log().lines().any(|line| line.contains("WARN") && told(line)), "{}", daemon.log());
+        }
+        daemon.signal(Signal::SIGTERM);
+        let report = daemon.assert_no_trace(0);
+        let limit = |phase| report.phases.iter().find(|it| it.phase == phase).map(|it| it.limit_ms);
+        assert_eq!(limit(Phase::Clients), Some(7000));
+        assert_eq!(limit(Phase::WorkersGraceful), Some(1500));
+    }
+}
+
+/// R-EXIT-2, R-CLI-2.
+#[test]
+fn wrong_arguments_are_usage_errors() {
+    let home = home();
+    for line in [
+        "--nonsense",
+        "--config",
+        "bogus",
+        "init",
+        "--repo . --config x",
+        "--log-format xml",
+        "worker --port 0 --repo .",
+        "worker --repo .",
+    ] {
+        let output = mcpd(home.path(), &line.split(' ').collect::<Vec<_>>()).expect_code(own::USAGE);
+        assert!(output.stderr.starts_with("error: ") && output.stdout.is_empty(), "{output:?}");
+    }
+    for line in [
+        "--nonsense",
+        "bogus",
+        "start",
+        "stop --all alpha",
+        "restart Bad!",
+        "ports --port 0",
+        "ports --port 99999999999999999999",
+        "logs -n -1",
+        "logs --daemon alpha",
+        "report yesterday",
+        "history -n many",
+        "status --output yaml",
+        "completions tcsh",
+    ] {
+        let output = command::start(mcpctl(home.path()).args(line.split(' '))).finish(BOUND);
+        let output = output.expect_code(own::USAGE);
+        assert!(output.stderr.starts_with("error: ") && output.stdout.is_empty(), "{output:?}");
+    }
+    assert!(files(home.path()).is_empty());
+}
+
+/// R-EXIT-2: whatever lies around, `mcpctl` ends with a code of its own and not by a panic.
+#[test]
+fn garbage_does_not_make_mcpctl_panic() {
+    let home = home();
+    let state = home.path().join("state");
+    fs::create_dir_all(&state).expect("made");
+    for file in ["run.json", "last-shutdown.json", "journal.sqlite3", "ports.json", "mcpd.lock"] {
+        fs::write(state.join(file), b"{\"schema\":\xff\0garbage").expect("written");
+    }
+    ConfigBuilder::new().fixture("alpha", "").write(home.path());
+    for line in [
+        "shutdown --wait",
+        "status",
+        "ports",
+        "zombies",
+        "history",
+        "report",
+        "health",
+        "logs",
+        "restart --all",
+    ] {
+        for format in ["table", "json"] {
+            let args = line.split(' ').chain(["--output", format]);
+            let output = command::start(mcpctl(home.path()).args(args)).finish(BOUND);
+            let code = output.code.unwrap_or_else(|| panic!("{line}: {output:?}"));
+            assert!([0, 3, 69].contains(&code), "{line}: {output:?}");
+            assert!(!output.stderr.contains("panicked"), "{line}: {output:?}");
+        }
+    }
+    let not_text = OsString::from_vec(b"\xff\xfe".to_vec());
+    let long = OsString::from("x".repeat(100_000));
+    for socket in [not_text, long, home.path().into(), "".into(), "\n\x1b[31m".into()] {
+        let mut command = mcpctl(home.path());
+        let output = command::start(command.args(["status", "--socket"]).arg(&socket)).finish(BOUND);
+        let code = output.code.unwrap_or_else(|| panic!("{socket:?}: {output:?}"));
+        assert!([3, 64, 69].contains(&code), "{socket:?}: {output:?}");
+        assert!(!output.stderr.contains("panicked") && !output.stderr.contains('\x1b'), "{output:?}");
+    }
+}

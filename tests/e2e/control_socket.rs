@@ -1,0 +1,321 @@
+//! The control socket: whatever is done to it, the daemon goes on, and nothing is left of it
+//! (R-RPC-1 to 3, R-LOG-6).
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use mcpd_common::exit_code::own;
+use mcpd_common::os::process::describe;
+use mcpd_proto::v1::ShutdownRequest;
+use mcpd_proto::v1::control_client::ControlClient;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, control, skip, timed, until};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+/// What every HTTP/2 connection begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// An empty SETTINGS frame.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// The daemon's own uid is another one than this.
+const NOBODY: u32 = 65534;
+
+fn polite() -> ConfigBuilder {
+    ConfigBuilder::new().fixture("alpha", "")
+}
+
+fn connect(daemon: &Daemon) -> UnixStream {
+    let stream = UnixStream::connect(&daemon.places().socket).expect("the daemon listens");
+    stream.set_read_timeout(Some(BOUND)).expect("set");
+    stream.set_write_timeout(Some(BOUND)).expect("set");
+    stream
+}
+
+fn descriptors(daemon: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.pid())).map_or(0, Iterator::count)
+}
+
+/// What `mcpctl` itself and the looking around opened is gone again.
+fn wait_descriptors(daemon: &Daemon, baseline: usize) {
+    until("the connections to be closed", BOUND, || (descriptors(daemon) <= baseline).then_some(()));
+}
+
+/// R-RPC-3.
+#[test]
+fn garbage_does_no_harm() {
+    let mut daemon = Daemon::start(polite());
+    let baseline = descriptors(&daemon);
+    let frame = |head: &[u8], body: &[u8]| [PREFACE, SETTINGS, head, body].concat();
+    let noise: Vec<u8> = (0..100_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let garbage: [Vec<u8>; 8] = [
+        noise.clone(),
+        vec![0; 70_000],
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        // A frame of 16 MiB that never comes.
+        frame(&[255, 255, 255, 0, 0, 0, 0, 0, 1], b"x"),
+        // Headers that can't be decoded.
+        frame(&[0, 0, 4, 1, 4, 0, 0, 0, 1], &[255; 4]),
+        // A stream that nobody opened.
+        frame(&[0, 0, 4, 0, 0, 0, 0, 0, 99], b"data"),
+        frame(&[], &noise),
+    ];
+    for bytes in garbage.iter().cycle().take(80) {
+        let mut stream = connect(&daemon);
+        // The daemon may have hung up before all of it was written.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+    }
+    daemon.mcpctl(&["status"]).expect_code(0);
+    wait_descriptors(&daemon, baseline);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-RPC-3: who says nothing is disconnected after a while.
+#[test]
+fn silence_is_not_waited_for_for_ever() {
+    let mut daemon = Daemon::start(polite());
+    let baseline = descriptors(&daemon);
+    let mut silent = [connect(&daemon), connect(&daemon)];
+    daemon.mcpctl(&["status"]).expect_code(0);
+    for stream in &mut silent {
+        // It may be told the connection's settings first.
+        stream.read_to_end(&mut Vec::new()).expect("the end comes within the bound");
+    }
+    wait_descriptors(&daemon, baseline);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-RPC-1, R-RPC-3: half requests and silent ones delay no shutdown either.
+#[test]
+fn half_requests_do_not_delay_the_shutdown() {
+    let mut daemon = Daemon::start(polite());
+    let mut half: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
+    for (number, stream) in half.iter_mut().enumerate() {
+        let said: &[u8] = match number % 3 {
+            0 => &[],
+            1 => PREFACE,
+            _ => &[PREFACE, SETTINGS, &[0, 0, 50, 1, 4, 0, 0, 0, 1, 0x83]].concat(),
+        };
+        stream.write_all(said).expect("written");
+    }
+    daemon.mcpctl(&["status"]).expect_code(0);
+    daemon.signal(Signal::SIGTERM);
+    let (_, took) = timed(|| daemon.assert_no_trace(0));
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    drop(half);
+}
+
+/// R-RPC-3: the daemon's descriptors are not used up, and afterwards all is as before.
+#[test]
+fn a_thousand_connections_do_no_harm() {
+    raise_open_files();
+    let mut daemon = Daemon::start(polite());
+    let baseline = descriptors(&daemon);
+    let held: Vec<_> = (0..1000).map(|_| connect(&daemon)).collect();
+    let refused = || daemon.log().contains("too many control connections");
+    until("most of them to be refused", BOUND, || refused().then_some(()));
+    assert!(descriptors(&daemon) < baseline + 300);
+    assert_eq!(mcpd_tests::http::ask(daemon.port("alpha"), "GET /health").expect("it serves").status, 200);
+    drop(held);
+    wait_descriptors(&daemon, baseline);
+    daemon.mcpctl(&["status"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+}
+
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("known");
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).expect("raised");
+}
+
+/// R-RPC: directory and socket are the user's alone.
+#[test]
+fn the_socket_is_the_users_alone() {
+    let mut daemon = Daemon::start(polite());
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
+    assert_eq!(mode(&daemon.places().socket), 0o600);
+    assert_eq!(mode(daemon.state().path()), 0o700);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-RPC: another user is refused by the file's mode, and by the daemon where the mode lets it in.
+#[test]
+fn another_user_is_refused() {
+    if !skip::is_root_or_skip("another_user_is_refused") {
+        return;
+    }
+    let mut daemon = Daemon::start(polite());
+    let socket = daemon.places().socket.clone();
+    for directory in [daemon.home(), socket.parent().expect("a directory")] {
+        fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("set");
+    }
+    assert_eq!(as_nobody(&socket).expect_err("not permitted").kind(), std::io::ErrorKind::PermissionDenied);
+    fs::set_permissions(&socket, Permissions::from_mode(0o777)).expect("set");
+    let mut refused = as_nobody(&socket).expect("the mode lets it in");
+    let _ = refused.write_all(&[PREFACE, SETTINGS].concat());
+    let mut answer = Vec::new();
+    let _ = refused.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{answer:?}");
+    let log = daemon.log();
+    let told = format!("refused a control connection of another user uid={NOBODY}");
+    assert!(log.contains(&told), "{log}");
+    daemon.mcpctl(&["status"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+}
+
+/// Connects as another user; only the one thread changes its identity.
+fn as_nobody(socket: &Path) -> std::io::Result<UnixStream> {
+    let socket = socket.to_owned();
+    let connecting = thread::spawn(move || {
+        let nobody = rustix::process::Uid::from_raw(NOBODY);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody)?;
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(BOUND))?;
+        Ok(stream)
+    });
+    connecting.join().expect("no panic")
+}
+
+/// R-CLI-2: `mcpctl` of another user says whose fault it is.
+#[test]
+fn mcpctl_of_another_user_is_told_so() {
+    if !skip::is_root_or_skip("mcpctl_of_another_user_is_told_so") {
+        return;
+    }
+    let mut daemon = Daemon::start(polite());
+    fs::set_permissions(daemon.home(), Permissions::from_mode(0o755)).expect("set");
+    fs::set_permissions(daemon.home().join("run"), Permissions::from_mode(0o755)).expect("set");
+    // Another user may not reach the directory in which it was built.
+    let program = daemon.home().join("mcpctl");
+    fs::copy(mcpd_tests::binaries::mcpctl(), &program).expect("copied");
+    let nobody = NOBODY.to_string();
+    let mut setpriv = std::process::Command::new("setpriv");
+    setpriv.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]).arg(program);
+    setpriv.args(["shutdown", "--wait", "--socket"]).arg(&daemon.places().socket);
+    let output = command::start(&mut setpriv).finish(BOUND).expect_code(own::NOPERM);
+    assert!(output.stderr.contains("another user's"), "{output:?}");
+    daemon.mcpctl(&["health"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-LOG-6: a socket that nobody listens on is replaced.
+#[test]
+fn a_stale_socket_is_replaced() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(home.path().join("run")).expect("made");
+    drop(UnixListener::bind(home.path().join("run/control.sock")).expect("bound"));
+    let mut daemon = Daemon::launch_in(home, polite());
+    daemon.wait_ready();
+    daemon.assert_shuts_down(0);
+}
+
+/// R-LOG-6: one that somebody answers on is not, and nor is anything else.
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let mut daemon = Daemon::start(polite());
+    let refused = |socket: &str, code: u8, words: &str| {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let config = polite();
+        let own = home.path().join("run/control.sock").display().to_string();
+        let file = config.write(home.path());
+        let text = config.to_toml(home.path());
+        assert!(text.contains(&own), "{text}");
+        fs::write(&file, text.replace(&own, socket)).expect("written");
+        let mut mcpd = Daemon::command(home.path(), &config);
+        let output = command::start(mcpd.arg("--config").arg(file)).finish(BOUND).expect_code(code);
+        assert!(output.stderr.contains(words) && output.stderr.contains(socket), "{output:?}");
+        let written = fs::read_dir(home.path().join("logs")).map_or(0, Iterator::count);
+        assert_eq!(written, 0, "nothing was started");
+    };
+    let live = daemon.places().socket.display().to_string();
+    refused(&live, own::TEMPFAIL, "already answers");
+    daemon.mcpctl(&["health"]).expect_code(0);
+
+    let other = daemon.home().join("notes.txt");
+    fs::write(&other, "mine").expect("written");
+    refused(&other.display().to_string(), own::CONFIG, "not a socket; it was left alone");
+    assert_eq!(fs::read_to_string(&other).expect("there"), "mine");
+
+    // Where not even root may make a file, and a directory of which it would have to be one.
+    refused("/proc/mcpd-control.sock", own::CONFIG, "can't listen on the control socket");
+    refused("/proc/mcpd/control.sock", own::CONFIG, "can't make the directory of the control socket");
+    refused(&other.join("s").display().to_string(), own::CONFIG, "can't make the directory");
+    daemon.assert_shuts_down(0);
+}
+
+/// R-RPC-1: a subscriber that takes one byte and no more delays nothing, and the others see all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_never_reads_delays_nothing() {
+    let config = (0..5).fold(ConfigBuilder::new(), |config, n| config.fixture(&format!("w{n}"), ""));
+    let mut daemon = Daemon::start(config);
+    daemon.remember();
+    let channel = control::connect(&daemon.places().socket, Some(1)).await;
+    let request = ShutdownRequest { reason: "nobody reads this".to_owned(), now: false };
+    let unread = ControlClient::new(channel).shutdown(request).await.expect("it begins").into_inner();
+    let (output, took) = timed(|| daemon.mcpctl(&["shutdown", "--wait", "--json"]));
+    let output = output.expect_code(0);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let report = daemon.assert_no_trace(0);
+    assert_eq!(report.reason, "nobody reads this");
+    let first = &output.json_lines()[0];
+    assert_eq!((&first["seq"], &first["event"]), (&0.into(), &"started".into()));
+    drop(unread);
+}
+
+/// Section 10: the standard health service, and reflection that names all services.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_standard_services_answer() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 1500"));
+    let channel = control::connect(&daemon.places().socket, None).await;
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["mcpd.v1.Control", ""] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.expect("an answer").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let question = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection.server_reflection_info(tokio_stream::once(question)).await;
+    let answer = answers.expect("an answer").into_inner().message().await.expect("one").expect("one");
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    for name in ["mcpd.v1.Control", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+
+    // R-SHUT-7: while the worker takes its time, it says that it is going.
+    daemon.mcpctl(&["shutdown"]).expect_code(0);
+    let request = HealthCheckRequest { service: "mcpd.v1.Control".to_owned() };
+    let answer = health.check(request).await.expect("it answers to the end").into_inner();
+    assert_eq!(answer.status(), ServingStatus::NotServing);
+    let said = daemon.mcpctl(&["health"]).expect_code(1).stdout;
+    assert!(said.starts_with("shutting down: "), "{said}");
+    daemon.assert_no_trace(0);
+}
+
+/// The daemon says who it is before it is asked: the socket is this process's.
+#[test]
+fn the_socket_names_the_daemon() {
+    let mut daemon = Daemon::start(polite());
+    let peer = nix::sys::socket::getsockopt(&connect(&daemon), nix::sys::socket::sockopt::PeerCredentials);
+    assert_eq!(peer.expect("known").pid(), daemon.pid().get());
+    assert!(describe(daemon.pid()).is_some_and(|info| info.command.contains("mcpd")));
+    daemon.assert_shuts_down(0);
+}

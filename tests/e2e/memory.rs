@@ -1,0 +1,260 @@
+//! What a daemon remembers: journal, reports, logs; and what happens where it can't
+//! (R-LOG-1 to 5).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use mcpd_common::exit_code::own;
+use mcpd_common::outcome::ShutdownReport;
+use mcpd_common::status::WorkerState;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, until};
+use serde_json::Value;
+
+fn polite() -> ConfigBuilder {
+    ConfigBuilder::new().fixture("alpha", "")
+}
+
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn warnings(daemon: &mut Daemon) -> Vec<String> {
+    daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings
+}
+
+/// The files of a directory whose names begin and end so, by name.
+fn files(directory: &Path, begin: &str, end: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(begin) && name.ends_with(end)
+    };
+    let mut files: Vec<_> = entries.filter(fits).collect();
+    files.sort();
+    files
+}
+
+fn text(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// R-LOG-1, R-LOG-2: past runs with how they ended; the report of each, the latest the same as the
+/// file; all of it with a daemon and without one.
+#[test]
+fn runs_are_remembered() {
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--crash-after 300");
+    let mut daemon = Daemon::start(config);
+    daemon.wait_status("a restart", |status| status.workers[1].restarts > 0);
+    daemon.mcpctl(&["shutdown", "--wait", "--reason", "first of three"]);
+    let mut reports: Vec<ShutdownReport> = vec![daemon.report()];
+    for _ in 0..2 {
+        daemon.wait_exit(BOUND);
+        daemon = daemon.launch_again();
+        daemon.wait_state("alpha", WorkerState::Ready);
+        daemon.signal(Signal::SIGTERM);
+        daemon.wait_exit(BOUND);
+        reports.push(daemon.report());
+    }
+    let history = daemon.mcpctl(&["history", "--json"]).expect_code(0).json();
+    let rows = history["runs"].as_array().expect("rows");
+    assert_eq!(rows.len(), 3, "{history}");
+    for (row, report) in rows.iter().rev().zip(&reports) {
+        let expected = serde_json::json!([report.run, report.reason, report.exit_code, 2]);
+        assert_eq!(serde_json::json!([row["run"], row["reason"], row["exit_code"], row["workers"]]), expected);
+    }
+    assert!(rows[2]["restarts"].as_u64().is_some_and(|restarts| restarts > 0), "{history}");
+    assert_eq!(rows[2]["reason"], "first of three");
+
+    let report = |args: &[&str]| -> ShutdownReport {
+        let output = daemon.mcpctl(&[&["report", "--json"], args].concat()).expect_code(0);
+        serde_json::from_str(&output.stdout).expect("a report")
+    };
+    let same_end = |one: &ShutdownReport, other: &ShutdownReport| {
+        assert_eq!((one.run, &one.findings, &one.workers), (other.run, &other.findings, &other.workers));
+    };
+    assert_eq!(report(&[]), reports[2], "the same as last-shutdown.json");
+    for kept in &reports {
+        same_end(&report(&[&kept.run.to_string()]), kept);
+    }
+    daemon = daemon.launch_again();
+    daemon.wait_state("alpha", WorkerState::Ready);
+    let last = daemon.try_status().and_then(|status| status.last_shutdown).expect("remembered");
+    assert_eq!((last.run, last.exit_code), (reports[2].run, reports[2].exit_code));
+    daemon.mcpctl(&["report", &reports[0].run.to_string()]).expect_code(0);
+    daemon.mcpctl(&["shutdown", "--wait"]);
+    daemon.wait_exit(BOUND);
+    daemon.assert_nothing_left(&[]);
+}
+
+/// R-LOG-1: history is lost, the daemon is not.
+#[test]
+fn a_damaged_journal_is_set_aside() {
+    let home = home();
+    let state = home.path().join("state");
+    fs::create_dir(&state).expect("made");
+    fs::write(state.join("journal.sqlite3"), "this is no database ".repeat(500)).expect("written");
+    let mut daemon = Daemon::launch_in(home, polite());
+    daemon.wait_ready();
+    let said = warnings(&mut daemon);
+    assert!(said.len() == 1 && said[0].contains("it was set aside as"), "{said:?}");
+    assert!(daemon.log().contains("it was set aside as"), "{}", daemon.log());
+    let aside = files(daemon.state().path(), "journal.sqlite3.damaged-", "Z");
+    assert_eq!(aside.len(), 1);
+    assert!(text(&aside[0]).starts_with("this is no database"));
+    daemon.assert_shuts_down(0);
+    let history = daemon.mcpctl(&["history", "--json"]).expect_code(0).json();
+    assert_eq!(history["runs"].as_array().map(Vec::len), Some(1));
+}
+
+/// R-LOG-1: somebody holds the journal and does not let go.
+#[test]
+fn a_locked_journal_does_not_keep_the_daemon() {
+    let mut daemon = Daemon::start(polite());
+    daemon.assert_shuts_down(0);
+    let connection = rusqlite::Connection::open(daemon.state().journal()).expect("opened");
+    connection.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+    let mut daemon = daemon.launch_again();
+    daemon.wait_ready();
+    let said = warnings(&mut daemon);
+    assert!(said.len() == 1 && said[0].contains("locked"), "{said:?}");
+    daemon.assert_shuts_down(0);
+    drop(connection);
+}
+
+/// Whether a line begins with a time in RFC 3339 with microseconds and offset; the rest of it.
+fn after_time(line: &str) -> Option<&str> {
+    let (time, rest) = line.split_once(' ')?;
+    let fraction = time.split_once('.')?.1;
+    let digits = fraction.chars().take_while(char::is_ascii_digit).count();
+    let offset = fraction.get(6..7)?;
+    let is_time = digits == 6 && ["+", "-"].contains(&offset) && time.parse::<Timestamp>().is_ok();
+    is_time.then_some(rest)
+}
+
+/// R-LOG-3, R-LOG-4: the debug log has everything with its place, the shutdown log the shutdown
+/// alone; signals are logged by name, and the state of the system at every border of a phase.
+#[test]
+fn the_logs_say_what_and_where() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 500"));
+    daemon.signal(Signal::SIGTERM);
+    until("the shutdown", BOUND, || daemon.log().contains("shutting down").then_some(()));
+    daemon.signal(Signal::SIGTERM);
+    daemon.assert_no_trace(0);
+    let logs = daemon.places().log_dir.clone();
+    let (debug, shutdown) = (files(&logs, "mcpd-", ".log"), files(&logs, "shutdown-", ".log"));
+    assert_eq!((debug.len(), shutdown.len()), (1, 1));
+    let (debug, shutdown) = (text(&debug[0]), text(&shutdown[0]));
+
+    for line in debug.lines() {
+        let rest = after_time(line).unwrap_or_else(|| panic!("no time: {line}"));
+        let (place, _) = rest.split_once(".rs:").unwrap_or_else(|| panic!("no place: {line}"));
+        assert!(place.contains("mcpd") || place.contains(": "), "no target: {line}");
+    }
+    assert!(debug.contains("started worker=alpha"), "{debug}");
+    assert!(debug.matches("SIGTERM").count() >= 2, "duplicates too:\n{debug}");
+
+    let mut lines = shutdown.lines();
+    let first = lines.next().and_then(after_time).expect("a first line");
+    assert!(first.ends_with("shutting down reason=\"signal_SIGTERM\""), "{first}");
+    let last = lines.next_back().and_then(after_time).expect("a last line");
+    assert!(last.contains("shut down code=0"), "{last}");
+    assert!(!shutdown.contains("started worker") && !shutdown.contains("DEBUG"), "{shutdown}");
+
+    for phase in ["initiated", "workers-graceful", "clients", "workers-terminate", "verification"] {
+        let border = format!("system state border=\"{phase}\"");
+        let line = debug.lines().find(|line| line.contains(&border)).unwrap_or_else(|| panic!("{border}\n{debug}"));
+        for field in
+            ["pid=", "memory=", "cpu_ms=", "threads=", "descriptors=", "sockets=", "children=", "gathered_in_us="]
+        {
+            assert!(line.contains(field), "{field} in {line}");
+        }
+    }
+}
+
+/// R-LOG-3.
+#[test]
+fn the_logs_of_ten_runs_are_kept() {
+    let home = home();
+    let logs = home.path().join("logs");
+    fs::create_dir(&logs).expect("made");
+    for kind in ["mcpd", "shutdown"] {
+        for day in 10..22 {
+            fs::write(logs.join(format!("{kind}-202001{day}T000000Z-00000001.log")), "old").expect("written");
+        }
+    }
+    fs::write(logs.join("mcpd-mine.log"), "not yours").expect("written");
+    let mut daemon = Daemon::launch_in(home, polite());
+    daemon.wait_ready();
+    let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
+    daemon.assert_shuts_down(0);
+    for kind in ["mcpd", "shutdown"] {
+        let kept = files(&logs, &format!("{kind}-20"), ".log");
+        assert_eq!(kept.len(), 10, "{kept:?}");
+        assert_eq!(kept[0], logs.join(format!("{kind}-20200113T000000Z-00000001.log")));
+        assert_eq!(kept[9], logs.join(format!("{kind}-{run}.log")));
+    }
+    assert!(logs.join("mcpd-mine.log").exists());
+}
+
+/// R-LOG-3, R-SUP-1: a flood fills no disk, and blocks neither the worker nor the daemon.
+#[test]
+fn a_flood_is_rotated() {
+    const LIMIT: u64 = 10 << 20;
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--flood").fixture("beta", ""));
+    let workers = daemon.places().log_dir.join("workers");
+    until("the oldest to be forgotten", 2 * BOUND, || {
+        let oldest = workers.join("alpha.log.3");
+        oldest.exists().then_some(())
+    });
+    assert_eq!(http::ask(daemon.port("alpha"), "GET /health").expect("it serves").status, 200);
+    daemon.mcpctl(&["health"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+    let kept = files(&workers, "alpha.log", "");
+    assert_eq!(kept.len(), 4, "{kept:?}");
+    for file in kept {
+        let size = fs::metadata(&file).expect("there").len();
+        assert!(size <= LIMIT + (1 << 20), "{} has {size} bytes", file.display());
+    }
+}
+
+/// R-LOG-5.
+#[test]
+fn an_unwritable_log_directory_stops_nothing() {
+    let home = home();
+    fs::write(home.path().join("logs"), "a file").expect("written");
+    let mut daemon = Daemon::launch_in(home, polite());
+    daemon.wait_ready();
+    let said = warnings(&mut daemon);
+    for kind in ["mcpd", "shutdown"] {
+        let told = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
+        assert!(said.iter().any(told), "{said:?}");
+    }
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+    assert_eq!(text(&daemon.places().log_dir), "a file");
+}
+
+/// R-LOG-5, R-EXIT-2: without a state directory nothing could be proved; it says so and does not
+/// start.
+#[test]
+fn an_unwritable_state_directory_is_an_error() {
+    let home = home();
+    fs::write(home.path().join("state"), "a file").expect("written");
+    let output = Daemon::refused(home.path(), &polite(), &[]).expect_code(own::CONFIG);
+    let state = home.path().join("state").display().to_string();
+    for words in ["can't use the state directory", &state, "make it writable or choose another"] {
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+    }
+    assert!(!home.path().join("logs").exists() && !home.path().join("run/control.sock").exists());
+}
+
+/// The JSON of the file and of `mcpctl report` is one and the same shape.
+#[test]
+fn the_report_file_is_the_report() {
+    let mut daemon = Daemon::start(polite());
+    daemon.assert_shuts_down(0);
+    let file: Value = serde_json::from_str(&text(&daemon.state().last_shutdown())).expect("JSON");
+    assert_eq!(file, daemon.mcpctl(&["report", "--json"]).expect_code(0).json());
+    assert_eq!(file["schema"], "mcpd.shutdown-report.v1");
+}

@@ -1,0 +1,16 @@
+//! Tests that a machine can't run say so.
+
+/// Whether this runs as root; if not, says that the test was not made.
+pub fn is_root_or_skip(what: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        say(what, "it needs root");
+    }
+    root
+}
+
+/// Says that a part of a test was not made, and why.
+#[expect(clippy::print_stderr, reason = "the test runner shows it")]
+pub fn say(what: &str, why: &str) {
+    eprintln!("SKIPPED: {what}: {why}");
+}
