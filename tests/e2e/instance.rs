@@ -73,7 +73,10 @@ fn what_a_killed_daemon_left_is_named() {
 
     let left = until("only what escaped to be left", BOUND, || escaped(run.tag()));
     let result = daemon.mcpctl(&["shutdown", "--wait", "--json"]).expect_code(5).json();
-    assert_eq!((&result["schema"], &result["state"]), (&"mcpd.shutdown-result.v1".into(), &"leftovers".into()));
+    assert_eq!(
+        (&result["schema"], &result["state"]),
+        (&"mcpd.shutdown-result.v1".into(), &"leftovers".into())
+    );
     let findings = lasting(&result);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((&findings[0]["kind"], &findings[0]["subject"]), (&"process_left".into(), &"alpha".into()));

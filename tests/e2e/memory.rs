@@ -61,7 +61,10 @@ fn runs_are_remembered() {
     assert_eq!(rows.len(), 3, "{history}");
     for (row, report) in rows.iter().rev().zip(&reports) {
         let expected = serde_json::json!([report.run, report.reason, report.exit_code, 2]);
-        assert_eq!(serde_json::json!([row["run"], row["reason"], row["exit_code"], row["workers"]]), expected);
+        assert_eq!(
+            serde_json::json!([row["run"], row["reason"], row["exit_code"], row["workers"]]),
+            expected
+        );
     }
     assert!(rows[2]["restarts"].as_u64().is_some_and(|restarts| restarts > 0), "{history}");
     assert_eq!(rows[2]["reason"], "first of three");
@@ -163,10 +166,18 @@ fn the_logs_say_what_and_where() {
 
     for phase in ["initiated", "workers-graceful", "clients", "workers-terminate", "verification"] {
         let border = format!("system state border=\"{phase}\"");
-        let line = debug.lines().find(|line| line.contains(&border)).unwrap_or_else(|| panic!("{border}\n{debug}"));
-        for field in
-            ["pid=", "memory=", "cpu_ms=", "threads=", "descriptors=", "sockets=", "children=", "gathered_in_us="]
-        {
+        let line =
+            debug.lines().find(|line| line.contains(&border)).unwrap_or_else(|| panic!("{border}\n{debug}"));
+        for field in [
+            "pid=",
+            "memory=",
+            "cpu_ms=",
+            "threads=",
+            "descriptors=",
+            "sockets=",
+            "children=",
+            "gathered_in_us=",
+        ] {
             assert!(line.contains(field), "{field} in {line}");
         }
     }

@@ -1,6 +1,6 @@
 //! Running a program to its end, with a bound.
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::wait::until;
 
 /// How long a program may take to leave when a test has failed.
 const LAST_CHANCE: Duration = Duration::from_secs(10);
@@ -108,5 +110,56 @@ impl Drop for Running {
                 return;
             }
         }
+    }
+}
+
+/// A program whose lines are read while it runs. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+/// Starts a program; its standard output is read line by line.
+#[track_caller]
+pub fn follow(command: &mut Command) -> Following {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = child.stdout.take().expect("piped");
+    // A program that is not read waits, as in a terminal that was stopped.
+    let (sender, lines) = mpsc::sync_channel(1000);
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines();
+        lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    Following { child, lines }
+}
+
+impl Following {
+    /// Its next line, which must come within the bound.
+    #[track_caller]
+    pub fn line(&self, bound: Duration) -> String {
+        self.lines.recv_timeout(bound).expect("another line")
+    }
+
+    /// Signals it; how it ended, and the lines it wrote until then.
+    #[track_caller]
+    pub fn end(mut self, signal: Signal, bound: Duration) -> (process::ExitStatus, Vec<String>) {
+        // Not waited for yet, so the pid is still its own.
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it runs");
+        let mut lines = Vec::new();
+        let status = until("it to end", bound, || {
+            lines.extend(self.lines.try_iter());
+            self.child.try_wait().expect("a child can be waited for")
+        });
+        lines.extend(self.lines.iter());
+        (status, lines)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

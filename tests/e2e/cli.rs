@@ -1,0 +1,282 @@
+//! Every command of `mcpctl` on a real daemon: JSON, pipes, terminals, codes (R-CLI-1, R-CLI-2).
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use jiff::Timestamp;
+use mcpd_common::status::{StatusReport, WorkerState};
+use mcpd_tests::daemon::mcpctl;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, WorkerSpec, binaries, command, skip, until};
+use serde_json::Value;
+
+/// Commands that show something; `report` needs an earlier run.
+const LOOKING: [&str; 13] = [
+    "status",
+    "status alpha",
+    "verify-ports",
+    "ports --port 1",
+    "list-zombies",
+    "zombies --all",
+    "history",
+    "history -n 1",
+    "report",
+    "health",
+    "logs",
+    "logs chatty -n 1",
+    "logs --daemon",
+];
+
+/// Commands that change something, one after the other.
+const DOING: [&str; 5] = ["stop alpha", "start alpha", "restart beta", "restart --all", "shutdown --wait"];
+
+/// A worker without a port: `SIGTERM` is its request to leave.
+fn plain(script: &str) -> WorkerSpec {
+    WorkerSpec::command(["sh", "-c", script]).with("ready = \"none\"").with("shutdown_path = \"\"")
+}
+
+/// A daemon with an earlier run, two workers, and output in a log.
+fn second_run() -> Daemon {
+    let talkative = plain("echo one line; echo another; exec sleep 600");
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "").worker("chatty", talkative);
+    let mut first = Daemon::start(config);
+    first.assert_shuts_down(0);
+    let mut daemon = first.launch_again();
+    daemon.wait_ready();
+    daemon
+}
+
+/// R-CLI-1: times are RFC 3339, durations are integers.
+fn check_shape(key: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| check_shape(key, value)),
+        Value::Array(items) => items.iter().for_each(|item| check_shape(key, item)),
+        Value::Null => {}
+        value if key == "at" || key.ends_with("_at") || key == "since" => {
+            let is_time = value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok());
+            assert!(is_time, "{key} is {value}");
+        }
+        value if key.ends_with("_ms") => assert!(value.is_u64(), "{key} is {value}"),
+        _ => {}
+    }
+}
+
+/// R-CLI-1.
+#[test]
+fn every_command_speaks_json() {
+    let mut daemon = second_run();
+    daemon.remember();
+    for line in LOOKING.iter().chain(&DOING) {
+        let args: Vec<_> = line.split(' ').chain(["--json"]).collect();
+        let output = daemon.mcpctl(&args);
+        // The machine may have zombies of others.
+        assert!(output.code == Some(0) || *line == "zombies --all", "{line}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{line}: {output:?}");
+        for text in output.stdout.lines() {
+            assert!(text.starts_with("{\"schema\":\"mcpd."), "{line}: {text}");
+        }
+        output.json_lines().iter().for_each(|value| check_shape("", value));
+    }
+    daemon.assert_no_trace(0);
+}
+
+/// R-CLI-1: without a terminal no colours, no spinners, no cursor movement.
+#[test]
+fn pipes_get_plain_lines() {
+    let mut daemon = second_run();
+    daemon.remember();
+    for line in LOOKING.iter().chain(&DOING) {
+        let output = daemon.mcpctl(&line.split(' ').collect::<Vec<_>>());
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert!(output.stdout.ends_with('\n'), "{line}: {output:?}");
+        assert!(!said.contains(['\x1b', '\r', '\x08']), "{line}: {said:?}");
+    }
+    daemon.assert_no_trace(0);
+}
+
+/// What stands on a terminal of 80 columns; `None` where `script` can't be had.
+fn on_a_terminal(daemon: &Daemon, args: &str, no_color: bool) -> Option<String> {
+    let inner = format!("stty cols 80 rows 24; exec '{}' {args}", binaries::mcpctl().display());
+    // Its environment is that of any `mcpctl` of this daemon.
+    let mut script = Command::new("script");
+    script.env_clear().args(["--quiet", "--return", "--command", &inner, "/dev/null"]);
+    for (name, value) in mcpctl(daemon.home()).get_envs() {
+        script.envs(value.map(|value| (name, value)));
+    }
+    script.env("TERM", "xterm-256color").env("SHELL", "/bin/sh");
+    if no_color {
+        script.env("NO_COLOR", "1");
+    }
+    let is_there = Command::new("script").arg("--version").output().is_ok_and(|it| it.status.success());
+    is_there.then(|| command::start(&mut script).finish(BOUND).stdout)
+}
+
+/// The lines without control sequences, each as wide as it was drawn.
+fn lines(screen: &str) -> Vec<String> {
+    let mut plain = String::new();
+    let mut characters = screen.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\x1b' => {
+                characters.next_if_eq(&'[');
+                // To the letter that ends it.
+                while characters.next().is_some_and(|it| !it.is_ascii_alphabetic()) {}
+            }
+            '\r' => {}
+            other => plain.push(other),
+        }
+    }
+    plain.lines().map(str::to_owned).collect()
+}
+
+/// R-CLI-1: tables fit the terminal, and `NO_COLOR` is honoured.
+#[test]
+fn tables_fit_the_terminal() {
+    let mut daemon = second_run();
+    daemon.remember();
+    let mut coloured = 0;
+    // Logs are not tables: lines stay as they were written.
+    for line in LOOKING.iter().filter(|line| !line.starts_with("logs")).chain(&DOING) {
+        let no_color = line.len() % 2 == 0;
+        let Some(screen) = on_a_terminal(&daemon, line, no_color) else {
+            return skip::say("tables_fit_the_terminal", "there is no script(1)");
+        };
+        assert!(!screen.trim().is_empty(), "{line}");
+        for text in lines(&screen) {
+            assert!(
+                text.chars().count() <= 80,
+                "{line}: {} columns:\n{text}\n{screen}",
+                text.chars().count()
+            );
+        }
+        let colours = screen.split("\x1b[").skip(1).filter(|rest| {
+            rest.trim_start_matches(|it: char| it.is_ascii_digit() || it == ';').starts_with('m')
+        });
+        let colours = colours.count();
+        assert!(colours == 0 || !no_color, "{line}: {screen:?}");
+        coloured += colours;
+    }
+    assert!(coloured > 0, "a terminal gets colours");
+    daemon.assert_no_trace(0);
+}
+
+/// R-CLI-1: one object a line for streams; Ctrl-C ends it.
+#[test]
+fn a_watched_status_is_a_stream() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
+    let watching = command::follow(mcpctl(daemon.home()).args(["status", "--watch", "--json"]));
+    for _ in 0..2 {
+        let status: StatusReport = serde_json::from_str(&watching.line(BOUND)).expect("a status");
+        assert_eq!((status.workers.len(), status.workers[0].state), (1, WorkerState::Ready));
+    }
+    daemon.assert_shuts_down(0);
+    until("it to see that", BOUND, || {
+        let status: StatusReport = serde_json::from_str(&watching.line(BOUND)).expect("a status");
+        status.daemon.is_none().then_some(())
+    });
+    let (ended, _) = watching.end(Signal::SIGINT, BOUND);
+    assert_eq!(ended.code(), Some(0));
+}
+
+/// `logs -f` goes on past the rotation of the file, and loses nothing.
+#[test]
+fn followed_logs_survive_rotation() {
+    // 13 MB in numbered lines, when it is told to: one rotation.
+    const LINES: u32 = 13_000;
+    const SCRIPT: &str = "echo waiting; until [ -e go ]; do sleep 0.05; done; pad=$(printf %01000d 0); i=0; \
+                          while [ $i -lt 13000 ]; do echo \"$i $pad\"; i=$((i + 1)); done; exec sleep 600";
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", plain(SCRIPT)));
+    let following = command::follow(mcpctl(daemon.home()).args(["logs", "alpha", "--follow"]));
+    assert_eq!(following.line(BOUND), "waiting");
+    fs::write(daemon.home().join("repos/alpha/go"), "").expect("written");
+    for number in 0..LINES {
+        let line = following.line(BOUND);
+        assert!(line.starts_with(&format!("{number} 0")), "{number}: {line}");
+    }
+    assert!(daemon.places().log_dir.join("workers/alpha.log.1").exists(), "it was rotated");
+    let (ended, rest) = following.end(Signal::SIGINT, BOUND);
+    assert_eq!((ended.code(), rest), (Some(0), Vec::new()));
+    daemon.assert_shuts_down(0);
+}
+
+/// R-VER-2, R-VER-5: who holds a port is named.
+#[test]
+fn a_stranger_on_a_port_is_a_finding() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
+    let ports = daemon.mcpctl(&["verify-ports", "--json"]).expect_code(0).json_lines();
+    assert!(ports.len() == 2 && ports.iter().all(|port| port["state"] == "serving"), "{ports:?}");
+
+    daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
+    let port = daemon.port("alpha").get();
+    let stranger = TcpListener::bind(("127.0.0.1", port)).expect("it is free");
+    let ports = daemon.mcpctl(&["ports", "--json"]).expect_code(4).json_lines();
+    let report = ports.iter().find(|report| report["port"] == port).expect("alpha's");
+    assert_eq!((&report["state"], &report["worker"]), (&"in_use".into(), &"alpha".into()));
+    assert_eq!(report["holders"][0]["pid"], std::process::id(), "{report}");
+    let said = daemon.mcpctl(&["ports", "--port", &port.to_string()]).expect_code(4).stdout;
+    assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
+    drop(stranger);
+    daemon.mcpctl(&["ports"]).expect_code(0);
+    daemon.mcpctl(&["start", "alpha"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-VER-1, R-VER-5.
+#[test]
+fn zombies_below_the_daemon_are_listed() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--zombies 3").fixture("beta", ""));
+    let alpha = daemon.wait_state("alpha", WorkerState::Ready).pid.expect("it runs").get();
+    let of_alpha = |args: &[&str]| {
+        let report = daemon.mcpctl(args).expect_code(5).json();
+        let zombies = report["zombies"].as_array().cloned().expect("zombies");
+        zombies.into_iter().filter(|zombie| zombie["ppid"] == alpha).collect::<Vec<_>>()
+    };
+    for args in [&["list-zombies", "--json"][..], &["zombies", "--all", "--json"]] {
+        let found = until("three zombies", BOUND, || Some(of_alpha(args)).filter(|found| found.len() == 3));
+        assert!(found.iter().all(|zombie| zombie["worker"] == "alpha"), "{args:?}: {found:?}");
+    }
+    let said = daemon.mcpctl(&["list-zombies"]).expect_code(5).stdout;
+    assert!(said.contains(&format!("(pid {alpha})")), "{said}");
+    daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
+    daemon.mcpctl(&["list-zombies"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+    daemon.mcpctl(&["list-zombies"]).expect_code(0);
+}
+
+/// `health`: 0, 1, 3; somebody stopped on request is as wished.
+#[test]
+fn health_is_a_code() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
+    assert_eq!(daemon.mcpctl(&["health"]).expect_code(0).stdout, "healthy\n");
+    daemon.mcpctl(&["stop", "beta"]).expect_code(0);
+    daemon.mcpctl(&["health"]).expect_code(0);
+    // A worker that can't come back: its repository is gone.
+    fs::rename(daemon.home().join("repos/beta"), daemon.home().join("elsewhere")).expect("renamed");
+    daemon.mcpctl(&["start", "beta"]).expect_code(69);
+    let output = daemon.mcpctl(&["health", "--json"]).expect_code(1).json();
+    assert_eq!((&output["schema"], &output["health"]), (&"mcpd.health.v1".into(), &"degraded".into()));
+    daemon.assert_shuts_down(0);
+    assert_eq!(daemon.mcpctl(&["health"]).expect_code(3).stdout, "not running\n");
+    daemon.mcpctl(&["status"]).expect_code(3);
+}
+
+/// Completions that the shells take, with every command in them.
+#[test]
+fn completions_are_for_three_shells() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    for shell in ["bash", "zsh", "fish"] {
+        let mut command = mcpctl(home.path());
+        let output = command::start(command.args(["completions", shell])).finish(BOUND).expect_code(0);
+        for name in ["shutdown", "verify-ports", "list-zombies", "restart", "history", "--socket"] {
+            let known = output.stdout.contains(name.trim_start_matches('-'));
+            assert!(known, "{shell} does not know {name}");
+        }
+        let file = home.path().join(shell);
+        fs::write(&file, &output.stdout).expect("written");
+        let parses = Command::new(shell).arg("-n").arg(&file).output();
+        match parses {
+            Ok(parsed) => assert!(parsed.status.success() && parsed.stderr.is_empty(), "{shell}: {parsed:?}"),
+            Err(_) => skip::say("completions_are_for_three_shells", &format!("there is no {shell}")),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a worker is given, and that nothing else reaches it, however the daemon itself was
+//! started (R-SUP-1).
+
+use std::fs;
+use std::path::Path;
+
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, until};
+use serde_json::Value;
+
+/// What the daemon has and no worker may get.
+const OURS: [(&str, &str); 6] = [
+    ("NOTIFY_SOCKET", "/nowhere/notify"),
+    ("WATCHDOG_USEC", "60000000"),
+    ("WATCHDOG_PID", "1"),
+    ("LISTEN_FDS", "1"),
+    ("LISTEN_PID", "1"),
+    ("LISTEN_FDNAMES", "control"),
+];
+
+/// Ignored signals, a blocked one, descriptors that nobody marked, no standard input, a lower limit.
+const MESS: &str = "trap '' USR1 USR2 PIPE WINCH; exec 0<&- 7</dev/null 9>>\"$HOME/nine\"; \
+                    ulimit -S -n 300; exec env --block-signal=USR1,RTMIN \"$@\"";
+
+/// A daemon that was started in a mess; its `alpha` reports what it was given.
+fn messy() -> Daemon {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let report = home.path().join("report.json");
+    // `cat` sees what the kernel gave; a Rust program has changed it by the time it looks.
+    let script = "cat /proc/self/status > \"$FIXTURE_REPORT.status\"; exec \"$@\"";
+    let fixture = binaries::fixture_worker().display().to_string();
+    let worker = ["sh", "-c", script, "sh", &fixture, "--port", "{port}", "--print-env"];
+    let spec = WorkerSpec::command(worker)
+        .with(&format!("env = {{ FIXTURE_REPORT = {:?}, ANSWER = \"42\" }}", report.display().to_string()))
+        .with("ready = \"http:/health\"")
+        .with("shutdown_path = \"/shutdown\"");
+    let config = OURS.iter().fold(ConfigBuilder::new(), |config, (name, value)| config.env(name, value));
+    let config = config.worker("alpha", spec);
+    let command = Daemon::command_below(&["sh", "-c", MESS, "sh"], home.path(), &config);
+    Daemon::launch_by(command, home, config)
+}
+
+fn report(home: &Path) -> Value {
+    let text = fs::read_to_string(home.join("report.json")).expect("written before it listens");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The mask of this name, as the kernel gave it to the worker.
+fn mask(home: &Path, name: &str) -> u64 {
+    let text = fs::read_to_string(home.join("report.json.status")).expect("written");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    u64::from_str_radix(line.expect("the line is there").trim(), 16).expect("hexadecimal")
+}
+
+#[test]
+fn a_worker_inherits_nothing_by_accident() {
+    let mut daemon = messy();
+    daemon.wait_ready();
+    let home = daemon.home().to_owned();
+    let status = daemon.try_status().expect("it answers");
+    let report = report(&home);
+
+    let descriptors = report["descriptors"].as_object().expect("an object");
+    let numbers: Vec<_> = descriptors.keys().map(String::as_str).collect();
+    assert_eq!(numbers, ["0", "1", "2"], "{descriptors:?}");
+    assert_eq!(descriptors["0"], "/dev/null");
+    for output in ["1", "2"] {
+        assert!(descriptors[output].as_str().is_some_and(|it| it.starts_with("pipe:")), "{descriptors:?}");
+    }
+
+    for name in ["SigBlk", "SigIgn", "SigCgt"] {
+        assert_eq!(mask(&home, name), 0, "{name}");
+    }
+
+    let limits = report["limits"].as_array().expect("lines");
+    let open_files = limits.iter().filter_map(Value::as_str).find(|line| line.starts_with("Max open files"));
+    let soft = open_files.and_then(|line| line.split_whitespace().nth(3));
+    assert_eq!(soft, Some("300"), "what the daemon was started with, not what it raised it to");
+
+    let env = report["env"].as_object().expect("an object");
+    for (name, _) in OURS {
+        assert!(!env.contains_key(name), "{name} in {env:?}");
+    }
+    let port = daemon.port("alpha").to_string();
+    assert_eq!((&env["PORT"], &env["ANSWER"]), (&port.into(), &"42".into()));
+
+    let pid = status.workers[0].pid.expect("it runs").get();
+    assert_eq!(
+        (&report["pid"], &report["pgid"], &report["session"]),
+        (&pid.into(), &pid.into(), &pid.into())
+    );
+    assert_eq!(report["ppid"], daemon.pid().get());
+    let repo = fs::canonicalize(home.join("repos/alpha")).expect("it is there");
+    assert_eq!(report["directory"], repo.display().to_string());
+    daemon.assert_shuts_down(0);
+}
+
+/// The daemon itself gets along without a standard input: no descriptor of its own takes that
+/// number.
+#[test]
+fn a_closed_standard_input_is_filled() {
+    let mut daemon = messy();
+    daemon.wait_ready();
+    let first = fs::read_link(format!("/proc/{}/fd/0", daemon.pid())).expect("it is open");
+    assert_eq!(first, Path::new("/dev/null"));
+    daemon.assert_shuts_down(0);
+}
+
+/// A restarted worker is given the same.
+#[test]
+fn a_restarted_worker_is_given_the_same() {
+    let mut daemon = messy();
+    daemon.wait_ready();
+    let given = |home: &Path| {
+        let mut report = report(home);
+        for changing in ["pid", "pgid", "session", "descriptors"] {
+            report[changing] = Value::Null;
+        }
+        report
+    };
+    let first = given(daemon.home());
+    fs::remove_file(daemon.home().join("report.json")).expect("removed");
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    let home = daemon.home().to_owned();
+    until("the next report", BOUND, || home.join("report.json").exists().then_some(()));
+    assert_eq!(given(&home), first);
+    daemon.assert_shuts_down(0);
+}
