@@ -157,6 +157,6 @@ async fn a_stop_command_that_fails_is_told_and_no_fault() {
 async fn a_stop_command_that_hangs_has_the_graceful_time_and_is_ended() {
     let ended = with_stop_command(Script::deaf().with_leader(Nature::STUBBORN)).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 10.0));
-    let information = ended.report.findings.iter().map(|finding| finding.detail.as_str());
-    assert!(information.into_iter().any(|detail| detail == "stop_command docker-stop: not done in time"));
+    let told = ended.details(FindingKind::Information);
+    assert!(told.contains(&"stop_command docker-stop: not done in time"), "{told:?}");
 }

@@ -63,7 +63,6 @@ async fn a_stop_command_is_cut_short() {
     scene.world.add_command("docker-stop", stubborn());
     let ended = Ending::of(scene).hurried_after(ms(1_000)).run().await;
     assert_eq!((ended.code(), ended.seconds(), ended.world.living()), (0, 1.0, 0));
-    let told = ended.report.findings.iter().filter(|finding| finding.kind == FindingKind::Information);
-    let told: Vec<_> = told.map(|finding| finding.detail.as_str()).collect();
+    let told = ended.details(FindingKind::Information);
     assert!(told.contains(&"stop_command docker-stop: the remaining waits were cut short"), "{told:?}");
 }
