@@ -15,7 +15,7 @@ const LOOKING: [&str; 13] = [
     "status",
     "status alpha",
     "verify-ports",
-    "ports --port 1",
+    "ports --port 19999",
     "list-zombies",
     "zombies --all",
     "history",
