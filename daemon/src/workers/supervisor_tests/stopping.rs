@@ -1,12 +1,14 @@
 //! Stopping and restarting one worker, without a shutdown.
 
-use mcpd_common::outcome::ExitStatus;
+use mcpd_common::outcome::{Departure, ExitStatus};
 use mcpd_common::status::WorkerState::{Failed, Ready, Stopped, Stopping};
 
+use crate::deadline;
+use crate::shutdown::progress::Progress;
 use crate::workers::fake::scene::Scene;
 use crate::workers::fake::script::{Nature, Reply, Script, ms};
 use crate::workers::fake::world::Deed;
-use crate::workers::orders::Wish;
+use crate::workers::orders::{Order, Wish};
 
 /// Starts one worker, stops it, and waits until it is stopped. Times count from the request.
 async fn stopped(script: Script) -> Scene {
@@ -111,4 +113,16 @@ async fn a_stop_command_runs_again_for_the_next_process() {
         scene.until("docs", Ready).await;
         assert_eq!(scene.world.helpers().len(), restarts);
     }
+}
+
+/// R-EXIT-1: accounts that are taken a moment too early do not forget what it took.
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_worker_that_is_still_there_says_so() {
+    let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
+    let order = Order::Leave { grace_until: deadline::now() + ms(10_000), progress: Progress::new() };
+    scene.workers.tell(order);
+    scene.workers.tell(Order::Hurry);
+    let accounts = scene.workers.ask(Order::Accounts).await.expect("a supervisor");
+    let leave = accounts[0].leave.as_ref().expect("an account");
+    assert_eq!((leave.departure, accounts[0].pid.is_some()), (Departure::Remains, true));
 }
