@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, bind, listen, sockopt};
@@ -109,10 +110,15 @@ pub enum Reuse {
     No,
 }
 
+/// Held shared while a probe has a socket, and alone while a child is between fork and exec: until
+/// then it has every socket of ours, and the next probe would take it for a holder of the port.
+pub(super) static PROBING: RwLock<()> = RwLock::new(());
+
 /// Binds the address and lets go at once. With [`Reuse::Yes`] it listens too, since two sockets
 /// may share a bound address but not a listening one. IPv6 sockets speak only IPv6.
 pub fn try_bind(address: SocketAddr, reuse: Reuse) -> io::Result<()> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let _probing = PROBING.read().unwrap_or_else(PoisonError::into_inner);
     let socket = system::tcp_socket(family)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;

@@ -7,11 +7,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::PoisonError;
 
 use super::MARK_VARIABLE;
 use super::birth::Birth;
 use crate::ids::{Mark, Pid};
 use crate::os::own::OpenFileLimit;
+use crate::os::socket::PROBING;
 
 /// What to start, and with what.
 #[derive(Debug)]
@@ -57,7 +59,12 @@ pub fn spawn(plan: SpawnPlan) -> io::Result<Pid> {
         .stderr(errors);
     // SAFETY: `prepare` allocates nothing, takes no lock, and makes async-signal-safe calls only.
     unsafe { command.pre_exec(move || birth.prepare()) };
-    let child = command.spawn().map_err(|error| naming(&plan.program, &error))?;
+    // It returns when the child has become the program.
+    let spawned = {
+        let _alone = PROBING.write().unwrap_or_else(PoisonError::into_inner);
+        command.spawn()
+    };
+    let child = spawned.map_err(|error| naming(&plan.program, &error))?;
     // `child` is dropped without being waited for; std leaves the process to us then.
     Pid::new(child.id().cast_signed()).ok_or_else(|| io::Error::other("the kernel gave a pid that is none"))
 }
