@@ -36,6 +36,10 @@ pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
         remaining = until_gone(scope, limit).await;
     }
     let proof = scope.keeper.ask(Command::Prove).await.ok().flatten().map(str::to_owned);
+    if !remaining.is_empty() {
+        // Asking reaped the leaders that were kept for the sake of their groups' ids.
+        remaining = census(scope).await;
+    }
     let mut findings: Vec<_> = remaining.iter().map(finding).collect();
     findings.extend(ended(&strays, &remaining).map(stray));
     let evidence = match (&proof, remaining.len()) {

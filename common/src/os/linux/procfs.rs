@@ -72,8 +72,14 @@ pub fn owner(pid: Pid) -> Option<u32> {
 
 /// The process that traces this one.
 pub fn tracer(pid: Pid) -> Option<Pid> {
+    let thread = status_pid(pid, "TracerPid")?;
+    // A thread traces; the process is what a person can look for.
+    status_pid(thread, "Tgid").or(Some(thread))
+}
+
+fn status_pid(pid: Pid, field: &str) -> Option<Pid> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    parse::status_field(&status, "TracerPid")?.parse().ok().and_then(Pid::new)
+    parse::status_field(&status, field)?.parse().ok().and_then(Pid::new)
 }
 
 /// The mark in its limits.
