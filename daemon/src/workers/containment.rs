@@ -36,9 +36,9 @@ impl Family {
     }
 }
 
-/// As often a census is taken anew because somebody ended meanwhile; a process that keeps forking
-/// could go on for ever.
-const LOOKS: usize = 10;
+/// As often a census is taken anew at once because somebody ended meanwhile; a process that keeps
+/// forking must not keep us from everything else.
+const LOOKS: usize = 3;
 
 /// A census of orphans, and whose each is.
 struct Orphans {
@@ -98,17 +98,22 @@ impl Children {
         self.look_at_orphans().living
     }
 
-    /// The orphans of a moment in which none ended, if there is one. The list of a moment in
-    /// which one ended does not show whom it left behind, who became our child only then.
+    /// A census that says for certain of whom nobody is left, if there is one. The list of a moment in
+    /// which somebody ended does not show whom he left behind, who became our child only then.
     fn settled_orphans(&mut self) -> Orphans {
         let mut seen = self.look_at_orphans();
         for _ in 0..LOOKS {
-            if seen.are_all() {
+            if seen.are_all() || !self.a_family_seems_gone(&seen) {
                 break;
             }
             seen = self.look_at_orphans();
         }
         seen
+    }
+
+    fn a_family_seems_gone(&self, orphans: &Orphans) -> bool {
+        let mut ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
+        ended.any(|(slot, _)| self.descendants_of(*slot, &orphans.living).is_empty())
     }
 
     fn look_at_orphans(&mut self) -> Orphans {
