@@ -1,13 +1,24 @@
 //! Faults on request, for the tests of what must never happen (R-SUP-5). Debug builds only:
 //! a release has no such switch.
 
+use std::time::Duration;
+
 use mcpd_common::ids::WorkerName;
 
 /// Panics if `MCPD_FAULT=panic:NAME` names this worker.
 pub fn panic_if_asked_for(worker: &WorkerName) {
-    if cfg!(debug_assertions)
-        && std::env::var("MCPD_FAULT").is_ok_and(|fault| fault == format!("panic:{worker}"))
-    {
+    if asked_for("panic").is_some_and(|name| name == worker.as_str()) {
         panic!("a panic was asked for by MCPD_FAULT");
     }
+}
+
+/// The first wait before a restart, if `MCPD_FAULT=first-wait-ms:N` gives one: ten of the real ones
+/// take more than a minute.
+pub fn first_wait() -> Option<Duration> {
+    asked_for("first-wait-ms")?.parse().ok().map(Duration::from_millis)
+}
+
+fn asked_for(what: &str) -> Option<String> {
+    let fault = cfg!(debug_assertions).then(|| std::env::var("MCPD_FAULT").ok()).flatten()?;
+    fault.strip_prefix(what)?.strip_prefix(':').map(str::to_owned)
 }

@@ -25,6 +25,7 @@ pub enum Verdict {
 /// The memory of quick deaths.
 #[derive(Clone, Debug)]
 pub struct Backoff {
+    first: Duration,
     deaths: u32,
     seed: u64,
 }
@@ -33,7 +34,13 @@ impl Backoff {
     /// No deaths yet. The seed spreads the jitter, so that workers that died together
     /// do not start together.
     pub fn new(seed: u64) -> Self {
-        Self { deaths: 0, seed: seed | 1 }
+        Self { first: FIRST, deaths: 0, seed: seed | 1 }
+    }
+
+    /// The same with another first wait; the later ones follow from it.
+    #[must_use]
+    pub fn starting_with(self, first: Duration) -> Self {
+        Self { first, ..self }
     }
 
     /// Deaths in a row so far.
@@ -55,7 +62,10 @@ impl Backoff {
         self.deaths += 1;
         match self.deaths {
             QUICK_DEATHS.. => Verdict::GiveUp,
-            deaths => Verdict::Wait(self.jittered(FIRST.saturating_mul(1 << (deaths - 1)).min(LONGEST))),
+            deaths => {
+                let wait = self.first.saturating_mul(1 << (deaths - 1)).min(LONGEST);
+                Verdict::Wait(self.jittered(wait))
+            }
         }
     }
 

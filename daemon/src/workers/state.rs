@@ -157,6 +157,12 @@ impl Machine {
         }
     }
 
+    /// The same with another first wait before a restart.
+    #[must_use]
+    pub fn with_first_wait(self, first: Duration) -> Self {
+        Self { backoff: self.backoff.clone().starting_with(first), ..self }
+    }
+
     /// A worker that can't be started at all (R-CONF-4).
     pub fn unusable(policy: Policy, reason: String) -> Self {
         Self { life: Life::Failed, reason: Some(reason), ..Self::new(policy, 1) }

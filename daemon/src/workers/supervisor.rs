@@ -147,6 +147,10 @@ impl Worker {
             Some(reason) => Machine::unusable(policy, reason.clone()),
             None => Machine::new(policy, u64::from(slot.0) << 1 ^ u64::from(std::process::id())),
         };
+        let machine = match crate::fault::first_wait() {
+            Some(first) => machine.with_first_wait(first),
+            None => machine,
+        };
         let account =
             Account { name: config.name.clone(), port: config.port, pid: None, leave: None, notes: vec![] };
         Self {
