@@ -2,14 +2,21 @@
 
 mod bad_input;
 mod cli;
+mod clients;
 mod control_socket;
+mod exit_codes;
 mod fixture;
 mod full_disk;
 mod harness;
+mod held_ports;
 mod inheritance;
 mod instance;
 mod lifecycle;
 mod mcp_client;
 mod memory;
+mod misbehaviour;
 mod repository;
+mod restarts;
+mod signals;
+mod traced;
 mod without_configuration;

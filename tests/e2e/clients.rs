@@ -1,0 +1,91 @@
+//! Clients of workers that hold their own ports: seen, counted, waited for, never for ever
+//! (R-CLIENT-5 and 6).
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use mcpd_common::outcome::{Departure, FindingKind, PhaseOutcome};
+use mcpd_common::phase::Phase;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, until};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(700);
+
+fn wait_clients(daemon: &mut Daemon, worker: &str, count: u32) {
+    daemon.wait_status(&format!("{count} clients of {worker}"), |status| {
+        status.workers.iter().any(|it| it.name.as_str() == worker && it.clients == count)
+    });
+}
+
+#[test]
+fn they_are_counted_while_they_are_connected() {
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "");
+    let mut daemon = Daemon::start(config);
+    wait_clients(&mut daemon, "alpha", 0);
+    let mut clients: Vec<_> = (0..3).map(|_| http::open_stream(daemon.port("alpha"))).collect();
+    wait_clients(&mut daemon, "alpha", 3);
+    wait_clients(&mut daemon, "beta", 0);
+    clients.truncate(1);
+    wait_clients(&mut daemon, "alpha", 1);
+    drop(clients);
+    wait_clients(&mut daemon, "alpha", 0);
+    daemon.assert_shuts_down(0);
+}
+
+/// Their worker's end is theirs, too: nothing has to be forced.
+#[test]
+fn many_leave_with_a_worker_that_leaves() {
+    const MANY: u32 = 100;
+    let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "");
+    let mut daemon = Daemon::start(config);
+    let clients: Vec<TcpStream> = (0..MANY).map(|_| http::open_stream(daemon.port("alpha"))).collect();
+    wait_clients(&mut daemon, "alpha", MANY);
+    let report = daemon.assert_shuts_down(0);
+    drop(clients);
+    assert_eq!((report.clients.seen, report.clients.left, report.clients.forced), (MANY, MANY, 0));
+    let me = std::process::id();
+    for client in &report.clients.connections {
+        let process = client.process.as_ref().expect("it is on this machine");
+        assert_eq!(process.pid.get().cast_unsigned(), me);
+        assert!(client.left_after_ms.is_some());
+    }
+}
+
+/// The phases go on, each at its deadline; both findings are told, the worse one is the code.
+#[test]
+fn one_that_hangs_and_a_worker_that_waits_for_it() {
+    let config = ConfigBuilder::new()
+        .times(SHORT, LONG)
+        .fixture("patient", "--wait-for-clients")
+        .fixture("polite", "");
+    let mut daemon = Daemon::start(config);
+    let hanging = http::open_stream(daemon.port("patient"));
+    daemon.signal(Signal::SIGTERM);
+    let report = daemon.assert_no_trace(2);
+    drop(hanging);
+    let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [FindingKind::WorkerTerminated, FindingKind::ClientForced]);
+    let outcome = |phase| report.phases.iter().find(|it| it.phase == phase).map(|it| it.outcome);
+    assert_eq!(outcome(Phase::WorkersGraceful), Some(PhaseOutcome::Deadline));
+    assert_eq!(outcome(Phase::Clients), Some(PhaseOutcome::Deadline));
+    assert_eq!(outcome(Phase::Verification), Some(PhaseOutcome::Done));
+    assert_eq!(report.clients.forced, 1);
+    assert!(report.findings[1].detail.contains(&std::process::id().to_string()), "it is named");
+    daemon.launch_again().wait_ready();
+}
+
+/// It leaves in the clients phase, before any signal that was not asked for.
+#[test]
+fn one_that_leaves_in_time_is_not_forced() {
+    let config =
+        ConfigBuilder::new().shutdown("worker_graceful = \"300ms\"").fixture("patient", "--wait-for-clients");
+    let mut daemon = Daemon::start(config);
+    let client = http::open_stream(daemon.port("patient"));
+    daemon.signal(Signal::SIGTERM);
+    let began = "phase started phase=clients";
+    until("the clients phase", BOUND, || daemon.log().contains(began).then_some(()));
+    drop(client);
+    let report = daemon.assert_no_trace(2);
+    assert_eq!((report.clients.seen, report.clients.left, report.clients.forced), (1, 1, 0));
+    assert_eq!(report.workers[0].departure, Departure::Terminated, "late is late");
+}

@@ -1,0 +1,209 @@
+//! Every exit code that a daemon can end with, by a real one; and everybody says the same code:
+//! the process, `mcpctl shutdown --wait`, `last-shutdown.json` and `mcpctl report` (R-EXIT-1).
+//!
+//! Codes 2 and 3 in all their ways are in `misbehaviour.rs`.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mcpd_common::ids::Port;
+use mcpd_common::outcome::{Departure, FindingKind, ShutdownReport};
+use mcpd_common::status::WorkerState;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, ports, until};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(500);
+
+/// Shuts down, and asks everybody for the code.
+fn shut_down(mut daemon: Daemon, code: u8) -> ShutdownReport {
+    let report = daemon.assert_shuts_down(code);
+    let shown = daemon.mcpctl(&["report", "--json"]).expect_code(0).json();
+    assert_eq!(shown["exit_code"], code, "mcpctl report");
+    report
+}
+
+fn kinds(report: &ShutdownReport) -> Vec<FindingKind> {
+    report.findings.iter().map(|finding| finding.kind).collect()
+}
+
+fn detail(report: &ShutdownReport, kind: FindingKind) -> &str {
+    let found = report.findings.iter().find(|finding| finding.kind == kind);
+    &found.unwrap_or_else(|| panic!("no {kind:?}: {:#?}", report.findings)).detail
+}
+
+#[test]
+fn code_0_nothing_had_to_be_forced() {
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--no-shutdown-route");
+    let report = shut_down(Daemon::start(config), 0);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert!(report.workers.iter().all(|worker| worker.departure == Departure::Left));
+    assert!(report.workers.iter().flat_map(|worker| &worker.checks).all(|check| check.passed));
+}
+
+/// R-CLIENT-5: its worker left when asked, but it never took its bytes.
+#[test]
+fn code_1_a_client_that_does_not_read() {
+    let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "--big-answer");
+    let daemon = Daemon::start(config);
+    let stuck = http::hang(daemon.port("alpha"));
+    let report = shut_down(daemon, 1);
+    drop(stuck);
+    assert_eq!(kinds(&report), [FindingKind::ClientForced]);
+    assert_eq!(report.workers[0].departure, Departure::Left);
+    assert_eq!((report.clients.seen, report.clients.left, report.clients.forced), (1, 0, 1));
+}
+
+#[test]
+fn code_2_sigterm_was_needed() {
+    let config = ConfigBuilder::new().times(SHORT, LONG).fixture("alpha", "--ignore-shutdown");
+    let report = shut_down(Daemon::start(config), 2);
+    assert_eq!(kinds(&report), [FindingKind::WorkerTerminated]);
+}
+
+#[test]
+fn code_3_sigkill_was_needed() {
+    let config = ConfigBuilder::new().times(SHORT, SHORT).fixture("alpha", "--ignore-shutdown --ignore-term");
+    let report = shut_down(Daemon::start(config), 3);
+    assert_eq!(kinds(&report), [FindingKind::WorkerKilled]);
+}
+
+/// Two workers: alpha leaves at once, and its port is taken while the other one, which waits for
+/// a client of ours, keeps the shutdown from going on.
+fn while_alphas_port_is_taken<T>(
+    force_ports: &str,
+    take: impl FnOnce(Port) -> T,
+    code: u8,
+) -> (ShutdownReport, T) {
+    let config = ConfigBuilder::new()
+        .times(LONG, LONG)
+        .shutdown(&format!("force_ports = \"{force_ports}\""))
+        .fixture("alpha", "")
+        .fixture("gate", "--wait-for-clients");
+    let mut daemon = Daemon::start(config);
+    let gate = http::open_stream(daemon.port("gate"));
+    let alpha = daemon.port("alpha");
+    daemon.remember();
+    let mcpctl = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    until("alpha to leave", BOUND, || ports::is_free(alpha).then_some(()));
+    let taken = take(alpha);
+    drop(gate);
+    let output = mcpctl.finish(mcpd_tests::daemon::LONGEST_SHUTDOWN);
+    let report = daemon.assert_no_trace_but(code, if code == 4 { &["alpha"] } else { &[] });
+    assert_eq!(output.code, Some(code.into()), "{output:?}");
+    (report, taken)
+}
+
+/// R-VER-2: a stranger is named, and left alone.
+#[test]
+fn code_4_a_port_is_still_in_use() {
+    let bind = |port: Port| TcpListener::bind((Ipv4Addr::LOCALHOST, port.get())).expect("free");
+    let (report, listener) = while_alphas_port_is_taken("own", bind, 4);
+    assert_eq!(kinds(&report), [FindingKind::PortInUse]);
+    let detail = detail(&report, FindingKind::PortInUse);
+    assert!(detail.contains(&format!("pid {}", std::process::id())), "{detail}");
+    assert!(detail.contains("left alone"), "{detail}");
+    drop(listener);
+}
+
+#[test]
+fn code_4_also_if_no_port_may_be_forced() {
+    let (report, mut stranger) = while_alphas_port_is_taken("never", Stranger::start, 4);
+    assert_eq!(kinds(&report), [FindingKind::PortInUse]);
+    assert!(stranger.lives(), "a stranger is never killed by default");
+}
+
+/// R-VER-2: `any` is the user's explicit wish.
+#[test]
+fn a_stranger_is_killed_if_any_port_may_be_forced() {
+    let (report, mut stranger) = while_alphas_port_is_taken("any", Stranger::start, 0);
+    let ended = until("the stranger's end", BOUND, || stranger.0.try_wait().expect("a child"));
+    assert_eq!(ended.signal(), Some(9));
+    assert!(!kinds(&report).contains(&FindingKind::PortInUse));
+}
+
+/// A process that has nothing to do with the daemon and listens on a port.
+struct Stranger(Child);
+
+impl Stranger {
+    fn start(port: Port) -> Self {
+        let number = port.to_string();
+        let mut command = Command::new(binaries::fixture_worker());
+        command.args(["--port", &number, "--tag", "stranger"]).stdin(Stdio::null());
+        let stranger = Self(command.spawn().expect("started"));
+        until("the stranger to listen", BOUND, || http::ask(port, "GET /health").ok());
+        stranger
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().expect("a child").is_none()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// R-VER-3: all are closed even if one fails, each within its own time.
+#[test]
+fn code_6_a_resource_fails_to_close() {
+    let config = ConfigBuilder::new().fixture("alpha", "").toml(
+        r#"
+        [resources.first]
+        close = ["touch", "first-is-closed"]
+        [resources.broken]
+        close = ["false"]
+        [resources.hanging]
+        close = ["sleep", "60"]
+        timeout = "300ms"
+        [resources.unchecked]
+        close = ["true"]
+        check = ["test", "-e", "nowhere"]
+        [resources.still-there]
+        path = "config.toml"
+        [resources.last]
+        close = ["touch", "last-is-closed"]
+        "#,
+    );
+    let daemon = Daemon::start(config);
+    let home = daemon.home().to_owned();
+    let (first, last) = (home.join("first-is-closed"), home.join("last-is-closed"));
+    assert!(!first.exists() && !last.exists());
+    let mut daemon = daemon;
+    let report = daemon.assert_shuts_down(6);
+    assert!(first.exists() && last.exists());
+    let failed: Vec<_> =
+        report.findings.iter().map(|finding| (finding.kind, finding.subject.as_str())).collect();
+    let expected = ["still-there", "unchecked", "hanging", "broken"];
+    assert_eq!(
+        failed,
+        expected.map(|name| (FindingKind::ResourceFailed, name)),
+        "in reverse order of opening"
+    );
+}
+
+/// R-SUP-5: a panic of the supervising task ends everything all the same. It panics when it is
+/// asked to do something with a worker that never ran.
+#[test]
+fn code_100_an_internal_error() {
+    let config = ConfigBuilder::new()
+        .times(LONG, LONG)
+        .env("MCPD_FAULT", "panic:broken")
+        .worker("broken", WorkerSpec::command(["./missing"]))
+        .fixture("alpha", "--tree 1 2")
+        .fixture("beta", "--escape 1");
+    let mut daemon = Daemon::launch(config);
+    daemon.wait_state("alpha", WorkerState::Ready);
+    daemon.wait_state("beta", WorkerState::Ready);
+    assert_eq!(daemon.processes().len(), 1 + 2 + 1 + 1);
+    daemon.mcpctl(&["stop", "broken"]);
+    let report = daemon.assert_no_trace(100);
+    assert_eq!(report.reason, "internal_error");
+    assert!(detail(&report, FindingKind::InternalError).contains("supervises the workers"));
+    let status = daemon.mcpctl(&["status", "--json"]).expect_code(3).json();
+    assert_eq!(status["last_shutdown"]["exit_code"], 100);
+}

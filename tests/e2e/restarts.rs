@@ -1,0 +1,139 @@
+//! Workers that end by themselves: when they come back, and when not (R-SUP-3).
+
+use std::time::Duration;
+
+use mcpd_common::outcome::ExitStatus;
+use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, WorkerSpec, binaries, until};
+use nix::sys::signal::kill;
+
+fn worker<'a>(status: &'a StatusReport, name: &str) -> &'a WorkerStatus {
+    status.workers.iter().find(|worker| worker.name.as_str() == name).expect("it is there")
+}
+
+/// What the killed one left is gone before the next one starts; its neighbour is untouched.
+#[test]
+fn a_killed_worker_comes_back_alone() {
+    let config = ConfigBuilder::new().fixture("alpha", "--escape 2 --tree 1 2").fixture("beta", "");
+    let mut daemon = Daemon::start(config);
+    let before = daemon.wait_status("its children", |status| worker(status, "alpha").descendants == 4);
+    let old = daemon.processes();
+    assert_eq!(old.len(), 1 + 4 + 1);
+    let leader = worker(&before, "alpha").pid.expect("it runs");
+    kill(nix::unistd::Pid::from_raw(leader.get()), Signal::SIGKILL).expect("it runs");
+
+    let after = daemon.wait_status("the next one", |status| {
+        let alpha = worker(status, "alpha");
+        alpha.restarts == 1 && alpha.state == WorkerState::Ready && alpha.descendants == 4
+    });
+    assert_eq!(worker(&after, "alpha").last_exit, Some(ExitStatus::Signal(9)));
+    assert_ne!(worker(&after, "alpha").pid, Some(leader));
+    assert_eq!(worker(&after, "beta").pid, worker(&before, "beta").pid);
+    let now = daemon.processes();
+    assert_eq!(now.len(), 1 + 4 + 1, "nothing of the old one is left");
+    let of_both = |pid| old.iter().any(|it| it.pid == pid) && Some(pid) == worker(&after, "beta").pid;
+    assert_eq!(now.iter().filter(|it| of_both(it.pid)).count(), 1);
+    daemon.assert_shuts_down(3);
+}
+
+#[test]
+fn backing_off_is_shown_with_its_reason_and_count() {
+    let config = ConfigBuilder::new().fixture("alpha", "--exit-at-once 7").fixture("beta", "");
+    let mut daemon = Daemon::launch(config);
+    let status = daemon.wait_status("two restarts", |status| {
+        let alpha = worker(status, "alpha");
+        alpha.restarts >= 2 && alpha.state == WorkerState::BackingOff
+    });
+    let alpha = worker(&status, "alpha");
+    assert_eq!(alpha.last_exit, Some(ExitStatus::Code(7)));
+    assert_eq!(alpha.pid, None);
+    assert!(alpha.reason.as_deref().is_some_and(|reason| reason.contains("exit 7")), "{:?}", alpha.reason);
+    let shown = daemon.mcpctl(&["status"]).expect_code(0).stdout;
+    assert!(shown.contains("backing-off") && shown.contains("exit 7"), "{shown}");
+    daemon.wait_state("beta", WorkerState::Ready);
+    daemon.assert_shuts_down(0);
+}
+
+#[test]
+fn policies_decide_who_comes_back() {
+    use WorkerState::{BackingOff, Failed, Stopped};
+    let cases = [
+        ("always-0", 0, "always", BackingOff),
+        ("always-3", 3, "always", BackingOff),
+        ("on-failure-0", 0, "on-failure", Stopped),
+        ("on-failure-3", 3, "on-failure", BackingOff),
+        ("never-0", 0, "never", Stopped),
+        ("never-3", 3, "never", Failed),
+    ];
+    let mut config = ConfigBuilder::new();
+    for (name, code, policy, _) in cases {
+        let spec = WorkerSpec::fixture(&format!("--exit-at-once {code}"));
+        config = config.worker(name, spec.with(&format!("restart = \"{policy}\"")));
+    }
+    let mut daemon = Daemon::launch(config);
+    let mut last = None;
+    for (name, code, _, state) in cases {
+        let seen = daemon.wait_state(name, state);
+        assert_eq!(seen.last_exit, Some(ExitStatus::Code(code)), "{name}");
+        last = daemon.try_status();
+    }
+    let last = last.expect("it answers");
+    for name in ["on-failure-0", "never-0", "never-3"] {
+        assert_eq!(worker(&last, name).restarts, 0, "{name}");
+    }
+    let failed = worker(&last, "never-3").reason.clone().unwrap_or_default();
+    assert!(failed.contains("exit 3") && failed.contains("never"), "{failed}");
+    daemon.assert_shuts_down(0);
+}
+
+/// Ten quick deaths in a row, and it is left alone until somebody who mended it says so.
+#[test]
+fn a_crash_loop_ends_and_a_restart_revives() {
+    let config = ConfigBuilder::new().env("MCPD_FAULT", "first-wait-ms:1");
+    let fixture = binaries::fixture_worker();
+    let script = format!(
+        "test -e mended || exit 3; exec '{}' --port \"$PORT\" --tag {}",
+        fixture.display(),
+        config.tag()
+    );
+    let looping = WorkerSpec::command(["sh", "-c", &script]);
+    let mut daemon = Daemon::launch(config.worker("looping", looping).fixture("steady", ""));
+    // Two minutes are for a build without faults on request, where it takes 81 s.
+    until("it to be given up", Duration::from_secs(120), || {
+        let status = daemon.try_status()?;
+        (worker(&status, "looping").state == WorkerState::Failed).then_some(())
+    });
+    let status = daemon.try_status().expect("it answers");
+    let looping = worker(&status, "looping");
+    assert_eq!(looping.restarts, 9, "ten deaths");
+    let reason = looping.reason.as_deref().unwrap_or_default();
+    assert!(reason.contains("10 quick deaths") && reason.contains("mcpctl restart"), "{reason}");
+    assert_eq!(worker(&status, "steady").restarts, 0);
+
+    let still = daemon.mcpctl(&["restart", "looping"]);
+    assert_eq!(still.code, Some(69), "it is not mended yet: {still:?}");
+    std::fs::write(daemon.home().join("repos/looping/mended"), "").expect("written");
+    daemon.mcpctl(&["restart", "looping"]).expect_code(0);
+    daemon.wait_ready();
+    daemon.assert_shuts_down(0);
+}
+
+#[test]
+fn stopped_stays_stopped_until_started() {
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "");
+    let mut daemon = Daemon::start(config);
+    let port = daemon.port("alpha");
+    daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
+    assert!(mcpd_tests::ports::is_free(port));
+    daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
+    daemon.wait_state("alpha", WorkerState::Stopped);
+    daemon.mcpctl(&["start", "alpha"]).expect_code(0);
+    let first = daemon.wait_state("alpha", WorkerState::Ready).pid;
+    daemon.mcpctl(&["start", "--all"]).expect_code(0);
+    assert_eq!(daemon.wait_state("alpha", WorkerState::Ready).pid, first, "it ran already");
+    daemon.mcpctl(&["restart", "--all"]).expect_code(0);
+    assert_ne!(daemon.wait_state("alpha", WorkerState::Ready).pid, first);
+    daemon.mcpctl(&["stop", "--all"]).expect_code(0);
+    until("nothing to be left of them", BOUND, || daemon.processes().is_empty().then_some(()));
+    daemon.assert_shuts_down(0);
+}

@@ -1,0 +1,80 @@
+//! Exit code 5: what can't be ended is named, and the shutdown is over in time all the same.
+//!
+//! A process that somebody else traces can be killed but not reaped: the tracer has to look first.
+
+use std::time::Duration;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::process;
+use mcpd_common::outcome::{Departure, FindingKind};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, skip, until};
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+const SHORT: Duration = Duration::from_millis(500);
+
+/// A process that this thread traces. A debugger that hangs.
+struct Traced(nix::unistd::Pid);
+
+impl Traced {
+    /// `None` where the kernel refuses, which is said.
+    fn seize(pid: Pid) -> Option<Self> {
+        let pid = nix::unistd::Pid::from_raw(pid.get());
+        match ptrace::seize(pid, ptrace::Options::empty()) {
+            Ok(()) => Some(Self(pid)),
+            Err(Errno::EPERM | Errno::ENOSYS | Errno::EACCES) => {
+                skip::say("a process that can't be reaped", "this machine refuses ptrace");
+                None
+            }
+            Err(error) => panic!("ptrace({pid}): {error}"),
+        }
+    }
+
+    /// Looks at how it ended, which frees it for its parent; and is its parent itself if the daemon
+    /// is gone.
+    fn release(self) {
+        until("the traced process to be released", BOUND, || {
+            match waitpid(self.0, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD) => Some(()),
+                Ok(_) => None,
+                Err(error) => panic!("waitpid({}): {error}", self.0),
+            }
+        });
+    }
+}
+
+/// R-VER-1, R-SHUT-1: the tracer is named; every phase has its deadline.
+#[test]
+fn code_5_a_zombie_that_cannot_be_reaped() {
+    // What the daemon leaves to the next subreaper has to be reaped by somebody: by us.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("it can be set");
+    let config = ConfigBuilder::new()
+        .times(SHORT, SHORT)
+        .shutdown("verification = \"3s\"")
+        .fixture("alpha", "--tree 1 1")
+        .fixture("beta", "");
+    let mut daemon = Daemon::start(config);
+    let alpha = daemon.processes().into_iter().find(|found| is_sleeper(found.pid)).expect("a child");
+    let Some(traced) = Traced::seize(alpha.pid) else { return };
+
+    let output = daemon.mcpctl(&["shutdown", "--wait"]);
+    let report = daemon.assert_ended(5);
+    assert_eq!(output.code, Some(5), "{output:?}");
+    let zombie = report.findings.iter().find(|finding| finding.kind == FindingKind::ZombieLeft);
+    let zombie = zombie.unwrap_or_else(|| panic!("{:#?}", report.findings));
+    assert_eq!(zombie.subject, alpha.pid.to_string());
+    assert!(zombie.detail.contains(&format!("traced by pid {}", std::process::id())), "{}", zombie.detail);
+    assert_eq!(report.proof, None, "nothing is proved that is not so");
+    let departure =
+        |name| report.workers.iter().find(|worker| worker.name.as_str() == name).map(|it| it.departure);
+    assert_eq!(departure("alpha"), Some(Departure::Remains));
+    assert_eq!(departure("beta"), Some(Departure::Left));
+
+    traced.release();
+    daemon.assert_nothing_left(&[]);
+}
+
+fn is_sleeper(pid: Pid) -> bool {
+    process::describe(pid).is_some_and(|info| info.command.contains("--role tree"))
+}
