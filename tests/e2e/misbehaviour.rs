@@ -140,7 +140,9 @@ fn deaf_to_sigterm() {
 /// R-SHUT: `SIGCONT` after `SIGTERM`, so that a stopped worker can still leave.
 #[test]
 fn stopped() {
-    let case = worker("--stop-self").unasked().once(|worker| state_of(worker.pid) == Some('T'));
+    let is_stopped =
+        |worker: &WorkerStatus| worker.state == WorkerState::Ready && state_of(worker.pid) == Some('T');
+    let case = worker("--stop-self").unasked().once(is_stopped);
     case.ends_with(2, Some(FindingKind::WorkerTerminated));
 }
 
