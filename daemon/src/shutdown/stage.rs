@@ -81,10 +81,15 @@ impl Shutdown {
     ) -> PhaseOutcome {
         let mut notice = stage.began + NOTICE;
         let mut done = std::pin::pin!(done);
+        let hurried_before = self.hurry.is_cancelled();
         loop {
             tokio::select! {
                 biased;
-                () = &mut done => return PhaseOutcome::Done,
+                // It may be done because somebody hurried, and be seen before that.
+                () = &mut done => return match hurrying {
+                    Hurrying::CutsShort if self.hurry.is_cancelled() && !hurried_before => PhaseOutcome::CutShort,
+                    Hurrying::CutsShort | Hurrying::IsUnderWay => PhaseOutcome::Done,
+                },
                 () = self.hurry.cancelled(), if hurrying == Hurrying::CutsShort => {
                     return PhaseOutcome::CutShort;
                 }
