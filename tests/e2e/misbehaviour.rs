@@ -82,6 +82,11 @@ fn is_ready_with(worker: &WorkerStatus, descendants: u32) -> bool {
     worker.state == WorkerState::Ready && worker.descendants == descendants
 }
 
+/// After so many deaths the next start is more than a second away.
+fn dead_for_a_second(worker: &WorkerStatus) -> bool {
+    worker.state == WorkerState::BackingOff && worker.restarts >= 3
+}
+
 /// Nobody can count them: some are always being replaced.
 fn is_ready_with_a_bomb(worker: &WorkerStatus) -> bool {
     worker.state == WorkerState::Ready && worker.descendants > 50
@@ -148,18 +153,13 @@ fn stopped() {
 
 #[test]
 fn exits_at_once() {
-    let case = worker("--exit-at-once 7").once(|worker| worker.state == WorkerState::BackingOff);
-    let report = case.ends_with(0, None);
+    let report = worker("--exit-at-once 7").once(dead_for_a_second).ends_with(0, None);
     let worker = report.workers.iter().find(|worker| worker.name.as_str() == HOSTILE).expect("its row");
     assert_eq!(worker.departure, Departure::NotRunning);
 }
 
 #[test]
 fn crash_loops() {
-    let dead_for_a_second = |worker: &WorkerStatus| {
-        // By then the next start is more than a second away.
-        worker.restarts >= 3 && worker.state == WorkerState::BackingOff
-    };
     worker("--crash-after 30").once(dead_for_a_second).ends_with(0, None);
 }
 
