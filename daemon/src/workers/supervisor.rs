@@ -332,6 +332,7 @@ impl Supervisor {
             }
             Note::Answered(slot, process, answer) if self.is_current(slot, process) => {
                 self.tell(slot, WorkerStep::Answered { answer: answer.to_string() });
+                self.note_late_answer(slot, &answer);
                 self.on(slot, Event::Answered(answer));
             }
             Note::StopCommandEnded(slot, result) => {
@@ -341,6 +342,14 @@ impl Supervisor {
                 }
             }
             Note::Probed(..) | Note::Answered(..) => {}
+        }
+    }
+
+    /// A worker may be gone before its answer has been read; it answered all the same.
+    fn note_late_answer(&mut self, slot: Slot, answer: &Answer) {
+        let worker = self.workers.get_mut(&slot);
+        if let Some(leave) = worker.and_then(|worker| worker.account.leave.as_mut()) {
+            leave.answer.get_or_insert_with(|| answer.to_string());
         }
     }
 
