@@ -82,6 +82,8 @@ pub enum Command {
     /// Show zombies below the daemon or on the machine (5: there are some)
     #[command(visible_alias = "zombies")]
     ListZombies(ListZombies),
+    /// Show every client connection: its worker, process, session and requests
+    Clients,
     /// Start workers that are stopped or failed
     Start(Workers),
     /// Stop workers and everything they started

@@ -17,7 +17,9 @@ pub struct WorkerName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Not a worker name.
-    #[error("\"{0}\" is not a worker name: write lower-case letters, digits, '-' and '_', a letter or digit first")]
+    #[error(
+        "\"{0}\" is not a worker name: write lower-case letters, digits, '-' and '_', a letter or digit first"
+    )]
     WorkerName(String),
     /// Not a port.
     #[error("{0} is not a port: write a number from 1 to 65535")]

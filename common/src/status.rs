@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Transport;
 use crate::ids::{Pid, Port, RunId, WorkerName};
-use crate::os::Backend;
+use crate::os::{Backend, ProcessInfo};
 use crate::outcome::{ExitStatus, ShutdownReport};
 use crate::phase::Phase;
 
@@ -158,4 +158,38 @@ pub struct StatusReport {
     pub workers: Vec<WorkerStatus>,
     /// The last shutdown, if one is known.
     pub last_shutdown: Option<LastShutdown>,
+}
+
+/// The `schema` of a [`ClientList`] in JSON.
+pub const CLIENTS_SCHEMA: &str = "mcpd.clients.v1";
+
+/// A client connection as it is now. Of clients of `direct` workers only what the kernel knows is
+/// known: worker, address, process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientConnection {
+    /// Its number since the daemon began.
+    pub id: Option<u64>,
+    /// The worker.
+    pub worker: WorkerName,
+    /// The client's address.
+    pub peer: String,
+    /// The client's process, which is on the same machine.
+    pub process: Option<ProcessInfo>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Requests that came on it.
+    pub requests: Option<u64>,
+    /// The MCP session that was last used on it.
+    pub session: Option<String>,
+    /// Event streams that are open on it.
+    pub streams: Option<u32>,
+}
+
+/// All client connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientList {
+    /// [`CLIENTS_SCHEMA`].
+    pub schema: String,
+    /// By worker, oldest first.
+    pub clients: Vec<ClientConnection>,
 }

@@ -103,6 +103,7 @@ impl Running {
             run: self.parts.run,
             reason: trigger.reason(),
             workers: self.parts.workers.clone(),
+            front_door: self.parts.front_door,
             ports: self.parts.ports.clone(),
             budget,
             force_ports: self.config.shutdown.force_ports,

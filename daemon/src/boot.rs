@@ -2,6 +2,7 @@
 //! written, the run file before anything is started, the socket when there is somebody to answer.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use mcpd_common::config::Config;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Options;
+use crate::clients::front_door::FrontDoor;
 use crate::clients::kernel;
 use crate::control::health::Health;
 use crate::control::service::{self, ControlService};
@@ -94,6 +96,8 @@ pub struct Parts {
     pub journal: JournalHandle,
     /// The workers.
     pub workers: Workers,
+    /// The doors that clients come through.
+    pub front_door: Arc<FrontDoor>,
     /// Whose ports these are.
     pub ports: kernel::Ports,
     /// What has to be closed at the end.
@@ -147,7 +151,8 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
     let resources = resources(config, &output, &keeper, &ground);
     let memory = Memory { run, journal: journal.clone() };
-    let tools = Tools { keeper, output, ground, memory };
+    let (front_door, doors) = FrontDoor::open(config);
+    let tools = Tools { keeper, output, ground, memory, doors };
     let (workers, supervising) = supervisor::start(config, tools, news);
     watch(supervising, triggers.clone());
 
@@ -157,6 +162,7 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
     let service = ControlService {
         daemon: status(config, run, warnings),
         workers: workers.clone(),
+        clients: front_door.registry().clone(),
         ports: ports.clone(),
         progress: progress.clone(),
         triggers,
@@ -184,6 +190,7 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         logs,
         journal,
         workers,
+        front_door: Arc::new(front_door),
         ports,
         resources,
         baseline,
@@ -268,14 +275,19 @@ fn status(config: &Config, run: RunId, warnings: Vec<String>) -> DaemonStatus {
     }
 }
 
-fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+/// Bytes that nobody can guess.
+///
+/// # Errors
+/// When the kernel gives none.
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     use std::io::Read;
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

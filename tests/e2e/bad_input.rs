@@ -45,18 +45,18 @@ port = 0
 [workers.beta]
 repo = "."
 port = 70000
-command = ["no-such-program"]
+command = ["no-such-program", "{port}"]
 
 [workers.gamma]
 repo = "."
 port = 20111
-command = ["true"]
+command = ["true", "{port}"]
 restrat = "always"
 
 [workers.delta]
 repo = "."
 port = 20111
-command = ["true"]
+command = ["true", "{port}"]
 
 [workers.Bad_Name]
 repo = "."
@@ -134,7 +134,7 @@ fn one_bad_worker_does_not_stop_the_rest() {
     let (gone, lost) = (ports::claim(), ports::claim());
     let bad = format!(
         "[workers.gone]\nrepo = \"nowhere\"\nport = {}\n\
-         [workers.lost]\nrepo = \".\"\nport = {}\ncommand = [\"no-such-program\"]\n",
+         [workers.lost]\nrepo = \".\"\nport = {}\ncommand = [\"no-such-program\", \"{{port}}\"]\n",
         gone.port(),
         lost.port()
     );

@@ -4,6 +4,7 @@ use crate::args::Command;
 use crate::context::Context;
 use crate::exit::Failure;
 
+mod clients;
 mod completions;
 mod health;
 mod history;
@@ -22,6 +23,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure>
         Command::Status(args) => status::run(context, args).await,
         Command::VerifyPorts(args) => verify_ports::run(context, args).await,
         Command::ListZombies(args) => list_zombies::run(context, args).await,
+        Command::Clients => clients::run(context).await,
         Command::Start(args) => workers::run(context, workers::Verb::Start, args).await,
         Command::Stop(args) => workers::run(context, workers::Verb::Stop, args).await,
         Command::Restart(args) => workers::run(context, workers::Verb::Restart, args).await,

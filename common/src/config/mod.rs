@@ -40,6 +40,7 @@ mod tests;
 
 pub use duration::show as show_duration;
 pub use load::{LoadError, Loaded, Source, load, peek};
+pub use placeholder::PortText;
 pub use problem::{Problem, Severity};
 
 /// The whole configuration.
@@ -111,6 +112,8 @@ pub enum ForcePorts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
+    /// mcpd, which forwards to the worker's private port; a restart never loses the client port.
+    Http,
     /// The worker itself.
     Direct,
 }
@@ -144,7 +147,7 @@ pub enum Program {
     /// The built-in repository worker: `mcpd worker --repo DIR --port N`.
     BuiltIn,
     /// The user's command, with `{port}`, `{repo}` and `{name}` filled in.
-    Command(Vec<String>),
+    Command(Vec<PortText>),
 }
 
 /// `[workers.NAME]`.
@@ -162,18 +165,24 @@ pub struct WorkerConfig {
     pub transport: Transport,
     /// What to run.
     pub program: Program,
-    /// What is added to the daemon's environment, `env_file` first, placeholders filled in.
-    pub env: BTreeMap<String, String>,
+    /// What is added to the daemon's environment, `env_file` first, placeholders filled in but for the port.
+    pub env: BTreeMap<String, PortText>,
     /// How it is found out that it answers.
     pub ready: Probe,
     /// Where to `POST` to ask it to leave; `None` where it has no such route.
     pub shutdown_path: Option<String>,
     /// Run together with the request to leave.
-    pub stop_command: Option<Vec<String>>,
+    pub stop_command: Option<Vec<PortText>>,
     /// When it comes back.
     pub restart: RestartPolicy,
     /// Whether three failed probes in a row restart it.
     pub restart_unhealthy: bool,
+    /// How long requests wait for a worker that is being restarted.
+    pub hold: Duration,
+    /// Hosts that clients may name besides loopback.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of pages that may ask besides those of loopback.
+    pub allowed_origins: Vec<String>,
     /// Why it can't be started: repository or command missing. It is shown as `failed`.
     pub unusable: Option<String>,
 }

@@ -3,33 +3,69 @@
 //! Only a lower-case word in braces is a placeholder, so that JSON, shell and template texts
 //! pass as they are: `{"a": 1}`, `${HOME}` and `{{.Name}}` stay. `{{port}}` is the text `{port}`.
 
-/// What placeholders stand for.
+use std::fmt;
+
+use crate::ids::Port;
+
+/// A text in which `{port}` may still be open: a worker behind the front door gets another private
+/// port with every start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortText {
+    /// What stands between the ports; always at least one.
+    pieces: Vec<String>,
+}
+
+impl PortText {
+    /// The text with this port.
+    pub fn with(&self, port: Port) -> String {
+        self.pieces.join(&port.to_string())
+    }
+
+    /// Whether it says the port at all.
+    pub fn names_the_port(&self) -> bool {
+        self.pieces.len() > 1
+    }
+}
+
+impl From<&str> for PortText {
+    fn from(text: &str) -> Self {
+        Self { pieces: vec![text.to_owned()] }
+    }
+}
+
+impl fmt::Display for PortText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.pieces.join("{port}"))
+    }
+}
+
+/// What placeholders stand for, all but the port.
 pub(super) struct Values<'a> {
-    pub port: String,
     pub repo: &'a str,
     pub name: &'a str,
 }
 
 impl Values<'_> {
-    /// The text with its placeholders filled in.
-    pub fn fill(&self, text: &str) -> String {
-        let mut filled = String::with_capacity(text.len());
+    /// The text with its placeholders filled in, ports left open.
+    pub fn fill(&self, text: &str) -> PortText {
+        let mut pieces = vec![String::with_capacity(text.len())];
         for part in split(text) {
+            let filled = pieces.last_mut().expect("never empty");
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Literal(word) => filled.extend(["{", word, "}"]),
+                Part::Placeholder("port") => pieces.push(String::new()),
                 Part::Placeholder(word) => match self.value(word) {
                     Some(value) => filled.push_str(value),
                     None => filled.extend(["{", word, "}"]),
                 },
             }
         }
-        filled
+        PortText { pieces }
     }
 
     fn value(&self, word: &str) -> Option<&str> {
         match word {
-            "port" => Some(&self.port),
             "repo" => Some(self.repo),
             "name" => Some(self.name),
             _ => None,
@@ -97,7 +133,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn fill(text: &str) -> String {
-        Values { port: "8081".to_owned(), repo: "/src/a", name: "a" }.fill(text)
+        let port = Port::new(8081).expect("a port");
+        Values { repo: "/src/a", name: "a" }.fill(text).with(port)
     }
 
     #[test]

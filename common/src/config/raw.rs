@@ -52,6 +52,9 @@ pub(super) struct Shared {
     pub stop_command: Option<Found<Vec<Found<String>>>>,
     pub restart: Option<RestartPolicy>,
     pub restart_unhealthy: Option<bool>,
+    pub hold: Option<Duration>,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
 }
 
 /// `[workers.NAME]`, or an element of `repos`.
@@ -179,6 +182,9 @@ fn read_shared(section: &mut Section) -> Shared {
         stop_command: section.command("stop_command"),
         restart: section.word("restart", &restart),
         restart_unhealthy: section.boolean("restart_unhealthy"),
+        hold: section.duration("hold").map(|found| found.value),
+        allowed_hosts: read_texts(section, "allowed_hosts"),
+        allowed_origins: read_texts(section, "allowed_origins"),
     };
     for (key, command) in [("command", &shared.command), ("stop_command", &shared.stop_command)] {
         command.iter().flat_map(|found| &found.value).for_each(|text| check_placeholders(section, key, text));
@@ -207,14 +213,21 @@ fn check_placeholders(section: &Section, key: &str, text: &Found<String>) {
     }
 }
 
+fn read_texts(section: &mut Section, key: &'static str) -> Vec<String> {
+    let texts = section.texts(key).map(|found| found.value).unwrap_or_default();
+    texts.into_iter().map(|found| found.value).collect()
+}
+
 fn read_transport(section: &mut Section) -> Option<Transport> {
     let found = section.text("transport")?;
     let (what, help) = match found.value.as_str() {
+        "http" => return Some(Transport::Http),
         "direct" => return Some(Transport::Direct),
-        "http" | "stdio" => {
-            ("is not in this version yet", "write transport = \"direct\" and let the worker bind {port}")
+        "stdio" => {
+            let help = "write transport = \"http\" and a command that listens on {port}";
+            ("is not in this version yet", help)
         }
-        _ => ("is not known", "write transport = \"direct\""),
+        _ => ("is not known", "write transport = \"http\" or \"direct\""),
     };
     let message = format!("is \"{}\", which {what}", found.value.escape_debug());
     section.wrong(found.at, "transport", message, Some(help.to_owned()));

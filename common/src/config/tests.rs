@@ -85,7 +85,7 @@ fn the_short_form_makes_built_in_workers() {
     assert_eq!(alpha.repo, place.path().join("alpha"));
     assert_eq!((&alpha.program, &alpha.ready), (&Program::BuiltIn, &Probe::Http("/health".to_owned())));
     assert_eq!(alpha.shutdown_path.as_deref(), Some("/shutdown"));
-    assert_eq!((alpha.restart, alpha.transport), (RestartPolicy::Always, Transport::Direct));
+    assert_eq!((alpha.restart, alpha.transport), (RestartPolicy::Always, Transport::Http));
     assert_eq!(alpha.port_source, PortSource::Derived);
 }
 
@@ -106,21 +106,29 @@ fn a_command_gets_port_repo_and_name() {
     let docs = place.worker(text, "docs");
     let repo = place.path().join("alpha");
     let script = format!("serve --port=8082 {} docs ${{HOME}} {{port}}", repo.display());
-    assert_eq!(docs.program, Program::Command(vec!["sh".into(), "-c".into(), script]));
-    assert_eq!(docs.env["URL"], "http://localhost:8082/");
-    assert_eq!(docs.env["PORT"], "8082");
+    let words = |words: &[PortText]| -> Vec<_> { words.iter().map(|word| word.with(docs.port)).collect() };
+    let Program::Command(command) = &docs.program else { panic!("{:?}", docs.program) };
+    assert_eq!(words(command), ["sh", "-c", &script]);
+    assert_eq!(docs.transport, Transport::Http, "it is told its port");
+    assert_eq!(docs.env["URL"].with(docs.port), "http://localhost:8082/");
+    assert_eq!(docs.env["PORT"].with(docs.port), "8082");
     assert_eq!(docs.stop_command, Some(vec!["sh".into(), "-c".into(), "stop docs".into()]));
     assert_eq!((docs.shutdown_path, docs.ready), (None, Probe::Tcp));
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
 }
 
-/// R-CONF-1: the other transports are announced, not silently taken.
+/// R-CONF-1: what is not there yet is announced, not silently taken.
 #[test]
-fn other_transports_are_not_in_this_version() {
-    let problems = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ntransport = \"http\"\n");
-    let expected = "config.toml:3: transport in [workers.a] is \"http\", which is not in this version yet; \
-                    write transport = \"direct\" and let the worker bind {port}";
+fn a_worker_on_standard_input_is_refused_with_what_to_write_instead() {
+    let problems = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ntransport = \"stdio\"\n");
+    let expected = "config.toml:3: transport in [workers.a] is \"stdio\", which is not in this version yet; \
+                    write transport = \"http\" and a command that listens on {port}";
     assert_eq!(problems, [expected]);
+    let inferred = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ncommand = [\"sh\"]\n");
+    assert_eq!(inferred.len(), 1);
+    assert!(inferred[0].contains("has no {port}"), "{inferred:?}");
+    let written = "[workers.a]\nrepo = \"alpha\"\ncommand = [\"sh\"]\ntransport = \"http\"\n";
+    assert_eq!(Place::new().worker(written, "a").transport, Transport::Http);
 }
 
 #[test]
@@ -132,6 +140,7 @@ fn defaults_lie_under_every_worker() {
         ready = "none"
         restart = "never"
         restart_unhealthy = true
+        transport = "direct"
 
         [workers.one]
         repo = "alpha"
@@ -148,8 +157,8 @@ fn defaults_lie_under_every_worker() {
     assert_eq!(one.program, Program::Command(vec!["sh".into(), "server.sh".into()]));
     assert_eq!(two.program, Program::Command(vec!["sleep".into(), "1".into()]));
     assert_eq!(
-        (one.env["B"].as_str(), two.env["A"].as_str(), two.env["B"].as_str()),
-        ("default", "default", "own")
+        [&one.env["B"], &two.env["A"], &two.env["B"]].map(ToString::to_string),
+        ["default", "default", "own"]
     );
     assert_eq!((one.ready, two.ready), (Probe::None, Probe::Http("/up?x=1".to_owned())));
     assert_eq!((one.restart, two.restart), (RestartPolicy::Never, RestartPolicy::Always));
@@ -163,8 +172,8 @@ fn an_env_file_can_not_move_the_port() {
     let text = "[workers.a]\nrepo = \"alpha\"\nport = 8081\nenv_file = \".env\"\nenv = { LEVEL = \"own\" }\n";
     let env = place.worker(text, "a").env;
     assert_eq!(
-        (env["PORT"].as_str(), env["TOKEN"].as_str(), env["LEVEL"].as_str()),
-        ("8081", "secret", "own")
+        [&env["PORT"], &env["TOKEN"], &env["LEVEL"]].map(ToString::to_string),
+        ["{port}", "secret", "own"]
     );
 }
 
@@ -235,7 +244,7 @@ port = "8083"
 repo = "nowhere"
 [workers.theta]
 repo = "alpha"
-command = ["no-such-program"]
+command = ["no-such-program", "{port}"]
 ready = "https:/health"
 shutdown_path = "shutdown"
 command_line = 1
@@ -253,7 +262,7 @@ command = []
         "config.toml:6: verification in [shutdown] is \"30h\", which is more than 24h; DURATION",
         "config.toml:7: force_ports in [shutdown] is \"mine\", which is not known; write \"own\" or \"never\" or \"any\"",
         "config.toml:9: restart in [defaults] is \"sometimes\", which is not known; write \"always\" or \"on-failure\" or \"never\"",
-        "config.toml:10: unknown key \"port\" in [defaults]; known here: command, env, env_file, ready, restart, restart_unhealthy, shutdown_path, stop_command, transport",
+        "config.toml:10: unknown key \"port\" in [defaults]; known here: allowed_hosts, allowed_origins, command, env, env_file, hold, ready, restart, restart_unhealthy, shutdown_path, stop_command, transport",
         "config.toml:14: unknown key \"prot\" in [workers.alpha]; did you mean \"port\"?",
         "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; known are {port}, {repo} and {name}; for the text itself write {{prot}}",
         "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); every worker needs its own; leave one out to have it derived",
@@ -275,10 +284,12 @@ command = []
         let line = line.replace(duration::ALLOWED, "DURATION");
         let line =
             line.replace("write a number from 1 to 65535, or leave it out to have one derived", "PORT");
-        line.split("known here: command, env, env_file, port").next().map(|start| match start == line {
-            true => line.clone(),
-            false => format!("{start}KNOWN"),
-        })
+        line.split("known here: allowed_hosts, allowed_origins, command, env, env_file, hold, port")
+            .next()
+            .map(|start| match start == line {
+                true => line.clone(),
+                false => format!("{start}KNOWN"),
+            })
     };
     let found: Vec<_> = Place::new().problems(text).into_iter().filter_map(shorten).collect();
     for (found, expected) in found.iter().zip(expected) {
@@ -302,7 +313,7 @@ fn what_is_not_toml_is_told_with_its_lines() {
 /// R-CONF-4: the rest runs.
 #[test]
 fn one_bad_worker_does_not_stop_the_rest() {
-    let text = "repos = [\"alpha\", \"nowhere\"]\n[workers.x]\nrepo = \"beta\"\ncommand = [\"./missing\"]\n";
+    let text = "repos = [\"alpha\", \"nowhere\"]\n[workers.x]\nrepo = \"beta\"\ncommand = [\"./missing\", \"{port}\"]\n";
     let place = Place::new();
     let loaded = place.good(text);
     let unusable =
@@ -320,7 +331,7 @@ fn the_built_in_worker_needs_a_git_repository() {
     fs::create_dir(place.path().join("plain")).expect("made");
     let why = place.worker("repos = [\"plain\"]", "plain").unusable;
     assert!(why.is_some_and(|why| why.ends_with("plain is not inside a git repository")));
-    let text = "[workers.plain]\nrepo = \"plain\"\ncommand = [\"sh\"]\n";
+    let text = "[workers.plain]\nrepo = \"plain\"\ncommand = [\"sh\", \"{port}\"]\n";
     assert_eq!(place.worker(text, "plain").unusable, None);
 }
 

@@ -1,14 +1,15 @@
 //! One worker: defaults merged under it, placeholders filled in, and what stands in its way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::build::Context;
-use super::placeholder::Values;
+use super::placeholder::{self, Values};
 use super::problem::{Found, Place};
 use super::raw::Shared;
 use super::usable::{self, Obstacle};
 use super::workers::Named;
-use super::{PortSource, Probe, Program, RestartPolicy, Transport, WorkerConfig, env_file};
+use super::{PortSource, PortText, Probe, Program, RestartPolicy, Transport, WorkerConfig, env_file};
 use crate::ids::Port;
 use crate::paths;
 
@@ -21,19 +22,20 @@ pub(super) fn complete(
 ) -> WorkerConfig {
     let shown_repo = named.repo.to_string_lossy().into_owned();
     let own = &named.raw.shared;
-    let values = Values { port: port.to_string(), repo: &shown_repo, name: named.name.as_str() };
+    let values = Values { repo: &shown_repo, name: named.name.as_str() };
     let mut draft = Draft { named: &named, own, defaults, values, context, obstacles: Vec::new() };
     draft.note(named.repo_at, usable::directory(&named.repo));
     let env = draft.environment();
-    let search = env.get("PATH").cloned().or_else(|| (context.env)("PATH"));
+    let search = env.get("PATH").map(ToString::to_string).or_else(|| (context.env)("PATH"));
     let program = draft.program(search.as_deref());
     let stop_command = draft.stop_command(search.as_deref());
+    let transport = draft.transport(&program, &env);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
     let shutdown_path = own.shutdown_path.as_ref().or(defaults.shutdown_path.as_ref()).cloned();
     WorkerConfig {
         port,
         port_source,
-        transport: own.transport.or(defaults.transport).unwrap_or(Transport::Direct),
+        transport,
         ready: own
             .ready
             .as_ref()
@@ -46,10 +48,20 @@ pub(super) fn complete(
         stop_command,
         restart: own.restart.or(defaults.restart).unwrap_or(RestartPolicy::Always),
         restart_unhealthy: own.restart_unhealthy.or(defaults.restart_unhealthy).unwrap_or(false),
+        hold: own.hold.or(defaults.hold).unwrap_or(HOLD),
+        allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
+        allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
         unusable,
         name: named.name,
         repo: named.repo,
     }
+}
+
+/// How long requests wait for a worker that is being restarted.
+const HOLD: Duration = Duration::from_secs(30);
+
+fn is_misspelt(word: &PortText) -> bool {
+    !placeholder::unknown(&word.to_string()).is_empty()
 }
 
 fn usual_probe(program: &Program) -> Probe {
@@ -78,26 +90,26 @@ impl Draft<'_> {
             return Program::BuiltIn;
         };
         let command = self.fill(written);
-        self.note(written.at, usable::command("command", &command[0], search));
+        self.note(written.at, usable::command("command", &command[0].to_string(), search));
         Program::Command(command)
     }
 
-    fn stop_command(&self, search: Option<&str>) -> Option<Vec<String>> {
+    fn stop_command(&self, search: Option<&str>) -> Option<Vec<PortText>> {
         let written = self.own.stop_command.as_ref().or(self.defaults.stop_command.as_ref())?;
         let command = self.fill(written);
         // Without it the worker can run all the same: it is told, and not held against the worker.
-        self.tell(written.at, usable::command("stop_command", &command[0], search).as_ref());
+        self.tell(written.at, usable::command("stop_command", &command[0].to_string(), search).as_ref());
         Some(command)
     }
 
     /// In this order, the later one wins: `env_file`, `PORT`, `env`, first those of the defaults.
     /// A `PORT` in an `env_file` was meant for a life without mcpd; one in `env` is a wish.
-    fn environment(&mut self) -> BTreeMap<String, String> {
+    fn environment(&mut self) -> BTreeMap<String, PortText> {
         let mut env = BTreeMap::new();
         if self.own.env_file.is_none() {
             env.extend(self.env_file(self.defaults.env_file.as_ref()));
         }
-        env.insert("PORT".to_owned(), self.values.port.clone());
+        env.insert("PORT".to_owned(), self.values.fill("{port}"));
         env.extend(self.env_table(&self.defaults.env));
         let mut file = self.env_file(self.own.env_file.as_ref());
         file.retain(|(name, _)| name != "PORT");
@@ -106,28 +118,60 @@ impl Draft<'_> {
         env
     }
 
-    fn env_table(&self, written: &[(String, Found<String>)]) -> Vec<(String, String)> {
+    fn env_table(&self, written: &[(String, Found<String>)]) -> Vec<(String, PortText)> {
         written.iter().map(|(name, text)| (name.clone(), self.values.fill(&text.value))).collect()
     }
 
-    fn env_file(&mut self, written: Option<&Found<String>>) -> Vec<(String, String)> {
+    fn env_file(&mut self, written: Option<&Found<String>>) -> Vec<(String, PortText)> {
         let Some(written) = written else { return Vec::new() };
         let path = paths::absolute(&written.value, self.context.base, self.context.env);
         let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        read.and_then(|text| env_file::parse(&text)).unwrap_or_else(|why| {
+        let variables = read.and_then(|text| env_file::parse(&text)).unwrap_or_else(|why| {
             let message = format!("env_file {}: {why}", path.display());
             let help = "correct the file or its path, which is relative to the configuration";
             self.note(written.at, Some(Obstacle { key: "env_file", message, help }));
             Vec::new()
-        })
+        });
+        variables.into_iter().map(|(name, value)| (name, PortText::from(value.as_str()))).collect()
     }
 
-    fn fill(&self, written: &Found<Vec<Found<String>>>) -> Vec<String> {
+    fn fill(&self, written: &Found<Vec<Found<String>>>) -> Vec<PortText> {
         let mut filled: Vec<_> = written.value.iter().map(|part| self.values.fill(&part.value)).collect();
         if let Some(first) = filled.first_mut() {
-            *first = usable::program(first, &self.named.repo, self.context.env);
+            let program = usable::program(&first.to_string(), &self.named.repo, self.context.env);
+            *first = PortText::from(program.as_str());
         }
         filled
+    }
+
+    /// Left out, it is inferred (R-CONF-1): the built-in worker, and a command that is told its port,
+    /// speak HTTP.
+    fn transport(&self, program: &Program, env: &BTreeMap<String, PortText>) -> Transport {
+        let written = self.own.transport.as_ref().or(self.defaults.transport.as_ref());
+        if let Some(written) = written {
+            return *written;
+        }
+        let told_in_env = env.iter().any(|(name, value)| name != "PORT" && value.names_the_port());
+        match program {
+            // A misspelt placeholder is a problem of its own, and most likely meant the port.
+            Program::Command(words)
+                if !told_in_env && !words.iter().any(|word| word.names_the_port() || is_misspelt(word)) =>
+            {
+                let name = &self.named.name;
+                let message = format!(
+                    "{name}: its command has no {{port}}, so it would speak MCP on standard input and output, which this version can't serve yet"
+                );
+                let help = "write {port} into command or env if it listens on a port; transport = \"http\" if it reads the variable PORT";
+                self.context.notes.error(
+                    self.named.repo_at,
+                    &format!("workers.{name}.transport"),
+                    message,
+                    Some(help.to_owned()),
+                );
+                Transport::Http
+            }
+            _ => Transport::Http,
+        }
     }
 
     /// Tells it, and makes the worker unusable.

@@ -14,6 +14,7 @@ pub struct Departures {
     ports: Ports,
     began: Instant,
     seen: BTreeMap<Connection, Seen>,
+    told: u32,
 }
 
 struct Seen {
@@ -31,7 +32,7 @@ enum Fate {
 impl Departures {
     /// Records who is connected now.
     pub fn begin(ports: Ports, began: Instant) -> Self {
-        let mut departures = Self { ports, began, seen: BTreeMap::new() };
+        let mut departures = Self { ports, began, seen: BTreeMap::new(), told: 0 };
         departures.look();
         departures
     }
@@ -85,12 +86,17 @@ impl Departures {
         findings
     }
 
-    /// For the report. Clients of direct workers can't be told anything: mcpd holds no
+    /// So many were told in MCP's own words. Clients of direct workers can't be: mcpd holds no
     /// connection of theirs.
+    pub fn told(&mut self, streams: u32) {
+        self.told = streams;
+    }
+
+    /// For the report.
     pub fn report(&self) -> ClientsReport {
         ClientsReport {
             seen: self.seen.len().try_into().unwrap_or(u32::MAX),
-            told: 0,
+            told: self.told,
             left: self.count(Fate::Left),
             forced: self.count(Fate::Forced),
             connections: self.seen.values().map(|seen| seen.report.clone()).collect(),

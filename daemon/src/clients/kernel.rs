@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::os::ProcessInfo;
 use mcpd_common::os::socket::{self, Socket, TcpState};
 use mcpd_common::os::{own, process};
 use mcpd_common::outcome::ClientReport;
@@ -54,11 +55,23 @@ pub fn count(ports: &Ports) -> BTreeMap<WorkerName, u32> {
 
 /// The connections with the processes at their other end: they are on the same machine.
 pub fn reports(connections: &[Connection]) -> Vec<ClientReport> {
+    let peers: Vec<_> = connections.iter().map(|connection| connection.peer).collect();
+    let processes = processes_at(&peers);
+    let report = |connection: &Connection| ClientReport {
+        worker: connection.worker.clone(),
+        peer: connection.peer.to_string(),
+        process: processes.get(&connection.peer).cloned(),
+        left_after_ms: None,
+    };
+    connections.iter().map(report).collect()
+}
+
+/// The processes that have sockets at these addresses.
+pub fn processes_at(peers: &[SocketAddr]) -> HashMap<SocketAddr, ProcessInfo> {
     let table = socket::sockets().unwrap_or_default();
     let inode_at: HashMap<SocketAddr, u64> =
         table.iter().filter(|socket| socket.inode != 0).map(|socket| (socket.local, socket.inode)).collect();
-    let inodes: HashSet<u64> =
-        connections.iter().filter_map(|connection| inode_at.get(&connection.peer).copied()).collect();
+    let inodes: HashSet<u64> = peers.iter().filter_map(|peer| inode_at.get(peer).copied()).collect();
     let owners = match inodes.is_empty() {
         true => HashMap::new(),
         false => socket::owners(&inodes),
@@ -67,13 +80,7 @@ pub fn reports(connections: &[Connection]) -> Vec<ClientReport> {
         let pid = owners.get(inode_at.get(peer)?)?.first()?;
         process::describe(*pid)
     };
-    let report = |connection: &Connection| ClientReport {
-        worker: connection.worker.clone(),
-        peer: connection.peer.to_string(),
-        process: process(&connection.peer),
-        left_after_ms: None,
-    };
-    connections.iter().map(report).collect()
+    peers.iter().filter_map(|peer| Some((*peer, process(peer)?))).collect()
 }
 
 fn connection(socket: &Socket, ports: &Ports) -> Option<Connection> {

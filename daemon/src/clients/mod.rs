@@ -1,7 +1,37 @@
-//! The clients of workers that hold their own ports: seen in the kernel's socket table
-//! (R-CLIENT-6).
+//! The clients.
 //!
-//! `kernel.rs` looks, `departure.rs` follows them out during a shutdown.
+//! ```text
+//!   front_door.rs   all doors: open, leave, say farewell, close
+//!   door.rs         one port: accept, serve            registry.rs   every connection
+//!   guard.rs        Host and Origin
+//!   exchange.rs     one request: refused, answered here (answer.rs), or forwarded (upstream.rs)
+//!   stream.rs       event streams: relayed, let go, attached anew, ended
+//!   session.rs      owned sessions (pure); renewal.rs says again what a new worker must know
+//!   message.rs, sse.rs   what bytes mean (pure)
+//!   list.rs         who is connected now
+//!   kernel.rs, departure.rs   connections as the kernel sees them, followed out in a shutdown
+//! ```
 
+pub mod answer;
 pub mod departure;
+pub mod door;
+pub mod exchange;
+pub mod front_door;
+pub mod guard;
 pub mod kernel;
+pub mod list;
+pub mod message;
+pub mod registry;
+pub mod renewal;
+pub mod session;
+pub mod sse;
+pub mod stream;
+pub mod upstream;
+
+/// A session id: 128 random bits, visible ASCII as the specification of MCP asks for.
+///
+/// # Errors
+/// When the kernel gives no random bytes.
+pub fn mint() -> std::io::Result<String> {
+    Ok(crate::boot::hex(&crate::boot::random::<16>()?))
+}

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use mcpd_common::config::{
-    self, Config, ForcePorts, LoadError, Loaded, PortSource, Probe, Program, RestartPolicy, Source,
-    WorkerConfig,
+    self, Config, ForcePorts, LoadError, Loaded, PortSource, PortText, Probe, Program, RestartPolicy, Source,
+    Transport, WorkerConfig,
 };
 use mcpd_common::exit_code::own;
 use mcpd_common::paths;
@@ -97,13 +97,13 @@ fn describe_worker(worker: &WorkerConfig) -> Vec<(&'static str, String)> {
     };
     let command = match &worker.program {
         Program::BuiltIn => "the built-in repository worker".to_owned(),
-        Program::Command(command) => shell(command),
+        Program::Command(command) => shell(&texts(command)),
     };
     let mut rows = vec![
         ("repository", worker.repo.display().to_string()),
         ("port", format!("{} ({source})", worker.port)),
         ("url", worker.url()),
-        ("transport", "direct (the worker binds the port)".to_owned()),
+        ("transport", transport(worker.transport).to_owned()),
         ("command", command),
         // Values are secrets more often than not.
         ("variables", worker.env.keys().cloned().collect::<Vec<_>>().join(" ")),
@@ -113,7 +113,7 @@ fn describe_worker(worker: &WorkerConfig) -> Vec<(&'static str, String)> {
             worker.shutdown_path.as_ref().map_or("SIGTERM".to_owned(), |path| format!("POST {path}")),
         ),
     ];
-    rows.extend(worker.stop_command.as_ref().map(|command| ("stop command", shell(command))));
+    rows.extend(worker.stop_command.as_ref().map(|command| ("stop command", shell(&texts(command)))));
     rows.push(("restart", restart(worker)));
     rows.extend(worker.unusable.as_ref().map(|why| ("unusable", why.clone())));
     rows
@@ -168,6 +168,18 @@ fn shell(command: &[String]) -> String {
     command.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
+fn transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Http => "http (mcpd listens on the port and forwards to a private one)",
+        Transport::Direct => "direct (the worker binds the port)",
+    }
+}
+
+/// With `{port}` where it is a private one, which is chosen at every start.
+fn texts(command: &[PortText]) -> Vec<String> {
+    command.iter().map(ToString::to_string).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +206,7 @@ mod tests {
             "  asked by      POST /shutdown\n",
             "  port          8082 (written)\n",
             "  url           http://127.0.0.1:8082/mcp\n",
-            "  command       sh -c 'echo it'\\''s 8082'\n",
+            "  command       sh -c 'echo it'\\''s {port}'\n",
             "  variables     PORT TOKEN\n",
             "  asked by      SIGTERM\n",
             "  restart       always, also when unhealthy\n",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use mcpd_common::check::ports::{self, KnownPort};
+use mcpd_common::check::ports::{self, KnownPort, PortHolder, PortReport, PortState};
 use mcpd_common::check::zombies::{self, Scope};
 use mcpd_common::event::EventKind;
 use mcpd_common::ids::{Pid, Port, WorkerName};
@@ -19,7 +19,8 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::wishes;
-use crate::clients::kernel;
+use crate::clients::registry::Registry;
+use crate::clients::{kernel, list};
 use crate::shutdown::progress::Progress;
 use crate::shutdown::request::Trigger;
 use crate::workers::orders::{Unknown, Wish, Workers};
@@ -34,6 +35,8 @@ pub struct ControlService {
     pub daemon: DaemonStatus,
     /// The workers.
     pub workers: Workers,
+    /// The connections to the front door.
+    pub clients: Registry,
     /// Whose ports these are.
     pub ports: kernel::Ports,
     /// The story of the shutdown.
@@ -103,7 +106,8 @@ impl Control for ControlService {
         let leaders = self.leaders().await;
         let examined =
             tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| worker_of(pid, &leaders)));
-        let reports = examined.await.map_err(|error| Status::internal(error.to_string()))?;
+        let mut reports = examined.await.map_err(|error| Status::internal(error.to_string()))?;
+        reports.iter_mut().for_each(serving_at_the_front_door);
         Ok(Response::new(Box::pin(tokio_stream::iter(reports).map(|report| Ok(report.into())))))
     }
 
@@ -117,6 +121,16 @@ impl Control for ControlService {
             tokio::task::spawn_blocking(move || zombies::look(scope, &|pid| worker_of(pid, &leaders)));
         let report = looked.await.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(report.into()))
+    }
+
+    async fn list_clients(
+        &self,
+        _: Request<v1::ListClientsRequest>,
+    ) -> Result<Response<v1::ListClientsResponse>, Status> {
+        let (registry, ports) = (self.clients.clone(), self.ports.clone());
+        let listed = tokio::task::spawn_blocking(move || list::clients(&registry, &ports));
+        let list = listed.await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(list.into()))
     }
 
     async fn start_workers(
@@ -215,6 +229,17 @@ fn worker_of(pid: Pid, leaders: &HashMap<Pid, WorkerName>) -> Option<WorkerName>
         above = Pid::new(process.ppid)?;
     }
     None
+}
+
+/// A port that mcpd itself listens on is its worker's.
+fn serving_at_the_front_door(report: &mut PortReport) {
+    for holder in report.holders.iter_mut().filter(|holder| holder.pid == Some(Pid::current())) {
+        holder.worker = report.worker.clone();
+    }
+    let ours = |holder: &PortHolder| holder.worker.is_some() && holder.worker == report.worker;
+    if report.state == PortState::InUse && report.holders.iter().all(ours) {
+        report.state = PortState::Serving;
+    }
 }
 
 /// The last shutdown, from the file that it left.

@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::guard;
 use super::leave::{Requests, TOKEN_VARIABLE};
 use super::paths::Root;
 use super::server::{RepoServer, Sessions};
+use crate::clients::guard::Allowed;
 use crate::deadline;
 
 type Reply = Response<BoxBody<Bytes, Infallible>>;
@@ -150,7 +150,7 @@ async fn serve(stream: TcpStream, app: Arc<App>) {
 }
 
 async fn route(app: &App, request: Request<Incoming>) -> Reply {
-    if let Err(refused) = guard::check(request.uri(), request.headers()) {
+    if let Err(refused) = Allowed::default().check(request.uri(), request.headers()) {
         return reply(StatusCode::FORBIDDEN, &json!({ "error": refused.to_string() }));
     }
     match (request.method(), request.uri().path()) {

@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 
 mod file;
 mod git;
-mod guard;
 mod http;
 mod leave;
 mod listen;

@@ -20,6 +20,7 @@ pub mod progress;
 pub mod request;
 mod stage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clients::departure::Departures;
+use crate::clients::front_door::FrontDoor;
 use crate::clients::kernel;
 use crate::deadline;
 use crate::resources::Resource;
@@ -55,6 +57,8 @@ pub struct Shutdown {
     pub reason: String,
     /// Who has to leave.
     pub workers: Workers,
+    /// The doors that clients come through.
+    pub front_door: Arc<FrontDoor>,
     /// Whose ports these are.
     pub ports: kernel::Ports,
     /// How long each phase may take.
@@ -131,6 +135,7 @@ impl Shutdown {
         });
         let stage = self.begin(Phase::Initiated);
         let clients = Departures::begin(self.ports.clone(), began);
+        self.front_door.begin_leaving();
         let summary = format!("{} workers, {} client connections", before.len(), clients.connected());
         let mut so_far = Collected {
             began,
@@ -159,11 +164,15 @@ impl Shutdown {
 
     async fn clients(&mut self, so_far: &mut Collected) {
         let stage = self.begin(Phase::Clients);
+        self.front_door.say_farewell(&self.reason);
         let outcome = self.wait_for_clients(&stage, &mut so_far.clients).await;
         so_far.findings.extend(so_far.clients.force(outcome));
+        self.front_door.close(stage.deadline().at_most(CLOSE)).await;
+        so_far.clients.told(self.front_door.told());
         let report = so_far.clients.report();
         self.progress.say(EventKind::Clients { connected: 0, left: report.left, forced: report.forced });
-        let summary = format!("{} of {} left by themselves", report.left, report.seen);
+        let ClientsReport { seen, told, left, .. } = report;
+        let summary = format!("{left} of {seen} left by themselves, {told} streams were told");
         self.finish(stage, outcome, summary, so_far);
     }
 
@@ -239,6 +248,9 @@ enum Hurrying {
     /// Nothing more: `SIGKILL` has been sent, and is still verified.
     IsUnderWay,
 }
+
+/// How long the tasks of connections that were cut off may take to end.
+const CLOSE: Duration = Duration::from_millis(500);
 
 /// Between two notices of who is still awaited (R-SHUT-3).
 const NOTICE: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 
 use mcpd_common::check::ports::{self, KnownPort};
 use mcpd_common::config::WorkerConfig;
+use mcpd_common::ids::Port;
 
 /// Whether the worker will be able to bind its port.
 ///
@@ -18,4 +19,16 @@ pub fn is_free(worker: &WorkerConfig) -> Result<(), String> {
         ports::PortReport::holders_sentence,
     );
     Err(format!("{held}; end that process or give {} another port", worker.name))
+}
+
+/// A private port, chosen by the kernel. Somebody else may take it before the worker does; then the
+/// worker ends, and the next start gets another one.
+///
+/// # Errors
+/// When the kernel has none.
+pub fn private() -> Result<Port, String> {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    let port = address.map_err(|error| format!("no private port can be had: {error}"))?.port();
+    Port::new(port).ok_or_else(|| "the kernel gave port 0".to_owned())
 }

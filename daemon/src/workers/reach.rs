@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use mcpd_common::config::WorkerConfig;
+use mcpd_common::config::{Transport, WorkerConfig};
+use mcpd_common::ids::Port;
 
 use super::http::Ask;
 use super::{ports, ready};
@@ -17,31 +18,34 @@ pub type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The way to the workers.
 pub trait Reach: Send + Sync {
     /// Whether it answers its probe.
-    fn probe(&self, worker: Arc<WorkerConfig>) -> Answering<bool>;
+    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> Answering<bool>;
 
     /// The status that it answers a request with, or why there is none.
     fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>>;
 
-    /// Whether it will be able to bind its port.
+    /// Where it shall listen: its client port, or a private one behind a door.
     ///
     /// # Errors
-    /// Who holds it, and what to do.
-    fn port_is_free(&self, worker: &WorkerConfig) -> Result<(), String>;
+    /// Who holds the port, and what to do.
+    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String>;
 }
 
 /// The real one.
 pub struct Network;
 
 impl Reach for Network {
-    fn probe(&self, worker: Arc<WorkerConfig>) -> Answering<bool> {
-        Box::pin(async move { ready::probe(&worker).await })
+    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> Answering<bool> {
+        Box::pin(async move { ready::probe(&worker, port).await })
     }
 
     fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>> {
         Box::pin(ask.status(deadline))
     }
 
-    fn port_is_free(&self, worker: &WorkerConfig) -> Result<(), String> {
-        ports::is_free(worker)
+    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
+        match worker.transport {
+            Transport::Http => ports::private(),
+            Transport::Direct => ports::is_free(worker).map(|()| worker.port),
+        }
     }
 }

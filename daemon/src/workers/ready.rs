@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use mcpd_common::config::{Probe, WorkerConfig};
+use mcpd_common::ids::Port;
 
 use super::http::{self, Ask};
 use crate::deadline::Deadline;
@@ -12,13 +13,13 @@ use crate::deadline::Deadline;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks once. Any status below 500 is alive.
-pub async fn probe(worker: &WorkerConfig) -> bool {
+pub async fn probe(worker: &WorkerConfig, port: Port) -> bool {
     let deadline = Deadline::after(TIMEOUT);
     match &worker.ready {
         Probe::None => true,
-        Probe::Tcp => matches!(deadline.wait(http::connect(worker.port)).await, Ok(Ok(_))),
+        Probe::Tcp => matches!(deadline.wait(http::connect(port)).await, Ok(Ok(_))),
         Probe::Http(path) => {
-            let ask = Ask { method: Method::GET, port: worker.port, path: path.clone(), token: None };
+            let ask = Ask { method: Method::GET, port, path: path.clone(), token: None };
             matches!(ask.status(deadline).await, Ok(..500))
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mcpd_common::config::{Program, WorkerConfig};
-use mcpd_common::ids::Slot;
+use mcpd_common::ids::{Port, Slot};
 
 use super::processes::Order;
 
@@ -39,13 +39,13 @@ impl Ground {
         Ok(Self { mcpd: std::env::current_exe()?, env, token })
     }
 
-    /// The order that starts this worker.
-    pub fn order(&self, worker: &WorkerConfig, slot: Slot, output: Option<OwnedFd>) -> Order {
-        let (program, args) = self.command(worker);
+    /// The order that starts this worker, listening on this port.
+    pub fn order(&self, worker: &WorkerConfig, port: Port, slot: Slot, output: Option<OwnedFd>) -> Order {
+        let (program, args) = self.command(worker, port);
         let mut env = self.env.clone();
-        env.insert("PORT".into(), worker.port.to_string().into());
+        env.insert("PORT".into(), port.to_string().into());
         env.extend(self.token_for(worker).map(|token| (TOKEN_VARIABLE.into(), token.into())));
-        env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.into())));
+        env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.with(port).into())));
         Order { slot, program, args, directory: worker.repo.clone(), env: env.into_iter().collect(), output }
     }
 
@@ -61,14 +61,17 @@ impl Ground {
         Order { slot, program, args, directory: directory.to_owned(), env, output: None }
     }
 
-    fn command(&self, worker: &WorkerConfig) -> (PathBuf, Vec<OsString>) {
+    fn command(&self, worker: &WorkerConfig, port: Port) -> (PathBuf, Vec<OsString>) {
         match &worker.program {
             Program::BuiltIn => {
-                let port = worker.port.to_string();
+                let port = port.to_string();
                 let args = ["worker".into(), "--repo".into(), worker.repo.clone().into_os_string()];
                 (self.mcpd.clone(), args.into_iter().chain(["--port".into(), port.into()]).collect())
             }
-            Program::Command(command) => parts(command),
+            Program::Command(command) => {
+                let words: Vec<_> = command.iter().map(|word| word.with(port)).collect();
+                parts(&words)
+            }
         }
     }
 }

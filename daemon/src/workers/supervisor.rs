@@ -8,14 +8,14 @@
 //!   timers ------------------/                  `-> journal, log, progress
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hyper::Method;
 use jiff::Timestamp;
 use mcpd_common::config::{Config, WorkerConfig};
 use mcpd_common::event::{EventKind, WorkerStep};
-use mcpd_common::ids::{Slot, WorkerName};
+use mcpd_common::ids::{Port, Slot, WorkerName};
 use mcpd_common::outcome::{Asked, Departure, ExitStatus};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -27,12 +27,13 @@ use super::http::Ask;
 use super::keeper::{Command, Keeper, News};
 use super::orders::{Account, Order, Transition, Unknown, Wish, Workers};
 use super::output::Output;
-use super::processes::{Change, Started};
+use super::processes::{self, Change, Started};
 use super::reach::{Network, Reach};
 use super::record::Memory;
 use super::spawn::Ground;
 use super::state::{Act, Event, Machine, Policy};
 use super::stop::{self, ANSWER, Answer, Leave};
+use crate::clients::front_door::Backstage;
 use crate::deadline::{self, Deadline};
 use crate::shutdown::budget::Budget;
 use crate::shutdown::progress::{Progress, millis};
@@ -50,6 +51,8 @@ pub struct Tools {
     pub ground: Ground,
     /// Remembers.
     pub memory: Memory,
+    /// The doors in front of workers whose client port mcpd holds.
+    pub doors: HashMap<WorkerName, Backstage>,
 }
 
 /// What tasks report back. The number is the process's: answers about an earlier one are
@@ -58,6 +61,7 @@ enum Note {
     Probed(Slot, u32, bool),
     Answered(Slot, u32, Answer),
     StopCommandEnded(Slot, Result<(), String>),
+    Drained(Slot, u32, stop::Act),
 }
 
 /// Starts the task. It ends when all handles are gone.
@@ -110,6 +114,8 @@ struct Worker {
     machine: Machine,
     /// Counts processes, to know an answer about an earlier one.
     process: u32,
+    /// Where the worker itself listens: its client port, or a private one behind a door.
+    listens_on: Port,
     started: Option<Started>,
     started_at: Option<Timestamp>,
     shown: WorkerState,
@@ -158,6 +164,7 @@ impl Worker {
             config: Arc::new(config.clone()),
             machine,
             process: 0,
+            listens_on: config.port,
             started: None,
             started_at: None,
             since: Timestamp::now(),
@@ -341,7 +348,8 @@ impl Supervisor {
                     worker.account.notes.extend(result.err());
                 }
             }
-            Note::Probed(..) | Note::Answered(..) => {}
+            Note::Drained(slot, process, act) if self.is_current(slot, process) => self.stop(slot, act),
+            Note::Probed(..) | Note::Answered(..) | Note::Drained(..) => {}
         }
     }
 
@@ -372,7 +380,7 @@ impl Supervisor {
         match act {
             Act::Spawn => self.spawn(slot),
             Act::Probe => self.probe(slot),
-            Act::Stop(act) => self.stop(slot, act),
+            Act::Stop(act) => self.stop_when_drained(slot, act),
             Act::Left(leave) => self.left(slot, *leave),
         }
     }
@@ -387,20 +395,25 @@ impl Supervisor {
                 worker.machine.last_exit().map_or_else(|| "on request".to_owned(), |exit| exit.to_string());
             self.tools.memory.restarted(&worker.config.name, &exit);
         }
-        // Checked before it is bound: the error then names the holder (R-SUP-6).
-        if let Err(reason) = self.reach.port_is_free(&worker.config) {
-            return self.on(slot, Event::SpawnFailed { reason });
+        let config = worker.config.clone();
+        match self.prepare(&config, slot) {
+            Ok(order) => self.tools.keeper.tell(Command::Spawn(order)),
+            Err(reason) => self.on(slot, Event::SpawnFailed { reason }),
         }
-        match self.tools.output.pipe(&worker.config.name) {
-            Ok(pipe) => {
-                let order = self.tools.ground.order(&worker.config, slot, Some(pipe));
-                self.tools.keeper.tell(Command::Spawn(order));
-            }
-            Err(error) => {
-                let reason = format!("no pipe for its output: {error}");
-                self.on(slot, Event::SpawnFailed { reason });
-            }
+    }
+
+    /// Ports are looked at before they are bound: the error then names the holder (R-SUP-6).
+    fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<processes::Order, String> {
+        if let Some(door) = self.tools.doors.get(&config.name) {
+            door.is_open()?;
         }
+        let port = self.reach.find_port(config)?;
+        if let Some(worker) = self.workers.get_mut(&slot) {
+            worker.listens_on = port;
+        }
+        let pipe = self.tools.output.pipe(&config.name);
+        let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
+        Ok(self.tools.ground.order(config, port, slot, Some(pipe)))
     }
 
     fn spawned(&mut self, slot: Slot, started: Started) {
@@ -410,7 +423,7 @@ impl Supervisor {
             // A shutdown that began while it was being started counts it too.
             worker.account.pid = Some(started.pid);
             self.tools.memory.started(&worker.config, started);
-            tracing::info!(worker = %worker.config.name, pid = %started.pid, port = %worker.config.port, "started");
+            tracing::info!(worker = %worker.config.name, pid = %started.pid, port = %worker.listens_on, "started");
         }
     }
 
@@ -427,11 +440,31 @@ impl Supervisor {
         let Some(worker) = self.workers.get(&slot) else {
             return;
         };
-        let answer = self.reach.probe(worker.config.clone());
+        let answer = self.reach.probe(worker.config.clone(), worker.listens_on);
         let (process, notes) = (worker.process, self.notes.clone());
         tokio::spawn(async move {
             let alive = answer.await;
             let _ = notes.send(Note::Probed(slot, process, alive));
+        });
+    }
+
+    /// A wanted restart lets requests in flight finish before the worker is asked to leave
+    /// (R-CLIENT-3). In a shutdown they may finish while the worker leaves.
+    fn stop_when_drained(&mut self, slot: Slot, act: stop::Act) {
+        let request = matches!(act, stop::Act::Post | stop::Act::Terminate(stop::Why::IsTheRequest));
+        let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
+        let draining = worker.and_then(|worker| {
+            let up = self.tools.doors.get(&worker.config.name)?.let_go()?;
+            (up.in_flight() > 0).then_some((worker.process, up))
+        });
+        let Some((process, up)) = draining else {
+            return self.stop(slot, act);
+        };
+        let (notes, limit) = (self.notes.clone(), Deadline::after(self.graceful));
+        tokio::spawn(async move {
+            // Those that take longer than the graceful time are cut off with their worker.
+            let _ = limit.wait(up.drained()).await;
+            let _ = notes.send(Note::Drained(slot, process, act));
         });
     }
 
@@ -461,7 +494,7 @@ impl Supervisor {
         };
         let ask = Ask {
             method: Method::POST,
-            port: worker.config.port,
+            port: worker.listens_on,
             path: worker.config.shutdown_path.clone().unwrap_or_default(),
             token: self.tools.ground.token_for(&worker.config),
         };
@@ -482,9 +515,10 @@ impl Supervisor {
             return;
         };
         let (config, ground) = (worker.config.clone(), self.tools.ground.clone());
-        let Some(command) = config.stop_command.clone() else {
+        let Some(command) = &config.stop_command else {
             return;
         };
+        let command: Vec<_> = command.iter().map(|word| word.with(worker.listens_on)).collect();
         if worker.stop_command_for.replace(worker.process) == Some(worker.process) {
             return;
         }
@@ -545,6 +579,9 @@ impl Supervisor {
             return;
         }
         worker.since = Timestamp::now();
+        if let Some(door) = self.tools.doors.get(&worker.config.name) {
+            door.show(state, worker.process, worker.listens_on, worker.machine.reason());
+        }
         let (name, reason) = (worker.config.name.clone(), worker.machine.reason().map(str::to_owned));
         match state {
             WorkerState::Failed | WorkerState::Unhealthy | WorkerState::BackingOff => {

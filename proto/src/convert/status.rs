@@ -7,7 +7,8 @@ use mcpd_common::os::{Backend, ProcessInfo};
 use mcpd_common::outcome::ExitStatus;
 use mcpd_common::phase::Phase;
 use mcpd_common::status::{
-    DaemonStatus, LastShutdown, STATUS_SCHEMA, ShutdownStatus, StatusReport, WorkerState, WorkerStatus,
+    CLIENTS_SCHEMA, ClientConnection, ClientList, DaemonStatus, LastShutdown, STATUS_SCHEMA, ShutdownStatus,
+    StatusReport, WorkerState, WorkerStatus,
 };
 
 use super::{ConvertError, Wire, mirror, mirror_enum, nested};
@@ -15,7 +16,7 @@ use crate::v1;
 use crate::v1::exit_status::Kind;
 
 mirror_enum!(Backend, v1::Backend { Linux, Portable });
-mirror_enum!(Transport, v1::Transport { Direct });
+mirror_enum!(Transport, v1::Transport { Http, Direct });
 mirror_enum!(Phase, v1::Phase { Initiated, WorkersGraceful, Clients, WorkersTerminate, Verification, Exit });
 mirror_enum!(
     WorkerState,
@@ -95,3 +96,9 @@ impl TryFrom<v1::ExitStatus> for ExitStatus {
 }
 
 nested!(ExitStatus, v1::ExitStatus);
+
+mirror!(
+    ClientConnection,
+    v1::ClientConnection { id, worker, peer, process, since, requests, session, streams }
+);
+mirror!(ClientList, v1::ListClientsResponse { clients } with { schema: CLIENTS_SCHEMA });

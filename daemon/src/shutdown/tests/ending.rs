@@ -11,6 +11,7 @@ use mcpd_common::phase::Phase;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::clients::front_door::FrontDoor;
 use crate::clients::kernel::Ports;
 use crate::deadline::{self, Deadline};
 use crate::resources::Resource;
@@ -133,6 +134,7 @@ impl Ending {
             run: scene::run(),
             reason: "manual".to_owned(),
             workers: self.scene.workers.clone(),
+            front_door: Arc::new(FrontDoor::open(&self.scene.config).0),
             ports: self.ports,
             budget: Budget::new(&self.scene.config.shutdown),
             force_ports: ForcePorts::Own,

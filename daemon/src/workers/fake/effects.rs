@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mcpd_common::config::WorkerConfig;
-use mcpd_common::ids::{Pid, Slot};
+use mcpd_common::ids::{Pid, Port, Slot};
 use mcpd_common::os::child;
 use mcpd_common::os::process::StartTime;
 use mcpd_common::outcome::ExitStatus;
@@ -110,7 +110,7 @@ impl Processes for World {
 }
 
 impl Reach for World {
-    fn probe(&self, worker: Arc<WorkerConfig>) -> Answering<bool> {
+    fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> Answering<bool> {
         let (slot, inner) = (Self::slot(worker.port), self.inner());
         let lives = inner.families.get(&slot).is_some_and(|family| !family.leader.is_dead());
         let answers = inner.script(slot, "").is_some_and(|script| script.answers_probe);
@@ -140,10 +140,10 @@ impl Reach for World {
         })
     }
 
-    fn port_is_free(&self, worker: &WorkerConfig) -> Result<(), String> {
+    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
         match self.inner().held.get(&worker.port) {
             Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
-            None => Ok(()),
+            None => Ok(worker.port),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The real supervisor and the real keeper in a scripted world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Scene {
         let memory = Memory { run: run(), journal: JournalHandle::none() };
         // Nobody writes anything, so that no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
-        let tools = Tools { keeper, output, ground, memory };
+        let tools = Tools { keeper, output, ground, memory, doors: HashMap::new() };
         let reach = Arc::new(world.clone());
         let (workers, supervising) = supervisor::start_reaching(reach, &config, tools, news);
         Self { world, workers, supervising, config }
@@ -154,9 +154,12 @@ fn worker(slot: Slot, text: &str, script: &Script) -> WorkerConfig {
         env: BTreeMap::new(),
         ready: Probe::Tcp,
         shutdown_path: script.has_route.then(|| "/shutdown".to_owned()),
-        stop_command: script.stop_command.map(|program| vec![program.to_owned()]),
+        stop_command: script.stop_command.map(|program| vec![program.into()]),
         restart: RestartPolicy::Always,
         restart_unhealthy: false,
+        hold: Duration::from_secs(30),
+        allowed_hosts: vec![],
+        allowed_origins: vec![],
         unusable: None,
     }
 }

@@ -17,25 +17,46 @@ pub enum Refused {
     Origin,
 }
 
-/// Whether the request may be served.
-pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-    let named = headers.get(HOST).map_or_else(|| uri.authority().cloned(), authority_of);
-    if !named.is_some_and(|authority| is_loopback(authority.host())) {
-        return Err(Refused::Host);
+/// Who may ask besides this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// Hosts, as `Host` names them, without a port.
+    pub hosts: Vec<String>,
+    /// Origins, as browsers write them.
+    pub origins: Vec<String>,
+}
+
+impl Allowed {
+    /// Whether the request may be served.
+    ///
+    /// # Errors
+    /// Which header stands in its way.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        let named = headers.get(HOST).map_or_else(|| uri.authority().cloned(), authority_of);
+        if !named.is_some_and(|authority| self.is_allowed_host(authority.host())) {
+            return Err(Refused::Host);
+        }
+        match headers.get(ORIGIN) {
+            Some(origin) if !self.is_allowed_origin(origin) => Err(Refused::Origin),
+            _ => Ok(()),
+        }
     }
-    match headers.get(ORIGIN) {
-        Some(origin) if !is_loopback_origin(origin) => Err(Refused::Origin),
-        _ => Ok(()),
+
+    fn is_allowed_host(&self, host: &str) -> bool {
+        is_loopback(host) || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+    }
+
+    fn is_allowed_origin(&self, origin: &HeaderValue) -> bool {
+        let Ok(text) = origin.to_str() else {
+            return false;
+        };
+        let loopback = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(is_loopback));
+        loopback.unwrap_or(false) || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text))
     }
 }
 
 fn authority_of(value: &HeaderValue) -> Option<Authority> {
     value.to_str().ok()?.parse().ok()
-}
-
-fn is_loopback_origin(origin: &HeaderValue) -> bool {
-    let uri = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok());
-    uri.as_ref().and_then(Uri::host).is_some_and(is_loopback)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -50,10 +71,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         host.map(|host| headers.insert(HOST, HeaderValue::from_static(host)));
         origin.map(|origin| headers.insert(ORIGIN, HeaderValue::from_static(origin)));
-        check(&Uri::from_static("/mcp"), &headers)
+        Allowed::default().check(&Uri::from_static("/mcp"), &headers)
     }
 
-    /// R-CLIENT-4, as far as a `direct` worker has to see to it itself.
+    /// R-CLIENT-4.
     #[test]
     fn only_this_machine_is_served() {
         for host in ["localhost", "LocalHost:8081", "127.0.0.1:8081", "[::1]:8081", "[::1]"] {
@@ -73,5 +94,16 @@ mod tests {
         for origin in ["null", "http://evil.example", "http://localhost.evil.example", "file://", ""] {
             assert_eq!(ask(Some("localhost"), Some(origin)), Err(Refused::Origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn more_may_be_allowed() {
+        let allowed = Allowed { hosts: vec!["dev.box".into()], origins: vec!["https://app.example".into()] };
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("dev.box:8081"));
+        headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
+        assert_eq!(allowed.check(&Uri::from_static("/mcp"), &headers), Ok(()));
+        headers.insert(ORIGIN, HeaderValue::from_static("https://other.example"));
+        assert_eq!(allowed.check(&Uri::from_static("/mcp"), &headers), Err(Refused::Origin));
     }
 }

@@ -1,0 +1,64 @@
+//! `mcpctl clients`: every client connection, with its process and session.
+
+use mcpd_common::status::{ClientConnection, ClientList};
+use mcpd_proto::v1;
+use tokio::time::timeout;
+
+use crate::client::{ANSWER, silent, unreadable};
+use crate::context::Context;
+use crate::doc::Doc;
+use crate::exit::{Failure, SUCCESS};
+use crate::paint::Tone;
+use crate::table::{Column, Table, cell, maybe};
+use crate::text::Clock;
+
+const TRIED: &str = "list the clients";
+
+/// Lists them.
+pub async fn run(context: &mut Context) -> Result<u8, Failure> {
+    let mut daemon = context.need(TRIED).await?;
+    let answer = timeout(ANSWER, daemon.control.list_clients(v1::ListClientsRequest {})).await;
+    let answer = answer.map_err(|_| silent(TRIED, &daemon.socket))?;
+    let message = answer.map_err(|status| daemon.answered(TRIED, &status))?.into_inner();
+    let list: ClientList = message.try_into().map_err(|error| unreadable(TRIED, error))?;
+    if context.out.is_json() {
+        context.out.json(&list);
+    } else {
+        let mut doc = context.out.doc();
+        render(&mut doc, &list, &context.clock());
+        context.out.print(doc);
+    }
+    Ok(SUCCESS)
+}
+
+fn render(doc: &mut Doc, list: &ClientList, clock: &Clock) {
+    if list.clients.is_empty() {
+        return doc.sentence("No client is connected", Tone::Plain);
+    }
+    let mut table = Table::new([
+        Column::new("ID").right().optional(4),
+        Column::new("WORKER").cut(8),
+        Column::new("CLIENT").cut(12),
+        Column::new("PID").right(),
+        Column::new("SINCE").right(),
+        Column::new("REQUESTS").right(),
+        Column::new("STREAMS").right().optional(2),
+        Column::new("SESSION").cut(8).optional(1),
+        Column::new("ADDRESS").optional(3),
+    ]);
+    for client in &list.clients {
+        let ClientConnection { id, worker, peer, process, since, requests, session, streams } = client;
+        table.row([
+            maybe(*id),
+            cell(worker),
+            maybe(process.as_ref().map(|process| &process.name)),
+            maybe(process.as_ref().map(|process| process.pid)),
+            maybe(since.map(|since| clock.since(since))),
+            maybe(*requests),
+            maybe(*streams),
+            maybe(session.as_ref()),
+            cell(peer),
+        ]);
+    }
+    doc.table(&table);
+}

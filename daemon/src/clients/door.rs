@@ -1,0 +1,270 @@
+//! One door: mcpd listens on a worker's client port and forwards (R-CLIENT-1).
+//!
+//! ```text
+//!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> upstream (the worker)
+//! ```
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mcpd_common::check::ports::{self, KnownPort};
+use mcpd_common::config::WorkerConfig;
+use mcpd_common::ids::{Port, WorkerName};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::guard::Allowed;
+use super::message::LEAVING;
+use super::registry::{Entry, Registry};
+use super::session::Session;
+use super::upstream::{Upstream, Watcher};
+use super::{answer, exchange};
+use crate::deadline::{self, Deadline};
+
+/// More connections than this to one worker get a 503.
+const CONNECTIONS: usize = 1024;
+/// So many more are told so; others are closed unread.
+const TURNED_AWAY: usize = 64;
+/// A request whose headers are not complete by then is given up.
+const HEADERS: Duration = Duration::from_secs(10);
+/// Request headers may be so long in all.
+const HEADER_BYTES: usize = 64 * 1024;
+/// Between two tries to bind a port, or to accept without a free descriptor.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Where a door is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It forwards.
+    Open,
+    /// mcpd shuts down: what is in flight may finish, everything new is answered here.
+    Leaving,
+    /// Streams get their last events; the reason is told.
+    Farewell(String),
+}
+
+/// What the connections of one door share.
+pub struct Door {
+    /// The worker.
+    pub name: WorkerName,
+    /// The port that clients use.
+    pub port: Port,
+    /// Who may ask.
+    pub allowed: Allowed,
+    /// How long a request waits for the worker.
+    pub hold: Duration,
+    /// The worker behind it.
+    pub upstream: Watcher,
+    /// Where it is in its life.
+    pub phase: watch::Receiver<Phase>,
+    /// Sessions by the id that the client knows.
+    pub sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Session>>>>,
+    /// Streams that had their last events.
+    pub told: Arc<AtomicU32>,
+    registry: Registry,
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    forced: CancellationToken,
+}
+
+/// What it needs of the front door as a whole.
+pub struct Shared {
+    /// Where all doors are in their lives.
+    pub phase: watch::Receiver<Phase>,
+    /// All connections.
+    pub registry: Registry,
+    /// Streams that had their last events.
+    pub told: Arc<AtomicU32>,
+    /// Cuts connections off.
+    pub forced: CancellationToken,
+    /// Closes the listeners.
+    pub closed: CancellationToken,
+    /// All tasks.
+    pub tasks: TaskTracker,
+}
+
+impl Door {
+    /// A door for this worker.
+    pub fn new(worker: &WorkerConfig, upstream: Watcher, shared: &Shared) -> Arc<Self> {
+        let allowed =
+            Allowed { hosts: worker.allowed_hosts.clone(), origins: worker.allowed_origins.clone() };
+        Arc::new(Self {
+            name: worker.name.clone(),
+            port: worker.port,
+            allowed,
+            hold: worker.hold,
+            upstream,
+            phase: shared.phase.clone(),
+            sessions: Mutex::default(),
+            told: shared.told.clone(),
+            registry: shared.registry.clone(),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            forced: shared.forced.clone(),
+        })
+    }
+
+    /// Listens on 127.0.0.1 and, where the machine has it, on ::1.
+    ///
+    /// # Errors
+    /// Who holds the port.
+    pub fn bind(&self) -> Result<Vec<TcpListener>, String> {
+        let number = self.port.get();
+        let first = listen((Ipv4Addr::LOCALHOST, number).into());
+        let second = listen((Ipv6Addr::LOCALHOST, number).into());
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok(vec![first, second]),
+            // A machine without IPv6 says so; a held port is held.
+            (Ok(first), Err(error)) if error.kind() != std::io::ErrorKind::AddrInUse => Ok(vec![first]),
+            _ => Err(self.holders()),
+        }
+    }
+
+    fn holders(&self) -> String {
+        let known = KnownPort { port: self.port, worker: Some(self.name.clone()) };
+        let reports = ports::examine(&[known], &|_| None);
+        let held = reports.first().map(ports::PortReport::holders_sentence);
+        let held = held.unwrap_or_else(|| format!("port {} can't be bound", self.port));
+        format!("{held}; end that process or give {} another port", self.name)
+    }
+
+    /// Accepts until the door is closed.
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        closed: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = closed.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.clone().admit(stream, peer, &tasks),
+                Err(error) => {
+                    // No descriptor left, most likely: one may be free again soon.
+                    tracing::warn!(worker = %self.name, %error, "can't accept a client");
+                    deadline::until(deadline::now() + AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &TaskTracker) {
+        // Without it a small event waits for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            let entry = self.registry.enter(&self.name, peer);
+            tasks.spawn(async move {
+                self.serve(stream, entry).await;
+                drop(place);
+            });
+        } else if let Ok(place) = self.turned_away.clone().try_acquire_owned() {
+            tasks.spawn(async move {
+                turn_away(stream).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, entry: Entry) {
+        let door = self.clone();
+        let service = service_fn(move |request| {
+            let (door, connection) = (door.clone(), entry.connection.clone());
+            async move { Ok::<_, Infallible>(exchange::answer(door, connection, request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut phase = self.phase.clone();
+        let mut leaving = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Open));
+        let mut told = false;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(worker = %self.name, %error, "a client's connection ended");
+                    }
+                    return;
+                }
+                // Idle ones close at once, others after the answer they are at.
+                _ = &mut leaving, if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.forced.cancelled() => return,
+            }
+        }
+    }
+
+    /// The worker, as soon as it answers.
+    ///
+    /// # Errors
+    /// A sentence for the client.
+    pub async fn worker(&self) -> Result<Arc<super::upstream::Up>, String> {
+        let (mut upstream, mut phase) = (self.upstream.clone(), self.phase.clone());
+        let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
+        let there = tokio::select! {
+            there = Deadline::after(self.hold).wait(there) => there,
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => return Err(LEAVING.1.to_owned()),
+        };
+        match there {
+            Ok(Ok(state)) => match &*state {
+                Upstream::Up(up) => Ok(up.clone()),
+                Upstream::Away(why) => Err(format!("{} is not running: {why}", self.name)),
+                Upstream::Waiting => Err(format!("{} is not running", self.name)),
+            },
+            Ok(Err(_)) => Err(LEAVING.1.to_owned()),
+            Err(_) => Err(format!("{} did not come back within {} s", self.name, self.hold.as_secs())),
+        }
+    }
+
+    /// The session that the client calls by this id.
+    pub fn session(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Remembers a new session.
+    pub fn keep_session(&self, id: String, session: Session) -> Arc<tokio::sync::Mutex<Session>> {
+        let session = Arc::new(tokio::sync::Mutex::new(session));
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(id, session.clone());
+        session
+    }
+
+    /// Forgets a session that has ended.
+    pub fn forget_session(&self, id: &str) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+async fn turn_away(stream: TcpStream) {
+    let service = service_fn(async |_| {
+        Ok::<_, Infallible>(answer::later("too many connections to this server\n".to_owned()))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever does not even read this is none the wiser.
+    let _ = Deadline::after(HEADERS).wait(connection).await;
+}

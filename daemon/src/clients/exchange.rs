@@ -1,0 +1,380 @@
+//! One request: refused, answered here, or forwarded (R-CLIENT-1, R-CLIENT-3).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::Value;
+
+use super::answer;
+use super::door::{Door, Phase};
+use super::message::{INTERRUPTED, Message, Messages};
+use super::registry::Connection;
+use super::renewal;
+use super::session::{EventId, Session};
+use super::stream::{self, Purpose, Relay};
+use super::upstream::{Body, Lease, SendError, Up, whole};
+use crate::deadline::Deadline;
+
+/// JSON up to this is read before it is forwarded; larger bodies stream past.
+const WHOLE: usize = 4 * 1024 * 1024;
+/// How long a client has to send a body that is read first.
+const BODY: Duration = Duration::from_secs(30);
+/// The session id in both directions.
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Where an event stream goes on.
+pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Headers that speak of one connection only (RFC 9110, section 7.6.1), and two that mcpd answers for:
+/// `Expect` itself, `Accept-Encoding` because it reads what it forwards.
+const NOT_FORWARDED: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    header::ACCEPT_ENCODING,
+    header::TRAILER,
+];
+
+/// What is sent on.
+enum Payload {
+    Whole(Bytes),
+    Streaming(Incoming),
+}
+
+/// A request that is to be forwarded.
+pub struct Exchange {
+    /// The door it came through.
+    pub door: Arc<Door>,
+    /// The connection it came on.
+    pub connection: Arc<Connection>,
+    /// Its head, fit for the worker but for the session id.
+    pub head: Parts,
+    /// What it says, if that is JSON-RPC.
+    pub messages: Option<Messages>,
+    /// Its body, if it was read.
+    pub body: Bytes,
+}
+
+/// Answers one request.
+pub async fn answer(
+    door: Arc<Door>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    connection.requests.fetch_add(1, Ordering::Relaxed);
+    if let Err(refused) = door.allowed.check(request.uri(), request.headers()) {
+        return answer::text(StatusCode::FORBIDDEN, format!("{refused}\n"));
+    }
+    if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
+        return answer::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n");
+    }
+    let (mut head, body) = request.into_parts();
+    let payload = match read(&head, body).await {
+        Ok(payload) => payload,
+        Err(response) => return response,
+    };
+    let (messages, bytes) = match &payload {
+        Payload::Whole(bytes) => (Messages::read(bytes), bytes.clone()),
+        Payload::Streaming(_) => (None, Bytes::new()),
+    };
+    for name in NOT_FORWARDED {
+        head.headers.remove(name);
+    }
+    let exchange = Exchange { door, connection, head, messages, body: bytes };
+    if *exchange.door.phase.borrow() != Phase::Open {
+        return answer::leaving(exchange.messages.as_ref(), exchange.wants_events());
+    }
+    exchange.forward(payload).await
+}
+
+async fn read(head: &Parts, body: Incoming) -> Result<Payload, Response<Body>> {
+    let json = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
+    let length =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if head.method != Method::POST || !json || length.is_some_and(|length: usize| length > WHOLE) {
+        return Ok(Payload::Streaming(body));
+    }
+    match Deadline::after(BODY).wait(Limited::new(body, WHOLE).collect()).await {
+        Ok(Ok(collected)) => Ok(Payload::Whole(collected.to_bytes())),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let why = "a JSON body of more than 4 MiB needs a Content-Length\n";
+            Err(answer::text(StatusCode::LENGTH_REQUIRED, why))
+        }
+        Ok(Err(_)) => Err(answer::text(StatusCode::BAD_REQUEST, "the body was broken off\n")),
+        Err(_) => Err(answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
+    }
+}
+
+impl Exchange {
+    /// Whether the client asks for an event stream and nothing else.
+    pub fn wants_events(&self) -> bool {
+        let accept = self.head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        self.head.method == Method::GET && accept.is_some_and(|accept| accept.contains("text/event-stream"))
+    }
+
+    /// Forwards it, with its session's id for the worker.
+    async fn forward(mut self, payload: Payload) -> Response<Body> {
+        let Some(id) = self.session_id() else {
+            return self.send(payload, None).await;
+        };
+        self.connection.used_by(&id);
+        let Some(session) = self.door.session(&id) else {
+            return self.send(payload, None).await;
+        };
+        if self.head.method == Method::DELETE {
+            self.door.forget_session(&id);
+        }
+        let payload = {
+            let mut session = session.lock().await;
+            match self.towards_the_worker(&mut session, payload) {
+                Some(payload) => payload,
+                // An answer to a worker that is dead.
+                None => return answer::accepted(),
+            }
+        };
+        self.send(payload, Some((id, session))).await
+    }
+
+    fn session_id(&self) -> Option<String> {
+        self.head.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned)
+    }
+
+    /// Answers get the id that the worker asked with; what has to be said again is kept.
+    fn towards_the_worker(&mut self, session: &mut Session, payload: Payload) -> Option<Payload> {
+        let Some(messages) = &self.messages else {
+            return Some(payload);
+        };
+        let answers = messages.all.iter().any(|message| matches!(message, Message::Answer { .. }));
+        if !answers && !messages.all.iter().any(is_kept) {
+            return Some(payload);
+        }
+        let value: Value = serde_json::from_slice(&self.body).ok()?;
+        let (batch, all) = match value {
+            Value::Array(all) => (true, all),
+            one => (false, vec![one]),
+        };
+        let mut restored = vec![];
+        for message in all {
+            session.note(&message);
+            match message.get("method").is_none() {
+                true => restored.extend(session.inward(&message)),
+                false => restored.push(message),
+            }
+        }
+        let value = match (batch, restored.len()) {
+            (_, 0) => return None,
+            (true, _) => Value::Array(restored),
+            (false, _) => restored.remove(0),
+        };
+        self.body = value.to_string().into();
+        self.head.headers.remove(header::CONTENT_LENGTH);
+        Some(Payload::Whole(self.body.clone()))
+    }
+
+    async fn send(
+        mut self,
+        payload: Payload,
+        session: Option<(String, Arc<tokio::sync::Mutex<Session>>)>,
+    ) -> Response<Body> {
+        let mut body = match payload {
+            Payload::Whole(bytes) => whole(bytes),
+            Payload::Streaming(incoming) => incoming.map_err(Into::into).boxed_unsync(),
+        };
+        let deadline = Deadline::after(self.door.hold);
+        loop {
+            let up = match self.door.worker().await {
+                Ok(up) => up,
+                Err(why) => return answer::unavailable(self.messages.as_ref(), &why),
+            };
+            if let Some((id, session)) = &session
+                && let Err(why) = renewal::renew(&self.door, &up, session).await
+            {
+                tracing::info!(worker = %self.door.name, %why, "a session ended");
+                self.door.forget_session(id);
+                return answer::text(StatusCode::NOT_FOUND, format!("{why}\n"));
+            }
+            let request = self.request(session.as_ref().map(|(_, session)| session.as_ref()), body).await;
+            match up.send(request).await {
+                Ok((response, lease)) => return self.relay(up, response, lease, session).await,
+                Err(SendError::NotSent(request, error)) => {
+                    tracing::debug!(worker = %self.door.name, %error, "waiting for the worker");
+                    if deadline.remaining().is_zero() {
+                        return answer::unavailable(self.messages.as_ref(), &error.to_string());
+                    }
+                    body = request.into_body();
+                    self.wait_for_another(&up, deadline).await;
+                }
+                Err(SendError::Broken(error)) => {
+                    tracing::info!(worker = %self.door.name, %error, "a request was interrupted");
+                    return self.interrupted();
+                }
+            }
+        }
+    }
+
+    /// The worker is not there although the supervisor has not said so yet.
+    async fn wait_for_another(&mut self, up: &Up, deadline: Deadline) {
+        let soon = deadline.at_most(Duration::from_millis(50));
+        let _ = soon.wait(up.detach.cancelled()).await;
+    }
+
+    async fn request(&self, session: Option<&tokio::sync::Mutex<Session>>, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        *request.headers_mut() = self.head.headers.clone();
+        if let Some(session) = session {
+            let session = session.lock().await;
+            if let Ok(id) = HeaderValue::from_str(&session.worker_id) {
+                request.headers_mut().insert(SESSION, id);
+            }
+            restore_last_event(request.headers_mut(), &session);
+        }
+        request
+    }
+
+    /// The same request once more, for another worker; its stream begins anew.
+    pub async fn again(&self, session: Option<&tokio::sync::Mutex<Session>>) -> Request<Body> {
+        let mut request = self.request(session, whole(self.body.clone())).await;
+        request.headers_mut().remove(&LAST_EVENT);
+        request
+    }
+
+    /// What was in flight gets an error of its own id, never just a cut.
+    pub fn interrupted(&self) -> Response<Body> {
+        let errors = self.messages.as_ref().and_then(|messages| messages.errors(INTERRUPTED));
+        match errors {
+            Some(errors) => answer::json(errors),
+            None => answer::text(StatusCode::BAD_GATEWAY, "the server was restarted\n"),
+        }
+    }
+
+    async fn relay(
+        self,
+        up: Arc<Up>,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        session: Option<(String, Arc<tokio::sync::Mutex<Session>>)>,
+    ) -> Response<Body> {
+        for name in NOT_FORWARDED {
+            response.headers_mut().remove(name);
+        }
+        let session = match session {
+            Some((id, session)) => Some((id, session)),
+            None => self.begin_session(&up, &response),
+        };
+        if let Some((id, _)) = &session
+            && response.headers().contains_key(SESSION)
+            && let Ok(id) = HeaderValue::from_str(id)
+        {
+            response.headers_mut().insert(SESSION, id);
+        }
+        let events = is_kind(response.headers(), "text/event-stream");
+        let (head, body) = response.into_parts();
+        if events && head.status == StatusCode::OK {
+            let purpose = match (&self.messages, self.wants_events()) {
+                (Some(messages), _) if messages.is_request("subscriptions/listen") => Purpose::Listen,
+                (Some(_), _) => Purpose::Answer,
+                (None, _) => Purpose::Get,
+            };
+            let relay = Relay { exchange: self, session: session.map(|(_, session)| session), purpose };
+            return Response::from_parts(without_length(head), stream::open(relay, up, body, lease));
+        }
+        if self.messages.as_ref().is_some_and(|messages| !messages.open_ids().is_empty()) {
+            return self.collect(head, body, lease, session.map(|(_, session)| session)).await;
+        }
+        Response::from_parts(head, stream::plain(body, lease))
+    }
+
+    /// An answer in JSON is read first, so that a worker's end in the middle of it is an error and
+    /// not a cut; a large one streams.
+    async fn collect(
+        self,
+        head: hyper::http::response::Parts,
+        body: Incoming,
+        lease: Lease,
+        session: Option<Arc<tokio::sync::Mutex<Session>>>,
+    ) -> Response<Body> {
+        let large = hyper::body::Body::size_hint(&body).lower() > WHOLE as u64;
+        if large {
+            return Response::from_parts(head, stream::plain(body, lease));
+        }
+        let Ok(collected) = body.collect().await else {
+            return self.interrupted();
+        };
+        lease.give_back();
+        let bytes = collected.to_bytes();
+        if let Some(session) = session
+            && self.messages.as_ref().is_some_and(|messages| messages.is_request("initialize"))
+            && let Ok(answer) = serde_json::from_slice::<Value>(&bytes)
+        {
+            session.lock().await.agree(&answer["result"]);
+        }
+        Response::from_parts(head, whole(bytes))
+    }
+
+    /// The worker began a session: the client gets an id of ours for it, which outlives the worker.
+    fn begin_session(
+        &self,
+        up: &Up,
+        response: &Response<Incoming>,
+    ) -> Option<(String, Arc<tokio::sync::Mutex<Session>>)> {
+        let asked = self.messages.as_ref().is_some_and(|messages| messages.is_request("initialize"));
+        if !asked || !response.status().is_success() {
+            return None;
+        }
+        let worker_id = response.headers().get(&SESSION)?.to_str().ok()?.to_owned();
+        let params = serde_json::from_slice::<Value>(&self.body).ok()?["params"].clone();
+        let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let id = super::mint().ok()?;
+        let session = Session::begin(path, worker_id, up.epoch, params);
+        self.connection.used_by(&id);
+        let session = self.door.keep_session(id.clone(), session);
+        Some((id, session))
+    }
+}
+
+fn is_kept(message: &Message) -> bool {
+    const KEPT: [&str; 4] =
+        ["notifications/initialized", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+    match message {
+        Message::Request { method, .. } | Message::Notification { method } => KEPT.contains(&method.as_str()),
+        Message::Answer { .. } => false,
+    }
+}
+
+/// Whether a body is of this kind.
+fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|given| given.to_str().ok());
+    given.is_some_and(|given| given.trim_start().to_ascii_lowercase().starts_with(kind))
+}
+
+fn without_length(mut head: hyper::http::response::Parts) -> hyper::http::response::Parts {
+    head.headers.remove(header::CONTENT_LENGTH);
+    head
+}
+
+/// The worker knows its own event ids only; one of a dead worker begins the stream anew.
+fn restore_last_event(headers: &mut HeaderMap, session: &Session) {
+    let Some(id) = headers.remove(&LAST_EVENT) else {
+        return;
+    };
+    let known = id.to_str().ok().and_then(EventId::read).filter(|id| id.epoch == session.epoch);
+    if let Some(inner) = known.and_then(|id| HeaderValue::from_str(&id.inner).ok()) {
+        headers.insert(LAST_EVENT, inner);
+    }
+}

@@ -1,0 +1,169 @@
+//! The front door: all doors, opened together and closed together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mcpd_common::config::{Config, Transport};
+use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::status::WorkerState;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::door::{Door, Phase, Shared};
+use super::registry::Registry;
+use super::session::Epoch;
+use super::upstream::{Publisher, Up, Upstream};
+use crate::deadline::{self, Deadline};
+
+/// Between two tries to get a port that somebody holds.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether a door is open, or who holds its port.
+pub type Opened = watch::Receiver<Result<(), String>>;
+
+/// The supervisor's end of one door.
+pub struct Backstage {
+    /// Tells the door of the worker behind it.
+    pub publisher: Publisher,
+    /// Whether the door is open.
+    pub opened: Opened,
+}
+
+impl Backstage {
+    /// Whether clients can come in.
+    ///
+    /// # Errors
+    /// Who holds the client port.
+    pub fn is_open(&self) -> Result<(), String> {
+        self.opened.borrow().clone()
+    }
+
+    /// Tells the door what became of its worker.
+    pub fn show(&self, state: WorkerState, epoch: Epoch, port: Port, reason: Option<&str>) {
+        let next = match state {
+            WorkerState::Ready | WorkerState::Unhealthy => match &*self.publisher.borrow() {
+                Upstream::Up(up) if up.epoch == epoch => return,
+                _ => Upstream::Up(Arc::new(Up::new(epoch, port))),
+            },
+            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => Upstream::Waiting,
+            WorkerState::Failed | WorkerState::Stopped => {
+                Upstream::Away(reason.unwrap_or(state.name()).to_owned())
+            }
+        };
+        // Streams let go before the worker is asked to leave: none shall wait for a client.
+        if let Upstream::Up(up) = self.publisher.send_replace(next) {
+            up.detach.cancel();
+        }
+    }
+
+    /// The worker leaves: new requests wait, streams let go of it.
+    pub fn let_go(&self) -> Option<Arc<Up>> {
+        match self.publisher.send_replace(Upstream::Waiting) {
+            Upstream::Up(up) => {
+                up.detach.cancel();
+                Some(up)
+            }
+            Upstream::Waiting | Upstream::Away(_) => None,
+        }
+    }
+}
+
+/// All doors.
+pub struct FrontDoor {
+    phase: watch::Sender<Phase>,
+    registry: Registry,
+    told: Arc<AtomicU32>,
+    forced: CancellationToken,
+    closed: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl FrontDoor {
+    /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
+    /// tried again until it is free.
+    pub fn open(config: &Config) -> (Self, HashMap<WorkerName, Backstage>) {
+        let (phase, watched) = watch::channel(Phase::Open);
+        let front = Self {
+            phase,
+            registry: Registry::default(),
+            told: Arc::default(),
+            forced: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let shared = Shared {
+            phase: watched,
+            registry: front.registry.clone(),
+            told: front.told.clone(),
+            forced: front.forced.clone(),
+            closed: front.closed.clone(),
+            tasks: front.tasks.clone(),
+        };
+        let mut backstage = HashMap::new();
+        for worker in config.workers.values().filter(|worker| worker.transport == Transport::Http) {
+            let (publisher, upstream) = watch::channel(Upstream::Waiting);
+            let door = Door::new(worker, upstream, &shared);
+            backstage.insert(worker.name.clone(), Backstage { publisher, opened: listen(door, &shared) });
+        }
+        (front, backstage)
+    }
+
+    /// Every connection.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// mcpd shuts down: from now on it answers itself what is new, and closes what is idle.
+    pub fn begin_leaving(&self) {
+        self.phase.send_replace(Phase::Leaving);
+    }
+
+    /// Streams get their last events and end.
+    pub fn say_farewell(&self, reason: &str) {
+        self.phase.send_replace(Phase::Farewell(reason.to_owned()));
+    }
+
+    /// Streams that had their last events.
+    pub fn told(&self) -> u32 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// Closes the listeners, and whatever is still connected.
+    pub async fn close(&self, deadline: Deadline) {
+        self.closed.cancel();
+        self.forced.cancel();
+        self.tasks.close();
+        // What does not end in time ends with the process, and is seen by the verification.
+        let _ = deadline.wait(self.tasks.wait()).await;
+    }
+}
+
+fn listen(door: Arc<Door>, shared: &Shared) -> Opened {
+    let first = door.bind();
+    let (told, opened) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
+    let (closed, tasks) = (shared.closed.clone(), shared.tasks.clone());
+    shared.tasks.spawn(async move {
+        let mut bound = first;
+        let listeners = loop {
+            match bound {
+                Ok(listeners) => break listeners,
+                Err(why) => drop(told.send_replace(Err(why))),
+            }
+            let pause = deadline::until(deadline::now() + AGAIN);
+            tokio::select! {
+                () = pause => bound = door.bind(),
+                () = closed.cancelled() => return,
+            }
+        };
+        drop(told.send_replace(Ok(())));
+        for listener in listeners {
+            let accepting = door.clone().accept(listener, closed.clone(), tasks.clone());
+            tasks.spawn(accepting);
+        }
+        closed.cancelled().await;
+    });
+    opened
+}

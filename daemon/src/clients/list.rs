@@ -1,0 +1,43 @@
+//! Who is connected now: what the front door knows, and what the kernel sees of the rest.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use mcpd_common::status::{CLIENTS_SCHEMA, ClientConnection, ClientList};
+
+use super::kernel::{self, Ports};
+use super::registry::Registry;
+
+/// Every client connection, by worker. Looks at the processes of the machine: some milliseconds.
+pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
+    let known = registry.all();
+    let known_peers: HashSet<_> = known.iter().map(|connection| connection.peer).collect();
+    let mut others = kernel::connections(ports).unwrap_or_default();
+    others.retain(|connection| !known_peers.contains(&connection.peer));
+    let peers: Vec<_> =
+        known_peers.into_iter().chain(others.iter().map(|connection| connection.peer)).collect();
+    let processes = kernel::processes_at(&peers);
+    let through_the_door = known.iter().map(|connection| ClientConnection {
+        id: Some(connection.id),
+        worker: connection.worker.clone(),
+        peer: connection.peer.to_string(),
+        process: processes.get(&connection.peer).cloned(),
+        since: Some(connection.since),
+        requests: Some(connection.requests.load(Ordering::Relaxed)),
+        session: connection.session(),
+        streams: Some(connection.streams.load(Ordering::Relaxed)),
+    });
+    let direct = others.iter().map(|connection| ClientConnection {
+        id: None,
+        worker: connection.worker.clone(),
+        peer: connection.peer.to_string(),
+        process: processes.get(&connection.peer).cloned(),
+        since: None,
+        requests: None,
+        session: None,
+        streams: None,
+    });
+    let mut clients: Vec<_> = through_the_door.chain(direct).collect();
+    clients.sort_by(|a, b| (&a.worker, a.id).cmp(&(&b.worker, b.id)));
+    ClientList { schema: CLIENTS_SCHEMA.to_owned(), clients }
+}

@@ -1,0 +1,142 @@
+//! What a JSON body says: which JSON-RPC messages are in it. Pure; bodies are never changed here.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// The answer to a request that its worker could not finish.
+pub const INTERRUPTED: (i64, &str) = (-32000, "the server was restarted while it worked on this request");
+/// The answer to a request that comes while mcpd shuts down.
+pub const LEAVING: (i64, &str) = (-32000, "the server is shutting down");
+/// The answer to a request whose worker does not come back.
+pub const UNAVAILABLE: (i64, &str) = (-32000, "the server is not available");
+
+/// One message, as far as it matters for forwarding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Wants an answer with this id.
+    Request {
+        /// The id, as it was written.
+        id: Value,
+        /// What is asked.
+        method: String,
+    },
+    /// Wants none.
+    Notification {
+        /// What is told.
+        method: String,
+    },
+    /// Answers a request of the other side.
+    Answer {
+        /// The id of that request.
+        id: Value,
+    },
+}
+
+/// The messages of one body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// Each of them.
+    pub all: Vec<Message>,
+    /// Whether they came as an array.
+    pub batch: bool,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+}
+
+impl Messages {
+    /// Reads a body; `None` if it is no JSON-RPC.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        let envelopes: Vec<Envelope<'_>> = match batch {
+            true => serde_json::from_slice(body).ok()?,
+            false => vec![serde_json::from_slice(body).ok()?],
+        };
+        let all = envelopes.into_iter().map(message).collect::<Option<Vec<_>>>()?;
+        Some(Self { all, batch })
+    }
+
+    /// The ids that want an answer.
+    pub fn open_ids(&self) -> Vec<Value> {
+        let id = |message: &Message| match message {
+            Message::Request { id, .. } => Some(id.clone()),
+            Message::Notification { .. } | Message::Answer { .. } => None,
+        };
+        self.all.iter().filter_map(id).collect()
+    }
+
+    /// Whether it is the one request with this method.
+    pub fn is_request(&self, wanted: &str) -> bool {
+        matches!(self.all.as_slice(), [Message::Request { method, .. }] if method == wanted)
+    }
+
+    /// Errors for all that wants an answer, in the shape in which it was asked.
+    pub fn errors(&self, error: (i64, &str)) -> Option<Vec<u8>> {
+        let errors: Vec<_> = self.open_ids().iter().map(|id| error_for(id, error)).collect();
+        let value = match (errors.len(), self.batch) {
+            (0, _) => return None,
+            (_, true) => Value::Array(errors),
+            (_, false) => errors.into_iter().next()?,
+        };
+        Some(value.to_string().into_bytes())
+    }
+}
+
+/// The error for one request.
+pub fn error_for(id: &Value, (code, message): (i64, &str)) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+}
+
+fn message(envelope: Envelope<'_>) -> Option<Message> {
+    let id = envelope.id.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    match (id.filter(|id| !id.is_null()), envelope.method) {
+        (Some(id), Some(method)) => Some(Message::Request { id, method: method.into_owned() }),
+        (None, Some(method)) => Some(Message::Notification { method: method.into_owned() }),
+        (Some(id), None) => Some(Message::Answer { id }),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_request_a_notification_and_an_answer_are_told_apart() {
+        let body = br#" [{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"id":7}},
+            {"method":"notifications/initialized"}, {"id":3,"result":{"method":"x"}}]"#;
+        let messages = Messages::read(body).expect("JSON-RPC");
+        assert_eq!(messages.all[0], Message::Request { id: json!("a"), method: "tools/call".into() });
+        assert_eq!(messages.all[1], Message::Notification { method: "notifications/initialized".into() });
+        assert_eq!(messages.all[2], Message::Answer { id: json!(3) });
+        assert_eq!(messages.open_ids(), [json!("a")]);
+    }
+
+    /// R-CLIENT-3: in batches one each.
+    #[test]
+    fn errors_have_the_ids_and_the_shape_of_the_requests() {
+        let one = Messages::read(br#"{"id":1,"method":"ping"}"#).expect("JSON-RPC");
+        let error = one.errors(INTERRUPTED).expect("an error");
+        assert!(error.starts_with(b"{") && String::from_utf8_lossy(&error).contains(r#""id":1"#));
+        let two = Messages::read(br#"[{"id":1,"method":"a"},{"id":2,"method":"b"}]"#).expect("JSON-RPC");
+        let errors: Vec<Value> = serde_json::from_slice(&two.errors(LEAVING).expect("errors")).expect("JSON");
+        assert_eq!(errors.len(), 2);
+        assert_eq!(Messages::read(br#"{"method":"a"}"#).expect("JSON-RPC").errors(LEAVING), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_messages_or_none(bytes: Vec<u8>) {
+            let _ = Messages::read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Initializing a new worker behind the client's back, with what the client once sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response};
+use serde_json::Value;
+
+use super::door::Door;
+use super::exchange::SESSION;
+use super::session::{NotRenewed, Session};
+use super::sse::{Event, Splitter};
+use super::upstream::{Body, Up, whole};
+use crate::deadline::Deadline;
+
+/// A worker that takes longer for one replayed message does not go on with the session.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Its answer may be so long.
+const LONGEST: usize = 4 * 1024 * 1024;
+
+/// Makes the session one of the present worker. Whoever comes first does it, others wait.
+///
+/// # Errors
+/// The session ends as it would without mcpd.
+pub async fn renew(
+    door: &Door,
+    up: &Arc<Up>,
+    session: &tokio::sync::Mutex<Session>,
+) -> Result<(), NotRenewed> {
+    let mut session = session.lock().await;
+    if session.epoch == up.epoch {
+        return Ok(());
+    }
+    let deadline = Deadline::after(ANSWER);
+    let renewed = deadline.wait(replay(door, up, &mut session)).await;
+    renewed.unwrap_or_else(|_| Err(NotRenewed("did not answer in time".to_owned())))
+}
+
+async fn replay(door: &Door, up: &Arc<Up>, session: &mut Session) -> Result<(), NotRenewed> {
+    let hello = post(door, up, session, &session.hello(), None).await?;
+    let id = hello.headers().get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let id = id.ok_or_else(|| NotRenewed("gave no session id".to_owned()))?;
+    let answer = first_message(hello).await?;
+    for message in session.renew(up.epoch, id, &answer)? {
+        let answer = post(door, up, session, &message, Some(&session.worker_id)).await?;
+        if message.get("id").is_some() {
+            first_message(answer).await?;
+        }
+    }
+    tracing::info!(worker = %door.name, epoch = up.epoch, "a session goes on with the new worker");
+    Ok(())
+}
+
+async fn post(
+    door: &Door,
+    up: &Arc<Up>,
+    session: &Session,
+    message: &Value,
+    id: Option<&str>,
+) -> Result<Response<Incoming>, NotRenewed> {
+    let body: Body = whole(message.to_string());
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = session.path.parse().unwrap_or_default();
+    let host = format!("127.0.0.1:{}", door.port);
+    let headers = [
+        (header::HOST, host.as_str()),
+        (header::CONTENT_TYPE, "application/json"),
+        (header::ACCEPT, "application/json, text/event-stream"),
+    ];
+    for (name, value) in headers {
+        request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(broken)?);
+    }
+    if let Some(id) = id {
+        request.headers_mut().insert(SESSION, HeaderValue::from_str(id).map_err(broken)?);
+        let version = session.version().unwrap_or_default();
+        let name = header::HeaderName::from_static("mcp-protocol-version");
+        request.headers_mut().insert(name, HeaderValue::from_str(version).map_err(broken)?);
+    }
+    let (response, lease) = up.send(request).await.map_err(broken)?;
+    // Its body is read to the end or dropped with its connection; either way it is not used again.
+    drop(lease);
+    match response.status().is_success() {
+        true => Ok(response),
+        false => Err(NotRenewed(format!("answered {}", response.status()))),
+    }
+}
+
+/// The one message of an answer, in JSON or as the first event with data.
+async fn first_message(response: Response<Incoming>) -> Result<Value, NotRenewed> {
+    let events = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let mut body = Limited::new(response.into_body(), LONGEST);
+    if !events {
+        let bytes = body.collect().await.map_err(broken)?.to_bytes();
+        return serde_json::from_slice(&bytes).map_err(broken);
+    }
+    let mut splitter = Splitter::default();
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(broken)?;
+        let read = splitter.push(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+        let answers = read.iter().filter_map(|event| Event::read(event));
+        let mut values = answers.filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+        if let Some(answer) = values.find(|value| value.get("method").is_none() && value.get("id").is_some())
+        {
+            return Ok(answer);
+        }
+    }
+    Err(NotRenewed("ended its answer early".to_owned()))
+}
+
+fn broken(error: impl std::fmt::Display) -> NotRenewed {
+    NotRenewed(format!("could not be initialized: {error}"))
+}

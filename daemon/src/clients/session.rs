@@ -1,0 +1,255 @@
+//! One MCP session as the client knows it, whatever becomes of the worker behind it
+//! (R-CLIENT-3). Pure logic over messages, apart from the network.
+//!
+//! ```text
+//!   client  --S-->  mcpd  --W1-->  worker, epoch 1
+//!                         --W2-->  worker, epoch 2      (initialized anew with what the client once sent)
+//! ```
+//!
+//! The client keeps its session id `S`. What it once said that still matters (its `initialize`, the log
+//! level, its subscriptions) is kept and said again to the next worker. Ids of requests from worker to
+//! client carry the epoch, so that a late answer to a dead worker is never taken for an answer to the
+//! new one, which may have asked with the same id.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+/// Which life of the worker: it counts the processes.
+pub type Epoch = u32;
+
+/// What is remembered of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// The path of the MCP endpoint.
+    pub path: String,
+    /// The id that the present worker gave it.
+    pub worker_id: String,
+    /// The worker that knows it.
+    pub epoch: Epoch,
+    initialize: Value,
+    agreed: Option<Agreed>,
+    initialized: bool,
+    log_level: Option<Value>,
+    subscriptions: BTreeSet<String>,
+    asked: BTreeSet<String>,
+}
+
+/// What client and worker agreed upon.
+#[derive(Clone, Debug, PartialEq)]
+struct Agreed {
+    version: Value,
+    capabilities: Value,
+}
+
+/// The new worker does not go on with the session as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the new worker {0}")]
+pub struct NotRenewed(pub String);
+
+/// The answer to the replayed `initialize` has this id; the client never sees it.
+pub const REPLAY_ID: &str = "mcpd-replay";
+
+impl Session {
+    /// A session that begins: the worker answered `initialize` with a session id.
+    pub fn begin(path: String, worker_id: String, epoch: Epoch, initialize: Value) -> Self {
+        Self {
+            path,
+            worker_id,
+            epoch,
+            initialize,
+            agreed: None,
+            initialized: false,
+            log_level: None,
+            subscriptions: BTreeSet::new(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// The worker's answer to `initialize`.
+    pub fn agree(&mut self, result: &Value) {
+        self.agreed = Some(Agreed {
+            version: result["protocolVersion"].clone(),
+            capabilities: result["capabilities"].clone(),
+        });
+    }
+
+    /// Keeps what the client says if it has to be said again to the next worker.
+    pub fn note(&mut self, message: &Value) {
+        let params = &message["params"];
+        let uri = || params["uri"].as_str().map(str::to_owned);
+        match message["method"].as_str() {
+            Some("notifications/initialized") => self.initialized = true,
+            Some("logging/setLevel") => self.log_level = Some(params.clone()),
+            Some("resources/subscribe") => self.subscriptions.extend(uri()),
+            Some("resources/unsubscribe") => {
+                if let Some(uri) = uri() {
+                    self.subscriptions.remove(&uri);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The protocol version for the header of later requests.
+    pub fn version(&self) -> Option<&str> {
+        self.agreed.as_ref()?.version.as_str()
+    }
+
+    /// Whether the worker declared that it logs.
+    pub fn has_logging(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| !agreed.capabilities["logging"].is_null())
+    }
+
+    /// The first message for a new worker.
+    pub fn hello(&self) -> Value {
+        json!({ "jsonrpc": "2.0", "id": REPLAY_ID, "method": "initialize", "params": self.initialize })
+    }
+
+    /// The new worker answered [`hello`](Self::hello): what has to be said next, in order.
+    ///
+    /// # Errors
+    /// When it refuses, or agrees upon something else than the first one did.
+    pub fn renew(
+        &mut self,
+        epoch: Epoch,
+        worker_id: String,
+        answer: &Value,
+    ) -> Result<Vec<Value>, NotRenewed> {
+        let result = &answer["result"];
+        if !result.is_object() {
+            return Err(NotRenewed("refused to initialize".to_owned()));
+        }
+        if let Some(agreed) = &self.agreed
+            && agreed.version != result["protocolVersion"]
+        {
+            return Err(NotRenewed(format!("speaks version {}", result["protocolVersion"])));
+        }
+        self.agree(result);
+        self.epoch = epoch;
+        self.worker_id = worker_id;
+        Ok(self.once_more())
+    }
+
+    fn once_more(&self) -> Vec<Value> {
+        let mut messages = vec![];
+        if self.initialized {
+            messages.push(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        }
+        let mut request = |method: &str, params: Value| {
+            let id = format!("{REPLAY_ID}-{}", messages.len());
+            messages.push(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+        };
+        if let Some(level) = &self.log_level {
+            request("logging/setLevel", level.clone());
+        }
+        for uri in &self.subscriptions {
+            request("resources/subscribe", json!({ "uri": uri }));
+        }
+        messages
+    }
+
+    /// What the client is told of after a renewal: what it may have cached can have changed.
+    pub fn list_changed(&self) -> Vec<Value> {
+        let Some(agreed) = &self.agreed else {
+            return vec![];
+        };
+        ["tools", "prompts", "resources"]
+            .into_iter()
+            .filter(|kind| agreed.capabilities[*kind]["listChanged"] == true)
+            .map(|kind| json!({ "jsonrpc": "2.0", "method": format!("notifications/{kind}/list_changed") }))
+            .collect()
+    }
+
+    /// A message from worker to client: ids of the worker's own requests get the epoch. `None`: it
+    /// passes as it is.
+    pub fn outward(&mut self, message: &Value) -> Option<Value> {
+        let method = message["method"].as_str()?;
+        let mut rewritten = message.clone();
+        match message.get("id") {
+            Some(id) if !id.is_null() => {
+                let id = with_epoch(self.epoch, id);
+                self.asked.insert(id.clone());
+                rewritten["id"] = id.into();
+            }
+            _ if method == "notifications/cancelled" => {
+                let id = with_epoch(self.epoch, &message["params"]["requestId"]);
+                self.asked.remove(&id).then(|| rewritten["params"]["requestId"] = id.into())?;
+            }
+            _ => return None,
+        }
+        Some(rewritten)
+    }
+
+    /// An answer from client to worker, with the id the worker knows; `None` if that worker is dead, or
+    /// nobody asked.
+    pub fn inward(&mut self, answer: &Value) -> Option<Value> {
+        let id = answer["id"].as_str()?;
+        let (epoch, original) = without_epoch(id)?;
+        let expected = self.asked.remove(id) && epoch == self.epoch;
+        let mut restored = answer.clone();
+        restored["id"] = original;
+        expected.then_some(restored)
+    }
+
+    /// The worker died: what it asked will not be answered any more.
+    pub fn cancel_asked(&mut self) -> Vec<Value> {
+        let cancel = |id: String| {
+            let params = json!({ "requestId": id, "reason": "the server was restarted" });
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })
+        };
+        std::mem::take(&mut self.asked).into_iter().map(cancel).collect()
+    }
+}
+
+fn with_epoch(epoch: Epoch, id: &Value) -> String {
+    format!("mcpd.{epoch}.{id}")
+}
+
+fn without_epoch(id: &str) -> Option<(Epoch, Value)> {
+    let (epoch, id) = id.strip_prefix("mcpd.")?.split_once('.')?;
+    Some((epoch.parse().ok()?, serde_json::from_str(id).ok()?))
+}
+
+/// Where an event was sent, as its id tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventId {
+    /// In which life of the worker.
+    pub epoch: Epoch,
+    /// On the answer to this request; `None`: on a `GET` stream.
+    pub request: Option<Value>,
+    /// The worker's own id of it.
+    pub inner: String,
+}
+
+impl EventId {
+    /// As the client sees it.
+    pub fn write(&self) -> String {
+        let kind = self.request.as_ref().map(|id| hex(id.to_string().as_bytes()));
+        format!("{}.{}.{}", self.epoch, kind.unwrap_or_default(), self.inner)
+    }
+
+    /// Read back from `Last-Event-ID`; `None` if it is none of ours.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let (epoch, kind, inner) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
+        let request = match kind {
+            "" => None,
+            kind => Some(serde_json::from_slice(&unhex(kind)?).ok()?),
+        };
+        Some(Self { epoch, request, inner: inner.to_owned() })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.len().is_multiple_of(2).then(|| text.as_bytes().chunks(2).map(digits).collect())?
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

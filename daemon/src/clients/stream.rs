@@ -1,0 +1,409 @@
+//! Bodies on their way to the client: event streams, which outlive the worker they came from, and
+//! all others.
+//!
+//! ```text
+//!   worker --events--> Relay (a task) --channel--> the client's body
+//!                        | worker died: errors for what is open; GET and listen streams attach anew
+//!                        | worker leaves: GET and listen streams let go of it and wait
+//!                        ` farewell: last events, end
+//! ```
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::answer::RETRY;
+use super::door::Phase;
+use super::exchange::Exchange;
+use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
+use super::renewal;
+use super::session::{EventId, Session};
+use super::sse::{Event, Splitter};
+use super::upstream::{Body, BodyError, Lease, Up, Upstream};
+
+/// Events that a slow client may lag behind before its worker has to wait.
+const AHEAD: usize = 16;
+
+/// What an event stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A `GET` stream of the session era.
+    Get,
+    /// The answer to a `POST`.
+    Answer,
+    /// The answer to `subscriptions/listen`, which stays open.
+    Listen,
+}
+
+/// An event stream on its way.
+pub struct Relay {
+    /// What was asked.
+    pub exchange: Exchange,
+    /// In which session.
+    pub session: Option<Arc<Mutex<Session>>>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// The worker's end of it.
+struct Source {
+    up: Arc<Up>,
+    body: Incoming,
+    lease: Lease,
+}
+
+/// Why a source gave no more.
+enum End {
+    /// The worker ended the stream.
+    Finished,
+    /// The connection broke: the worker died.
+    Broken,
+    /// The worker leaves.
+    Detached,
+    /// The client went away.
+    ClientGone,
+    /// mcpd shuts down and says good-bye.
+    Farewell(String),
+}
+
+/// The client went away.
+struct Gone;
+
+/// Opens an event stream to the client.
+pub fn open(relay: Relay, up: Arc<Up>, body: Incoming, lease: Lease) -> Body {
+    let (events, received) = mpsc::channel(AHEAD);
+    tokio::spawn(relay.run(Source { up, body, lease }, events));
+    let frames = ReceiverStream::new(received).map(|bytes: Bytes| Ok::<_, BodyError>(Frame::data(bytes)));
+    StreamBody::new(frames).boxed_unsync()
+}
+
+/// Passes a body on as it comes.
+pub fn plain(body: Incoming, lease: Lease) -> Body {
+    let mut plain = Plain { body, lease: Some(lease) };
+    plain.give_back_at_the_end();
+    plain.map_err(Into::into).boxed_unsync()
+}
+
+impl Relay {
+    async fn run(mut self, source: Source, events: mpsc::Sender<Bytes>) {
+        self.exchange.connection.streams.fetch_add(1, Ordering::Relaxed);
+        // A client that went away needs nothing any more.
+        let _ = self.follow(source, &events).await;
+        self.exchange.connection.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn follow(&mut self, source: Source, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+        let mut open = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
+        if self.purpose == Purpose::Get && self.session.is_some() {
+            send(events, RETRY).await?;
+        }
+        let mut source = Some(source);
+        loop {
+            let epoch = source.as_ref().map(|source| source.up.epoch);
+            let end = match source.take() {
+                Some(source) => self.pass_on(source, &mut open, events).await?,
+                None => self.wait_for_farewell(events).await,
+            };
+            match (end, self.purpose) {
+                (End::ClientGone, _) => return Ok(()),
+                (End::Farewell(reason), _) => {
+                    self.say_good_bye(&reason, &open, events).await?;
+                    self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                (End::Finished, _) => return fail(&open, INTERRUPTED, events).await,
+                (End::Broken | End::Detached, Purpose::Answer) => {
+                    return fail(&open, INTERRUPTED, events).await;
+                }
+                (End::Broken | End::Detached, Purpose::Get | Purpose::Listen) => {
+                    self.take_questions_back(events).await?;
+                    source = match self.attach_anew(epoch, events).await? {
+                        Anew::Source(source) => Some(*source),
+                        Anew::Waits => None,
+                        Anew::Ended => return Ok(()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Passes events on until there are no more.
+    async fn pass_on(
+        &self,
+        mut source: Source,
+        open: &mut Vec<Value>,
+        events: &mpsc::Sender<Bytes>,
+    ) -> Result<End, Gone> {
+        let mut splitter = Splitter::default();
+        let mut phase = self.exchange.door.phase.clone();
+        let mut farewell = std::pin::pin!(phase.wait_for(|phase| matches!(phase, Phase::Farewell(_))));
+        let detach = source.up.detach.clone();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = events.closed() => return Ok(End::ClientGone),
+                frame = source.body.frame() => frame,
+                () = detach.cancelled(), if self.purpose != Purpose::Answer => return Ok(End::Detached),
+                phase = &mut farewell => return Ok(reason(phase.as_deref().ok())),
+            };
+            let bytes = match frame {
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return Ok(End::Broken),
+                None => {
+                    let rest = splitter.rest();
+                    if !rest.is_empty() {
+                        send(events, rest).await?;
+                    }
+                    source.lease.give_back();
+                    return Ok(End::Finished);
+                }
+            };
+            for event in splitter.push(&bytes) {
+                let event = self.outward(event, source.up.epoch, open).await;
+                send(events, event).await?;
+            }
+        }
+    }
+
+    /// An event as the client shall see it: ids carry the epoch.
+    async fn outward(&self, bytes: Bytes, epoch: u32, open: &mut Vec<Value>) -> Bytes {
+        if self.session.is_none() && open.is_empty() {
+            return bytes;
+        }
+        let Some(mut event) = Event::read(&bytes) else {
+            return bytes;
+        };
+        let asked = open.first().cloned();
+        for message in Messages::read(event.data.as_bytes()).unwrap_or_default().all {
+            if let Message::Answer { id } = message {
+                open.retain(|waiting| *waiting != id);
+            }
+        }
+        let Some(session) = &self.session else {
+            return bytes;
+        };
+        let rewritten = self.rewrite(&event.data, session).await;
+        if event.id.is_none() && rewritten.is_none() {
+            return bytes;
+        }
+        let request = asked.filter(|_| self.purpose == Purpose::Answer);
+        event.id = event.id.map(|inner| EventId { epoch, request, inner }.write());
+        event.data = rewritten.unwrap_or(event.data);
+        event.write()
+    }
+
+    async fn rewrite(&self, data: &str, session: &Mutex<Session>) -> Option<String> {
+        let begins = self.exchange.messages.as_ref().is_some_and(|asked| asked.is_request("initialize"));
+        if !begins && !data.contains("\"method\"") {
+            return None;
+        }
+        let message: Value = serde_json::from_str(data).ok()?;
+        let mut session = session.lock().await;
+        if begins && message.get("result").is_some() {
+            session.agree(&message["result"]);
+        }
+        session.outward(&message).map(|message| message.to_string())
+    }
+
+    /// What the dead worker asked will not be answered any more.
+    async fn take_questions_back(&self, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+        if let Some(session) = &self.session {
+            for cancelled in session.lock().await.cancel_asked() {
+                send(events, Event::message(&cancelled)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same stream with the next worker.
+    async fn attach_anew(&self, old: Option<u32>, events: &mpsc::Sender<Bytes>) -> Result<Anew, Gone> {
+        if *self.exchange.door.phase.borrow() != Phase::Open {
+            return Ok(Anew::Waits);
+        }
+        if self.purpose == Purpose::Get && self.session.is_none() {
+            return Ok(Anew::Ended);
+        }
+        let Some(up) = self.next_worker(old, events).await? else {
+            return Ok(Anew::Waits);
+        };
+        if let Some(session) = &self.session {
+            if let Err(why) = renewal::renew(&self.exchange.door, &up, session).await {
+                tracing::info!(worker = %self.exchange.door.name, %why, "a stream ended with its session");
+                return Ok(Anew::Ended);
+            }
+            for changed in session.lock().await.list_changed() {
+                send(events, Event::message(&changed)).await?;
+            }
+        }
+        let request = self.exchange.again(self.session.as_deref()).await;
+        match up.send(request).await {
+            Ok((response, lease)) if response.status().is_success() => {
+                let mut source = Source { up, body: response.into_body(), lease };
+                if self.purpose == Purpose::Listen {
+                    swallow_acknowledgement(&mut source.body).await;
+                }
+                Ok(Anew::Source(Box::new(source)))
+            }
+            Ok(_) | Err(_) => Ok(Anew::Ended),
+        }
+    }
+
+    /// Waits for another worker than this; `None` when mcpd shuts down meanwhile.
+    async fn next_worker(
+        &self,
+        old: Option<u32>,
+        events: &mpsc::Sender<Bytes>,
+    ) -> Result<Option<Arc<Up>>, Gone> {
+        let (mut upstream, mut phase) =
+            (self.exchange.door.upstream.clone(), self.exchange.door.phase.clone());
+        let next = upstream.wait_for(|state| matches!(state, Upstream::Up(up) if Some(up.epoch) != old));
+        tokio::select! {
+            () = events.closed() => Err(Gone),
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => Ok(None),
+            next = next => match next.as_deref() {
+                Ok(Upstream::Up(up)) => Ok(Some(up.clone())),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    async fn wait_for_farewell(&self, events: &mpsc::Sender<Bytes>) -> End {
+        let mut phase = self.exchange.door.phase.clone();
+        tokio::select! {
+            () = events.closed() => End::ClientGone,
+            phase = phase.wait_for(|phase| matches!(phase, Phase::Farewell(_))) => reason(phase.as_deref().ok()),
+        }
+    }
+
+    /// The last events (R-CLIENT-5).
+    async fn say_good_bye(
+        &self,
+        reason: &str,
+        open: &[Value],
+        events: &mpsc::Sender<Bytes>,
+    ) -> Result<(), Gone> {
+        match self.purpose {
+            Purpose::Answer => fail(open, LEAVING, events).await,
+            Purpose::Listen => {
+                for id in open {
+                    send(events, Event::message(&complete(id))).await?;
+                }
+                Ok(())
+            }
+            Purpose::Get => {
+                send(events, RETRY).await?;
+                let Some(session) = &self.session else {
+                    return Ok(());
+                };
+                send(events, Event::message(&shutdown_notice(reason))).await?;
+                if session.lock().await.has_logging() {
+                    send(events, Event::message(&shutdown_log(reason))).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What became of attaching anew.
+enum Anew {
+    Source(Box<Source>),
+    /// Nothing more comes but the farewell.
+    Waits,
+    /// The stream is over.
+    Ended,
+}
+
+fn reason(phase: Option<&Phase>) -> End {
+    match phase {
+        Some(Phase::Farewell(reason)) => End::Farewell(reason.clone()),
+        _ => End::Farewell("manual".to_owned()),
+    }
+}
+
+async fn send(events: &mpsc::Sender<Bytes>, event: Bytes) -> Result<(), Gone> {
+    events.send(event).await.map_err(|_| Gone)
+}
+
+async fn fail(open: &[Value], error: (i64, &str), events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+    for id in open {
+        send(events, Event::message(&error_for(id, error))).await?;
+    }
+    Ok(())
+}
+
+fn complete(id: &Value) -> Value {
+    let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
+    json!({ "jsonrpc": "2.0", "id": id, "result": { "resultType": "complete", "_meta": meta } })
+}
+
+fn shutdown_notice(reason: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "method": "notifications/shutdown", "params": { "reason": reason } })
+}
+
+fn shutdown_log(reason: &str) -> Value {
+    let data = json!({ "event": "shutdown", "reason": reason });
+    let params = json!({ "level": "warning", "logger": "mcpd", "data": data });
+    json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params })
+}
+
+/// The client had its acknowledgement from the first worker.
+async fn swallow_acknowledgement(body: &mut Incoming) {
+    let mut splitter = Splitter::default();
+    while let Some(Ok(frame)) = body.frame().await {
+        if !splitter.push(frame.data_ref().map(AsRef::as_ref).unwrap_or_default()).is_empty() {
+            return;
+        }
+    }
+}
+
+/// A body that gives its connection back when it has been read to its end.
+struct Plain {
+    body: Incoming,
+    lease: Option<Lease>,
+}
+
+impl Plain {
+    fn give_back_at_the_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl HttpBody for Plain {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+        self.give_back_at_the_end();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
