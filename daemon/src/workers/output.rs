@@ -54,10 +54,10 @@ impl Output {
     /// # Errors
     /// When the kernel grants no pipe.
     pub fn pipe(&self, worker: &WorkerName) -> io::Result<OwnedFd> {
-        let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let sent = self.commands.send(Command::Drain(worker.clone(), ours));
+        let (ours, theirs) = io::pipe()?;
+        let sent = self.commands.send(Command::Drain(worker.clone(), ours.into()));
         sent.map_err(|_| io::Error::other("the thread that drains output has ended"))?;
-        Ok(theirs)
+        Ok(theirs.into())
     }
 
     /// Writes what has arrived, and closes the logs.

@@ -26,7 +26,7 @@ use super::stop::{self, AfterGrace, Answer, Course, Leave, Times};
 /// Between two probes of a worker that is ready.
 pub const LIVENESS: Duration = Duration::from_secs(10);
 /// Between two probes of a worker that is starting: at first, and at most.
-const READINESS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+const READINESS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// So many failed probes in a row, and a worker is unhealthy.
 const FAILURES: u8 = 3;
 

@@ -10,7 +10,7 @@
 //! raw        the only unsafe code
 //! ```
 //!
-//! It binds 127.0.0.1:$PORT and [::1]:$PORT, answers `GET /health` with 200 and
+//! It binds 127.0.0.1:$PORT and `[::1]`:$PORT, answers `GET /health` with 200 and
 //! `POST /shutdown` with 202, and then exits 0. Plain `std`, since a benchmark runs 500 of
 //! them. Whatever it starts carries its `--tag` in the command line, so that a test can find
 //! it from outside, and ends by itself after [`options::LIFETIME`] should a test go wrong.
