@@ -17,6 +17,7 @@ pub mod account;
 pub mod budget;
 pub mod exit;
 pub mod progress;
+mod report;
 pub mod request;
 mod stage;
 
@@ -26,12 +27,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_common::config::ForcePorts;
 use mcpd_common::event::EventKind;
-use mcpd_common::exit_code;
 use mcpd_common::ids::RunId;
-use mcpd_common::os::backend;
-use mcpd_common::outcome::{
-    ClientsReport, Finding, FindingKind, OwnReport, PhaseOutcome, PhaseReport, REPORT_SCHEMA, ShutdownReport,
-};
+use mcpd_common::outcome::{ClientsReport, Finding, PhaseOutcome, PhaseReport, ShutdownReport};
 use mcpd_common::phase::Phase;
 use mcpd_common::status::WorkerStatus;
 use tokio::sync::mpsc;
@@ -97,31 +94,6 @@ impl Shutdown {
         let accounts = self.workers_terminate(&mut so_far).await;
         self.verification(&mut so_far, &accounts).await;
         self.report(so_far, &accounts)
-    }
-
-    /// What is reported if all of this overruns its total bound, which no phase should allow.
-    pub fn overrun_report(&self) -> ShutdownReport {
-        let detail = format!("not done within {} s", self.budget.total().as_secs());
-        let findings = vec![Finding::new(FindingKind::Overrun, "mcpd", detail)];
-        let now = Timestamp::now();
-        ShutdownReport {
-            schema: REPORT_SCHEMA.to_owned(),
-            run: self.run,
-            reason: self.reason.clone(),
-            started_at: now,
-            finished_at: now + self.budget.total(),
-            duration_ms: millis(self.budget.total()),
-            exit_code: exit_code::of(&findings),
-            backend: backend(),
-            proof: None,
-            phases: vec![],
-            workers: vec![],
-            clients: ClientsReport::default(),
-            ports: vec![],
-            resources: vec![],
-            own: OwnReport::default(),
-            findings,
-        }
     }
 
     async fn initiated(&mut self) -> Collected {
@@ -204,32 +176,6 @@ impl Shutdown {
         so_far.findings.append(&mut so_far.verdict.findings);
         let summary = so_far.verdict.proof.clone().unwrap_or_else(|| "no proof".to_owned());
         self.finish(stage, PhaseOutcome::Done, summary, so_far);
-    }
-
-    fn report(&mut self, so_far: Collected, accounts: &[Account]) -> ShutdownReport {
-        let Collected { mut findings, verdict, before, clients, .. } = so_far;
-        while let Ok(finding) = self.noted.try_recv() {
-            findings.push(finding);
-        }
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
-        ShutdownReport {
-            schema: REPORT_SCHEMA.to_owned(),
-            run: self.run,
-            reason: self.reason.clone(),
-            started_at: so_far.started_at,
-            finished_at: Timestamp::now(),
-            duration_ms: millis(deadline::now().saturating_duration_since(so_far.began)),
-            exit_code: exit_code::of(&findings),
-            backend: backend(),
-            proof: verdict.proof,
-            phases: so_far.phases,
-            workers: account::rows(accounts, &before, verdict.checks),
-            clients: clients.report(),
-            ports: verdict.ports,
-            resources: verdict.resources,
-            own: verdict.own,
-            findings,
-        }
     }
 
     async fn workers_summary(&self) -> String {
