@@ -41,6 +41,11 @@ impl Backstage {
         self.opened.borrow().clone()
     }
 
+    /// Whether requests are in flight.
+    pub fn is_busy(&self) -> bool {
+        matches!(&*self.publisher.borrow(), Upstream::Up(up) if up.in_flight() > 0)
+    }
+
     /// Tells the door what became of its worker.
     pub fn show(&self, state: WorkerState, epoch: Epoch, port: Port, reason: Option<&str>) {
         let next = match state {

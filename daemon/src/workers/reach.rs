@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use mcpd_common::config::{Transport, WorkerConfig};
-use mcpd_common::ids::Port;
+use mcpd_common::ids::{Pid, Port};
 
 use super::http::Ask;
 use super::{ports, ready};
@@ -22,6 +22,9 @@ pub trait Reach: Send + Sync {
 
     /// The status that it answers a request with, or why there is none.
     fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>>;
+
+    /// The port that the worker below this leader listens on, if it is not the one it was given.
+    fn other_ports(&self, leader: Pid, given: Port) -> Answering<Option<Port>>;
 
     /// Where it shall listen: its client port, or a private one behind a door.
     ///
@@ -40,6 +43,14 @@ impl Reach for Network {
 
     fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>> {
         Box::pin(ask.status(deadline))
+    }
+
+    fn other_ports(&self, leader: Pid, given: Port) -> Answering<Option<Port>> {
+        Box::pin(async move {
+            // Looks at all descriptors of all processes: some milliseconds.
+            let looked = tokio::task::spawn_blocking(move || ports::other(leader, given));
+            looked.await.ok().flatten()
+        })
     }
 
     fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {

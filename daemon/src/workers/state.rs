@@ -72,6 +72,13 @@ pub enum Event {
     Probed {
         /// Whether it was.
         alive: bool,
+        /// Whether requests are in flight: then it is never restarted for not answering.
+        busy: bool,
+    },
+    /// It listens, but not where it was told to (R-CONF-1).
+    Strayed {
+        /// What to say of it.
+        reason: String,
     },
     /// The request to leave was answered, or not.
     Answered(Answer),
@@ -227,7 +234,8 @@ impl Machine {
             Event::Escalate => self.steer(|course| course.escalate(now), now),
             Event::Hurry => self.steer(|course| course.hurry(now), now),
             Event::SpawnFailed { reason } => self.spawn_failed(reason, now),
-            Event::Probed { alive } => self.probed(alive, now),
+            Event::Probed { alive, busy } => self.probed(alive, busy, now),
+            Event::Strayed { reason } => self.strayed(reason),
             Event::Answered(answer) => self.steer(|course| course.answered(answer, now), now),
             Event::LeaderExited { exit, remaining } => self.leader_exited(exit, remaining, now),
             Event::Gone => self.gone(now),
@@ -334,7 +342,7 @@ impl Machine {
         }
     }
 
-    fn probed(&mut self, alive: bool, now: Instant) -> Vec<Act> {
+    fn probed(&mut self, alive: bool, busy: bool, now: Instant) -> Vec<Act> {
         let Life::Running(running) = &mut self.life else {
             return vec![];
         };
@@ -355,12 +363,19 @@ impl Machine {
         };
         running.probe_at = Some(now + running.next_pause());
         match running.health {
-            Health::Unhealthy if self.policy.restart_unhealthy => {
+            Health::Unhealthy if self.policy.restart_unhealthy && !busy => {
                 let then = self.after_death(None, now);
                 self.stop(then, now)
             }
             _ => vec![],
         }
+    }
+
+    fn strayed(&mut self, reason: String) -> Vec<Act> {
+        if self.state() == WorkerState::Starting {
+            self.reason = Some(reason);
+        }
+        vec![]
     }
 
     fn leader_exited(&mut self, exit: ExitStatus, remaining: Vec<ProcessInfo>, now: Instant) -> Vec<Act> {

@@ -28,9 +28,9 @@ fn a_worker_is_ready_when_its_probe_answers() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     assert_eq!(machine.state(), WorkerState::Starting);
-    assert!(machine.on(Event::Probed { alive: false }, now).is_empty());
+    assert!(machine.on(Event::Probed { alive: false, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Starting);
-    assert!(machine.on(Event::Probed { alive: true }, now).is_empty());
+    assert!(machine.on(Event::Probed { alive: true, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
     assert_eq!(machine.timer(), Some(now + LIVENESS));
 }
@@ -41,12 +41,12 @@ fn three_failed_probes_in_a_row_make_it_unhealthy_and_one_answer_well_again() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     for alive in [true, false, false, true, false, false] {
-        assert!(machine.on(Event::Probed { alive }, now).is_empty());
+        assert!(machine.on(Event::Probed { alive, busy: false }, now).is_empty());
         assert_eq!(machine.state(), WorkerState::Ready);
     }
-    assert!(machine.on(Event::Probed { alive: false }, now).is_empty());
+    assert!(machine.on(Event::Probed { alive: false, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Unhealthy);
-    assert!(machine.on(Event::Probed { alive: true }, now).is_empty());
+    assert!(machine.on(Event::Probed { alive: true, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
 }
 
@@ -55,10 +55,37 @@ fn an_unhealthy_worker_is_restarted_only_where_that_was_asked_for() {
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
-    let _ = machine.on(Event::Probed { alive: true }, now);
-    let acts: Vec<_> = (0..3).flat_map(|_| machine.on(Event::Probed { alive: false }, now)).collect();
+    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    let acts: Vec<_> =
+        (0..3).flat_map(|_| machine.on(Event::Probed { alive: false, busy: false }, now)).collect();
     assert_eq!(acts, vec![Act::Stop(stop::Act::Post)]);
     assert_eq!(machine.state(), WorkerState::Stopping);
+}
+
+/// R-SUP-2: never with requests in flight.
+#[test]
+fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done() {
+    let now = deadline::now();
+    let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
+    let mut machine = running(unhealthy, now);
+    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    for _ in 0..5 {
+        assert!(machine.on(Event::Probed { alive: false, busy: true }, now).is_empty());
+    }
+    assert_eq!(machine.state(), WorkerState::Unhealthy);
+    let acts = machine.on(Event::Probed { alive: false, busy: false }, now);
+    assert_eq!(acts, vec![Act::Stop(stop::Act::Post)]);
+}
+
+/// R-CONF-1.
+#[test]
+fn a_worker_on_another_port_says_so_while_it_starts() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    let _ = machine.on(Event::Strayed { reason: "listens on 9000".into() }, now);
+    assert_eq!(machine.reason(), Some("listens on 9000"));
+    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    assert_eq!(machine.reason(), None);
 }
 
 /// R-SUP-3: ten quick deaths in a row, then `failed` until somebody restarts it.
@@ -138,7 +165,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Escalate),
         Just(Event::Hurry),
         Just(Event::SpawnFailed { reason: "no".into() }),
-        any::<bool>().prop_map(|alive| Event::Probed { alive }),
+        any::<(bool, bool)>().prop_map(|(alive, busy)| Event::Probed { alive, busy }),
         (200u16..600).prop_map(|status| Event::Answered(Answer::Status(status))),
         exit.prop_map(exited),
         Just(Event::Gone),

@@ -140,6 +140,10 @@ impl Reach for World {
         })
     }
 
+    fn other_ports(&self, _: Pid, _: Port) -> Answering<Option<Port>> {
+        Box::pin(std::future::ready(None))
+    }
+
     fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
         match self.inner().held.get(&worker.port) {
             Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),

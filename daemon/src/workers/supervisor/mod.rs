@@ -61,6 +61,7 @@ pub struct Tools {
 /// out of date.
 enum Note {
     Probed(Slot, u32, bool),
+    Strayed(Slot, u32, String),
     Answered(Slot, u32, Answer),
     StopCommandEnded(Slot, Result<(), String>),
     Drained(Slot, u32, stop::Act),
@@ -239,7 +240,11 @@ impl Supervisor {
     fn read(&mut self, note: Note) {
         match note {
             Note::Probed(slot, process, alive) if self.is_current(slot, process) => {
-                self.on(slot, Event::Probed { alive });
+                let busy = self.is_busy(slot);
+                self.on(slot, Event::Probed { alive, busy });
+            }
+            Note::Strayed(slot, process, reason) if self.is_current(slot, process) => {
+                self.on(slot, Event::Strayed { reason });
             }
             Note::Answered(slot, process, answer) if self.is_current(slot, process) => {
                 self.tell(slot, WorkerStep::Answered { answer: answer.to_string() });
@@ -253,7 +258,7 @@ impl Supervisor {
                 }
             }
             Note::Drained(slot, process, act) if self.is_current(slot, process) => self.stop(slot, act),
-            Note::Probed(..) | Note::Answered(..) | Note::Drained(..) => {}
+            Note::Probed(..) | Note::Strayed(..) | Note::Answered(..) | Note::Drained(..) => {}
         }
     }
 
@@ -263,6 +268,11 @@ impl Supervisor {
         if let Some(leave) = worker.and_then(|worker| worker.account.leave.as_mut()) {
             leave.answer.get_or_insert_with(|| answer.to_string());
         }
+    }
+
+    fn is_busy(&self, slot: Slot) -> bool {
+        let door = self.workers.get(&slot).and_then(|worker| self.tools.doors.get(&worker.config.name));
+        door.is_some_and(Backstage::is_busy)
     }
 
     fn is_current(&self, slot: Slot, process: u32) -> bool {

@@ -18,6 +18,9 @@ use crate::workers::processes::{self, Started};
 use crate::workers::state::{Act, Event};
 use crate::workers::stop::{self, ANSWER, Answer, Leave};
 
+/// A start that takes longer than so many seconds is looked into.
+const SLOW_START: i64 = 2;
+
 impl Supervisor {
     pub(super) fn perform(&mut self, slot: Slot, act: Act) {
         match act {
@@ -88,6 +91,30 @@ impl Supervisor {
         tokio::spawn(async move {
             let alive = answer.await;
             let _ = notes.send(Note::Probed(slot, process, alive));
+        });
+        self.look_for_another_port(slot);
+    }
+
+    /// A worker that is slow to answer may listen where it was not told to (R-CONF-1).
+    fn look_for_another_port(&self, slot: Slot) {
+        let Some((worker, started)) =
+            self.workers.get(&slot).and_then(|worker| Some((worker, worker.started?)))
+        else {
+            return;
+        };
+        let age = worker.started_at.map(|at| Timestamp::now().duration_since(at).as_secs());
+        let slow = worker.machine.state() == WorkerState::Starting && age >= Some(SLOW_START);
+        if !slow || worker.machine.reason().is_some() {
+            return;
+        }
+        let answer = self.reach.other_ports(started.pid, worker.listens_on);
+        let (process, notes, told) = (worker.process, self.notes.clone(), worker.listens_on);
+        tokio::spawn(async move {
+            if let Some(other) = answer.await {
+                let reason =
+                    format!("listens on {other} and not on {told}, the port it was given ({{port}}, PORT)");
+                let _ = notes.send(Note::Strayed(slot, process, reason));
+            }
         });
     }
 
