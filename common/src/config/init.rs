@@ -31,6 +31,7 @@ const WORKER: &str = "\
 # command = [\"uv\", \"run\", \"server.py\", \"--port\", \"{port}\"]  # left out: the built-in git worker
 # env = { LOG_LEVEL = \"info\" }
 # env_file = \".env\"
+# transport = \"http\"        # http: mcpd holds the port, {port} is a private one; direct: the worker binds it
 # ready = \"http:/health\"    # http:PATH, tcp, none
 # shutdown_path = \"/shutdown\"  # \"\" where the server has none
 ";
