@@ -1,0 +1,67 @@
+// A client program takes commands as lines of JSON and answers them in any order.
+// What differs between the SDKs is in `open`: how a connection is made and asked.
+
+import { createInterface } from "node:readline";
+
+const connections = new Map();
+
+function commands(open) {
+  return {
+    async connect({ server, url, era }) {
+      const seen = [];
+      const peer = await open(url, era, (method) => seen.push(method));
+      connections.set(server, { peer, seen, listening: null });
+      return { version: peer.version, logging: peer.logging };
+    },
+    async tools({ server }) {
+      const tools = await connections.get(server).peer.tools();
+      return tools.sort((a, b) => (a.name < b.name ? -1 : 1));
+    },
+    async call({ server, tool, arguments: args }) {
+      return connections.get(server).peer.call(tool, args, () => say({ progress: server }));
+    },
+    async listen({ server }) {
+      const connection = connections.get(server);
+      if (!connection.peer.listen) return "session";
+      const { ended } = await connection.peer.listen();
+      connection.listening = "open";
+      ended.then((how) => (connection.listening = how));
+      return "listening";
+    },
+    async seen({ server }) {
+      const { seen, listening } = connections.get(server);
+      return { methods: seen, listening };
+    },
+    async close({ server }) {
+      const { peer } = connections.get(server);
+      connections.delete(server);
+      await peer.close();
+      return "closed";
+    },
+  };
+}
+
+function say(message) {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+async function answer(known, { id, do: name, ...given }) {
+  try {
+    return { id, ok: await known[name](given) };
+  } catch (error) {
+    console.error(error);
+    return { id, error: `${error.name}: ${error.message}`, code: error.code ?? null };
+  }
+}
+
+export function serve(open) {
+  const known = commands(open);
+  const lines = createInterface({ input: process.stdin });
+  lines.on("line", async (line) => {
+    say(await answer(known, JSON.parse(line)));
+  });
+  lines.on("close", async () => {
+    await Promise.allSettled([...connections.values()].map(({ peer }) => peer.close()));
+    process.exit(0);
+  });
+}

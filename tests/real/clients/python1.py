@@ -1,0 +1,42 @@
+"""The client of PyPI's mcp 1.x."""
+
+from contextlib import asynccontextmanager
+
+import commands
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+
+
+class Peer:
+    can_listen = False
+
+    def __init__(self, session, server):
+        self.session = session
+        self.version = server.protocolVersion
+        self.logging = server.capabilities.logging is not None
+
+    async def tools(self):
+        listed = await self.session.list_tools()
+        return [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in listed.tools]
+
+    async def call(self, tool, arguments, note):
+        async def progress(*_):
+            note()
+
+        result = await self.session.call_tool(tool, arguments, progress_callback=progress)
+        return result.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+@asynccontextmanager
+async def peer(url, _era, saw):
+    async def message(received):
+        method = getattr(getattr(received, "root", None), "method", None)
+        if method:
+            saw(method)
+
+    async with streamable_http_client(url) as (read, write, _):
+        async with ClientSession(read, write, message_handler=message) as session:
+            yield Peer(session, await session.initialize())
+
+
+commands.main(peer)

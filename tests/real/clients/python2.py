@@ -1,0 +1,43 @@
+"""The client of PyPI's mcp 2.x, in either era."""
+
+from contextlib import asynccontextmanager
+
+import commands
+from mcp import Client
+
+
+class Peer:
+    def __init__(self, client):
+        self.client = client
+        self.version = client.protocol_version
+        self.logging = client.server_capabilities.logging is not None
+        self.can_listen = self.version >= "2026-07-28"
+
+    async def tools(self):
+        listed = await self.client.list_tools()
+        return [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in listed.tools]
+
+    async def call(self, tool, arguments, note):
+        async def progress(*_):
+            note()
+
+        result = await self.client.call_tool(tool, arguments, progress_callback=progress)
+        return result.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    def subscription(self):
+        return self.client.listen(tools_list_changed=True)
+
+
+@asynccontextmanager
+async def peer(url, era, saw):
+    async def message(received):
+        method = getattr(received, "method", None)
+        if method:
+            saw(method)
+
+    # Without the cache, so that every question reaches the server.
+    async with Client(url, mode=era, cache=None, message_handler=message) as client:
+        yield Peer(client)
+
+
+commands.main(peer)

@@ -1,0 +1,24 @@
+// The client of npm's @modelcontextprotocol/client 2.x, in either era.
+
+import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+
+import { serve } from "./commands.mjs";
+
+async function open(url, era, saw) {
+  const client = new Client({ name: "typescript2", version: "1" }, { versionNegotiation: { mode: era } });
+  client.fallbackNotificationHandler = async ({ method }) => saw(method);
+  client.onerror = (error) => console.error(`${error}`);
+  await client.connect(new StreamableHTTPClientTransport(new URL(url)));
+  const version = client.getNegotiatedProtocolVersion();
+  const listen = async () => ({ ended: (await client.listen({ toolsListChanged: true })).closed });
+  return {
+    version,
+    logging: Boolean(client.getServerCapabilities()?.logging),
+    tools: async () => (await client.listTools()).tools,
+    call: (name, args, note) => client.callTool({ name, arguments: args }, { onprogress: note }),
+    listen: version >= "2026-07-28" ? listen : undefined,
+    close: () => client.close(),
+  };
+}
+
+serve(open);

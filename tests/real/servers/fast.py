@@ -1,0 +1,26 @@
+"""A server of PyPI's fastmcp."""
+
+import asyncio
+import os
+
+from fastmcp import Context, FastMCP
+
+server = FastMCP("fastmcp")
+
+
+@server.tool()
+def echo(message: str) -> str:
+    """Give the message back."""
+    return f"Echo: {message}"
+
+
+@server.tool()
+async def slow(duration: float, steps: int, ctx: Context) -> str:
+    """Work for so many seconds and report each step."""
+    for step in range(1, steps + 1):
+        await asyncio.sleep(duration / steps)
+        await ctx.report_progress(step, steps)
+    return f"done in {steps} steps"
+
+
+server.run("http", show_banner=False, host="127.0.0.1", port=int(os.environ["PORT"]))

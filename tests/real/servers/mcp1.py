@@ -1,0 +1,26 @@
+"""A server of PyPI's mcp 1.x: it knows sessions and event streams (2025-11-25 and before)."""
+
+import asyncio
+import os
+
+from mcp.server.fastmcp import Context, FastMCP
+
+server = FastMCP("mcp1", host="127.0.0.1", port=int(os.environ["PORT"]))
+
+
+@server.tool()
+def echo(message: str) -> str:
+    """Give the message back."""
+    return f"Echo: {message}"
+
+
+@server.tool()
+async def slow(duration: float, steps: int, ctx: Context) -> str:
+    """Work for so many seconds and report each step."""
+    for step in range(1, steps + 1):
+        await asyncio.sleep(duration / steps)
+        await ctx.report_progress(step, steps)
+    return f"done in {steps} steps"
+
+
+server.run("streamable-http")
