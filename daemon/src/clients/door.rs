@@ -26,7 +26,7 @@ use super::guard::Allowed;
 use super::message::LEAVING;
 use super::registry::{Entry, Registry};
 use super::session::Session;
-use super::upstream::{Upstream, Watcher};
+use super::upstream::{Up, Upstream, Watcher};
 use super::{answer, exchange};
 use crate::deadline::{self, Deadline};
 
@@ -183,14 +183,21 @@ impl Door {
             let (door, connection) = (door.clone(), entry.connection.clone());
             async move { Ok::<_, Infallible>(exchange::answer(door, connection, request).await) }
         });
+        let mut phase = self.phase.clone();
+        let is_late = *phase.borrow() != Phase::Open;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .max_buf_size(HEADER_BYTES)
+            .keep_alive(!is_late)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let mut phase = self.phase.clone();
-        let mut leaving = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Open));
+        // Told to end before its first request, a connection would be closed unread: who comes while
+        // mcpd leaves has until the farewell to ask, and gets one answer.
+        let mut leaving = std::pin::pin!(phase.wait_for(|phase| match is_late {
+            true => matches!(phase, Phase::Farewell(_)),
+            false => *phase != Phase::Open,
+        }));
         let mut told = false;
         loop {
             tokio::select! {
@@ -214,7 +221,11 @@ impl Door {
     ///
     /// # Errors
     /// A sentence for the client.
-    pub async fn worker(&self) -> Result<Arc<super::upstream::Up>, String> {
+    pub async fn worker(&self) -> Result<Arc<Up>, String> {
+        // Nearly always it is there: no timer is needed then.
+        if let Upstream::Up(up) = &*self.upstream.borrow() {
+            return Ok(up.clone());
+        }
         let (mut upstream, mut phase) = (self.upstream.clone(), self.phase.clone());
         let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
         let there = tokio::select! {

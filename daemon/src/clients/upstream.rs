@@ -1,7 +1,7 @@
 //! The worker behind a door, as the supervisor tells it, and the connections to it.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use mcpd_common::ids::Port;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +59,8 @@ pub struct Up {
     port: Port,
     idle: Mutex<Vec<Idle>>,
     is_swept: AtomicBool,
-    in_flight: watch::Sender<usize>,
+    in_flight: AtomicUsize,
+    drained: Notify,
 }
 
 #[derive(Debug)]
@@ -93,18 +94,26 @@ impl Up {
     pub fn new(epoch: Epoch, port: Port) -> Self {
         let detach = CancellationToken::new();
         let (idle, is_swept) = (Mutex::default(), AtomicBool::new(false));
-        Self { epoch, detach, port, idle, is_swept, in_flight: watch::Sender::new(0) }
+        let (in_flight, drained) = (AtomicUsize::new(0), Notify::new());
+        Self { epoch, detach, port, idle, is_swept, in_flight, drained }
     }
 
     /// Requests whose answers have not been read to their end.
     pub fn in_flight(&self) -> usize {
-        *self.in_flight.borrow()
+        self.in_flight.load(Ordering::Acquire)
     }
 
     /// Completes when none is in flight.
     pub async fn drained(&self) {
-        // It can't be closed: we hold the sender ourselves.
-        let _ = self.in_flight.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            // Listened to before it is looked at, so that no end is missed in between.
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            drained.await;
+        }
     }
 
     /// Sends a request; the lease is given back when its answer has been read.
@@ -196,13 +205,15 @@ impl Lease {
 
 impl Flight {
     fn begin(up: &Arc<Up>) -> Self {
-        up.in_flight.send_modify(|count| *count += 1);
+        up.in_flight.fetch_add(1, Ordering::AcqRel);
         Self(up.clone())
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.in_flight.send_modify(|count| *count -= 1);
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.drained.notify_waiters();
+        }
     }
 }
