@@ -5,7 +5,8 @@
 #   scripts/check.sh --quick   without what is slow: end-to-end tests, dependency policy, macOS
 #
 # Every check runs even if an earlier one failed. The last line is the verdict, the exit status is 0 or 1. What is
-# missing is installed: cargo-nextest for the user, cargo-deny into target/tools, the macOS target by rustup.
+# missing is installed: cargo-nextest for the user, cargo-deny into target/tools, the macOS target by rustup, MCP clients
+# and servers of others into target/real (they need node, npm and python3 with venv).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -49,6 +50,10 @@ check_tests() {
 check_unit_tests() {
     install_nextest || return 1
     cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
+}
+
+check_real_clients() {
+    scripts/real_clients.sh
 }
 
 # Nothing is linked, so no SDK is needed. The tests are left out: they drive real processes on Linux.
@@ -131,6 +136,7 @@ main() {
     else
         run 'dependency policy' check_dependencies
         run tests check_tests
+        run 'real MCP clients' check_real_clients
         run macOS check_macos
     fi
     verdict
