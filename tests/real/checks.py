@@ -64,7 +64,7 @@ def step(table, check, waiting, pair, steps, future):
             waiting[pair] = (steps, next(steps))
             return
         try:
-            result = future.result(TIMEOUT)
+            result = future.result(max(0, future.begun + TIMEOUT - time.monotonic()))
         except Exception as error:
             waiting[pair] = (steps, steps.throw(error))
         else:

@@ -47,8 +47,9 @@ class Client:
         threading.Thread(target=self._read, daemon=True).start()
 
     def ask(self, do, **given):
-        """Sends a command; its answer comes as a future, which knows when (`at`)."""
+        """Sends a command; its answer comes as a future, which knows when it was asked (`begun`) and answered (`at`)."""
         number, answer = next(self.numbers), Future()
+        answer.begun = time.monotonic()
         self.waiting[number] = answer
         try:
             self.process.stdin.write(json.dumps({"id": number, "do": do, **given}) + "\n")

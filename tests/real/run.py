@@ -1,6 +1,7 @@
 """Every client with every server through mcpd: see README.md."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,15 +14,24 @@ from client import PROGRAMS, Client
 from daemon import REAL, Daemon
 from table import Table
 
+# Seconds for everything; 30 are usual.
+LIMIT = 200
+
 
 def main():
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, give_up)
+    signal.alarm(LIMIT)
     home = Path(tempfile.mkdtemp(prefix="mcpd-real-"))
     table = Table(checks.CHECKS)
     daemon = Daemon(home)
     clients = [Client(name, home) for name in PROGRAMS]
     try:
         play(table, daemon, clients)
+    except (Exception, GivenUp) as error:
+        table.failed(("play",), "end", f"{type(error).__name__}: {error}")
     finally:
+        signal.alarm(0)
         for client in clients:
             client.end()
         daemon.end()
@@ -92,6 +102,14 @@ def leave(table, clients):
             table.ok((client.name,), "end")
         else:
             table.failed((client.name,), "end", f"exit code {code}")
+
+
+class GivenUp(BaseException):
+    """No check catches it."""
+
+
+def give_up(number, _frame):
+    raise GivenUp(f"ended by {signal.Signals(number).name}; SIGALRM comes after {LIMIT} s")
 
 
 def tell(what):
