@@ -5,7 +5,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::message::{LEAVING, Messages, UNAVAILABLE};
+use super::message::{Messages, UNAVAILABLE};
 use super::upstream::{Body, whole};
 
 /// Seconds after which a client may try again.
@@ -35,19 +35,14 @@ pub fn accepted() -> Response<Body> {
     build(StatusCode::ACCEPTED, "application/json", whole(""))
 }
 
-/// mcpd shuts down (R-CLIENT-5).
-pub fn leaving(messages: Option<&Messages>, wants_events: bool) -> Response<Body> {
+/// Not forwarded, and why, in the words that fit what was asked (R-CLIENT-5): errors to requests, a
+/// stream that is asked for later to those who want one, and a 503 only to what is not MCP.
+pub fn refused(messages: Option<&Messages>, wants_events: bool, why: &str) -> Response<Body> {
     match messages {
-        Some(messages) => messages.errors(LEAVING).map_or_else(accepted, json),
+        Some(messages) => messages.errors((UNAVAILABLE, why)).map_or_else(accepted, json),
         None if wants_events => events(whole(RETRY)),
-        None => later("mcpd is shutting down\n".to_owned()),
+        None => later(format!("{why}\n")),
     }
-}
-
-/// The worker is not there, and waiting did not help.
-pub fn unavailable(messages: Option<&Messages>, why: &str) -> Response<Body> {
-    let errors = messages.and_then(|messages| messages.errors((UNAVAILABLE.0, why)));
-    errors.map_or_else(|| later(format!("{why}\n")), json)
 }
 
 /// 503, and when to try again.

@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::answer;
 use super::door::{Door, Phase};
-use super::message::{INTERRUPTED, Message, Messages};
+use super::message::{INTERRUPTED, LEAVING, Message, Messages};
 use super::registry::Connection;
-use super::renewal;
+use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
 use super::stream::{self, Purpose, Relay};
 use super::upstream::{Body, Lease, SendError, Up, whole};
@@ -91,7 +91,7 @@ pub async fn answer(
     }
     let exchange = Exchange { door, connection, head, messages, body: bytes };
     if *exchange.door.phase.borrow() != Phase::Open {
-        return answer::leaving(exchange.messages.as_ref(), exchange.wants_events());
+        return exchange.refused(LEAVING.1);
     }
     exchange.forward(payload).await
 }
@@ -185,7 +185,7 @@ impl Exchange {
     }
 
     async fn send(
-        mut self,
+        self,
         payload: Payload,
         session: Option<(String, Arc<tokio::sync::Mutex<Session>>)>,
     ) -> Response<Body> {
@@ -197,14 +197,24 @@ impl Exchange {
         loop {
             let up = match self.door.worker().await {
                 Ok(up) => up,
-                Err(why) => return answer::unavailable(self.messages.as_ref(), &why),
+                Err(why) => return self.refused(&why),
             };
-            if let Some((id, session)) = &session
-                && let Err(why) = renewal::renew(&self.door, &up, session).await
-            {
-                tracing::info!(worker = %self.door.name, %why, "a session ended");
-                self.door.forget_session(id);
-                return answer::text(StatusCode::NOT_FOUND, format!("{why}\n"));
+            if let Some((id, session)) = &session {
+                match renewal::renew(&self.door, &up, session).await {
+                    Ok(()) => {}
+                    Err(RenewalError::Refused(why)) => {
+                        tracing::info!(worker = %self.door.name, %why, "a session ended");
+                        self.door.forget_session(id);
+                        return answer::text(StatusCode::NOT_FOUND, format!("{why}\n"));
+                    }
+                    Err(RenewalError::Broken(why)) if deadline.remaining().is_zero() => {
+                        return self.refused(&why);
+                    }
+                    Err(RenewalError::Broken(_)) => {
+                        self.wait_for_another(&up, deadline).await;
+                        continue;
+                    }
+                }
             }
             let request = self.request(session.as_ref().map(|(_, session)| session.as_ref()), body).await;
             match up.send(request).await {
@@ -212,9 +222,14 @@ impl Exchange {
                 Err(SendError::NotSent(request, error)) => {
                     tracing::debug!(worker = %self.door.name, %error, "waiting for the worker");
                     if deadline.remaining().is_zero() {
-                        return answer::unavailable(self.messages.as_ref(), &error.to_string());
+                        return self.refused(&error.to_string());
                     }
                     body = request.into_body();
+                    self.wait_for_another(&up, deadline).await;
+                }
+                // A stream that has not begun loses nothing by beginning with the next worker.
+                Err(SendError::Broken(_)) if self.wants_events() && !deadline.remaining().is_zero() => {
+                    body = whole("");
                     self.wait_for_another(&up, deadline).await;
                 }
                 Err(SendError::Broken(error)) => {
@@ -226,7 +241,7 @@ impl Exchange {
     }
 
     /// The worker is not there although the supervisor has not said so yet.
-    async fn wait_for_another(&mut self, up: &Up, deadline: Deadline) {
+    async fn wait_for_another(&self, up: &Up, deadline: Deadline) {
         let soon = deadline.at_most(Duration::from_millis(50));
         let _ = soon.wait(up.detach.cancelled()).await;
     }
@@ -255,12 +270,15 @@ impl Exchange {
     }
 
     /// What was in flight gets an error of its own id, never just a cut.
-    pub fn interrupted(&self) -> Response<Body> {
-        let errors = self.messages.as_ref().and_then(|messages| messages.errors(INTERRUPTED));
-        match errors {
-            Some(errors) => answer::json(errors),
+    fn interrupted(&self) -> Response<Body> {
+        match &self.messages {
+            Some(messages) => messages.errors(INTERRUPTED).map_or_else(answer::accepted, answer::json),
             None => answer::text(StatusCode::BAD_GATEWAY, "the server was restarted\n"),
         }
+    }
+
+    fn refused(&self, why: &str) -> Response<Body> {
+        answer::refused(self.messages.as_ref(), self.wants_events(), why)
     }
 
     async fn relay(
@@ -288,8 +306,8 @@ impl Exchange {
         if events && head.status == StatusCode::OK {
             let purpose = match (&self.messages, self.wants_events()) {
                 (Some(messages), _) if messages.is_request("subscriptions/listen") => Purpose::Listen,
-                (Some(_), _) => Purpose::Answer,
-                (None, _) => Purpose::Get,
+                (None, true) => Purpose::Get,
+                (_, _) => Purpose::Answer,
             };
             let relay = Relay { exchange: self, session: session.map(|(_, session)| session), purpose };
             return Response::from_parts(without_length(head), stream::open(relay, up, body, lease));

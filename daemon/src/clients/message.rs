@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 pub const INTERRUPTED: (i64, &str) = (-32000, "the server was restarted while it worked on this request");
 /// The answer to a request that comes while mcpd shuts down.
 pub const LEAVING: (i64, &str) = (-32000, "the server is shutting down");
-/// The answer to a request whose worker does not come back.
-pub const UNAVAILABLE: (i64, &str) = (-32000, "the server is not available");
+/// The code of the answer to a request whose worker is not there.
+pub const UNAVAILABLE: i64 = -32000;
 
 /// One message, as far as it matters for forwarding.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,25 +21,40 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Its answer may be so long.
 const LONGEST: usize = 4 * 1024 * 1024;
 
+/// Why a session is not one of the present worker.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    /// It ends, as it would without mcpd.
+    #[error(transparent)]
+    Refused(#[from] NotRenewed),
+    /// The worker is gone already: the next one may go on with it.
+    #[error("the new worker could not be initialized: {0}")]
+    Broken(String),
+}
+
 /// Makes the session one of the present worker. Whoever comes first does it, others wait.
 ///
 /// # Errors
-/// The session ends as it would without mcpd.
+/// See [`RenewalError`].
 pub async fn renew(
     door: &Door,
     up: &Arc<Up>,
     session: &tokio::sync::Mutex<Session>,
-) -> Result<(), NotRenewed> {
+) -> Result<(), RenewalError> {
     let mut session = session.lock().await;
     if session.epoch == up.epoch {
         return Ok(());
     }
-    let deadline = Deadline::after(ANSWER);
-    let renewed = deadline.wait(replay(door, up, &mut session)).await;
-    renewed.unwrap_or_else(|_| Err(NotRenewed("did not answer in time".to_owned())))
+    let before = session.epoch;
+    let renewed = Deadline::after(ANSWER).wait(replay(door, up, &mut session)).await;
+    if !matches!(renewed, Ok(Ok(()))) {
+        // Half renewed is not renewed.
+        session.epoch = before;
+    }
+    renewed.unwrap_or_else(|_| Err(NotRenewed("did not answer in time".to_owned()).into()))
 }
 
-async fn replay(door: &Door, up: &Arc<Up>, session: &mut Session) -> Result<(), NotRenewed> {
+async fn replay(door: &Door, up: &Arc<Up>, session: &mut Session) -> Result<(), RenewalError> {
     let hello = post(door, up, session, &session.hello(), None).await?;
     let id = hello.headers().get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let id = id.ok_or_else(|| NotRenewed("gave no session id".to_owned()))?;
@@ -60,7 +75,7 @@ async fn post(
     session: &Session,
     message: &Value,
     id: Option<&str>,
-) -> Result<Response<Incoming>, NotRenewed> {
+) -> Result<Response<Incoming>, RenewalError> {
     let body: Body = whole(message.to_string());
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
@@ -85,12 +100,12 @@ async fn post(
     drop(lease);
     match response.status().is_success() {
         true => Ok(response),
-        false => Err(NotRenewed(format!("answered {}", response.status()))),
+        false => Err(NotRenewed(format!("answered {}", response.status())).into()),
     }
 }
 
 /// The one message of an answer, in JSON or as the first event with data.
-async fn first_message(response: Response<Incoming>) -> Result<Value, NotRenewed> {
+async fn first_message(response: Response<Incoming>) -> Result<Value, RenewalError> {
     let events = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -98,7 +113,8 @@ async fn first_message(response: Response<Incoming>) -> Result<Value, NotRenewed
     let mut body = Limited::new(response.into_body(), LONGEST);
     if !events {
         let bytes = body.collect().await.map_err(broken)?.to_bytes();
-        return serde_json::from_slice(&bytes).map_err(broken);
+        return serde_json::from_slice(&bytes)
+            .map_err(|_| NotRenewed("did not answer in JSON".to_owned()).into());
     }
     let mut splitter = Splitter::default();
     while !body.is_end_stream() {
@@ -112,9 +128,9 @@ async fn first_message(response: Response<Incoming>) -> Result<Value, NotRenewed
             return Ok(answer);
         }
     }
-    Err(NotRenewed("ended its answer early".to_owned()))
+    Err(RenewalError::Broken("it ended its answer early".to_owned()))
 }
 
-fn broken(error: impl std::fmt::Display) -> NotRenewed {
-    NotRenewed(format!("could not be initialized: {error}"))
+fn broken(error: impl std::fmt::Display) -> RenewalError {
+    RenewalError::Broken(error.to_string())
 }

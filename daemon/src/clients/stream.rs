@@ -24,7 +24,7 @@ use super::answer::RETRY;
 use super::door::Phase;
 use super::exchange::Exchange;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
-use super::renewal;
+use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
 use super::sse::{Event, Splitter};
 use super::upstream::{Body, BodyError, Lease, Up, Upstream};
@@ -225,34 +225,42 @@ impl Relay {
 
     /// The same stream with the next worker.
     async fn attach_anew(&self, old: Option<u32>, events: &mpsc::Sender<Bytes>) -> Result<Anew, Gone> {
-        if *self.exchange.door.phase.borrow() != Phase::Open {
-            return Ok(Anew::Waits);
-        }
         if self.purpose == Purpose::Get && self.session.is_none() {
             return Ok(Anew::Ended);
         }
-        let Some(up) = self.next_worker(old, events).await? else {
-            return Ok(Anew::Waits);
-        };
-        if let Some(session) = &self.session {
-            if let Err(why) = renewal::renew(&self.exchange.door, &up, session).await {
-                tracing::info!(worker = %self.exchange.door.name, %why, "a stream ended with its session");
-                return Ok(Anew::Ended);
-            }
-            for changed in session.lock().await.list_changed() {
-                send(events, Event::message(&changed)).await?;
-            }
-        }
-        let request = self.exchange.again(self.session.as_deref()).await;
-        match up.send(request).await {
-            Ok((response, lease)) if response.status().is_success() => {
-                let mut source = Source { up, body: response.into_body(), lease };
-                if self.purpose == Purpose::Listen {
-                    swallow_acknowledgement(&mut source.body).await;
+        let mut old = old;
+        loop {
+            let Some(up) = self.next_worker(old, events).await? else {
+                return Ok(Anew::Waits);
+            };
+            if let Some(session) = &self.session {
+                match renewal::renew(&self.exchange.door, &up, session).await {
+                    Ok(()) => {}
+                    Err(RenewalError::Broken(_)) => {
+                        old = Some(up.epoch);
+                        continue;
+                    }
+                    Err(RenewalError::Refused(why)) => {
+                        tracing::info!(worker = %self.exchange.door.name, %why, "a stream ended with its session");
+                        return Ok(Anew::Ended);
+                    }
                 }
-                Ok(Anew::Source(Box::new(source)))
+                for changed in session.lock().await.list_changed() {
+                    send(events, Event::message(&changed)).await?;
+                }
             }
-            Ok(_) | Err(_) => Ok(Anew::Ended),
+            let request = self.exchange.again(self.session.as_deref()).await;
+            match up.send(request).await {
+                Ok((response, lease)) if response.status().is_success() => {
+                    let mut source = Source { up, body: response.into_body(), lease };
+                    if self.purpose == Purpose::Listen {
+                        swallow_acknowledgement(&mut source.body).await;
+                    }
+                    return Ok(Anew::Source(Box::new(source)));
+                }
+                Ok(_) => return Ok(Anew::Ended),
+                Err(_) => old = Some(up.epoch),
+            }
         }
     }
 
@@ -266,6 +274,7 @@ impl Relay {
             (self.exchange.door.upstream.clone(), self.exchange.door.phase.clone());
         let next = upstream.wait_for(|state| matches!(state, Upstream::Up(up) if Some(up.epoch) != old));
         tokio::select! {
+            biased;
             () = events.closed() => Err(Gone),
             _ = phase.wait_for(|phase| *phase != Phase::Open) => Ok(None),
             next = next => match next.as_deref() {
