@@ -18,11 +18,13 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod http;
+pub mod mcp;
 pub mod ports;
 pub mod repo;
 pub mod skip;
 pub mod trace;
 pub mod wait;
+pub mod wire;
 
 pub use command::Output;
 pub use config::{ConfigBuilder, WorkerSpec};

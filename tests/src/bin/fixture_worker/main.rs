@@ -3,6 +3,7 @@
 //! ```text
 //! options    the command line: what to do wrong
 //! serve      HTTP, as little of it as probes and requests to leave need
+//! mcp        an MCP server on the same port, if that is asked for
 //! leaving    what a request to leave, or SIGTERM, leads to
 //! offspring  the processes that it starts and leaves behind
 //! bomb       the one that keeps forking
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 mod bomb;
 mod leaving;
+mod mcp;
 mod offspring;
 mod options;
 mod raw;

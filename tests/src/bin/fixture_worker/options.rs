@@ -110,6 +110,8 @@ pub struct Options {
     pub leader_exits: bool,
     /// Writes down what it was given.
     pub print_env: bool,
+    /// Is an MCP server, too.
+    pub mcp: bool,
 }
 
 impl Options {
@@ -137,6 +139,7 @@ impl Options {
             unhealthy_after: None,
             leader_exits: false,
             print_env: false,
+            mcp: false,
         }
     }
 
@@ -181,6 +184,7 @@ impl Options {
             "--unhealthy-after" => self.unhealthy_after = Some(args.millis()?),
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
+            "--mcp" => self.mcp = true,
             "--role" => self.role = args.role()?,
             _ => return Err("unknown".to_owned()),
         }

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, raise};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::leaving::{self, exit, small_thread};
+use crate::mcp;
 use crate::offspring;
 use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
 
@@ -26,6 +27,7 @@ struct Server {
     began: Instant,
     connections: AtomicU32,
     stopped_itself: AtomicBool,
+    mcp: mcp::State,
 }
 
 enum After {
@@ -99,7 +101,8 @@ fn accept(listeners: &[TcpListener], server: Arc<Server>, lifetime: Duration) ->
 impl Server {
     fn new(options: Options) -> Arc<Self> {
         let (connections, stopped_itself) = (AtomicU32::new(0), AtomicBool::new(false));
-        Arc::new(Self { options, began: Instant::now(), connections, stopped_itself })
+        let mcp = mcp::State::default();
+        Arc::new(Self { options, began: Instant::now(), connections, stopped_itself, mcp })
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -128,6 +131,9 @@ impl Server {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream);
+        if self.options.mcp {
+            return self.talk_mcp(stream, &mut reader);
+        }
         while let Some((request, events)) = read_request(&mut reader)? {
             let after = match events {
                 true => stream_events(stream, &mut reader)?,
@@ -141,6 +147,22 @@ impl Server {
                     return Ok(After::Close);
                 }
                 After::Close | After::Leave => return Ok(after),
+            }
+        }
+        Ok(After::Close)
+    }
+
+    fn talk_mcp(&self, stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
+        while let Some(request) = mcp::Request::read(reader)? {
+            let after = match mcp::is_mine(&request) {
+                false => self.answer(&request.line, stream)?,
+                true => match mcp::answer(&self.mcp, &request, stream)? {
+                    mcp::Next::KeepAlive => After::KeepAlive,
+                    mcp::Next::Close => After::Close,
+                },
+            };
+            if !matches!(after, After::KeepAlive) {
+                return Ok(after);
             }
         }
         Ok(After::Close)

@@ -1,0 +1,168 @@
+//! What clients behind the front door are told when mcpd shuts down (R-CLIENT-5).
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use mcpd_common::outcome::{Asked, Departure, FindingKind};
+use mcpd_tests::mcp::{Client, Event, Events};
+use mcpd_tests::wire::{self, Reply, compose};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, timed, until};
+use serde_json::json;
+
+use crate::front_door::behind_the_door;
+
+const SOON: Duration = Duration::from_secs(3);
+
+/// Two workers that leave only when nobody is connected to them any more.
+fn patient() -> Daemon {
+    let worker = || behind_the_door("--wait-for-clients");
+    Daemon::start(ConfigBuilder::new().worker("alpha", worker()).worker("beta", worker()))
+}
+
+fn wait_begun(daemon: &Daemon) {
+    let began = "phase started phase=workers-graceful";
+    until("the shutdown", BOUND, || daemon.log().contains(began).then_some(()));
+}
+
+fn assert_farewell(events: &[Event], reason: &str) {
+    let [retry, shutdown, message] = &events[events.len() - 3..] else { panic!("{events:?}") };
+    assert_eq!(retry.retry.as_deref(), Some("5000"));
+    let shutdown = shutdown.json();
+    assert_eq!(shutdown["method"], "notifications/shutdown");
+    assert_eq!(shutdown["params"]["reason"], reason);
+    let message = message.json();
+    assert_eq!(
+        (&message["method"], &message["params"]["level"]),
+        (&json!("notifications/message"), &json!("warning"))
+    );
+    assert_eq!(message["params"]["data"]["event"], "shutdown");
+}
+
+/// Streams let go of their workers at once, so that no worker waits for a client; each is told, and
+/// ends as streams end.
+#[test]
+fn every_open_stream_is_told_and_ends() {
+    let mut daemon = patient();
+    let ports = [daemon.port("alpha"), daemon.port("beta")];
+    let readers: Vec<_> = ports
+        .into_iter()
+        .flat_map(|port| [port, port])
+        .map(|port| {
+            let mut events = Client::initialize(port).listen(&[]);
+            assert!(events.next().is_some_and(|event| event.retry.is_some()));
+            thread::spawn(move || events.collect::<Vec<_>>())
+        })
+        .collect();
+    daemon.wait_status("four clients", |status| status.workers.iter().all(|worker| worker.clients == 2));
+    let (output, took) = timed(|| daemon.mcpctl(&["shutdown", "--wait", "--reason", "maintenance"]));
+    output.expect_code(0);
+    assert!(took < SOON, "{took:?}");
+    for reader in readers {
+        assert_farewell(&reader.join().expect("a clean end"), "maintenance");
+    }
+    let report = daemon.assert_no_trace(0);
+    for worker in &report.workers {
+        assert_eq!((worker.asked, worker.departure), (Asked::Http, Departure::Left));
+    }
+    let clients = &report.clients;
+    assert_eq!((clients.seen, clients.told, clients.left, clients.forced), (4, 4, 4, 0));
+}
+
+/// Python clients keep one open until they exit.
+#[test]
+fn an_idle_connection_delays_nobody() {
+    let mut daemon = patient();
+    let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
+    stream.write_all(compose("GET /echo", &[], "").as_bytes()).expect("sent");
+    let (_, mut idle) = Reply::read(stream).expect("an answer").finish().expect("whole");
+    let unused = http::connect(daemon.port("beta")).expect("mcpd listens");
+    daemon.wait_status("both", |status| status.workers.iter().all(|worker| worker.clients == 1));
+    let (report, took) = timed(|| daemon.assert_shuts_down(0));
+    assert!(took < SOON, "{took:?}");
+    assert_eq!(report.clients.forced, 0);
+    assert_eq!(idle.read(&mut [0]).expect("a clean end"), 0);
+    drop(unused);
+}
+
+/// The listener stays open until the clients phase ends, and nobody gets what kills a client.
+#[test]
+fn who_asks_during_the_shutdown_gets_an_answer() {
+    let config = ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 4000"));
+    let mut daemon = Daemon::start(config);
+    let client = Client::initialize(daemon.port("alpha"));
+    let slow = client.tool("slow", &json!({ "steps": 2, "pause": 500 }));
+    let mut running = Events::of(client.post(&slow));
+    assert_eq!(running.next().expect("progress").json()["method"], "notifications/progress");
+    daemon.signal(Signal::SIGTERM);
+    wait_begun(&daemon);
+
+    let ping = client.request("ping", &json!({}));
+    let reply = client.post(&ping);
+    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    let answer = reply.json();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&ping["id"], &json!(-32000)));
+    let batch = client.post(&json!([client.request("ping", &json!({})), ping])).json();
+    assert_eq!(batch.as_array().map(Vec::len), Some(2));
+    let note = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    assert_eq!(client.post(&note).status, 202);
+    let mut stream = client.listen(&[]);
+    assert_eq!(stream.next().and_then(|event| event.retry).as_deref(), Some("5000"));
+    assert_eq!(stream.next(), None);
+    let other = wire::request(daemon.port("alpha"), &compose("GET /echo", &[], ""));
+    assert_eq!((other.status, other.header("retry-after")), (503, Some("5")));
+    assert_eq!(other.header("connection"), Some("close"));
+
+    let last = running.last().expect("the request in flight is finished").json();
+    assert_eq!((&last["id"], mcpd_tests::mcp::text(&last)), (&slow["id"], "slow"));
+    let report = daemon.assert_no_trace(0);
+    assert_eq!(report.workers[0].departure, Departure::Left);
+}
+
+/// A request that is still in flight when its worker is gone gets its error, not a cut.
+#[test]
+fn a_request_in_flight_gets_its_error() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("")));
+    let client = Client::initialize(daemon.port("alpha"));
+    let slow = client.tool("slow", &json!({ "steps": 100, "pause": 300 }));
+    let mut running = Events::of(client.post(&slow));
+    assert_eq!(running.next().expect("progress").json()["method"], "notifications/progress");
+    let reader = thread::spawn(move || running.last().expect("the error").json());
+    let report = daemon.assert_shuts_down(0);
+    let last = reader.join().expect("a clean end");
+    assert_eq!((&last["id"], &last["error"]["code"]), (&slow["id"], &json!(-32000)));
+    assert_eq!(report.clients.forced, 0);
+}
+
+/// Three of them have the client timeout in total, and are counted.
+#[test]
+fn clients_that_never_read_are_cut_off_together() {
+    let config = ConfigBuilder::new()
+        .shutdown("worker_graceful = \"1s\"")
+        .shutdown("clients = \"1500ms\"")
+        .worker("alpha", behind_the_door("--big-answer"));
+    let mut daemon = Daemon::start(config);
+    let hanging: Vec<_> = (0..3).map(|_| http::hang(daemon.port("alpha"))).collect();
+    daemon.wait_status("three clients", |status| status.workers[0].clients == 3);
+    let (report, took) = timed(|| daemon.assert_shuts_down(1));
+    drop(hanging);
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!((report.clients.forced, report.workers[0].departure), (3, Departure::Left));
+    assert!(report.findings.iter().all(|finding| finding.kind == FindingKind::ClientForced));
+}
+
+#[test]
+fn three_hundred_streams_end_within_the_same_bound() {
+    const MANY: u32 = 300;
+    let mut daemon = patient();
+    let port = daemon.port("alpha");
+    let client = Client::initialize(port);
+    let mut streams: Vec<_> = (0..MANY).map(|_| client.listen(&[])).collect();
+    daemon.wait_status("all of them", |status| status.workers[0].clients == MANY);
+    let (report, took) = timed(|| daemon.assert_shuts_down(0));
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    let clients = &report.clients;
+    assert_eq!((clients.seen, clients.told, clients.left, clients.forced), (MANY, MANY, MANY, 0));
+    let last = streams.pop().expect("many").collect::<Vec<_>>();
+    assert_farewell(&last, "manual");
+}

@@ -1,0 +1,170 @@
+//! An MCP client of the session era by hand, for tests in which bytes and moments matter.
+
+use std::io::{BufRead, BufReader};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mcpd_common::ids::Port;
+use serde_json::{Value, json};
+
+use crate::wire::{self, Body, Reply};
+
+/// A client with a session.
+#[derive(Debug)]
+pub struct Client {
+    port: Port,
+    /// Its session, as it was told.
+    pub session: String,
+    last: AtomicU64,
+}
+
+/// An event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// `id:`
+    pub id: Option<String>,
+    /// `retry:`
+    pub retry: Option<String>,
+    /// `data:`
+    pub data: String,
+}
+
+impl Event {
+    /// Its data as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// The events of an answer, one by one.
+#[derive(Debug)]
+pub struct Events(BufReader<Body>);
+
+impl Events {
+    /// Of an answer that is an event stream.
+    #[track_caller]
+    pub fn of(reply: Reply) -> Self {
+        let kind = reply.header("content-type").unwrap_or_default();
+        assert!(reply.status == 200 && kind.starts_with("text/event-stream"), "{reply:?}");
+        Self(BufReader::new(reply.body))
+    }
+
+    /// The next event's message.
+    #[track_caller]
+    pub fn message(&mut self) -> Value {
+        self.next().expect("another event").json()
+    }
+}
+
+/// They end at the clean end of the stream; any other end is a panic.
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let (mut event, mut known) = (Event::default(), false);
+        loop {
+            let mut line = String::new();
+            let count = self.0.read_line(&mut line).expect("an event or a clean end");
+            let Some((field, value)) = line.trim_end().split_once(": ") else {
+                match (count, known) {
+                    (0, false) => return None,
+                    (_, true) => return Some(event),
+                    (_, false) => continue,
+                }
+            };
+            known = true;
+            match field {
+                "id" => event.id = Some(value.to_owned()),
+                "retry" => event.retry = Some(value.to_owned()),
+                "data" => event.data.push_str(value),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Begins a session.
+    #[track_caller]
+    pub fn initialize(port: Port) -> Self {
+        let client = Self { port, session: String::new(), last: AtomicU64::new(0) };
+        let params = json!({
+            "protocolVersion": "2025-06-18", "capabilities": { "elicitation": {} },
+            "clientInfo": { "name": "by-hand", "version": "1" }
+        });
+        let reply = client.post(&client.request("initialize", &params));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let session = reply.header("mcp-session-id").expect("a session").to_owned();
+        let client = Self { session, ..client };
+        let reply = client.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        assert_eq!(reply.status, 202);
+        client
+    }
+
+    /// A request with an id of its own.
+    pub fn request(&self, method: &str, params: &Value) -> Value {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+    }
+
+    /// A call of a tool.
+    pub fn tool(&self, name: &str, arguments: &Value) -> Value {
+        let meta = json!({ "progressToken": "token" });
+        self.request("tools/call", &json!({ "name": name, "arguments": arguments, "_meta": meta }))
+    }
+
+    /// The text of a `POST` with this message.
+    pub fn compose(&self, message: &Value) -> String {
+        let mut headers =
+            vec!["content-type: application/json", "accept: application/json, text/event-stream"];
+        let session = format!("mcp-session-id: {}", self.session);
+        if !self.session.is_empty() {
+            headers.push(&session);
+        }
+        wire::compose("POST /mcp", &headers, &message.to_string())
+    }
+
+    /// Sends a message on a connection of its own; the answer's head.
+    #[track_caller]
+    pub fn post(&self, message: &Value) -> Reply {
+        wire::request(self.port, &self.compose(message))
+    }
+
+    /// Asks, and takes the answer to this request, in JSON or as an event.
+    #[track_caller]
+    pub fn ask(&self, message: &Value) -> Value {
+        let reply = self.post(message);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        match reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            false => reply.json(),
+            true => {
+                let events = Events::of(reply).collect::<Vec<_>>();
+                let mut messages = events.iter().filter(|event| !event.data.is_empty()).map(Event::json);
+                let answer = messages.find(|answer| answer["id"] == message["id"]);
+                answer.unwrap_or_else(|| panic!("no answer in {events:?}"))
+            }
+        }
+    }
+
+    /// What the worker knows of the session.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        let answer = self.ask(&self.tool("state", &json!({})));
+        text(&answer).parse().unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Opens the session's event stream.
+    #[track_caller]
+    pub fn listen(&self, headers: &[&str]) -> Events {
+        let session = format!("mcp-session-id: {}", self.session);
+        let mut all = vec!["accept: text/event-stream", &session];
+        all.extend(headers);
+        Events::of(wire::request(self.port, &wire::compose("GET /mcp", &all, "")))
+    }
+}
+
+/// The text of a tool's result.
+#[track_caller]
+pub fn text(answer: &Value) -> &str {
+    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
+}
