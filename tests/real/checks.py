@@ -140,7 +140,9 @@ def in_flight(table, pairs, kill):
         try:
             yield calls[pair]
         except Failed as error:
-            assert isinstance(error.code, int), f"not an error of JSON-RPC: {error}"
+            # The SDKs have errors of their own for a broken connection; this one is mcpd's.
+            mcpds = isinstance(error.code, int) and "the server was restarted" in str(error)
+            assert mcpds, f"not mcpd's error of JSON-RPC: {error}"
         else:
             raise AssertionError("the call of a killed worker had a result")
 
