@@ -236,6 +236,24 @@ fn an_event_id_of_a_dead_worker_is_not_handed_on() {
     daemon.assert_shuts_down(0);
 }
 
+/// R-CLIENT-3: who comes back for the rest of a dead worker's answer gets the error, not a second stream of the
+/// session. (The TypeScript SDK 1.x does so even after it had the error.)
+#[test]
+fn the_rest_of_a_dead_workers_answer_is_the_error() {
+    let mut daemon = start();
+    let client = Client::initialize(daemon.port("alpha"));
+    let slow = client.tool("slow", &json!({ "steps": 100, "pause": 300 }));
+    let mut events = Events::of(client.post(&slow));
+    let last = format!("last-event-id: {}", events.next().and_then(|event| event.id).expect("an id"));
+    kill_worker(&mut daemon);
+    drop(events);
+    let mut again = client.listen(&[&last]);
+    let error = again.message();
+    assert_eq!((&error["id"], &error["error"]["code"]), (&slow["id"], &json!(-32000)));
+    assert!(again.next().is_none(), "nothing else");
+    daemon.assert_shuts_down(0);
+}
+
 /// The Rust SDK's client has one session all the time, and one failed call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_sdk_client_goes_on() {

@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use super::answer;
 use super::door::{Door, Phase};
-use super::message::{INTERRUPTED, LEAVING, Message, Messages};
+use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::registry::Connection;
 use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
+use super::sse::Event;
 use super::stream::{self, Purpose, Relay};
 use super::upstream::{Body, Lease, SendError, Up, whole};
 use crate::deadline::Deadline;
@@ -201,7 +202,11 @@ impl Exchange {
             };
             if let Some((id, session)) = &session {
                 match renewal::renew(&self.door, &up, session).await {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        if let Some(error) = self.lost_answer(session).await {
+                            return error;
+                        }
+                    }
                     Err(RenewalError::Refused(why)) => {
                         tracing::info!(worker = %self.door.name, %why, "a session ended");
                         self.door.forget_session(id);
@@ -238,6 +243,15 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// The error for a client that comes back for the rest of an answer whose worker is dead. Forwarded it
+    /// would be a second `GET` stream.
+    async fn lost_answer(&self, session: &tokio::sync::Mutex<Session>) -> Option<Response<Body>> {
+        let last = self.head.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
+        let request = last.request.filter(|_| self.wants_events())?;
+        let error = Event::message(&error_for(&request, INTERRUPTED));
+        (last.epoch != session.lock().await.epoch).then(|| answer::events(whole(error)))
     }
 
     /// The worker is not there although the supervisor has not said so yet.
