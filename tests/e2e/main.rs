@@ -7,6 +7,7 @@ mod control_socket;
 mod exit_codes;
 mod fixture;
 mod front_door;
+mod front_door_bad_input;
 mod front_door_restart;
 mod front_door_shutdown;
 mod full_disk;

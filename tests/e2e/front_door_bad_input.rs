@@ -1,0 +1,291 @@
+//! What comes to the front door and should not: web pages, broken HTTP, too much of it (R-CLIENT-1,
+//! R-CLIENT-4). Every time mcpd lives on, and its shutdown finds nothing left.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mcpd_common::ids::Port;
+use mcpd_tests::mcp::Client;
+use mcpd_tests::wire::{self, Reply, compose};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, timed, until};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+
+use crate::front_door::{behind_the_door, start};
+
+/// Everything that comes until the connection is closed, however it is closed.
+fn all_of(mut stream: TcpStream) -> String {
+    let mut all = vec![];
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        all.extend_from_slice(&piece[..count]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn say(port: Port, text: &[u8]) -> TcpStream {
+    let mut stream = http::connect(port).expect("mcpd listens");
+    // It may be refused before it is said.
+    let _ = stream.write_all(text);
+    stream
+}
+
+fn assert_alive(daemon: &Daemon) {
+    let reply = wire::request(daemon.port("alpha"), &compose("GET /echo", &[], ""));
+    assert_eq!(reply.status, 200);
+}
+
+fn status_of(port: Port, headers: &[&str]) -> u16 {
+    let lines: String = headers.iter().flat_map(|line| [*line, "\r\n"]).collect();
+    wire::request(port, &format!("GET /echo HTTP/1.1\r\n{lines}\r\n")).status
+}
+
+/// R-CLIENT-4: a web page must not reach a local server by DNS rebinding.
+#[test]
+fn foreign_hosts_and_origins_are_refused() {
+    let more = behind_the_door("").with("allowed_hosts = [\"dev.box\"]");
+    let config = ConfigBuilder::new().worker("alpha", behind_the_door("")).worker("beta", more);
+    let mut daemon = Daemon::start(config);
+    let port = daemon.port("alpha");
+    let here = format!("Host: 127.0.0.1:{port}");
+    for headers in [vec![&*here, "User-Agent: curl/8"], vec!["Host: [::1]", "Origin: http://localhost:5173"]]
+    {
+        assert_eq!(status_of(port, &headers), 200, "{headers:?}");
+    }
+    let page =
+        ["Origin: https://evil.example", "Referer: https://evil.example/", "Sec-Fetch-Site: cross-site"];
+    let cases = [
+        vec!["Host: evil.example"],
+        vec!["Host: evil.example:8080", "Origin: http://evil.example:8080"],
+        vec![&*here, page[0], page[1], page[2]],
+        vec![&*here, "Origin: null"],
+        vec![&*here, "Host: evil.example"],
+        vec!["Host: localhost.evil.example"],
+        vec!["Host:"],
+    ];
+    for headers in cases {
+        assert_eq!(status_of(port, &headers), 403, "{headers:?}");
+    }
+    let preflight = ["origin: https://evil.example", "access-control-request-method: POST"];
+    let refused = wire::request(port, &compose("OPTIONS /mcp", &preflight, ""));
+    assert_eq!((refused.status, refused.header("access-control-allow-origin")), (403, None));
+    let stop = compose("POST /shutdown", &["origin: https://evil.example"], "");
+    assert_eq!(wire::request(port, &stop).status, 403, "not even to the worker");
+    assert_eq!(status_of(daemon.port("beta"), &["Host: dev.box"]), 200);
+    assert_eq!(status_of(port, &["Host: dev.box"]), 403, "it is another worker's");
+    daemon.assert_shuts_down(0);
+}
+
+#[test]
+fn what_is_not_http_is_told_so() {
+    let mut daemon = start();
+    let port = daemon.port("alpha");
+    let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    let cases: [&[u8]; 7] = [
+        b"hello\r\n\r\n",
+        &hello,
+        b"GET /echo HTTP/9.9\r\nhost: localhost\r\n\r\n",
+        b"GET  /echo HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nhost: localhost\r\nno colon here\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\nhost: localhost\r\nbad name: x\r\n\r\n",
+        b"GET /ech\0o HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    ];
+    for text in cases {
+        let (all, took) = timed(|| all_of(say(port, text)));
+        assert!(all.starts_with("HTTP/1.1 400 "), "{:?}: {all:?}", String::from_utf8_lossy(text));
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    let http2 = all_of(say(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+    assert!(!http2.starts_with("HTTP/1.1 2"), "{http2}");
+    assert_alive(&daemon);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-CLIENT-1.
+#[test]
+fn tunnels_are_refused() {
+    let mut daemon = start();
+    let port = daemon.port("alpha");
+    let connect = format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n");
+    assert_eq!(wire::request(port, &connect).status, 501);
+    for protocol in ["websocket", "h2c"] {
+        let headers = ["connection: Upgrade, HTTP2-Settings", &format!("upgrade: {protocol}")];
+        assert_eq!(wire::request(port, &compose("GET /echo", &headers, "")).status, 501, "{protocol}");
+    }
+    assert_alive(&daemon);
+    daemon.assert_shuts_down(0);
+}
+
+/// mcpd and the worker must agree where a request ends, or it is refused.
+#[test]
+fn no_request_is_smuggled_past_the_door() {
+    let mut daemon = start();
+    let port = daemon.port("alpha");
+    let framings = [
+        "content-length: 5\r\ncontent-length: 6\r\n",
+        "content-length: 5, 6\r\n",
+        "content-length: +5\r\n",
+        "content-length: -1\r\n",
+        "content-length: 0x5\r\n",
+        "content-length: 99999999999999999999\r\n",
+        "content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+        "transfer-encoding: chunked, identity\r\n",
+        "transfer-encoding: identity\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: x\r\n",
+        "transfer-encoding : chunked\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "x: y\r\n transfer-encoding: chunked\r\n",
+    ];
+    for kind in ["application/json", "text/plain"] {
+        for framing in framings {
+            let head =
+                format!("POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n{framing}\r\n");
+            let body = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
+            let (all, took) = timed(|| all_of(say(port, format!("{head}{body}").as_bytes())));
+            assert!(took < Duration::from_secs(5), "{framing}: {took:?} for {all}");
+            let answers: Vec<_> = all.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
+            // By its framing, the first one is empty; what follows is a request to mcpd, and refused.
+            let first = answers.first().copied().unwrap_or_default();
+            assert!(answers.iter().skip(1).all(|line| !line.starts_with("HTTP/1.1 2")), "{framing}{all}");
+            if first.starts_with("HTTP/1.1 2") {
+                assert!(all.contains("\"length\":0"), "{framing}{all}");
+                let echoed =
+                    all.matches("[\"content-length\"").count() + all.matches("[\"transfer-enc").count();
+                assert!(echoed <= 1, "{framing}{all}");
+            } else {
+                assert!(first.starts_with("HTTP/1.1 400"), "{framing}{all}");
+            }
+        }
+    }
+    assert_alive(&daemon);
+    daemon.assert_shuts_down(0);
+}
+
+/// A JSON body has to say how long it is, if that is much: it is read before it is forwarded.
+#[test]
+fn a_large_json_body_in_chunks_is_refused() {
+    let mut daemon = start();
+    let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    let mut stream = say(daemon.port("alpha"), head.as_bytes());
+    let chunk = format!("{:x}\r\n{}\r\n", 65536, "7".repeat(65536));
+    for _ in 0..64 {
+        stream.write_all(chunk.as_bytes()).expect("4 MiB are read");
+    }
+    // Just too much: were there more unread, its refusal could be lost in a reset.
+    stream.write_all(b"1\r\n7\r\n").expect("sent");
+    assert!(all_of(stream).starts_with("HTTP/1.1 411 "));
+    assert_alive(&daemon);
+    daemon.assert_shuts_down(0);
+}
+
+#[test]
+fn endless_headers_are_cut_off() {
+    let mut daemon = start();
+    for line in ["x: ".to_owned() + &"y".repeat(4000) + "\r\n", "y".repeat(4000), "a: b\r\n".repeat(500)] {
+        let mut stream = say(daemon.port("alpha"), b"GET /echo HTTP/1.1\r\nhost: localhost\r\n");
+        let mut sent = 0;
+        let refused = loop {
+            match stream.write_all(line.as_bytes()) {
+                Ok(()) => sent += line.len(),
+                Err(_) => break true,
+            }
+            // Far more than the buffers of both sockets.
+            if sent > 64 << 20 {
+                break false;
+            }
+        };
+        assert!(refused, "after {sent} bytes");
+    }
+    assert_alive(&daemon);
+    daemon.assert_shuts_down(0);
+}
+
+/// Nobody waits for them: others are served meanwhile, and after 10 s they are gone.
+#[test]
+fn slow_headers_are_given_up() {
+    let mut daemon = start();
+    let port = daemon.port("alpha");
+    let began = Instant::now();
+    let slow: Vec<_> = (0..20)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut stream = say(port, b"GET /echo HTTP/1.1\r\n");
+                stream.set_read_timeout(Some(Duration::from_millis(500))).expect("set");
+                let mut answer = [0; 64];
+                loop {
+                    let _ = stream.write_all(b"x");
+                    match stream.read(&mut answer) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        _ => return began.elapsed(),
+                    }
+                }
+            })
+        })
+        .collect();
+    let unused: Vec<_> = (0..20).map(|_| http::connect(port).expect("mcpd listens")).collect();
+    assert_alive(&daemon);
+    for slow in slow {
+        let took = slow.join().expect("no panic");
+        assert!(took > Duration::from_secs(8) && took < Duration::from_secs(25), "{took:?}");
+    }
+    daemon.wait_status("nobody to be left", |status| status.workers[0].clients == 0);
+    drop(unused);
+    daemon.assert_shuts_down(0);
+}
+
+/// Whoever stops sending has gone, or is answered; nothing stays behind.
+#[test]
+fn half_closed_connections_do_not_stay() {
+    let mut daemon = start();
+    let port = daemon.port("alpha");
+    let client = Client::initialize(port);
+    let call = client.compose(&client.tool("stuck", &json!({})));
+    let whole = compose("GET /echo", &[], "");
+    let texts = ["", "GET /echo HT", &whole, &call, &call[..call.len() - 5]];
+    let streams: Vec<_> = texts
+        .iter()
+        .map(|text| {
+            let stream = say(port, text.as_bytes());
+            stream.shutdown(Shutdown::Write).expect("open until now");
+            stream
+        })
+        .collect();
+    for (stream, text) in streams.into_iter().zip(texts) {
+        let (all, took) = timed(|| all_of(stream));
+        assert!(took < Duration::from_secs(10), "{text}: {took:?} for {all}");
+    }
+    daemon.wait_status("nobody to be left", |status| status.workers[0].clients == 0);
+    assert_alive(&daemon);
+    daemon.assert_shuts_down(0);
+}
+
+/// R-CLIENT-1: a clear 503 beyond 1024; when one leaves, another may come.
+#[test]
+fn too_many_connections_are_turned_away() {
+    const PLACES: usize = 1024;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < 4096) {
+        return mcpd_tests::skip::say("too many connections", "this machine allows too few descriptors");
+    }
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("within the maximum");
+    let mut daemon = start();
+    let port = daemon.port("alpha");
+    let ask = compose("GET /echo", &[], "");
+    let mut clients: Vec<_> = (0..PLACES).map(|_| http::connect(port).expect("mcpd listens")).collect();
+    let last = clients.last_mut().expect("many");
+    last.write_all(ask.as_bytes()).expect("sent");
+    assert_eq!(Reply::read(clients.pop().expect("many")).expect("an answer").status, 200);
+    clients.push(http::connect(port).expect("mcpd listens"));
+    let asked = || Reply::read(say(port, ask.as_bytes()));
+    let refused = until("the place to be taken", BOUND, || asked().ok().filter(|reply| reply.status == 503));
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert!(refused.text().contains("too many connections"));
+    clients.truncate(PLACES / 2);
+    until("a place", BOUND, || asked().ok().filter(|reply| reply.status == 200));
+    daemon.assert_shuts_down(0);
+}
