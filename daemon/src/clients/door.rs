@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::guard::Allowed;
+use super::kernel::Ends;
 use super::message::LEAVING;
 use super::registry::{Entry, Registry};
 use super::session::Session;
@@ -164,7 +165,9 @@ impl Door {
         // Without it a small event waits for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         if let Ok(place) = self.places.clone().try_acquire_owned() {
-            let entry = self.registry.enter(&self.name, peer);
+            let here = SocketAddr::new(peer.ip(), self.port.get());
+            let ends = Ends { client: peer, server: stream.local_addr().unwrap_or(here) };
+            let entry = self.registry.enter(&self.name, ends);
             tasks.spawn(async move {
                 self.serve(stream, entry).await;
                 drop(place);

@@ -17,13 +17,23 @@ use mcpd_common::outcome::ClientReport;
 /// Which worker holds which port.
 pub type Ports = HashMap<Port, WorkerName>;
 
+/// Both ends of a connection. The client's alone tells nothing: the kernel gives the same address to
+/// several connections with different servers, also to one of ours with a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ends {
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The address that it called.
+    pub server: SocketAddr,
+}
+
 /// A connection of a client to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Connection {
     /// The worker.
     pub worker: WorkerName,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// Its ends.
+    pub ends: Ends,
 }
 
 /// All client connections that are there now.
@@ -32,16 +42,17 @@ pub struct Connection {
 /// When the kernel does not show its socket table.
 pub fn connections(ports: &Ports) -> std::io::Result<Vec<Connection>> {
     let table = socket::sockets()?;
-    let own = own_addresses(&table);
+    let own = own_requests(&table);
     let connections = table.iter().filter_map(|socket| connection(socket, ports));
-    Ok(connections.filter(|connection| !own.contains(&connection.peer)).collect())
+    Ok(connections.filter(|connection| !own.contains(&connection.ends)).collect())
 }
 
-fn own_addresses(table: &[Socket]) -> HashSet<SocketAddr> {
+/// Connections in which the daemon is the client.
+fn own_requests(table: &[Socket]) -> HashSet<Ends> {
     let inode =
         |(_, target): (i32, String)| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok();
     let own: HashSet<u64> = own::descriptors().into_iter().filter_map(inode).collect();
-    table.iter().filter(|socket| own.contains(&socket.inode)).map(|socket| socket.local).collect()
+    table.iter().filter(|socket| own.contains(&socket.inode)).map(as_client).collect()
 }
 
 /// How many each worker has.
@@ -55,32 +66,40 @@ pub fn count(ports: &Ports) -> BTreeMap<WorkerName, u32> {
 
 /// The connections with the processes at their other end: they are on the same machine.
 pub fn reports(connections: &[Connection]) -> Vec<ClientReport> {
-    let peers: Vec<_> = connections.iter().map(|connection| connection.peer).collect();
-    let processes = processes_at(&peers);
+    let ends: Vec<_> = connections.iter().map(|connection| connection.ends).collect();
+    let processes = processes_at(&ends);
     let report = |connection: &Connection| ClientReport {
         worker: connection.worker.clone(),
-        peer: connection.peer.to_string(),
-        process: processes.get(&connection.peer).cloned(),
+        peer: connection.ends.client.to_string(),
+        process: processes.get(&connection.ends).cloned(),
         left_after_ms: None,
     };
     connections.iter().map(report).collect()
 }
 
-/// The processes that have sockets at these addresses.
-pub fn processes_at(peers: &[SocketAddr]) -> HashMap<SocketAddr, ProcessInfo> {
+/// The processes at the clients' ends of these connections.
+pub fn processes_at(connections: &[Ends]) -> HashMap<Ends, ProcessInfo> {
     let table = socket::sockets().unwrap_or_default();
-    let inode_at: HashMap<SocketAddr, u64> =
-        table.iter().filter(|socket| socket.inode != 0).map(|socket| (socket.local, socket.inode)).collect();
-    let inodes: HashSet<u64> = peers.iter().filter_map(|peer| inode_at.get(peer).copied()).collect();
+    let inode_of: HashMap<Ends, u64> = table
+        .iter()
+        .filter(|socket| socket.inode != 0)
+        .map(|socket| (as_client(socket), socket.inode))
+        .collect();
+    let inodes: HashSet<u64> = connections.iter().filter_map(|ends| inode_of.get(ends).copied()).collect();
     let owners = match inodes.is_empty() {
         true => HashMap::new(),
         false => socket::owners(&inodes),
     };
-    let process = |peer: &SocketAddr| {
-        let pid = owners.get(inode_at.get(peer)?)?.first()?;
+    let process = |ends: &Ends| {
+        let pid = owners.get(inode_of.get(ends)?)?.first()?;
         process::describe(*pid)
     };
-    peers.iter().filter_map(|peer| Some((*peer, process(peer)?))).collect()
+    connections.iter().filter_map(|ends| Some((*ends, process(ends)?))).collect()
+}
+
+/// The connection of which this socket is the client's end.
+fn as_client(socket: &Socket) -> Ends {
+    Ends { client: socket.local, server: socket.peer }
 }
 
 fn connection(socket: &Socket, ports: &Ports) -> Option<Connection> {
@@ -91,5 +110,35 @@ fn connection(socket: &Socket, ports: &Ports) -> Option<Connection> {
         TcpState::FinWait2 | TcpState::TimeWait | TcpState::CloseWait | TcpState::Close => false,
         TcpState::Listen | TcpState::SynSent => false,
     };
-    there.then(|| Connection { worker: worker.clone(), peer: socket.peer })
+    let ends = Ends { client: socket.peer, server: socket.local };
+    there.then(|| Connection { worker: worker.clone(), ends })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(local: u16, peer: u16) -> Socket {
+        let at = |port| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+        Socket {
+            local: at(local),
+            peer: at(peer),
+            state: TcpState::Established,
+            inode: 1,
+            uid: 0,
+            receive_queue: 0,
+            send_queue: 0,
+            timer: None,
+        }
+    }
+
+    /// R-CLIENT-2: a client on 40000 calls the door on 8080; we, on 40000 too, call the worker on 9090.
+    #[test]
+    fn a_client_is_not_taken_for_us_because_of_its_address() {
+        let (door, name) = (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
+        let ports = Ports::from([(door, name)]);
+        let seen = connection(&socket(8080, 40000), &ports).expect("a client");
+        assert_eq!(seen.ends, as_client(&socket(40000, 8080)));
+        assert_ne!(seen.ends, as_client(&socket(40000, 9090)));
+    }
 }

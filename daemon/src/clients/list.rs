@@ -11,17 +11,16 @@ use super::registry::Registry;
 /// Every client connection, by worker. Looks at the processes of the machine: some milliseconds.
 pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
     let known = registry.all();
-    let known_peers: HashSet<_> = known.iter().map(|connection| connection.peer).collect();
+    let known_ends: HashSet<_> = known.iter().map(|connection| connection.ends).collect();
     let mut others = kernel::connections(ports).unwrap_or_default();
-    others.retain(|connection| !known_peers.contains(&connection.peer));
-    let peers: Vec<_> =
-        known_peers.into_iter().chain(others.iter().map(|connection| connection.peer)).collect();
-    let processes = kernel::processes_at(&peers);
+    others.retain(|connection| !known_ends.contains(&connection.ends));
+    let all: Vec<_> = known_ends.into_iter().chain(others.iter().map(|connection| connection.ends)).collect();
+    let processes = kernel::processes_at(&all);
     let through_the_door = known.iter().map(|connection| ClientConnection {
         id: Some(connection.id),
         worker: connection.worker.clone(),
-        peer: connection.peer.to_string(),
-        process: processes.get(&connection.peer).cloned(),
+        peer: connection.ends.client.to_string(),
+        process: processes.get(&connection.ends).cloned(),
         since: Some(connection.since),
         requests: Some(connection.requests.load(Ordering::Relaxed)),
         session: connection.session(),
@@ -30,8 +29,8 @@ pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
     let direct = others.iter().map(|connection| ClientConnection {
         id: None,
         worker: connection.worker.clone(),
-        peer: connection.peer.to_string(),
-        process: processes.get(&connection.peer).cloned(),
+        peer: connection.ends.client.to_string(),
+        process: processes.get(&connection.ends).cloned(),
         since: None,
         requests: None,
         session: None,

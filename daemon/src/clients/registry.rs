@@ -1,12 +1,13 @@
 //! Every connection of a client to the front door (R-CLIENT-2).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use mcpd_common::ids::WorkerName;
+
+use super::kernel::Ends;
 
 /// All connections to all doors.
 #[derive(Clone, Default)]
@@ -25,8 +26,8 @@ pub struct Connection {
     pub id: u64,
     /// The worker.
     pub worker: WorkerName,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// The client's address, and the one it called.
+    pub ends: Ends,
     /// Since when.
     pub since: Timestamp,
     /// Requests served.
@@ -45,11 +46,11 @@ pub struct Entry {
 
 impl Registry {
     /// Takes a new connection in.
-    pub fn enter(&self, worker: &WorkerName, peer: SocketAddr) -> Entry {
+    pub fn enter(&self, worker: &WorkerName, ends: Ends) -> Entry {
         let connection = Arc::new(Connection {
             id: self.0.last.fetch_add(1, Ordering::Relaxed) + 1,
             worker: worker.clone(),
-            peer,
+            ends,
             since: Timestamp::now(),
             requests: AtomicU64::new(0),
             streams: AtomicU32::new(0),
