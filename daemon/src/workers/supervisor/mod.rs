@@ -1,5 +1,5 @@
 //! One task owns all workers. It takes events in, asks each worker's pure
-//! [`Machine`] what to do, and performs it.
+//! [`Machine`](super::state::Machine) what to do, and performs it.
 //!
 //! ```text
 //!   orders (RPC, shutdown) --\                 /--> keeper: spawn, SIGTERM, SIGKILL
