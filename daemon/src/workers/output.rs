@@ -24,6 +24,9 @@ use crate::deadline::Deadline;
 /// Bytes read at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
 
+/// Where bytes are on their way from a pipe to a log.
+type Chunk = Arc<Mutex<Vec<u8>>>;
+
 enum Command {
     Drain(WorkerName, OwnedFd),
     Close(oneshot::Sender<()>),
@@ -78,13 +81,15 @@ impl Output {
 async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut logs: HashMap<WorkerName, Arc<Mutex<WorkerLog>>> = HashMap::new();
     let (tasks, finish) = (TaskTracker::new(), CancellationToken::new());
+    // One for all: they run on one thread, and none keeps it over a wait.
+    let chunk: Chunk = Arc::new(Mutex::new(vec![0; CHUNK]));
     while let Some(command) = commands.recv().await {
         match command {
             Command::Drain(worker, pipe) => {
                 let path = paths::worker_log(&log_dir, &worker);
                 let log = logs.entry(worker).or_insert_with(|| Arc::new(Mutex::new(WorkerLog::new(path))));
                 match Receiver::from_owned_fd(pipe) {
-                    Ok(pipe) => drop(tasks.spawn(drain(pipe, log.clone(), finish.clone()))),
+                    Ok(pipe) => drop(tasks.spawn(drain(pipe, log.clone(), chunk.clone(), finish.clone()))),
                     Err(error) => tracing::error!(%error, "can't drain a worker's output"),
                 }
             }
@@ -101,18 +106,17 @@ async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<Command>)
     }
 }
 
-async fn drain(pipe: Receiver, log: Arc<Mutex<WorkerLog>>, finish: CancellationToken) {
-    let mut chunk = vec![0; CHUNK];
+async fn drain(pipe: Receiver, log: Arc<Mutex<WorkerLog>>, chunk: Chunk, finish: CancellationToken) {
     loop {
         tokio::select! {
             ready = pipe.readable() => if ready.is_err() { return },
             () = finish.cancelled() => {
                 // What is in the pipe now, and no more: a flood has no end.
-                copy_what_is_there(&pipe, &mut chunk, &log);
+                copy_what_is_there(&pipe, &chunk, &log);
                 return;
             }
         }
-        if copy_what_is_there(&pipe, &mut chunk, &log) == Pipe::Ended {
+        if copy_what_is_there(&pipe, &chunk, &log) == Pipe::Ended {
             return;
         }
     }
@@ -124,8 +128,9 @@ enum Pipe {
     Ended,
 }
 
-fn copy_what_is_there(pipe: &Receiver, chunk: &mut [u8], log: &Mutex<WorkerLog>) -> Pipe {
-    match pipe.try_read(chunk) {
+fn copy_what_is_there(pipe: &Receiver, chunk: &Chunk, log: &Mutex<WorkerLog>) -> Pipe {
+    let mut chunk = chunk.lock().unwrap_or_else(PoisonError::into_inner);
+    match pipe.try_read(&mut chunk) {
         Ok(0) => Pipe::Ended,
         Ok(length) => {
             log.lock().unwrap_or_else(PoisonError::into_inner).write(&chunk[..length]);
