@@ -4,28 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 
-use super::answer;
 use super::door::{Door, Phase};
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
+use super::payload::{self, Payload, WHOLE};
 use super::registry::Connection;
 use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
 use super::sse::Event;
 use super::stream::{self, Purpose, Relay};
 use super::upstream::{Body, Lease, SendError, Up, whole};
+use super::{answer, body};
 use crate::deadline::Deadline;
 
-/// JSON up to this is read before it is forwarded; larger bodies stream past.
-const WHOLE: usize = 4 * 1024 * 1024;
-/// How long a client has to send a body that is read first.
-const BODY: Duration = Duration::from_secs(30);
 /// The session id in both directions.
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Where an event stream goes on.
@@ -44,12 +41,6 @@ const NOT_FORWARDED: [HeaderName; 9] = [
     header::ACCEPT_ENCODING,
     header::TRAILER,
 ];
-
-/// What is sent on.
-enum Payload {
-    Whole(Bytes),
-    Streaming(Incoming),
-}
 
 /// A request that is to be forwarded.
 pub struct Exchange {
@@ -79,7 +70,7 @@ pub async fn answer(
         return answer::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n");
     }
     let (mut head, body) = request.into_parts();
-    let payload = match read(&head, body).await {
+    let payload = match payload::read(&head, body).await {
         Ok(payload) => payload,
         Err(response) => return response,
     };
@@ -95,28 +86,6 @@ pub async fn answer(
         return exchange.refused(LEAVING.1);
     }
     exchange.forward(payload).await
-}
-
-async fn read(head: &Parts, body: Incoming) -> Result<Payload, Response<Body>> {
-    let json = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
-    let length =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if head.method != Method::POST || !json || length.is_some_and(|length: usize| length > WHOLE) {
-        return Ok(Payload::Streaming(body));
-    }
-    match Deadline::after(BODY).wait(Limited::new(body, WHOLE).collect()).await {
-        Ok(Ok(collected)) => Ok(Payload::Whole(collected.to_bytes())),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let why = "a JSON body of more than 4 MiB needs a Content-Length\n";
-            Err(answer::text(StatusCode::LENGTH_REQUIRED, why))
-        }
-        Ok(Err(_)) => Err(answer::text(StatusCode::BAD_REQUEST, "the body was broken off\n")),
-        Err(_) => Err(answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
-    }
 }
 
 impl Exchange {
@@ -190,10 +159,7 @@ impl Exchange {
         payload: Payload,
         session: Option<(String, Arc<tokio::sync::Mutex<Session>>)>,
     ) -> Response<Body> {
-        let mut body = match payload {
-            Payload::Whole(bytes) => whole(bytes),
-            Payload::Streaming(incoming) => incoming.map_err(Into::into).boxed_unsync(),
-        };
+        let mut body = payload.into_body();
         let deadline = Deadline::after(self.door.hold);
         loop {
             let up = match self.door.worker().await {
@@ -329,7 +295,7 @@ impl Exchange {
         if self.messages.as_ref().is_some_and(|messages| !messages.open_ids().is_empty()) {
             return self.collect(head, body, lease, session.map(|(_, session)| session)).await;
         }
-        Response::from_parts(head, stream::plain(body, lease))
+        Response::from_parts(head, body::plain(body, lease))
     }
 
     /// An answer in JSON is read first, so that a worker's end in the middle of it is an error and
@@ -343,7 +309,7 @@ impl Exchange {
     ) -> Response<Body> {
         let large = hyper::body::Body::size_hint(&body).lower() > WHOLE as u64;
         if large {
-            return Response::from_parts(head, stream::plain(body, lease));
+            return Response::from_parts(head, body::plain(body, lease));
         }
         let Ok(collected) = body.collect().await else {
             return self.interrupted();

@@ -13,14 +13,17 @@
 //! ```
 
 pub mod answer;
+pub mod body;
 pub mod departure;
 pub mod door;
 pub mod exchange;
+pub mod farewell;
 pub mod front_door;
 pub mod guard;
 pub mod kernel;
 pub mod list;
 pub mod message;
+pub mod payload;
 pub mod registry;
 pub mod renewal;
 pub mod session;

@@ -1,5 +1,4 @@
-//! Bodies on their way to the client: event streams, which outlive the worker they came from, and
-//! all others.
+//! Event streams on their way to the client: they outlive the worker they came from.
 //!
 //! ```text
 //!   worker --events--> Relay (a task) --channel--> the client's body
@@ -8,21 +7,20 @@
 //!                        ` farewell: last events, end
 //! ```
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
 
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
-use serde_json::{Value, json};
+use hyper::body::{Bytes, Frame, Incoming};
+use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::answer::RETRY;
 use super::door::Phase;
 use super::exchange::Exchange;
+use super::farewell;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
@@ -58,6 +56,8 @@ struct Source {
     up: Arc<Up>,
     body: Incoming,
     lease: Lease,
+    /// The client had its acknowledgement from an earlier worker.
+    swallow: bool,
 }
 
 /// Why a source gave no more.
@@ -80,16 +80,9 @@ struct Gone;
 /// Opens an event stream to the client.
 pub fn open(relay: Relay, up: Arc<Up>, body: Incoming, lease: Lease) -> Body {
     let (events, received) = mpsc::channel(AHEAD);
-    tokio::spawn(relay.run(Source { up, body, lease }, events));
+    tokio::spawn(relay.run(Source { up, body, lease, swallow: false }, events));
     let frames = ReceiverStream::new(received).map(|bytes: Bytes| Ok::<_, BodyError>(Frame::data(bytes)));
     StreamBody::new(frames).boxed_unsync()
-}
-
-/// Passes a body on as it comes.
-pub fn plain(body: Incoming, lease: Lease) -> Body {
-    let mut plain = Plain { body, lease: Some(lease) };
-    plain.give_back_at_the_end();
-    plain.map_err(Into::into).boxed_unsync()
 }
 
 impl Relay {
@@ -167,6 +160,10 @@ impl Relay {
                 }
             };
             for event in splitter.push(&bytes) {
+                if source.swallow && is_acknowledgement(&event) {
+                    source.swallow = false;
+                    continue;
+                }
                 let event = self.outward(event, source.up.epoch, open).await;
                 send(events, event).await?;
             }
@@ -252,10 +249,8 @@ impl Relay {
             let request = self.exchange.again(self.session.as_deref()).await;
             match up.send(request).await {
                 Ok((response, lease)) if response.status().is_success() => {
-                    let mut source = Source { up, body: response.into_body(), lease };
-                    if self.purpose == Purpose::Listen {
-                        swallow_acknowledgement(&mut source.body).await;
-                    }
+                    let swallow = self.purpose == Purpose::Listen;
+                    let source = Source { up, body: response.into_body(), lease, swallow };
                     return Ok(Anew::Source(Box::new(source)));
                 }
                 Ok(_) => return Ok(Anew::Ended),
@@ -303,7 +298,7 @@ impl Relay {
             Purpose::Answer => fail(open, LEAVING, events).await,
             Purpose::Listen => {
                 for id in open {
-                    send(events, Event::message(&complete(id))).await?;
+                    send(events, Event::message(&farewell::complete(id))).await?;
                 }
                 Ok(())
             }
@@ -312,9 +307,9 @@ impl Relay {
                 let Some(session) = &self.session else {
                     return Ok(());
                 };
-                send(events, Event::message(&shutdown_notice(reason))).await?;
+                send(events, Event::message(&farewell::notice(reason))).await?;
                 if session.lock().await.has_logging() {
-                    send(events, Event::message(&shutdown_log(reason))).await?;
+                    send(events, Event::message(&farewell::log(reason))).await?;
                 }
                 Ok(())
             }
@@ -349,70 +344,7 @@ async fn fail(open: &[Value], error: (i64, &str), events: &mpsc::Sender<Bytes>) 
     Ok(())
 }
 
-fn complete(id: &Value) -> Value {
-    let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
-    json!({ "jsonrpc": "2.0", "id": id, "result": { "resultType": "complete", "_meta": meta } })
-}
-
-fn shutdown_notice(reason: &str) -> Value {
-    json!({ "jsonrpc": "2.0", "method": "notifications/shutdown", "params": { "reason": reason } })
-}
-
-fn shutdown_log(reason: &str) -> Value {
-    let data = json!({ "event": "shutdown", "reason": reason });
-    let params = json!({ "level": "warning", "logger": "mcpd", "data": data });
-    json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params })
-}
-
-/// The client had its acknowledgement from the first worker.
-async fn swallow_acknowledgement(body: &mut Incoming) {
-    let mut splitter = Splitter::default();
-    while let Some(Ok(frame)) = body.frame().await {
-        if !splitter.push(frame.data_ref().map(AsRef::as_ref).unwrap_or_default()).is_empty() {
-            return;
-        }
-    }
-}
-
-/// A body that gives its connection back when it has been read to its end.
-struct Plain {
-    body: Incoming,
-    lease: Option<Lease>,
-}
-
-impl Plain {
-    fn give_back_at_the_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
-        }
-    }
-}
-
-impl HttpBody for Plain {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
-        }
-        self.give_back_at_the_end();
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+fn is_acknowledgement(event: &[u8]) -> bool {
+    const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+    Event::read(event).is_some_and(|event| event.data.contains(ACKNOWLEDGED))
 }
