@@ -206,6 +206,18 @@ fn a_late_answer_never_reaches_the_next_worker() {
     daemon.assert_shuts_down(0);
 }
 
+/// Switched off, a restart is what it would be without mcpd, but for the port.
+#[test]
+fn sessions_may_be_forgotten() {
+    let spec = behind_the_door("").with("sessions = \"forget\"");
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", spec));
+    let client = Client::initialize(daemon.port("alpha"));
+    assert!(client.state()["pid"].is_number());
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    assert_eq!(client.post(&client.tool("state", &json!({}))).status, 404);
+    daemon.assert_shuts_down(0);
+}
+
 /// As without mcpd: the client has to initialize again.
 #[test]
 fn another_protocol_version_ends_the_session() {

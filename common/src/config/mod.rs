@@ -141,6 +141,16 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// `sessions`: what becomes of MCP sessions when a worker is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionsPolicy {
+    /// They go on with the new worker.
+    Keep,
+    /// They end, as they would without mcpd.
+    Forget,
+}
+
 /// What to run for a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -179,6 +189,8 @@ pub struct WorkerConfig {
     pub restart_unhealthy: bool,
     /// How long requests wait for a worker that is being restarted.
     pub hold: Duration,
+    /// What becomes of MCP sessions when the worker is restarted.
+    pub sessions: SessionsPolicy,
     /// Hosts that clients may name besides loopback.
     pub allowed_hosts: Vec<String>,
     /// Origins of pages that may ask besides those of loopback.

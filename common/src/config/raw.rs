@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::problem::{Found, Notes};
 use super::section::Section;
-use super::{ForcePorts, Probe, RestartPolicy, Transport, placeholder};
+use super::{ForcePorts, Probe, RestartPolicy, SessionsPolicy, Transport, placeholder};
 use crate::ids::Port;
 
 /// The whole file.
@@ -53,6 +53,7 @@ pub(super) struct Shared {
     pub restart: Option<RestartPolicy>,
     pub restart_unhealthy: Option<bool>,
     pub hold: Option<Duration>,
+    pub sessions: Option<SessionsPolicy>,
     pub allowed_hosts: Vec<String>,
     pub allowed_origins: Vec<String>,
 }
@@ -183,6 +184,7 @@ fn read_shared(section: &mut Section) -> Shared {
         restart: section.word("restart", &restart),
         restart_unhealthy: section.boolean("restart_unhealthy"),
         hold: section.duration("hold").map(|found| found.value),
+        sessions: section.word("sessions", &SESSIONS),
         allowed_hosts: read_texts(section, "allowed_hosts"),
         allowed_origins: read_texts(section, "allowed_origins"),
     };
@@ -212,6 +214,9 @@ fn check_placeholders(section: &Section, key: &str, text: &Found<String>) {
         section.wrong(text.at, key, message, Some(help));
     }
 }
+
+const SESSIONS: [(&str, SessionsPolicy); 2] =
+    [("keep", SessionsPolicy::Keep), ("forget", SessionsPolicy::Forget)];
 
 fn read_texts(section: &mut Section, key: &'static str) -> Vec<String> {
     let texts = section.texts(key).map(|found| found.value).unwrap_or_default();

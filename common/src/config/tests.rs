@@ -262,7 +262,7 @@ command = []
         "config.toml:6: verification in [shutdown] is \"30h\", which is more than 24h; DURATION",
         "config.toml:7: force_ports in [shutdown] is \"mine\", which is not known; write \"own\" or \"never\" or \"any\"",
         "config.toml:9: restart in [defaults] is \"sometimes\", which is not known; write \"always\" or \"on-failure\" or \"never\"",
-        "config.toml:10: unknown key \"port\" in [defaults]; known here: allowed_hosts, allowed_origins, command, env, env_file, hold, ready, restart, restart_unhealthy, shutdown_path, stop_command, transport",
+        "config.toml:10: unknown key \"port\" in [defaults]; known here: allowed_hosts, allowed_origins, command, env, env_file, hold, ready, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport",
         "config.toml:14: unknown key \"prot\" in [workers.alpha]; did you mean \"port\"?",
         "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; known are {port}, {repo} and {name}; for the text itself write {{prot}}",
         "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); every worker needs its own; leave one out to have it derived",

@@ -9,7 +9,9 @@ use super::problem::{Found, Place};
 use super::raw::Shared;
 use super::usable::{self, Obstacle};
 use super::workers::Named;
-use super::{PortSource, PortText, Probe, Program, RestartPolicy, Transport, WorkerConfig, env_file};
+use super::{
+    PortSource, PortText, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig, env_file,
+};
 use crate::ids::Port;
 use crate::paths;
 
@@ -49,6 +51,7 @@ pub(super) fn complete(
         restart: own.restart.or(defaults.restart).unwrap_or(RestartPolicy::Always),
         restart_unhealthy: own.restart_unhealthy.or(defaults.restart_unhealthy).unwrap_or(false),
         hold: own.hold.or(defaults.hold).unwrap_or(HOLD),
+        sessions: own.sessions.or(defaults.sessions).unwrap_or(SessionsPolicy::Keep),
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
         unusable,

@@ -4,18 +4,17 @@
 //!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> upstream (the worker)
 //! ```
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mcpd_common::check::ports::{self, KnownPort};
-use mcpd_common::config::WorkerConfig;
+use mcpd_common::config::{SessionsPolicy, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -26,7 +25,7 @@ use super::guard::Allowed;
 use super::kernel::Ends;
 use super::message::LEAVING;
 use super::registry::{Entry, Registry};
-use super::session::Session;
+use super::sessions::Sessions;
 use super::upstream::{Up, Upstream, Watcher};
 use super::{answer, exchange};
 use crate::deadline::{self, Deadline};
@@ -68,7 +67,9 @@ pub struct Door {
     /// Where it is in its life.
     pub phase: watch::Receiver<Phase>,
     /// Sessions by the id that the client knows.
-    pub sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Session>>>>,
+    pub sessions: Sessions,
+    /// Whether sessions are kept over a restart.
+    pub keeps_sessions: bool,
     /// Streams that had their last events.
     pub told: Arc<AtomicU32>,
     registry: Registry,
@@ -105,7 +106,8 @@ impl Door {
             hold: worker.hold,
             upstream,
             phase: shared.phase.clone(),
-            sessions: Mutex::default(),
+            sessions: Sessions::default(),
+            keeps_sessions: worker.sessions == SessionsPolicy::Keep,
             told: shared.told.clone(),
             registry: shared.registry.clone(),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -244,23 +246,6 @@ impl Door {
             Ok(Err(_)) => Err(LEAVING.1.to_owned()),
             Err(_) => Err(format!("{} did not come back within {} s", self.name, self.hold.as_secs())),
         }
-    }
-
-    /// The session that the client calls by this id.
-    pub fn session(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
-    }
-
-    /// Remembers a new session.
-    pub fn keep_session(&self, id: String, session: Session) -> Arc<tokio::sync::Mutex<Session>> {
-        let session = Arc::new(tokio::sync::Mutex::new(session));
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(id, session.clone());
-        session
-    }
-
-    /// Forgets a session that has ended.
-    pub fn forget_session(&self, id: &str) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 }
 

@@ -17,6 +17,7 @@ use super::payload::{self, Payload, WHOLE};
 use super::registry::Connection;
 use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
+use super::sessions::SharedSession;
 use super::sse::Event;
 use super::stream::{self, Purpose, Relay};
 use super::upstream::{Body, Lease, SendError, Up, whole};
@@ -101,11 +102,11 @@ impl Exchange {
             return self.send(payload, None).await;
         };
         self.connection.used_by(&id);
-        let Some(session) = self.door.session(&id) else {
+        let Some(session) = self.door.sessions.get(&id) else {
             return self.send(payload, None).await;
         };
         if self.head.method == Method::DELETE {
-            self.door.forget_session(&id);
+            self.door.sessions.forget(&id);
         }
         let payload = {
             let mut session = session.lock().await;
@@ -154,11 +155,7 @@ impl Exchange {
         Some(Payload::Whole(self.body.clone()))
     }
 
-    async fn send(
-        self,
-        payload: Payload,
-        session: Option<(String, Arc<tokio::sync::Mutex<Session>>)>,
-    ) -> Response<Body> {
+    async fn send(self, payload: Payload, session: Option<(String, SharedSession)>) -> Response<Body> {
         let mut body = payload.into_body();
         let deadline = Deadline::after(self.door.hold);
         loop {
@@ -175,7 +172,7 @@ impl Exchange {
                     }
                     Err(RenewalError::Refused(why)) => {
                         tracing::info!(worker = %self.door.name, %why, "a session ended");
-                        self.door.forget_session(id);
+                        self.door.sessions.forget(id);
                         return answer::text(StatusCode::NOT_FOUND, format!("{why}\n"));
                     }
                     Err(RenewalError::Broken(why)) if deadline.remaining().is_zero() => {
@@ -266,7 +263,7 @@ impl Exchange {
         up: Arc<Up>,
         mut response: Response<Incoming>,
         lease: Lease,
-        session: Option<(String, Arc<tokio::sync::Mutex<Session>>)>,
+        session: Option<(String, SharedSession)>,
     ) -> Response<Body> {
         for name in NOT_FORWARDED {
             response.headers_mut().remove(name);
@@ -305,7 +302,7 @@ impl Exchange {
         head: hyper::http::response::Parts,
         body: Incoming,
         lease: Lease,
-        session: Option<Arc<tokio::sync::Mutex<Session>>>,
+        session: Option<SharedSession>,
     ) -> Response<Body> {
         let large = hyper::body::Body::size_hint(&body).lower() > WHOLE as u64;
         if large {
@@ -326,13 +323,9 @@ impl Exchange {
     }
 
     /// The worker began a session: the client gets an id of ours for it, which outlives the worker.
-    fn begin_session(
-        &self,
-        up: &Up,
-        response: &Response<Incoming>,
-    ) -> Option<(String, Arc<tokio::sync::Mutex<Session>>)> {
+    fn begin_session(&self, up: &Up, response: &Response<Incoming>) -> Option<(String, SharedSession)> {
         let asked = self.messages.as_ref().is_some_and(|messages| messages.is_request("initialize"));
-        if !asked || !response.status().is_success() {
+        if !asked || !response.status().is_success() || !self.door.keeps_sessions {
             return None;
         }
         let worker_id = response.headers().get(&SESSION)?.to_str().ok()?.to_owned();
@@ -341,7 +334,7 @@ impl Exchange {
         let id = super::mint().ok()?;
         let session = Session::begin(path, worker_id, up.epoch, params);
         self.connection.used_by(&id);
-        let session = self.door.keep_session(id.clone(), session);
+        let session = self.door.sessions.keep(id.clone(), session);
         Some((id, session))
     }
 }

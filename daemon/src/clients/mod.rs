@@ -6,7 +6,7 @@
 //!   guard.rs        Host and Origin
 //!   exchange.rs     one request: refused, answered here (answer.rs), or forwarded (upstream.rs)
 //!   stream.rs       event streams: relayed, let go, attached anew, ended
-//!   session.rs      owned sessions (pure); renewal.rs says again what a new worker must know
+//!   session.rs      owned sessions (pure), kept in sessions.rs; renewal.rs says again what a new worker must know
 //!   message.rs, sse.rs   what bytes mean (pure)
 //!   list.rs         who is connected now
 //!   kernel.rs, departure.rs   connections as the kernel sees them, followed out in a shutdown
@@ -27,6 +27,7 @@ pub mod payload;
 pub mod registry;
 pub mod renewal;
 pub mod session;
+pub mod sessions;
 pub mod sse;
 pub mod stream;
 pub mod upstream;

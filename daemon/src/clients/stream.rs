@@ -24,6 +24,7 @@ use super::farewell;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
+use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use super::upstream::{Body, BodyError, Lease, Up, Upstream};
 
@@ -46,7 +47,7 @@ pub struct Relay {
     /// What was asked.
     pub exchange: Exchange,
     /// In which session.
-    pub session: Option<Arc<Mutex<Session>>>,
+    pub session: Option<SharedSession>,
     /// What it is for.
     pub purpose: Purpose,
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_common::config::{
-    Config, DaemonConfig, PortSource, Probe, Program, RestartPolicy, ShutdownConfig, Transport, WorkerConfig,
+    Config, DaemonConfig, PortSource, Probe, Program, RestartPolicy, SessionsPolicy, ShutdownConfig,
+    Transport, WorkerConfig,
 };
 use mcpd_common::ids::{RunId, RunTag, Slot, WorkerName};
 use mcpd_common::status::{WorkerState, WorkerStatus};
@@ -158,6 +159,7 @@ fn worker(slot: Slot, text: &str, script: &Script) -> WorkerConfig {
         restart: RestartPolicy::Always,
         restart_unhealthy: false,
         hold: Duration::from_secs(30),
+        sessions: SessionsPolicy::Keep,
         allowed_hosts: vec![],
         allowed_origins: vec![],
         unusable: None,
