@@ -10,7 +10,7 @@ use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, timed, until};
 use serde_json::json;
 
-use crate::front_door::behind_the_door;
+use crate::front_door::{behind_the_door, start};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -165,4 +165,15 @@ fn three_hundred_streams_end_within_the_same_bound() {
     assert_eq!((clients.seen, clients.told, clients.left, clients.forced), (MANY, MANY, MANY, 0));
     let last = streams.pop().expect("many").collect::<Vec<_>>();
     assert_farewell(&last, "manual");
+}
+
+/// R-VER-2: the port that clients use, and the private one behind the door.
+#[test]
+fn the_private_port_is_verified_too() {
+    let mut daemon = start();
+    let client_port = daemon.port("alpha");
+    let report = daemon.assert_shuts_down(0);
+    assert_eq!(report.ports.len(), 2, "{:?}", report.ports);
+    assert!(report.ports.iter().any(|seen| seen.port == client_port));
+    assert!(report.ports.iter().all(|seen| seen.holders.is_empty()), "{:?}", report.ports);
 }

@@ -1,10 +1,11 @@
 //! Every port can be bound again, or all its holders are named (R-VER-2).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use mcpd_common::check::ports::{self, KnownPort, PortReport, PortState};
 use mcpd_common::config::ForcePorts;
-use mcpd_common::ids::{Pid, RunTag, WorkerName};
+use mcpd_common::ids::{Pid, Port, RunTag, WorkerName};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process;
 use mcpd_common::outcome::{Finding, FindingKind};
@@ -28,16 +29,18 @@ pub struct Held {
 /// Looks until every port is free, or waiting is pointless; kills holders as far as
 /// `force_ports` allows.
 pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
-    let known = known_ports(scope);
+    let (known, private) = (known_ports(scope), private_ports(scope));
     let deadline = Deadline::at(deadline.instant() - deadline.remaining() / 3);
     let strangers_until = deadline.at_most(PATIENCE_WITH_STRANGERS);
     loop {
         let reports = look(scope, &known).await;
-        let held: Vec<_> = reports.iter().filter(|report| is_held(report)).collect();
+        let concerns_us = |report: &&PortReport| is_held(report) && !was_given_back(report, &private);
+        let held: Vec<_> = reports.iter().filter(concerns_us).collect();
         let only_strangers = held.iter().all(|report| is_held_by_strangers(report));
         let limit = if only_strangers { strangers_until } else { deadline };
         if held.is_empty() || limit.remaining().is_zero() {
-            return Held { findings: reports.iter().filter_map(finding).collect(), reports };
+            let findings = reports.iter().filter_map(|report| finding(report, &private)).collect();
+            return Held { findings, reports };
         }
         for report in held {
             force(report, scope.run, scope.force_ports);
@@ -74,8 +77,19 @@ fn known_ports(scope: &Scope<'_>) -> Vec<KnownPort> {
         .iter()
         .map(|(port, worker)| KnownPort { port: *port, worker: Some(worker.clone()) })
         .collect();
+    let private = scope.accounts.iter().filter_map(|account| Some((account.private_port?, &account.name)));
+    known.extend(private.map(|(port, worker)| KnownPort { port, worker: Some(worker.clone()) }));
     known.sort_by_key(|known| known.port);
     known
+}
+
+fn private_ports(scope: &Scope<'_>) -> HashSet<Port> {
+    scope.accounts.iter().filter_map(|account| account.private_port).collect()
+}
+
+/// A private port came from the kernel and went back to it: whoever has it now has it rightly.
+fn was_given_back(report: &PortReport, private: &HashSet<Port>) -> bool {
+    private.contains(&report.port) && is_held_by_strangers(report)
 }
 
 async fn look(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
@@ -120,9 +134,13 @@ fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
 }
 
 /// `TIME_WAIT` is no finding: it stands in the port's row and in the evidence.
-fn finding(report: &PortReport) -> Option<Finding> {
+fn finding(report: &PortReport, private: &HashSet<Port>) -> Option<Finding> {
     if !is_held(report) {
         return None;
+    }
+    if was_given_back(report, private) {
+        let detail = format!("a private port that was given back: {}", report.holders_sentence());
+        return Some(Finding::new(FindingKind::Information, report.port, detail));
     }
     let mut detail = report.holders_sentence();
     if is_held_by_strangers(report) {

@@ -58,8 +58,10 @@ pub struct Unknown {
 pub struct Account {
     /// Its name.
     pub name: WorkerName,
-    /// Its port.
+    /// The port that clients use.
     pub port: Port,
+    /// The port that it was given last, where it is behind a door.
+    pub private_port: Option<Port>,
     /// The leader it had when the shutdown began.
     pub pid: Option<Pid>,
     /// How it left; `None` if it did not run, or is still there.

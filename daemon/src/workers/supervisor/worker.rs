@@ -52,8 +52,14 @@ impl Worker {
             Some(first) => machine.with_first_wait(first),
             None => machine,
         };
-        let account =
-            Account { name: config.name.clone(), port: config.port, pid: None, leave: None, notes: vec![] };
+        let account = Account {
+            name: config.name.clone(),
+            port: config.port,
+            private_port: None,
+            pid: None,
+            leave: None,
+            notes: vec![],
+        };
         Self {
             shown: machine.state(),
             config: Arc::new(config.clone()),
@@ -84,7 +90,9 @@ impl Worker {
             let leave = self.machine.leaving()?.so_far(deadline::now());
             Some(Leave { departure: Departure::Remains, ..leave })
         };
-        Account { leave: self.account.leave.clone().or_else(so_far), ..self.account.clone() }
+        let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);
+        let leave = self.account.leave.clone().or_else(so_far);
+        Account { leave, private_port, ..self.account.clone() }
     }
 
     pub(super) fn status(&self) -> WorkerStatus {
