@@ -28,6 +28,7 @@ use crate::control::socket::{self, SocketError};
 use crate::instance::{Instance, InstanceError};
 use crate::journal::JournalHandle;
 use crate::logging::{self, Logs};
+use crate::reclaim::{self, Reclaimed};
 use crate::resources::Resource;
 use crate::resources::declared::Declared;
 use crate::resources::logs::WorkerLogs;
@@ -134,6 +135,7 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
     let (journal, journal_warnings) = JournalHandle::open(&state.journal());
     let warnings = [options.warnings.clone(), logs.warnings.clone(), journal_warnings].concat();
+    let warnings = [warnings, reclaim_last_run(&state).await].concat();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -200,6 +202,14 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         service,
         stop_service,
     })
+}
+
+/// What is left of a run that did not end properly is ended before anything is started, and told.
+async fn reclaim_last_run(state: &StateDir) -> Vec<String> {
+    match reclaim::reclaim(&state.run_file()).await {
+        Ok(reclaimed) => reclaimed.iter().map(Reclaimed::sentence).collect(),
+        Err(why) => vec![format!("{why}; what the last run left behind, if anything, was not looked for")],
+    }
 }
 
 /// A supervisor that ends by a panic is an emergency (R-SUP-5).

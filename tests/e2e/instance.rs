@@ -98,6 +98,43 @@ fn what_a_killed_daemon_left_is_named() {
     next.assert_shuts_down(3);
 }
 
+/// R-CONT-6: what a killed daemon left is ended by the next start, which says so; nobody else is
+/// touched, not even who holds a port of that run.
+#[test]
+fn the_next_start_reclaims_what_a_killed_daemon_left() {
+    let config = ConfigBuilder::new().fixture("alpha", "--escape 3").fixture("beta", "--tree 2 2");
+    let mut daemon = Daemon::start(config);
+    let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
+    let mut stranger = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+    daemon.signal(Signal::SIGKILL);
+    until("mcpd to be gone", BOUND, || daemon.poll_exit());
+    assert!(marked(run.tag()) >= 3, "what escaped is left");
+
+    let next = second(&daemon);
+    let all_ready = |status: &StatusReport| {
+        let of_another_run = status.daemon.as_ref().is_some_and(|daemon| daemon.run != run);
+        of_another_run && status.workers.iter().all(|worker| worker.state == WorkerState::Ready)
+    };
+    let status = until("all workers of the next run", BOUND, || daemon.try_status().filter(all_ready));
+    assert_eq!(marked(run.tag()), 0, "nothing of the last run is left");
+    let warnings = status.daemon.expect("it runs").warnings;
+    let said = warnings.iter().find(|warning| warning.contains(&run.to_string())).expect("it says so");
+    assert!(said.contains("of its processes were ended"), "{said}");
+    assert_eq!(stranger.try_wait().expect("ours"), None, "a stranger lives");
+    stranger.kill().expect("ours");
+    stranger.wait().expect("ours");
+    daemon.mcpctl(&["shutdown", "--wait"]).expect_code(3);
+    next.finish(LONGEST_SHUTDOWN).expect_code(3);
+}
+
+/// How many living processes carry the run's mark.
+fn marked(run: RunTag) -> usize {
+    let is_ours = |found: &process::Process| {
+        found.state != 'Z' && process::mark(found.pid).is_some_and(|mark| mark.run == run)
+    };
+    process::all().iter().filter(|found| is_ours(found)).count()
+}
+
 /// What was found, without zombies that wait for pid 1: some of those take their time.
 fn lasting(result: &Value) -> Vec<Value> {
     let findings = result["findings"].as_array().expect("findings");
