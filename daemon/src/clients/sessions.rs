@@ -32,9 +32,13 @@ struct Known {
 impl Sessions {
     /// The session that the client calls by this id.
     pub fn get(&self, id: &str) -> Option<SharedSession> {
-        let mut known = self.known();
+        let (mut known, now) = (self.known(), deadline::now());
         let found = known.get_mut(id)?;
-        found.used = deadline::now();
+        if now.saturating_duration_since(found.used) >= KEPT {
+            known.remove(id);
+            return None;
+        }
+        found.used = now;
         Some(found.session.clone())
     }
 
@@ -99,7 +103,10 @@ mod tests {
             sessions.keep(number.to_string(), session());
         }
         tokio::time::advance(KEPT).await;
-        sessions.keep("new".into(), session());
-        assert_eq!(sessions.known().len(), 1);
+        assert!(sessions.get("0").is_none());
+        for new in ["one", "another"] {
+            sessions.keep(new.into(), session());
+        }
+        assert_eq!(sessions.known().len(), 2);
     }
 }

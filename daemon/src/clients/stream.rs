@@ -110,7 +110,9 @@ impl Relay {
                 (End::ClientGone, _) => return Ok(()),
                 (End::Farewell(reason), _) => {
                     self.say_good_bye(&reason, &open, events).await?;
-                    self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
+                    if self.purpose != Purpose::Answer {
+                        self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
+                    }
                     return Ok(());
                 }
                 (End::Finished, _) => return fail(&open, INTERRUPTED, events).await,

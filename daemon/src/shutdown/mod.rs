@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use mcpd_common::config::ForcePorts;
 use mcpd_common::event::EventKind;
 use mcpd_common::ids::RunId;
-use mcpd_common::outcome::{ClientsReport, Finding, PhaseOutcome, PhaseReport, ShutdownReport};
+use mcpd_common::outcome::{ClientsReport, Finding, FindingKind, PhaseOutcome, PhaseReport, ShutdownReport};
 use mcpd_common::phase::Phase;
 use mcpd_common::status::WorkerStatus;
 use tokio::sync::mpsc;
@@ -153,8 +153,11 @@ impl Shutdown {
         self.workers.tell(Order::Escalate);
         let outcome = self.wait_for_workers(&stage, Hurrying::IsUnderWay).await;
         let summary = self.workers_summary().await;
-        // A supervisor that panicked has no accounts; what its workers left is hunted all the same.
-        let accounts = self.workers.ask(Order::Accounts).await.unwrap_or_default();
+        // Without accounts, what the workers left is hunted all the same.
+        let accounts = self.workers.ask(Order::Accounts).await.unwrap_or_else(|gone| {
+            so_far.findings.push(Finding::new(FindingKind::InternalError, "mcpd", gone.to_string()));
+            vec![]
+        });
         so_far.findings.extend(account::findings(&accounts));
         self.finish(stage, outcome, summary, so_far);
         accounts

@@ -116,7 +116,7 @@ impl<'a> Watch<'a> {
         let kinds: &[FindingKind] = match self.check {
             "resources" => &[FindingKind::ResourceFailed],
             "ports" => &[FindingKind::PortInUse],
-            "processes" => &[FindingKind::ProcessLeft, FindingKind::ZombieLeft],
+            "processes" => &[FindingKind::ProcessLeft, FindingKind::ZombieLeft, FindingKind::InternalError],
             _ => &[],
         };
         let passed = !verdict.findings.iter().any(|finding| kinds.contains(&finding.kind));

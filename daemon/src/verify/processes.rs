@@ -7,10 +7,16 @@ use mcpd_common::outcome::{Finding, FindingKind};
 
 use super::Scope;
 use crate::deadline::{self, Deadline};
-use crate::workers::keeper::Command;
+use crate::workers::keeper::{Command, KeeperGone};
 
 /// Between two looks at what has been sent `SIGKILL`.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// So long is looked at least.
+const AT_LEAST: Duration = Duration::from_millis(500);
+/// Where the kernel says nothing.
+const UNPROVED: &str =
+    "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)";
 
 /// What was left, and what is.
 pub struct Left {
@@ -26,42 +32,54 @@ pub struct Left {
 
 /// Ends and reaps whatever is still below the daemon.
 pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
-    let strays = census(scope).await;
+    // Also when the checks before took all the time: not having looked is not the same as nothing.
+    let limit = deadline.max(Deadline::after(AT_LEAST));
+    match limit.wait(end_and_prove(scope, limit)).await {
+        Ok(Ok(left)) => left,
+        Ok(Err(_)) | Err(_) => unknown(),
+    }
+}
+
+async fn end_and_prove(scope: &Scope<'_>, deadline: Deadline) -> Result<Left, KeeperGone> {
+    let strays = scope.keeper.ask(Command::Left).await?;
     let mut remaining = strays.clone();
     if !strays.is_empty() {
         scope.keeper.tell(Command::HuntAll);
         // A second is kept for what comes after: the report must not be lost to a process
         // that can't be ended.
         let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
-        remaining = until_gone(scope, limit).await;
+        remaining = until_gone(scope, limit).await?;
     }
-    let proof = scope.keeper.ask(Command::Prove).await.ok().flatten().map(str::to_owned);
+    let proof = scope.keeper.ask(Command::Prove).await?.map(str::to_owned);
     if !remaining.is_empty() {
         // Asking reaped the leaders that were kept for the sake of their groups' ids.
-        remaining = census(scope).await;
+        remaining = scope.keeper.ask(Command::Left).await?;
     }
     let mut findings: Vec<_> = remaining.iter().map(finding).collect();
     findings.extend(ended(&strays, &remaining).map(stray));
     let evidence = match (&proof, remaining.len()) {
         (Some(proof), _) => proof.clone(),
-        (None, 0) => "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)".to_owned(),
+        (None, 0) => UNPROVED.to_owned(),
         (None, left) => format!("{left} could not be ended"),
     };
-    Left { findings, evidence, proof, remaining }
+    Ok(Left { findings, evidence, proof, remaining })
 }
 
-async fn until_gone(scope: &Scope<'_>, deadline: Deadline) -> Vec<ProcessInfo> {
+/// Nobody answers for the children: nothing may be claimed then.
+fn unknown() -> Left {
+    let detail = "what is left could not be found out: the thread that owns all children does not answer";
+    let findings = vec![Finding::new(FindingKind::InternalError, "mcpd", detail)];
+    Left { findings, evidence: detail.to_owned(), proof: None, remaining: vec![] }
+}
+
+async fn until_gone(scope: &Scope<'_>, deadline: Deadline) -> Result<Vec<ProcessInfo>, KeeperGone> {
     loop {
-        let remaining = census(scope).await;
+        let remaining = scope.keeper.ask(Command::Left).await?;
         if remaining.is_empty() || deadline.remaining().is_zero() {
-            return remaining;
+            return Ok(remaining);
         }
         deadline::until(deadline::now() + LOOK).await;
     }
-}
-
-async fn census(scope: &Scope<'_>) -> Vec<ProcessInfo> {
-    scope.keeper.ask(Command::Left).await.unwrap_or_default()
 }
 
 fn ended<'a>(

@@ -1,5 +1,7 @@
 //! The way to the supervisor: what it can be told and asked.
 
+use std::time::Duration;
+
 use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -7,6 +9,7 @@ use tokio::time::Instant;
 
 use super::keeper::{Command, Keeper};
 use super::stop::Leave;
+use crate::deadline::Deadline;
 use crate::shutdown::progress::Progress;
 
 /// What a person can do with one worker.
@@ -81,9 +84,12 @@ pub struct Transition {
     pub reason: Option<String>,
 }
 
-/// The supervisor's task has ended: it panicked, or the daemon is over.
+/// A supervisor that takes longer for an answer is taken for hung: no wait is unbounded (R-SHUT-1).
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The supervisor's task has ended, since it panicked or the daemon is over, or it hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task that supervises the workers has ended")]
+#[error("the task that supervises the workers does not answer")]
 pub struct SupervisorGone;
 
 /// The handle that everybody else has.
@@ -119,7 +125,7 @@ impl Workers {
     pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, SupervisorGone> {
         let (sender, answer) = oneshot::channel();
         self.tell(order(sender));
-        answer.await.map_err(|_| SupervisorGone)
+        Deadline::after(ANSWER).wait(answer).await.ok().and_then(Result::ok).ok_or(SupervisorGone)
     }
 
     /// All workers as they are now, descendants counted.
@@ -128,7 +134,9 @@ impl Workers {
     /// When the supervisor's task has ended.
     pub async fn status(&self) -> Result<Vec<WorkerStatus>, SupervisorGone> {
         let mut workers = self.ask(Order::Status).await?;
-        let descendants = self.keeper.ask(Command::Descendants).await.unwrap_or_default();
+        let counted = Deadline::after(ANSWER).wait(self.keeper.ask(Command::Descendants)).await;
+        // Under a fork bomb the keeper has no time to count; then nothing is said of descendants.
+        let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
         for (leader, count) in descendants {
             if let Some(worker) = workers.iter_mut().find(|worker| worker.pid == Some(leader)) {
                 worker.descendants = count;
