@@ -117,6 +117,10 @@ impl Daemon {
             Code::Unavailable | Code::Unknown | Code::Cancelled => {
                 return broken(tried, &self.socket, &status.message());
             }
+            // What has a source was not said by the service, but by the transport about it.
+            _ if std::error::Error::source(status).is_some() => {
+                return broken(tried, &self.socket, &status.message());
+            }
             _ => (own::SOFTWARE, "see `mcpctl logs --daemon`, and report it"),
         };
         Failure::new(code, tried, status.message(), next)
