@@ -222,7 +222,12 @@ impl Course {
         }
         self.outlived = remaining;
         self.forced = Some(Why::OutlivedLeader);
-        self.stage = Stage::Remnants { until: now + REMNANTS };
+        let until = match self.stage {
+            // They had their SIGTERM together with the leader, and its deadline is theirs too.
+            Stage::Termed { until } => until.min(now + REMNANTS),
+            _ => now + REMNANTS,
+        };
+        self.stage = Stage::Remnants { until };
         Some(Act::Terminate(Why::OutlivedLeader))
     }
 

@@ -77,6 +77,16 @@ fn descendants_that_outlive_their_leader_have_two_seconds() {
 }
 
 #[test]
+fn descendants_have_no_longer_than_sigterm_has() {
+    let now = deadline::now();
+    let (mut course, _) = Course::begin(Asked::Http, times(AfterGrace::Escalate, now), now);
+    assert_eq!(course.tick(now + GRACE), Some(Act::Terminate(Why::GraceOver)));
+    let end = now + GRACE + TERM;
+    let _ = course.leader_exited(ExitStatus::Code(1), vec![descendant()], end - REMNANTS / 2);
+    assert_eq!(course.timer(), Some(end));
+}
+
+#[test]
 fn descendants_asked_by_sigterm_like_their_leader_may_follow_it() {
     let now = deadline::now();
     let (mut course, _) = Course::begin(Asked::Sigterm, times(AfterGrace::Hold, now), now);
