@@ -177,6 +177,11 @@ impl From<RunId> for String {
 pub struct Slot(pub u16);
 
 impl Slot {
+    /// The numbers of workers, in the order of their names: supervisor and run file must agree.
+    pub fn of_workers() -> impl Iterator<Item = Self> {
+        (0..Self::FIRST_HELPER.0).map(Self)
+    }
+
     /// From here on: what the daemon starts for itself (a `stop_command`, a resource's `close`).
     pub const FIRST_HELPER: Self = Self(0xf000);
 }

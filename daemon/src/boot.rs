@@ -28,6 +28,7 @@ use crate::control::socket::{self, SocketError};
 use crate::instance::{Instance, InstanceError};
 use crate::journal::JournalHandle;
 use crate::logging::{self, Logs};
+use crate::random;
 use crate::reclaim::{self, Reclaimed};
 use crate::resources::Resource;
 use crate::resources::declared::Declared;
@@ -130,7 +131,7 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
     let listener = socket::listen(&config.daemon.socket)?;
     let run = RunId::new(
         Timestamp::now(),
-        RunTag(u32::from_ne_bytes(random().map_err(StartError::system("get random bytes"))?)),
+        RunTag(u32::from_ne_bytes(random::bytes().map_err(StartError::system("get random bytes"))?)),
     );
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
     let (journal, journal_warnings) = JournalHandle::open(&state.journal());
@@ -145,8 +146,9 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
     let (triggers, triggered) = mpsc::unbounded_channel();
     crate::signals::listen(&triggers).map_err(StartError::system("listen to signals"))?;
     let progress = Progress::new();
-    let token = random::<16>().map_err(StartError::system("get random bytes"))?;
-    let ground = Ground::of_this_process(hex(&token)).map_err(StartError::system("find this program"))?;
+    let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
+    let ground =
+        Ground::of_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
     let (keeper, news) =
         Keeper::start(Children::new(run.tag(), open_files)).map_err(StartError::system("start a thread"))?;
     let output =
@@ -237,7 +239,6 @@ fn resources(config: &Config, output: &Output, keeper: &Keeper, ground: &Ground)
 }
 
 fn run_file(config: &Config, run: RunId) -> RunFile {
-    let slots = (0..Slot::FIRST_HELPER.0).map(Slot);
     let entry = |(slot, worker): (Slot, &mcpd_common::config::WorkerConfig)| WorkerEntry {
         slot,
         name: worker.name.clone(),
@@ -255,7 +256,7 @@ fn run_file(config: &Config, run: RunId) -> RunFile {
         },
         socket: config.daemon.socket.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        workers: slots.zip(config.workers.values()).map(entry).collect(),
+        workers: Slot::of_workers().zip(config.workers.values()).map(entry).collect(),
     }
 }
 
@@ -283,22 +284,6 @@ fn status(config: &Config, run: RunId, warnings: Vec<String>) -> DaemonStatus {
         shutdown: None,
         warnings,
     }
-}
-
-/// Bytes that nobody can guess.
-///
-/// # Errors
-/// When the kernel gives none.
-pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
-    use std::io::Read;
-    let mut bytes = [0; N];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// In hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn reflection()

@@ -15,6 +15,7 @@ mod fault;
 mod instance;
 mod journal;
 mod logging;
+mod random;
 mod reclaim;
 mod repo_worker;
 mod resources;

@@ -13,7 +13,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mcpd_common::check::ports::{self, KnownPort};
 use mcpd_common::config::{SessionsPolicy, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +28,7 @@ use super::sessions::Sessions;
 use super::upstream::{Up, Upstream, Watcher};
 use super::{answer, exchange};
 use crate::deadline::{self, Deadline};
+use crate::workers::ports::who_holds;
 
 /// More connections than this to one worker get a 503.
 const CONNECTIONS: usize = 1024;
@@ -128,16 +128,8 @@ impl Door {
             (Ok(first), Ok(second)) => Ok(vec![first, second]),
             // A machine without IPv6 says so; a held port is held.
             (Ok(first), Err(error)) if error.kind() != std::io::ErrorKind::AddrInUse => Ok(vec![first]),
-            _ => Err(self.holders()),
+            _ => Err(who_holds(self.port, &self.name)),
         }
-    }
-
-    fn holders(&self) -> String {
-        let known = KnownPort { port: self.port, worker: Some(self.name.clone()) };
-        let reports = ports::examine(&[known], &|_| None);
-        let held = reports.first().map(ports::PortReport::holders_sentence);
-        let held = held.unwrap_or_else(|| format!("port {} can't be bound", self.port));
-        format!("{held}; end that process or give {} another port", self.name)
     }
 
     /// Accepts until the door is closed.

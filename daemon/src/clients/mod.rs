@@ -32,10 +32,12 @@ pub mod sse;
 pub mod stream;
 pub mod upstream;
 
+use crate::random;
+
 /// A session id: 128 random bits, visible ASCII as the specification of MCP asks for.
 ///
 /// # Errors
 /// When the kernel gives no random bytes.
 pub fn mint() -> std::io::Result<String> {
-    Ok(crate::boot::hex(&crate::boot::random::<16>()?))
+    Ok(random::hex(&random::bytes::<16>()?))
 }

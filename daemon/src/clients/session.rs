@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::random::hex;
+
 /// Which life of the worker: it counts the processes.
 pub type Epoch = u32;
 
@@ -239,10 +241,6 @@ impl EventId {
         };
         Some(Self { epoch, request, inner: inner.to_owned() })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

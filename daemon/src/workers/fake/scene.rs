@@ -132,8 +132,7 @@ impl Scene {
 }
 
 fn config(scripts: &[(String, Script)]) -> Config {
-    let slots = (0..Slot::FIRST_HELPER.0).map(Slot);
-    let workers = slots.zip(scripts).map(|(slot, (name, script))| worker(slot, name, script));
+    let workers = Slot::of_workers().zip(scripts).map(|(slot, (name, script))| worker(slot, name, script));
     let nowhere = PathBuf::from("nowhere");
     Config {
         file: None,

@@ -105,8 +105,7 @@ pub(super) fn start_reaching(
 
 fn workers_of(config: &Config) -> BTreeMap<Slot, Worker> {
     let budget = Budget::new(&config.shutdown);
-    let slots = (0..Slot::FIRST_HELPER.0).map(Slot);
-    slots
+    Slot::of_workers()
         .zip(config.workers.values())
         .map(|(slot, worker)| (slot, Worker::new(worker, &config.shutdown.worker_graceful, &budget, slot)))
         .collect()

@@ -1,0 +1,18 @@
+//! Random bytes, and bytes as text.
+
+use std::io::Read;
+
+/// Bytes that nobody can guess.
+///
+/// # Errors
+/// When the kernel gives none.
+pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// In hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
