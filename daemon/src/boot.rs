@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Options;
-use crate::clients::front_door::FrontDoor;
+use crate::clients::front_door::{FrontDoor, Opening};
 use crate::clients::kernel;
 use crate::control::health::Health;
 use crate::control::service::{self, ControlService};
@@ -134,7 +134,7 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         RunTag(u32::from_ne_bytes(random::bytes().map_err(StartError::system("get random bytes"))?)),
     );
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
-    let (journal, journal_warnings) = JournalHandle::open(&state.journal());
+    let (journal, kept, journal_warnings) = JournalHandle::open(&state.journal());
     let warnings = [options.warnings.clone(), logs.warnings.clone(), journal_warnings].concat();
     let warnings = [warnings, reclaim_last_run(&state).await].concat();
     for warning in &warnings {
@@ -155,7 +155,8 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
     let resources = resources(config, &output, &keeper, &ground);
     let memory = Memory { run, journal: journal.clone() };
-    let (front_door, doors) = FrontDoor::open(config);
+    let (front_door, doors) =
+        FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept });
     let tools = Tools { keeper, output, ground, memory, doors };
     let (workers, supervising) = supervisor::start(config, tools, news);
     watch(supervising, triggers.clone());

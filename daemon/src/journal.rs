@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use mcpd_common::journal::{Journal, JournalError, Opened, Record};
+use mcpd_common::journal::{Journal, JournalError, KeptSession, Opened, Record};
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
@@ -64,18 +64,27 @@ pub enum CloseError {
 }
 
 impl JournalHandle {
-    /// Opens the journal and starts its thread. There is always a handle; the warnings say what
-    /// had to be put up with.
-    pub fn open(path: &Path) -> (Self, Vec<String>) {
+    /// Opens the journal and starts its thread. There is always a handle; with it come the sessions
+    /// that the last daemon kept, and warnings that say what had to be put up with.
+    pub fn open(path: &Path) -> (Self, Vec<KeptSession>, Vec<String>) {
         let Opened { journal, warning } = match Journal::open(path) {
             Ok(opened) => opened,
             Err(error) => {
-                return (Self::none(), vec![format!("{error}; this run will not be in the history")]);
+                let warning = format!("{error}; this run will not be in the history");
+                return (Self::none(), vec![], vec![warning]);
             }
         };
+        let mut warnings: Vec<_> = warning.into_iter().collect();
+        let kept = journal.sessions().unwrap_or_else(|error| {
+            warnings.push(format!("{error}; clients of the last run have to begin anew"));
+            vec![]
+        });
         match Writer::start(journal) {
-            Ok(writer) => (Self { writer: Some(Arc::new(writer)) }, warning.into_iter().collect()),
-            Err(error) => (Self::none(), vec![format!("the journal's thread can't be started: {error}")]),
+            Ok(writer) => (Self { writer: Some(Arc::new(writer)) }, kept, warnings),
+            Err(error) => {
+                warnings.push(format!("the journal's thread can't be started: {error}"));
+                (Self::none(), kept, warnings)
+            }
         }
     }
 
@@ -234,7 +243,7 @@ mod tests {
     async fn all_that_waits_is_written_before_closing() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("journal.sqlite3");
-        let (journal, warnings) = JournalHandle::open(&path);
+        let (journal, _, warnings) = JournalHandle::open(&path);
         assert!(warnings.is_empty(), "{warnings:?}");
         journal.record(started());
         for _ in 0..1000 {
@@ -253,7 +262,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("file");
         std::fs::write(&file, "").expect("written");
-        let (journal, warnings) = JournalHandle::open(&file.join("journal.sqlite3"));
+        let (journal, _, warnings) = JournalHandle::open(&file.join("journal.sqlite3"));
         assert_eq!(warnings.len(), 1);
         journal.record(started());
         journal.close(soon()).await.expect("nothing to close");

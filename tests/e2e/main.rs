@@ -8,6 +8,7 @@ mod exit_codes;
 mod fixture;
 mod front_door;
 mod front_door_bad_input;
+mod front_door_next_daemon;
 mod front_door_restart;
 mod front_door_shutdown;
 mod full_disk;

@@ -153,6 +153,13 @@ impl Client {
         text(&answer).parse().unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
+    /// Ends the session.
+    #[track_caller]
+    pub fn delete(&self) -> Reply {
+        let session = format!("mcp-session-id: {}", self.session);
+        wire::request(self.port, &wire::compose("DELETE /mcp", &[&session], ""))
+    }
+
     /// Opens the session's event stream.
     #[track_caller]
     pub fn listen(&self, headers: &[&str]) -> Events {

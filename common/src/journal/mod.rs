@@ -3,15 +3,16 @@
 //! ```text
 //! Journal::open -> Opened { journal, warning }     the daemon: one writer
 //! Journal::open_read_only -> Journal               mcpctl: readers, at any time
-//! record(&Record)  history(limit)  report(run)  close()
+//! record(&Record)  history(limit)  report(run)  sessions()  close()
 //! ```
 //!
 //! It is memory for people. Nothing that the shutdown or the next start depends on is in
-//! here (see [`crate::run_file`]), so that a damaged journal costs history and no more.
+//! here (see [`crate::run_file`]), so that a damaged journal costs history, and clients their
+//! sessions, and no more.
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub const HISTORY_SCHEMA: &str = "mcpd.history.v1";
 
 /// How long entries are kept.
 pub const KEPT_DAYS: i64 = 90;
+
+/// How long a session that nobody uses is kept.
+pub const SESSIONS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// An open journal.
 #[derive(Debug)]
@@ -61,6 +65,28 @@ pub enum Record {
     Restarted(Restarted),
     /// The shutdown is over.
     Report(Box<ShutdownReport>),
+    /// An MCP session began or changed.
+    SessionKept(KeptSession),
+    /// An MCP session ended.
+    SessionEnded {
+        /// Whose it was.
+        worker: WorkerName,
+        /// Its id, as the client knows it.
+        id: String,
+    },
+}
+
+/// An MCP session that outlives the daemon (R-CLIENT-3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSession {
+    /// Whose it is.
+    pub worker: WorkerName,
+    /// Its id, as the client knows it.
+    pub id: String,
+    /// When a client used it, as far as that was noted.
+    pub used_at: Timestamp,
+    /// What the daemon has to know of it: JSON.
+    pub session: String,
 }
 
 /// The beginning of a run.
@@ -237,6 +263,11 @@ impl Journal {
     /// The report of this run, or the latest there is.
     pub fn report(&self, run: Option<RunId>) -> Result<Option<ShutdownReport>, JournalError> {
         read::report(self, run)
+    }
+
+    /// The sessions that were in use within the last [`SESSIONS_KEPT`].
+    pub fn sessions(&self) -> Result<Vec<KeptSession>, JournalError> {
+        read::sessions(self)
     }
 
     /// Folds the write-ahead log into the database and closes it. Afterwards the journal is one

@@ -7,11 +7,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Journal, JournalError, KEPT_DAYS, Opened};
+use super::{Journal, JournalError, KEPT_DAYS, Opened, SESSIONS_KEPT};
 use crate::paths::durable;
 
 /// The schema's steps: what brings version N to N + 1 stands at N.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// "mcpd" in the database's header: tells our file from another program's.
 const APPLICATION_ID: i64 = 0x6d63_7064;
@@ -144,6 +144,8 @@ fn prune(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
         "DELETE FROM runs WHERE started_at < ?1 AND run NOT IN (SELECT run FROM reports)",
         [before],
     )?;
+    let used_before = now.saturating_sub(SESSIONS_KEPT).map_or(0, Timestamp::as_microsecond);
+    transaction.execute("DELETE FROM sessions WHERE used_at < ?1", [used_before])?;
     transaction.commit()
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row};
 
-use super::{HistoryRow, Journal, JournalError};
+use super::{HistoryRow, Journal, JournalError, KeptSession};
 use crate::ids::{Pid, RunId};
 use crate::outcome::ShutdownReport;
 
@@ -62,6 +62,23 @@ pub(super) fn report(journal: &Journal, run: Option<RunId>) -> Result<Option<Shu
     found
         .map(|(run, json)| serde_json::from_str(&json).map_err(|_| unreadable(journal, run, "report")))
         .transpose()
+}
+
+/// What can't be understood is left out: it costs a client its session, and no more.
+pub(super) fn sessions(journal: &Journal) -> Result<Vec<KeptSession>, JournalError> {
+    let select = || {
+        let mut statement =
+            journal.connection.prepare("SELECT worker, id, used_at, session FROM sessions")?;
+        let rows = statement.query_map((), |row| {
+            let (worker, used_at) = (row.get::<_, String>(0)?.parse(), row.get(2)?);
+            let (Ok(worker), Ok(used_at)) = (worker, Timestamp::from_microsecond(used_at)) else {
+                return Ok(None);
+            };
+            Ok(Some(KeptSession { worker, id: row.get(1)?, used_at, session: row.get(3)? }))
+        })?;
+        rows.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()
+    };
+    select().map_err(|source| journal.failed(source))
 }
 
 fn unreadable(journal: &Journal, run: String, what: &'static str) -> JournalError {

@@ -263,3 +263,32 @@ fn a_place_that_can_not_be_written_is_an_error() {
     let error = Journal::open(Path::new("/proc/journal.sqlite3")).expect_err("no writing there");
     assert!(error.to_string().contains("/proc"), "{error}");
 }
+
+fn kept(worker: &str, id: &str, hours_ago: i64) -> KeptSession {
+    let used_at = Timestamp::now().checked_sub(SignedDuration::from_hours(hours_ago)).expect("in range");
+    // The database keeps microseconds.
+    let used_at = Timestamp::from_microsecond(used_at.as_microsecond()).expect("in range");
+    KeptSession {
+        worker: worker.parse().expect("a name"),
+        id: id.to_owned(),
+        used_at,
+        session: "{}".to_owned(),
+    }
+}
+
+/// R-CLIENT-3: for 24 h, and only while they have not ended.
+#[test]
+fn sessions_outlive_the_daemon_for_a_day() {
+    let place = Place::new();
+    let journal = place.open();
+    let (young, old, ended) = (kept("a", "young", 23), kept("a", "old", 25), kept("b", "ended", 0));
+    for session in [&young, &old, &ended] {
+        journal.record(&Record::SessionKept(session.clone())).expect("recorded");
+    }
+    let changed = KeptSession { session: "{\"later\":1}".to_owned(), ..young.clone() };
+    journal.record(&Record::SessionKept(changed.clone())).expect("recorded");
+    let end = Record::SessionEnded { worker: ended.worker.clone(), id: ended.id.clone() };
+    journal.record(&end).expect("recorded");
+    journal.close().expect("closed");
+    assert_eq!(place.open().sessions().expect("readable"), [changed]);
+}

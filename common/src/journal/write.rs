@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{ProcessEnded, ProcessStarted, Record, Restarted, RunStarted};
+use super::{KeptSession, ProcessEnded, ProcessStarted, Record, Restarted, RunStarted};
+use crate::ids::WorkerName;
 use crate::outcome::{ExitStatus, ShutdownReport};
 
 pub(super) fn record_all(connection: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
@@ -21,6 +22,8 @@ pub(super) fn record(connection: &Connection, record: &Record) -> rusqlite::Resu
         Record::ProcessEnded(entry) => process_ended(connection, entry),
         Record::Restarted(entry) => restarted(connection, entry),
         Record::Report(report) => reported(connection, report),
+        Record::SessionKept(session) => session_kept(connection, session),
+        Record::SessionEnded { worker, id } => session_ended(connection, worker, id),
     }
 }
 
@@ -95,6 +98,19 @@ fn reported(connection: &Connection, report: &ShutdownReport) -> rusqlite::Resul
         report.exit_code,
         json,
     ])?;
+    Ok(())
+}
+
+fn session_kept(connection: &Connection, entry: &KeptSession) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO sessions (worker, id, used_at, session) VALUES (?1, ?2, ?3, ?4)";
+    let KeptSession { worker, id, used_at, session } = entry;
+    connection.prepare_cached(sql)?.execute(params![worker.as_str(), id, micros(*used_at), session])?;
+    Ok(())
+}
+
+fn session_ended(connection: &Connection, worker: &WorkerName, id: &str) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM sessions WHERE worker = ?1 AND id = ?2";
+    connection.prepare_cached(sql)?.execute(params![worker.as_str(), id])?;
     Ok(())
 }
 

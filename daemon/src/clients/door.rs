@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mcpd_common::config::{SessionsPolicy, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::journal::KeptSession;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use super::sessions::Sessions;
 use super::upstream::{Up, Upstream, Watcher};
 use super::{answer, exchange};
 use crate::deadline::{self, Deadline};
+use crate::journal::JournalHandle;
 use crate::workers::ports::who_holds;
 
 /// More connections than this to one worker get a 503.
@@ -92,6 +94,10 @@ pub struct Shared {
     pub closed: CancellationToken,
     /// All tasks.
     pub tasks: TaskTracker,
+    /// Where sessions are kept.
+    pub journal: JournalHandle,
+    /// Those that were.
+    pub kept: Vec<KeptSession>,
 }
 
 impl Door {
@@ -106,7 +112,7 @@ impl Door {
             hold: worker.hold,
             upstream,
             phase: shared.phase.clone(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
             keeps_sessions: worker.sessions == SessionsPolicy::Keep,
             told: shared.told.clone(),
             registry: shared.registry.clone(),

@@ -138,12 +138,16 @@ impl Exchange {
             one => (false, vec![one]),
         };
         let mut restored = vec![];
+        let kept = messages.all.iter().any(is_kept);
         for message in all {
             session.note(&message);
             match message.get("method").is_none() {
                 true => restored.extend(session.inward(&message)),
                 false => restored.push(message),
             }
+        }
+        if kept {
+            self.door.sessions.save(session);
         }
         let value = match (batch, restored.len()) {
             (_, 0) => return None,
@@ -317,7 +321,9 @@ impl Exchange {
             && self.messages.as_ref().is_some_and(|messages| messages.is_request("initialize"))
             && let Ok(answer) = serde_json::from_slice::<Value>(&bytes)
         {
-            session.lock().await.agree(&answer["result"]);
+            let mut session = session.lock().await;
+            session.agree(&answer["result"]);
+            self.door.sessions.save(&session);
         }
         Response::from_parts(head, whole(bytes))
     }
@@ -332,9 +338,9 @@ impl Exchange {
         let params = serde_json::from_slice::<Value>(&self.body).ok()?["params"].clone();
         let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let id = super::mint().ok()?;
-        let session = Session::begin(path, worker_id, up.epoch, params);
+        let session = Session::begin(id.clone(), path, worker_id, up.epoch, params);
         self.connection.used_by(&id);
-        let session = self.door.sessions.keep(id.clone(), session);
+        let session = self.door.sessions.keep(session);
         Some((id, session))
     }
 }

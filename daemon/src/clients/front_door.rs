@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mcpd_common::config::{Config, Transport};
-use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::ids::{Port, RunTag, WorkerName};
+use mcpd_common::journal::KeptSession;
 use mcpd_common::status::WorkerState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::door::{Door, Phase, Shared};
 use super::registry::Registry;
-use super::session::Epoch;
+use super::session;
 use super::upstream::{Publisher, Up, Upstream};
 use crate::deadline::{self, Deadline};
+use crate::journal::JournalHandle;
 
 /// Between two tries to get a port that somebody holds.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -26,6 +28,8 @@ pub type Opened = watch::Receiver<Result<(), String>>;
 
 /// The supervisor's end of one door.
 pub struct Backstage {
+    /// Whose processes these are.
+    pub run: RunTag,
     /// Tells the door of the worker behind it.
     pub publisher: Publisher,
     /// Whether the door is open.
@@ -46,8 +50,9 @@ impl Backstage {
         matches!(&*self.publisher.borrow(), Upstream::Up(up) if up.in_flight() > 0)
     }
 
-    /// Tells the door what became of its worker.
-    pub fn show(&self, state: WorkerState, epoch: Epoch, port: Port, reason: Option<&str>) {
+    /// Tells the door what became of its worker's `process`, the first being 1.
+    pub fn show(&self, state: WorkerState, process: u32, port: Port, reason: Option<&str>) {
+        let epoch = session::epoch(self.run, process);
         let next = match state {
             WorkerState::Ready | WorkerState::Unhealthy => match &*self.publisher.borrow() {
                 Upstream::Up(up) if up.epoch == epoch => return,
@@ -76,6 +81,16 @@ impl Backstage {
     }
 }
 
+/// What doors are opened with.
+pub struct Opening {
+    /// This life of the daemon.
+    pub run: RunTag,
+    /// Where sessions are kept.
+    pub journal: JournalHandle,
+    /// Those that an earlier daemon kept.
+    pub kept: Vec<KeptSession>,
+}
+
 /// All doors.
 pub struct FrontDoor {
     phase: watch::Sender<Phase>,
@@ -89,7 +104,7 @@ pub struct FrontDoor {
 impl FrontDoor {
     /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
     /// tried again until it is free.
-    pub fn open(config: &Config) -> (Self, HashMap<WorkerName, Backstage>) {
+    pub fn open(config: &Config, opening: Opening) -> (Self, HashMap<WorkerName, Backstage>) {
         let (phase, watched) = watch::channel(Phase::Open);
         let front = Self {
             phase,
@@ -106,12 +121,15 @@ impl FrontDoor {
             forced: front.forced.clone(),
             closed: front.closed.clone(),
             tasks: front.tasks.clone(),
+            journal: opening.journal,
+            kept: opening.kept,
         };
         let mut backstage = HashMap::new();
         for worker in config.workers.values().filter(|worker| worker.transport == Transport::Http) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting);
             let door = Door::new(worker, upstream, &shared);
-            backstage.insert(worker.name.clone(), Backstage { publisher, opened: listen(door, &shared) });
+            let (run, opened) = (opening.run, listen(door, &shared));
+            backstage.insert(worker.name.clone(), Backstage { run, publisher, opened });
         }
         (front, backstage)
     }

@@ -51,6 +51,7 @@ pub async fn renew(
         // Half renewed is not renewed.
         session.epoch = before;
     }
+    door.sessions.save(&session);
     renewed.unwrap_or_else(|_| Err(NotRenewed("did not answer in time".to_owned()).into()))
 }
 

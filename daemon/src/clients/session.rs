@@ -13,16 +13,26 @@
 
 use std::collections::BTreeSet;
 
+use mcpd_common::ids::RunTag;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::random::hex;
 
-/// Which life of the worker: it counts the processes.
-pub type Epoch = u32;
+/// Which life of the worker. Sessions outlive the daemon too, so no two of its runs may share one.
+pub type Epoch = u64;
 
-/// What is remembered of a session.
-#[derive(Clone, Debug, PartialEq)]
+/// The epoch of this process of a worker, the first of a run being 1.
+pub fn epoch(run: RunTag, process: u32) -> Epoch {
+    u64::from(run.0) << 32 | u64::from(process)
+}
+
+/// What is remembered of a session. Its JSON is what the journal keeps: without headers, they carry
+/// secrets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
+    /// The id that the client knows.
+    pub id: String,
     /// The path of the MCP endpoint.
     pub path: String,
     /// The id that the present worker gave it.
@@ -34,11 +44,15 @@ pub struct Session {
     initialized: bool,
     log_level: Option<Value>,
     subscriptions: BTreeSet<String>,
+    /// Whose answers somebody still waits for; nobody does when the daemon was another one.
+    #[serde(skip)]
     asked: BTreeSet<String>,
+    /// The client has not been told yet that what it cached may have changed.
+    owes_changes: bool,
 }
 
 /// What client and worker agreed upon.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Agreed {
     version: Value,
     capabilities: Value,
@@ -54,8 +68,9 @@ pub const REPLAY_ID: &str = "mcpd-replay";
 
 impl Session {
     /// A session that begins: the worker answered `initialize` with a session id.
-    pub fn begin(path: String, worker_id: String, epoch: Epoch, initialize: Value) -> Self {
+    pub fn begin(id: String, path: String, worker_id: String, epoch: Epoch, initialize: Value) -> Self {
         Self {
+            id,
             path,
             worker_id,
             epoch,
@@ -65,6 +80,7 @@ impl Session {
             log_level: None,
             subscriptions: BTreeSet::new(),
             asked: BTreeSet::new(),
+            owes_changes: false,
         }
     }
 
@@ -130,6 +146,7 @@ impl Session {
         self.agree(result);
         self.epoch = epoch;
         self.worker_id = worker_id;
+        self.owes_changes = true;
         Ok(self.once_more())
     }
 
@@ -151,9 +168,10 @@ impl Session {
         messages
     }
 
-    /// What the client is told of after a renewal: what it may have cached can have changed.
-    pub fn list_changed(&self) -> Vec<Value> {
-        let Some(agreed) = &self.agreed else {
+    /// What the client is told of, once, after a renewal: what it may have cached can have changed.
+    pub fn take_list_changed(&mut self) -> Vec<Value> {
+        let owed = std::mem::take(&mut self.owes_changes);
+        let Some(agreed) = self.agreed.as_ref().filter(|_| owed) else {
             return vec![];
         };
         ["tools", "prompts", "resources"]
@@ -205,12 +223,12 @@ impl Session {
 }
 
 fn with_epoch(epoch: Epoch, id: &Value) -> String {
-    format!("mcpd.{epoch}.{id}")
+    format!("mcpd.{epoch:x}.{id}")
 }
 
 fn without_epoch(id: &str) -> Option<(Epoch, Value)> {
     let (epoch, id) = id.strip_prefix("mcpd.")?.split_once('.')?;
-    Some((epoch.parse().ok()?, serde_json::from_str(id).ok()?))
+    Some((Epoch::from_str_radix(epoch, 16).ok()?, serde_json::from_str(id).ok()?))
 }
 
 /// Where an event was sent, as its id tells.
@@ -228,17 +246,18 @@ impl EventId {
     /// As the client sees it.
     pub fn write(&self) -> String {
         let kind = self.request.as_ref().map(|id| hex(id.to_string().as_bytes()));
-        format!("{}.{}.{}", self.epoch, kind.unwrap_or_default(), self.inner)
+        format!("{:x}.{}.{}", self.epoch, kind.unwrap_or_default(), self.inner)
     }
 
     /// Read back from `Last-Event-ID`; `None` if it is none of ours.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '.');
-        let (epoch, kind, inner) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
+        let (epoch, kind, inner) = (parts.next()?, parts.next()?, parts.next()?);
         let request = match kind {
             "" => None,
             kind => Some(serde_json::from_slice(&unhex(kind)?).ok()?),
         };
+        let epoch = Epoch::from_str_radix(epoch, 16).ok()?;
         Some(Self { epoch, request, inner: inner.to_owned() })
     }
 }

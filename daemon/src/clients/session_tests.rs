@@ -5,7 +5,7 @@ const VERSION: &str = "2025-11-25";
 
 fn session() -> Session {
     let params = json!({ "protocolVersion": VERSION, "clientInfo": { "name": "c" }, "capabilities": {} });
-    let mut session = Session::begin("/mcp".into(), "w1".into(), 1, params);
+    let mut session = Session::begin("s".into(), "/mcp".into(), "w1".into(), 1, params);
     session.agree(&result(VERSION));
     session
 }
@@ -44,7 +44,7 @@ fn a_new_worker_hears_what_the_client_once_said_and_still_means() {
     assert_eq!(said[1]["params"]["level"], "debug");
     assert_eq!(said[2]["params"]["uri"], "file:///b");
     assert_eq!((session.epoch, session.worker_id.as_str()), (2, "w2"));
-    assert_eq!(methods(&session.list_changed()), ["notifications/tools/list_changed"]);
+    assert_eq!(methods(&session.take_list_changed()), ["notifications/tools/list_changed"]);
 }
 
 #[test]

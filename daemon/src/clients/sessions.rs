@@ -1,35 +1,52 @@
 //! The sessions of one door, by the id that the client knows (R-CLIENT-3).
 //!
-//! Kept for 24 h after their last use, and never more than a bound: clients that come and go
-//! without ending their sessions must not make the daemon's memory grow.
+//! Kept for 24 h after their last use, in memory and in the journal, so that they outlive the daemon
+//! as well; and never more than a bound: clients that come and go without ending their sessions must
+//! not make the daemon's memory grow.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use mcpd_common::ids::WorkerName;
+use mcpd_common::journal::{KeptSession, Record, SESSIONS_KEPT};
 use tokio::time::Instant;
 
 use super::session::Session;
 use crate::deadline;
+use crate::journal::JournalHandle;
 
 /// So long a session that nobody uses is remembered.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEPT: Duration = SESSIONS_KEPT.unsigned_abs();
 /// So many are remembered; the one that was not used for the longest time goes first.
 const MOST: usize = 4096;
+/// That a session is in use is noted in the journal so often.
+const NOTED: Duration = Duration::from_secs(60 * 60);
 
 /// A session that several requests may use at once.
 pub type SharedSession = Arc<tokio::sync::Mutex<Session>>;
 
 /// All of them.
-#[derive(Default)]
-pub struct Sessions(Mutex<HashMap<String, Known>>);
+pub struct Sessions {
+    worker: WorkerName,
+    journal: JournalHandle,
+    known: Mutex<HashMap<String, Known>>,
+}
 
 struct Known {
     session: SharedSession,
     used: Instant,
+    noted: Instant,
 }
 
 impl Sessions {
+    /// Those of this worker, and what an earlier daemon kept of them.
+    pub fn new(worker: WorkerName, journal: JournalHandle, kept: &[KeptSession]) -> Self {
+        let known = kept.iter().filter(|kept| kept.worker == worker).filter_map(restored).collect();
+        Self { worker, journal, known: Mutex::new(known) }
+    }
+
     /// The session that the client calls by this id.
     pub fn get(&self, id: &str) -> Option<SharedSession> {
         let (mut known, now) = (self.known(), deadline::now());
@@ -39,37 +56,73 @@ impl Sessions {
             return None;
         }
         found.used = now;
+        if now.saturating_duration_since(found.noted) >= NOTED
+            && let Ok(session) = found.session.try_lock()
+        {
+            found.noted = now;
+            self.save(&session);
+        }
         Some(found.session.clone())
     }
 
     /// Remembers a new session.
-    pub fn keep(&self, id: String, session: Session) -> SharedSession {
-        let (session, used) = (Arc::new(tokio::sync::Mutex::new(session)), deadline::now());
+    pub fn keep(&self, session: Session) -> SharedSession {
+        self.save(&session);
+        let (id, now) = (session.id.clone(), deadline::now());
+        let session = Arc::new(tokio::sync::Mutex::new(session));
         let mut known = self.known();
-        make_room(&mut known, used);
-        known.insert(id, Known { session: session.clone(), used });
+        for id in make_room(&mut known, now) {
+            self.end(id);
+        }
+        known.insert(id, Known { session: session.clone(), used: now, noted: now });
         session
+    }
+
+    /// Notes in the journal what has changed of it.
+    pub fn save(&self, session: &Session) {
+        // A session is plain data: it always becomes JSON.
+        let Ok(json) = serde_json::to_string(session) else { return };
+        let (worker, id) = (self.worker.clone(), session.id.clone());
+        let kept = KeptSession { worker, id, used_at: Timestamp::now(), session: json };
+        self.journal.record(Record::SessionKept(kept));
     }
 
     /// Forgets a session that has ended.
     pub fn forget(&self, id: &str) {
         self.known().remove(id);
+        self.end(id.to_owned());
+    }
+
+    fn end(&self, id: String) {
+        self.journal.record(Record::SessionEnded { worker: self.worker.clone(), id });
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn make_room(known: &mut HashMap<String, Known>, now: Instant) {
+/// One that another version wrote otherwise is left out: its client begins anew, as without mcpd.
+fn restored(kept: &KeptSession) -> Option<(String, Known)> {
+    let session: Session = serde_json::from_str(&kept.session).ok()?;
+    let (now, unused) = (deadline::now(), Timestamp::now().duration_since(kept.used_at));
+    let used = now.checked_sub(unused.try_into().unwrap_or_default()).unwrap_or(now);
+    let session = Arc::new(tokio::sync::Mutex::new(session));
+    Some((kept.id.clone(), Known { session, used, noted: used }))
+}
+
+/// Returns who had to go.
+fn make_room(known: &mut HashMap<String, Known>, now: Instant) -> Vec<String> {
     if known.len() < MOST {
-        return;
+        return vec![];
     }
-    known.retain(|_, session| now.saturating_duration_since(session.used) < KEPT);
+    let old = |known: &Known| now.saturating_duration_since(known.used) >= KEPT;
+    let mut gone: Vec<_> = known.extract_if(|_, known| old(known)).map(|(id, _)| id).collect();
     if known.len() >= MOST {
         let oldest = known.iter().min_by_key(|(_, session)| session.used).map(|(id, _)| id.clone());
-        oldest.map(|id| known.remove(&id));
+        gone.extend(oldest.inspect(|id| drop(known.remove(id))));
     }
+    gone
 }
 
 #[cfg(test)]
@@ -77,20 +130,24 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn session() -> Session {
-        Session::begin("/mcp".into(), "w".into(), 1, json!({}))
+    fn sessions(journal: JournalHandle, kept: &[KeptSession]) -> Sessions {
+        Sessions::new("docs".parse().expect("a name"), journal, kept)
+    }
+
+    fn session(id: impl ToString) -> Session {
+        Session::begin(id.to_string(), "/mcp".into(), "w".into(), 1, json!({}))
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_least_recently_used_session_makes_room() {
-        let sessions = Sessions::default();
+        let sessions = sessions(JournalHandle::none(), &[]);
         for number in 0..MOST {
-            sessions.keep(number.to_string(), session());
+            sessions.keep(session(number));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert!(sessions.get("0").is_some(), "used again, so another one is older");
         tokio::time::advance(Duration::from_millis(1)).await;
-        sessions.keep("new".into(), session());
+        sessions.keep(session("new"));
         assert!(sessions.get("0").is_some() && sessions.get("new").is_some());
         assert!(sessions.get("1").is_none());
         assert_eq!(sessions.known().len(), MOST);
@@ -98,15 +155,43 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sessions_that_nobody_used_for_a_day_go_together() {
-        let sessions = Sessions::default();
+        let sessions = sessions(JournalHandle::none(), &[]);
         for number in 0..MOST {
-            sessions.keep(number.to_string(), session());
+            sessions.keep(session(number));
         }
         tokio::time::advance(KEPT).await;
         assert!(sessions.get("0").is_none());
         for new in ["one", "another"] {
-            sessions.keep(new.into(), session());
+            sessions.keep(session(new));
         }
         assert_eq!(sessions.known().len(), 2);
+    }
+
+    /// What the journal keeps, the next daemon goes on with; what it kept for somebody else, or can't
+    /// read, harms nobody.
+    #[tokio::test]
+    async fn sessions_outlive_the_daemon() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("journal.sqlite3");
+        let soon = || crate::deadline::Deadline::after(Duration::from_secs(20));
+        let (journal, _, _) = JournalHandle::open(&path);
+        let first = sessions(journal.clone(), &[]);
+        let mut changed = session("a");
+        first.keep(changed.clone());
+        first.keep(session("b"));
+        first.forget("b");
+        changed.note(&json!({ "method": "logging/setLevel", "params": { "level": "debug" } }));
+        first.save(&changed);
+        journal.close(soon()).await.expect("closed");
+
+        let (journal, mut kept, _) = JournalHandle::open(&path);
+        kept.push(KeptSession { id: "c".into(), session: "[]".into(), ..kept[0].clone() });
+        let second = sessions(journal.clone(), &kept);
+        let found = second.get("a").expect("kept");
+        assert_eq!(*found.lock().await, changed);
+        assert!(second.get("b").is_none() && second.get("c").is_none());
+        let other = Sessions::new("other".parse().expect("a name"), journal.clone(), &kept);
+        assert!(other.get("a").is_none());
+        journal.close(soon()).await.expect("closed");
     }
 }

@@ -23,7 +23,7 @@ use super::exchange::Exchange;
 use super::farewell;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::renewal::{self, RenewalError};
-use super::session::{EventId, Session};
+use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use super::upstream::{Body, BodyError, Lease, Up, Upstream};
@@ -96,8 +96,9 @@ impl Relay {
 
     async fn follow(&mut self, source: Source, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
         let mut open = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
-        if self.purpose == Purpose::Get && self.session.is_some() {
+        if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
             send(events, RETRY).await?;
+            tell_of_changes(session, events).await?;
         }
         let mut source = Some(source);
         loop {
@@ -174,7 +175,7 @@ impl Relay {
     }
 
     /// An event as the client shall see it: ids carry the epoch.
-    async fn outward(&self, bytes: Bytes, epoch: u32, open: &mut Vec<Value>) -> Bytes {
+    async fn outward(&self, bytes: Bytes, epoch: Epoch, open: &mut Vec<Value>) -> Bytes {
         if self.session.is_none() && open.is_empty() {
             return bytes;
         }
@@ -209,6 +210,7 @@ impl Relay {
         let mut session = session.lock().await;
         if begins && message.get("result").is_some() {
             session.agree(&message["result"]);
+            self.exchange.door.sessions.save(&session);
         }
         session.outward(&message).map(|message| message.to_string())
     }
@@ -224,7 +226,7 @@ impl Relay {
     }
 
     /// The same stream with the next worker.
-    async fn attach_anew(&self, old: Option<u32>, events: &mpsc::Sender<Bytes>) -> Result<Anew, Gone> {
+    async fn attach_anew(&self, old: Option<Epoch>, events: &mpsc::Sender<Bytes>) -> Result<Anew, Gone> {
         if self.purpose == Purpose::Get && self.session.is_none() {
             return Ok(Anew::Ended);
         }
@@ -245,9 +247,7 @@ impl Relay {
                         return Ok(Anew::Ended);
                     }
                 }
-                for changed in session.lock().await.list_changed() {
-                    send(events, Event::message(&changed)).await?;
-                }
+                tell_of_changes(session, events).await?;
             }
             let request = self.exchange.again(self.session.as_deref()).await;
             match up.send(request).await {
@@ -265,7 +265,7 @@ impl Relay {
     /// Waits for another worker than this; `None` when mcpd shuts down meanwhile.
     async fn next_worker(
         &self,
-        old: Option<u32>,
+        old: Option<Epoch>,
         events: &mpsc::Sender<Bytes>,
     ) -> Result<Option<Arc<Up>>, Gone> {
         let (mut upstream, mut phase) =
@@ -334,6 +334,14 @@ fn reason(phase: Option<&Phase>) -> End {
         Some(Phase::Farewell(reason)) => End::Farewell(reason.clone()),
         _ => End::Farewell("manual".to_owned()),
     }
+}
+
+/// A client whose session went on with another worker hears it on the first stream it has.
+async fn tell_of_changes(session: &Mutex<Session>, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+    for changed in session.lock().await.take_list_changed() {
+        send(events, Event::message(&changed)).await?;
+    }
+    Ok(())
 }
 
 async fn send(events: &mpsc::Sender<Bytes>, event: Bytes) -> Result<(), Gone> {

@@ -11,9 +11,10 @@ use mcpd_common::phase::Phase;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::front_door::FrontDoor;
+use crate::clients::front_door::{FrontDoor, Opening};
 use crate::clients::kernel::Ports;
 use crate::deadline::{self, Deadline};
+use crate::journal::JournalHandle;
 use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::budget::Budget;
@@ -129,12 +130,17 @@ impl Ending {
         ended
     }
 
+    fn front_door(&self) -> FrontDoor {
+        let (run, journal) = (scene::run().tag(), JournalHandle::none());
+        FrontDoor::open(&self.scene.config, Opening { run, journal, kept: vec![] }).0
+    }
+
     fn shutdown(self) -> Shutdown {
         Shutdown {
             run: scene::run(),
             reason: "manual".to_owned(),
             workers: self.scene.workers.clone(),
-            front_door: Arc::new(FrontDoor::open(&self.scene.config).0),
+            front_door: Arc::new(self.front_door()),
             ports: self.ports,
             budget: Budget::new(&self.scene.config.shutdown),
             force_ports: ForcePorts::Own,
