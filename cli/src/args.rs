@@ -88,8 +88,11 @@ pub enum Command {
     Start(Workers),
     /// Stop workers and everything they started
     Stop(Workers),
-    /// Stop and start workers; returns when they are ready again
-    Restart(Workers),
+    /// Stop and start workers, or the daemon itself; returns when they are ready again
+    ///
+    /// With --daemon all workers are stopped and verified as in a shutdown; then the daemon goes on as the
+    /// program that is installed now, with the same pid. Clients notice a pause and keep their sessions.
+    Restart(Restart),
     /// Show what workers, or the daemon, wrote
     Logs(Logs),
     /// Say in a word how things are (0 healthy, 1 degraded, 3 not running)
@@ -142,7 +145,7 @@ pub struct ListZombies {
     pub all: bool,
 }
 
-/// `mcpctl start`, `stop`, `restart`.
+/// `mcpctl start`, `stop`.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Workers {
@@ -152,6 +155,32 @@ pub struct Workers {
     /// All workers
     #[arg(long)]
     pub all: bool,
+}
+
+/// `mcpctl restart`.
+#[derive(Debug, Args)]
+pub struct Restart {
+    /// What to restart.
+    #[command(flatten)]
+    pub what: Restarted,
+    /// Why the daemon is restarted; stands in the report and in the logs
+    #[arg(long, value_name = "TEXT", requires = "daemon")]
+    pub reason: Option<String>,
+}
+
+/// What to restart.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Restarted {
+    /// These workers
+    #[arg(value_name = "WORKER")]
+    pub names: Vec<WorkerName>,
+    /// All workers
+    #[arg(long)]
+    pub all: bool,
+    /// The daemon itself, with all workers; an upgraded mcpd is taken
+    #[arg(long)]
+    pub daemon: bool,
 }
 
 /// `mcpctl logs`.
@@ -217,6 +246,10 @@ mod tests {
     fn start_wants_names_or_all() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
         assert!(parse("mcpctl start docs web") && parse("mcpctl restart --all"));
+        assert!(
+            parse("mcpctl restart --daemon --reason upgrade") && !parse("mcpctl restart docs --reason x")
+        );
+        assert!(!parse("mcpctl restart") && !parse("mcpctl restart --daemon docs"));
         assert!(!parse("mcpctl stop") && !parse("mcpctl stop --all docs") && !parse("mcpctl stop Docs"));
     }
 }

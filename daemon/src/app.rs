@@ -5,23 +5,27 @@
 //!   Booted::boot    lock, logs, journal, run file, keeper, supervisor, control socket
 //!   Booted::start   every worker at once
 //!   Running::until_asked   signals and RPCs only *send* a request; it is judged here
-//!   Running::stop   the shutdown, then the exit
+//!   Running::stop   the shutdown, then the exit, or another program in this process (handover.rs)
 //! ```
 
+use std::sync::Arc;
+
 use mcpd_common::config::Config;
+use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::WorkerName;
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::paths::StateDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::{self, Parts, StartError};
 use crate::deadline::{self, Deadline};
+use crate::handover::{Handover, Inheritance};
 use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::budget::Budget;
 use crate::shutdown::exit::Exit;
-use crate::shutdown::request::{Requests, Response, Trigger};
+use crate::shutdown::request::{Ending, Requests, Response, Trigger};
 use crate::workers::orders::{Order, Wish, Workers};
 
 /// How the daemon was started.
@@ -32,6 +36,8 @@ pub struct Options {
     pub warnings: Vec<String>,
     /// How the console looks.
     pub console: crate::logging::ConsoleFormat,
+    /// Whether a new program could start with the same arguments now: a sentence says why not.
+    pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 /// Everything is there, no worker runs.
@@ -51,26 +57,29 @@ pub struct Running {
 #[must_use]
 pub struct Stopped {
     code: u8,
+    handover: Option<Handover>,
 }
 
 /// From beginning to end.
 ///
 /// # Errors
 /// Only what keeps the daemon from starting; later failures are findings.
-pub async fn run(options: Options) -> Result<Stopped, StartError> {
-    let mut running = Booted::boot(options).await?.start();
+pub async fn run(options: Options, inheritance: Inheritance) -> Result<Stopped, StartError> {
+    let mut running = Booted::boot(options, inheritance).await?.start();
     let trigger = running.until_asked().await;
     Ok(running.stop(trigger).await)
 }
 
 impl Booted {
-    async fn boot(options: Options) -> Result<Self, StartError> {
-        let parts = boot::assemble(&options).await?;
+    async fn boot(options: Options, inheritance: Inheritance) -> Result<Self, StartError> {
+        let parts = boot::assemble(&options, inheritance).await?;
         Ok(Self { config: options.config, parts })
     }
 
     fn start(self) -> Running {
-        for name in self.config.workers.values().filter(|worker| worker.unusable.is_none()) {
+        // Who was asked to stop meanwhile starts nothing first.
+        let asked = !self.parts.triggers.is_empty();
+        for name in self.config.workers.values().filter(|worker| !asked && worker.unusable.is_none()) {
             wish(&self.parts.workers, name.name.clone(), Wish::Start);
         }
         crate::banner::show(&self.config);
@@ -99,11 +108,13 @@ impl Running {
         let budget = Budget::new(&self.config.shutdown);
         let (noted, received) = mpsc::unbounded_channel();
         let hurry = CancellationToken::new();
+        let mut ending = trigger.ending();
         let shutdown = Shutdown {
             run: self.parts.run,
             reason: trigger.reason(),
+            ending,
             workers: self.parts.workers.clone(),
-            front_door: self.parts.front_door,
+            front_door: self.parts.front_door.clone(),
             ports: self.parts.ports.clone(),
             budget,
             force_ports: self.config.shutdown.force_ports,
@@ -116,8 +127,9 @@ impl Running {
         match trigger {
             Trigger::Emergency { what } => note_internal_error(&noted, what),
             Trigger::Rpc { now: true, .. } => hurry.cancel(),
-            Trigger::Rpc { .. } | Trigger::Signal(_) => {}
+            Trigger::Rpc { .. } | Trigger::Signal(_) | Trigger::Restart { .. } => {}
         }
+        let (exit_asked, asked) = watch::channel(None);
         let attendant = Attendant {
             triggers: self.parts.triggers,
             requests: self.requests,
@@ -125,6 +137,7 @@ impl Running {
             progress: self.parts.progress.clone(),
             hurry,
             noted,
+            exit_asked,
         };
         let attending = tokio::spawn(attendant.attend());
 
@@ -133,17 +146,29 @@ impl Running {
             Ok(report) => report,
             Err(_) => fallback,
         };
+        // Who is not sure of its own state does not go on.
+        if report.exit_code >= Severity::Internal.code() {
+            ending = Ending::Exit;
+        }
         let exit = Exit {
             state: StateDir::new(&self.config.daemon.state_dir),
             journal: self.parts.journal,
             socket: self.config.daemon.socket.clone(),
             progress: self.parts.progress,
+            ending,
             stop_service: self.parts.stop_service,
             service: self.parts.service,
         };
         let code = exit.finish(report).await;
         attending.abort();
-        Stopped { code }
+        let handover = (ending == Ending::Replace).then(|| Handover {
+            lock: (self.config.daemon.state_dir, self.parts.instance.into_lock().into()),
+            control: (self.config.daemon.socket, self.parts.control),
+            front_door: self.parts.front_door,
+            open_files: self.parts.open_files,
+            asked: asked.borrow().clone(),
+        });
+        Stopped { code, handover }
     }
 }
 
@@ -151,6 +176,11 @@ impl Stopped {
     /// What the process exits with.
     pub fn exit_code(&self) -> u8 {
         self.code
+    }
+
+    /// What another program shall go on with in this process.
+    pub fn handover(&mut self) -> Option<Handover> {
+        self.handover.take()
     }
 }
 
@@ -162,12 +192,15 @@ struct Attendant {
     progress: crate::shutdown::progress::Progress,
     hurry: CancellationToken,
     noted: mpsc::UnboundedSender<Finding>,
+    exit_asked: watch::Sender<Option<String>>,
 }
 
 impl Attendant {
     async fn attend(mut self) {
         while let Some(trigger) = self.triggers.recv().await {
-            match self.requests.on(&trigger, deadline::now()) {
+            let response = self.requests.on(&trigger, deadline::now());
+            self.exit_asked.send_replace(self.requests.exit().map(str::to_owned));
+            match response {
                 Response::Hurry { by } => {
                     tracing::warn!(by, "the remaining waits are cut short");
                     self.progress.say(mcpd_common::event::EventKind::Hurried { by: by.to_owned() });

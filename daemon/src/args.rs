@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 /// How to run.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Run {
     /// The configuration file [default: $MCPD_CONFIG, then the platform's configuration directory]
     #[arg(long, value_name = "FILE", conflicts_with = "repo")]

@@ -1,7 +1,8 @@
 //! Putting the daemon together, in the one order that works: the lock before anything is
 //! written, the run file before anything is started, the socket when there is somebody to answer.
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,12 +10,14 @@ use mcpd_common::config::Config;
 use mcpd_common::exit_code::own;
 use mcpd_common::ids::{Pid, RunId, RunTag, Slot};
 use mcpd_common::journal::{Record, RunStarted};
+use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{self, own as own_process, process};
 use mcpd_common::paths::StateDir;
 use mcpd_common::run_file::{ProcessId, RUN_FILE_SCHEMA, RunFile, RunFileError, WorkerEntry};
 use mcpd_common::status::DaemonStatus;
 use mcpd_proto::v1::control_server::ControlServer;
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,7 @@ use crate::clients::kernel;
 use crate::control::health::Health;
 use crate::control::service::{self, ControlService};
 use crate::control::socket::{self, SocketError};
+use crate::handover::Inheritance;
 use crate::instance::{Instance, InstanceError};
 use crate::journal::JournalHandle;
 use crate::logging::{self, Logs};
@@ -116,19 +120,26 @@ pub struct Parts {
     pub service: JoinHandle<()>,
     /// Stops it.
     pub stop_service: CancellationToken,
+    /// What it listens on.
+    pub control: Arc<UnixListener>,
+    /// The limit of open files that this program found.
+    pub open_files: OpenFileLimit,
 }
 
 /// Puts them together.
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
+pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Parts, StartError> {
     let config = &options.config;
     let state = StateDir::new(&config.daemon.state_dir);
     // Limits and the original of them come first: workers get the original back.
     let open_files = own_process::raise_open_files();
-    let instance = Instance::acquire(&state, &config.daemon.socket).await?;
-    let listener = socket::listen(&config.daemon.socket)?;
+    // What belongs to other places than the configuration names now is closed.
+    let Inheritance { lock, control, doors: inherited, asked } = inheritance;
+    let lock = lock.filter(|(path, _)| path == state.path()).map(|(_, lock)| lock);
+    let instance = Instance::acquire(&state, &config.daemon.socket, lock).await?;
+    let control = Arc::new(listen(&config.daemon.socket, control)?);
     let run = RunId::new(
         Timestamp::now(),
         RunTag(u32::from_ne_bytes(random::bytes().map_err(StartError::system("get random bytes"))?)),
@@ -144,6 +155,9 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
     journal.record(Record::RunStarted(run_started(config, run)));
 
     let (triggers, triggered) = mpsc::unbounded_channel();
+    if let Some(reason) = asked {
+        let _ = triggers.send(Trigger::Rpc { reason, now: false });
+    }
     crate::signals::listen(&triggers).map_err(StartError::system("listen to signals"))?;
     let progress = Progress::new();
     let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
@@ -156,7 +170,7 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
     let resources = resources(config, &output, &keeper, &ground);
     let memory = Memory { run, journal: journal.clone() };
     let (front_door, doors) =
-        FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept });
+        FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept, inherited });
     let tools = Tools { keeper, output, ground, memory, doors };
     let (workers, supervising) = supervisor::start(config, tools, news);
     watch(supervising, triggers.clone());
@@ -171,12 +185,13 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         ports: ports.clone(),
         progress: progress.clone(),
         triggers,
+        replaceable: options.replaceable.clone(),
         stop_limit: Budget::new(&config.shutdown).total(),
         last_shutdown: service::last_shutdown(&state.last_shutdown()),
     };
     let stop_service = CancellationToken::new();
     let health = Health::new().await;
-    let incoming = socket::accept(listener, expected.clone());
+    let incoming = socket::accept(control.clone(), expected.clone());
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
         .add_service(ControlServer::new(service))
@@ -204,7 +219,22 @@ pub async fn assemble(options: &Options) -> Result<Parts, StartError> {
         health,
         service,
         stop_service,
+        control,
+        open_files,
     })
+}
+
+/// The control socket: the one from before, if it is still the one that the configuration names.
+fn listen(path: &Path, inherited: Option<(PathBuf, StdUnixListener)>) -> Result<UnixListener, SocketError> {
+    match inherited {
+        Some((before, listener)) if before == path => socket::inherit(path, listener),
+        Some((before, _)) => {
+            // Nobody listens there any more; a file that can't be removed is stale and harms nobody.
+            let _ = std::fs::remove_file(before);
+            socket::listen(path)
+        }
+        None => socket::listen(path),
+    }
 }
 
 /// What is left of a run that did not end properly is ended before anything is started, and told.

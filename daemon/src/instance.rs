@@ -48,14 +48,23 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Takes the lock, waiting a little for a predecessor that is leaving.
+    /// Takes the lock, waiting a little for a predecessor that is leaving; or keeps the one that this
+    /// process had as another program.
     ///
     /// # Errors
     /// When another daemon has it, or the directory can't be used.
-    pub async fn acquire(state: &StateDir, socket: &Path) -> Result<Self, InstanceError> {
+    pub async fn acquire(
+        state: &StateDir,
+        socket: &Path,
+        inherited: Option<File>,
+    ) -> Result<Self, InstanceError> {
         let unusable = |source| InstanceError::Unusable { path: state.path().to_owned(), source };
         durable::make_directory(state.path()).map_err(unusable)?;
-        let mut file = open(&state.lock()).map_err(unusable)?;
+        // To lock again what is locked already does nothing.
+        let mut file = match inherited {
+            Some(file) => file,
+            None => open(&state.lock()).map_err(unusable)?,
+        };
         let patience = Deadline::after(PATIENCE);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -81,6 +90,11 @@ impl Instance {
         if let Err(error) = self.write(&text) {
             tracing::warn!(%error, "can't say in the lock file that this daemon is leaving");
         }
+    }
+
+    /// The lock, for the next program.
+    pub fn into_lock(self) -> File {
+        self.file
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {

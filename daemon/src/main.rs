@@ -12,6 +12,7 @@ mod commands;
 mod control;
 mod deadline;
 mod fault;
+mod handover;
 mod instance;
 mod journal;
 mod logging;
@@ -28,10 +29,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::{Severity, own};
 use mcpd_common::os::child;
+use mcpd_common::os::handover::hold_stop_signals;
 
 use args::{Args, Command};
+use handover::Inheritance;
 
 /// What a runtime may take to end its own threads, when all is done.
 const RUNTIME_END: Duration = Duration::from_millis(100);
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: args::Run) -> u8 {
+    // Before anything else is opened: descriptors are told by their numbers.
+    let inheritance = Inheritance::receive();
     let options = match commands::run::options(args) {
         Ok(options) => options,
         Err(complaint) => {
@@ -65,6 +70,11 @@ fn run(args: args::Run) -> u8 {
     // Before any thread or child exists: whatever workers leave behind becomes our child.
     if let Err(error) = child::become_subreaper() {
         commands::complain(&format!("mcpd can't become a subreaper: {error}\n"));
+        return own::SOFTWARE;
+    }
+    // Taken by `signals.rs`, on this thread.
+    if let Err(error) = hold_stop_signals() {
+        commands::complain(&format!("mcpd can't hold signals back: {error}\n"));
         return own::SOFTWARE;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,10 +89,17 @@ fn run(args: args::Run) -> u8 {
             return own::SOFTWARE;
         }
     };
-    let result = runtime.block_on(app::run(options));
+    let result = runtime.block_on(app::run(options, inheritance));
     runtime.shutdown_timeout(RUNTIME_END);
     match result {
-        Ok(stopped) => stopped.exit_code(),
+        Ok(mut stopped) => match stopped.handover() {
+            None => stopped.exit_code(),
+            Some(handover) => {
+                let error = handover.exec();
+                commands::complain(&format!("mcpd can't go on as a new program: {error}; start it again\n"));
+                Severity::Internal.code()
+            }
+        },
         Err(error) => {
             commands::complain(&format!("mcpd could not start: {error}\n"));
             error.exit_code()

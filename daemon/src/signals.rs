@@ -2,13 +2,15 @@
 //! duplicates too (R-LOG-4).
 
 use mcpd_common::os::child::Signal;
+use mcpd_common::os::handover::take_stop_signals;
 use mcpd_common::os::own;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
 use crate::shutdown::request::Trigger;
 
-/// Listens from now on, on a task for each signal.
+/// Listens from now on, on a task for each signal. To be called on the thread that takes them: in all
+/// others they are held, so that none is lost while one program hands over to the next.
 ///
 /// # Errors
 /// When the kernel grants no handler.
@@ -21,7 +23,8 @@ pub fn listen(triggers: &mpsc::UnboundedSender<Trigger>) -> std::io::Result<()> 
     if !own::ignored_at_start(Signal::Hup) {
         forward(SignalKind::hangup(), "SIGHUP", triggers)?;
     }
-    Ok(())
+    // What came since the start, or since another program was here, comes now.
+    Ok(take_stop_signals()?)
 }
 
 fn forward(

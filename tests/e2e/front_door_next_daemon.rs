@@ -1,11 +1,18 @@
 //! Sessions outlive the daemon too: its clients go on with the next one (R-CLIENT-3, R-CLIENT-7).
 
-use mcpd_common::status::WorkerState;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::mcp::{Client, Events};
-use mcpd_tests::{BOUND, Daemon, Signal, until};
+use mcpd_tests::wire::Reply;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, binaries, until};
 use serde_json::{Value, json};
 
-use crate::front_door::start;
+use crate::front_door::{behind_the_door, start};
 
 /// A session with something to be said again.
 fn client(daemon: &Daemon) -> Client {
@@ -61,5 +68,135 @@ fn a_killed_daemon_costs_no_session() {
     let mut daemon = daemon.launch_again();
     daemon.wait_ready();
     assert_goes_on(&client, &before);
+    daemon.assert_shuts_down(0);
+}
+
+fn run_and_pid(status: &StatusReport) -> (String, i32) {
+    let daemon = status.daemon.as_ref().expect("a daemon");
+    (daemon.run.to_string(), daemon.pid.get())
+}
+
+/// R-CLIENT-7: same process, another run, the same session; who calls meanwhile waits, and nobody is refused.
+#[test]
+fn a_restart_of_the_daemon_is_a_pause() {
+    // The next worker takes its time.
+    let mut daemon =
+        Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--start-delay 1500")));
+    let client = client(&daemon);
+    let (before, status) = (client.state(), daemon.wait_status("workers", |_| true));
+    let mut stream = client.listen(&[]);
+    let over = AtomicBool::new(false);
+    let (restart, calls) = thread::scope(|scope| {
+        let calling = scope.spawn(|| {
+            let mut calls = 0;
+            while !over.load(Ordering::Relaxed) {
+                client.state();
+                calls += 1;
+            }
+            calls
+        });
+        let restart = daemon.mcpctl(&["restart", "--daemon", "--reason", "an upgrade"]);
+        over.store(true, Ordering::Relaxed);
+        (restart, calling.join().expect("no call failed"))
+    });
+    assert_eq!(restart.code, Some(0), "{restart:?}");
+    assert!(restart.stdout.contains("1 of 1 workers are ready"), "{restart:?}");
+    assert!(calls > 0);
+    assert_eq!(stream.next().and_then(|event| event.retry).as_deref(), Some("5000"));
+    let last = stream.last().expect("another event, and a clean end");
+    assert_eq!(last.retry.as_deref(), Some("500"), "come back soon");
+    let after = daemon.wait_status("workers", |_| true);
+    let ((run, pid), (next_run, next_pid)) = (run_and_pid(&status), run_and_pid(&after));
+    assert!(run != next_run && pid == next_pid, "{pid} {run}, {next_pid} {next_run}");
+    assert_goes_on(&client, &before);
+    let ended = daemon.report();
+    assert_eq!((ended.run.to_string(), ended.reason.as_str(), ended.exit_code), (run, "an upgrade", 0));
+    daemon.assert_shuts_down(0);
+}
+
+/// Only what is in flight is told, by its own id; a question of the dead worker's is taken back.
+#[test]
+fn what_is_in_flight_at_the_restart_gets_its_error() {
+    let config = ConfigBuilder::new().times(BOUND / 100, BOUND / 10).worker("alpha", behind_the_door(""));
+    let mut daemon = Daemon::start(config);
+    let client = client(&daemon);
+    let before = client.state();
+    let call = client.tool("stuck", &json!({}));
+    let in_flight = thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.post(&call));
+        until("the worker to have it", BOUND, || (stuck(&daemon) == 1).then_some(()));
+        let restart = daemon.mcpctl(&["restart", "--daemon", "--json"]);
+        assert_eq!(restart.code, Some(0), "{restart:?}");
+        waiting.join().expect("an answer")
+    });
+    assert_error(&call, in_flight);
+    assert_goes_on(&client, &before);
+    daemon.assert_shuts_down(0);
+}
+
+fn stuck(daemon: &Daemon) -> u64 {
+    let count = mcpd_tests::wire::compose("GET /stuck", &[], "");
+    mcpd_tests::wire::request(daemon.port("alpha"), &count).json().as_u64().expect("a number")
+}
+
+#[track_caller]
+fn assert_error(call: &Value, reply: Reply) {
+    let answer = reply.json();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&call["id"], &json!(-32000)), "{answer}");
+}
+
+/// Whoever wants the daemon gone gets it gone, also in the middle of a restart.
+#[test]
+fn a_signal_during_the_restart_is_not_lost() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 700")));
+    let restart = daemon.mcpctl_start(&["restart", "--daemon"]);
+    daemon.wait_status("the restart", |status| {
+        status.daemon.as_ref().is_some_and(|daemon| daemon.shutdown.is_some())
+    });
+    daemon.signal(Signal::SIGTERM);
+    let report = daemon.assert_no_trace(0);
+    assert_eq!(report.reason, "signal_SIGTERM");
+    let restart = restart.finish(BOUND);
+    assert_eq!(restart.code, Some(69), "{restart:?}");
+    let told = ["did not come back", "asked mcpd to stop meanwhile (signal_SIGTERM)"];
+    assert!(told.iter().any(|told| restart.stderr.contains(told)), "{restart:?}");
+}
+
+/// Nothing is stopped for a program that could not start.
+#[test]
+fn a_restart_with_a_broken_configuration_is_refused() {
+    let mut daemon = start();
+    let before = daemon.wait_state("alpha", WorkerState::Ready);
+    let file = daemon.home().join("config.toml");
+    let good = fs::read_to_string(&file).expect("readable");
+    fs::write(&file, format!("{good}\n[oops\n")).expect("written");
+    let refused = daemon.mcpctl(&["restart", "--daemon"]);
+    assert_eq!(refused.code, Some(75), "{refused:?}");
+    assert!(refused.stderr.contains("config.toml"), "{refused:?}");
+    assert_eq!(daemon.wait_state("alpha", WorkerState::Ready).pid, before.pid);
+    fs::write(&file, good).expect("written");
+    daemon.assert_shuts_down(0);
+}
+
+/// The program is found by the name it was started by, so that an upgrade is what runs next.
+#[test]
+fn an_upgraded_program_is_taken() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let (link, new) = (home.path().join("mcpd"), home.path().join("mcpd-2"));
+    symlink(binaries::mcpd(), &link).expect("linked");
+    fs::copy(binaries::mcpd(), &new).expect("copied");
+    let config = ConfigBuilder::new().worker("alpha", behind_the_door(""));
+    let template = Daemon::command(home.path(), &config);
+    let mut command = Command::new(&link);
+    command.env_clear();
+    command.envs(template.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let mut daemon = Daemon::launch_by(command, home, config);
+    daemon.wait_ready();
+    fs::remove_file(&link).expect("unlinked");
+    symlink(&new, &link).expect("linked");
+    let restart = daemon.mcpctl(&["restart", "--daemon"]);
+    assert_eq!(restart.code, Some(0), "{restart:?}");
+    let (_, pid) = run_and_pid(&daemon.wait_status("a daemon", |status| status.daemon.is_some()));
+    assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).expect("it runs"), new);
     daemon.assert_shuts_down(0);
 }

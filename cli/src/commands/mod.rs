@@ -11,6 +11,7 @@ mod history;
 mod list_zombies;
 mod logs;
 mod report;
+mod restart;
 pub mod shutdown;
 mod status;
 mod verify_ports;
@@ -26,7 +27,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure>
         Command::Clients => clients::run(context).await,
         Command::Start(args) => workers::run(context, workers::Verb::Start, args).await,
         Command::Stop(args) => workers::run(context, workers::Verb::Stop, args).await,
-        Command::Restart(args) => workers::run(context, workers::Verb::Restart, args).await,
+        Command::Restart(args) => restart::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Health => health::run(context).await,
         Command::History(args) => history::run(context, args).await,

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Pgid, Pid};
 
 pub mod child;
+pub mod handover;
 pub mod own;
 pub mod process;
 pub mod socket;

@@ -40,6 +40,13 @@ pub fn raise_open_files() -> OpenFileLimit {
     OpenFileLimit { soft: original.current.unwrap_or(u64::MAX), hard: original.maximum.unwrap_or(u64::MAX) }
 }
 
+/// Undoes [`raise_open_files`], for a program that is to begin as this one did.
+pub fn restore_open_files(original: OpenFileLimit) {
+    let limit = |value| (value != u64::MAX).then_some(value);
+    let original = Rlimit { current: limit(original.soft), maximum: limit(original.hard) };
+    let _stays_as_it_is = setrlimit(Resource::Nofile, original);
+}
+
 /// Whether this signal is ignored. Ask before any handler is installed: who started us
 /// (nohup(1), a shell's `&`) may have wished it so.
 #[expect(unsafe_code, reason = "sigaction(2) has no safe wrapper that only asks")]

@@ -12,6 +12,8 @@ use super::upstream::{Body, whole};
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// The same for an event stream, milliseconds.
 pub const RETRY: Bytes = Bytes::from_static(b"retry: 5000\n\n");
+/// The same for a stream whose server is back in a moment, and whose port is never refused.
+pub const RETRY_SOON: Bytes = Bytes::from_static(b"retry: 500\n\n");
 
 /// A plain text with a status.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {

@@ -48,10 +48,25 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub enum Phase {
     /// It forwards.
     Open,
+    /// mcpd is about to go on as another program: nobody new is accepted, which is to say that they wait
+    /// in the listening socket's queue; what is in flight may finish.
+    Pausing,
     /// mcpd shuts down: what is in flight may finish, everything new is answered here.
     Leaving,
     /// Streams get their last events; the reason is told.
     Farewell(String),
+}
+
+impl Phase {
+    /// Whether what is new is answered by mcpd itself.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self, Self::Leaving | Self::Farewell(_))
+    }
+
+    /// Whether event streams get their last events.
+    pub fn ends_streams(&self) -> bool {
+        matches!(self, Self::Pausing | Self::Farewell(_))
+    }
 }
 
 /// What the connections of one door share.
@@ -138,17 +153,21 @@ impl Door {
         }
     }
 
-    /// Accepts until the door is closed.
+    /// Accepts until the door is closed, or pauses.
     pub async fn accept(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: Arc<TcpListener>,
         closed: CancellationToken,
         tasks: TaskTracker,
     ) {
+        let mut phase = self.phase.clone();
+        let mut pausing = std::pin::pin!(phase.wait_for(|phase| *phase == Phase::Pausing));
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = closed.cancelled() => return,
+                _ = &mut pausing => return,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => self.clone().admit(stream, peer, &tasks),
@@ -233,7 +252,7 @@ impl Door {
         let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
         let there = tokio::select! {
             there = Deadline::after(self.hold).wait(there) => there,
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => return Err(LEAVING.1.to_owned()),
+            _ = phase.wait_for(Phase::is_leaving) => return Err(LEAVING.1.to_owned()),
         };
         match there {
             Ok(Ok(state)) => match &*state {
@@ -248,7 +267,14 @@ impl Door {
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
+    serve_from(std::net::TcpListener::bind(address)?)
+}
+
+/// A listening socket, for the runtime.
+///
+/// # Errors
+/// When the runtime can't have it.
+pub fn serve_from(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }

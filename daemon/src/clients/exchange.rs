@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 
-use super::door::{Door, Phase};
+use super::door::Door;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::payload::{self, Payload, WHOLE};
 use super::registry::Connection;
@@ -83,7 +83,7 @@ pub async fn answer(
         head.headers.remove(name);
     }
     let exchange = Exchange { door, connection, head, messages, body: bytes };
-    if *exchange.door.phase.borrow() != Phase::Open {
+    if exchange.door.phase.borrow().is_leaving() {
         return exchange.refused(LEAVING.1);
     }
     exchange.forward(payload).await

@@ -1,19 +1,21 @@
 //! The front door: all doors, opened together and closed together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpd_common::config::{Config, Transport};
 use mcpd_common::ids::{Port, RunTag, WorkerName};
 use mcpd_common::journal::KeptSession;
 use mcpd_common::status::WorkerState;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::door::{Door, Phase, Shared};
+use super::door::{Door, Phase, Shared, serve_from};
 use super::registry::Registry;
 use super::session;
 use super::upstream::{Publisher, Up, Upstream};
@@ -89,6 +91,8 @@ pub struct Opening {
     pub journal: JournalHandle,
     /// Those that an earlier daemon kept.
     pub kept: Vec<KeptSession>,
+    /// What the program before listened with.
+    pub inherited: Vec<std::net::TcpListener>,
 }
 
 /// All doors.
@@ -99,13 +103,19 @@ pub struct FrontDoor {
     forced: CancellationToken,
     closed: CancellationToken,
     tasks: TaskTracker,
+    listeners: Listeners,
+    ports: Vec<Port>,
 }
+
+/// Everything that listens: it outlives the program when that is replaced.
+type Listeners = Arc<Mutex<Vec<Arc<TcpListener>>>>;
 
 impl FrontDoor {
     /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
     /// tried again until it is free.
     pub fn open(config: &Config, opening: Opening) -> (Self, HashMap<WorkerName, Backstage>) {
         let (phase, watched) = watch::channel(Phase::Open);
+        let http = || config.workers.values().filter(|worker| worker.transport == Transport::Http);
         let front = Self {
             phase,
             registry: Registry::default(),
@@ -113,6 +123,8 @@ impl FrontDoor {
             forced: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            listeners: Listeners::default(),
+            ports: http().map(|worker| worker.port).collect(),
         };
         let shared = Shared {
             phase: watched,
@@ -125,11 +137,16 @@ impl FrontDoor {
             kept: opening.kept,
         };
         let mut backstage = HashMap::new();
-        for worker in config.workers.values().filter(|worker| worker.transport == Transport::Http) {
+        let mut inherited = opening.inherited;
+        for worker in http() {
             let (publisher, upstream) = watch::channel(Upstream::Waiting);
             let door = Door::new(worker, upstream, &shared);
-            let (run, opened) = (opening.run, listen(door, &shared));
-            backstage.insert(worker.name.clone(), Backstage { run, publisher, opened });
+            let ours = |listener: &mut std::net::TcpListener| {
+                listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())
+            };
+            let listening = inherited.extract_if(.., ours).collect();
+            let opened = listen(door, &shared, front.listeners.clone(), listening);
+            backstage.insert(worker.name.clone(), Backstage { run: opening.run, publisher, opened });
         }
         (front, backstage)
     }
@@ -137,6 +154,23 @@ impl FrontDoor {
     /// Every connection.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The ports that mcpd itself listens on.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// mcpd is about to go on as another program: nobody new is accepted, streams end with a word to come
+    /// back soon, idle connections are closed.
+    pub fn pause(&self) {
+        self.phase.send_replace(Phase::Pausing);
+        self.tasks.close();
+    }
+
+    /// Completes when nobody is connected any more. To be asked in a pause.
+    pub async fn drained(&self) {
+        self.tasks.wait().await;
     }
 
     /// mcpd shuts down: from now on it answers itself what is new, and closes what is idle.
@@ -156,18 +190,42 @@ impl FrontDoor {
 
     /// Closes the listeners, and whatever is still connected.
     pub async fn close(&self, deadline: Deadline) {
+        self.cut_off(deadline).await;
+        self.listening().clear();
+    }
+
+    /// Closes whatever is still connected; the listeners stay.
+    pub async fn cut_off(&self, deadline: Deadline) {
         self.closed.cancel();
         self.forced.cancel();
         self.tasks.close();
         // What does not end in time ends with the process, and is seen by the verification.
         let _ = deadline.wait(self.tasks.wait()).await;
     }
+
+    /// The listening sockets, for the next program.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn hand_over(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.listening().iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect()
+    }
+
+    fn listening(&self) -> std::sync::MutexGuard<'_, Vec<Arc<TcpListener>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn listen(door: Arc<Door>, shared: &Shared) -> Opened {
-    let first = door.bind();
+fn listen(
+    door: Arc<Door>,
+    shared: &Shared,
+    listening: Listeners,
+    inherited: Vec<std::net::TcpListener>,
+) -> Opened {
+    let adopted: Vec<_> = inherited.into_iter().filter_map(|listener| serve_from(listener).ok()).collect();
+    let first = if adopted.is_empty() { door.bind() } else { Ok(adopted) };
     let (told, opened) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
-    let (closed, tasks) = (shared.closed.clone(), shared.tasks.clone());
+    let (closed, tasks, mut phase) = (shared.closed.clone(), shared.tasks.clone(), shared.phase.clone());
     shared.tasks.spawn(async move {
         let mut bound = first;
         let listeners = loop {
@@ -179,14 +237,14 @@ fn listen(door: Arc<Door>, shared: &Shared) -> Opened {
             tokio::select! {
                 () = pause => bound = door.bind(),
                 () = closed.cancelled() => return,
+                _ = phase.wait_for(|phase| *phase == Phase::Pausing) => return,
             }
         };
         drop(told.send_replace(Ok(())));
-        for listener in listeners {
-            let accepting = door.clone().accept(listener, closed.clone(), tasks.clone());
-            tasks.spawn(accepting);
+        for listener in listeners.into_iter().map(Arc::new) {
+            listening.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
+            tasks.spawn(door.clone().accept(listener, closed.clone(), tasks.clone()));
         }
-        closed.cancelled().await;
     });
     opened
 }

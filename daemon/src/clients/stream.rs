@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::answer::RETRY;
+use super::answer::{RETRY, RETRY_SOON};
 use super::door::Phase;
 use super::exchange::Exchange;
 use super::farewell;
@@ -73,6 +73,8 @@ enum End {
     ClientGone,
     /// mcpd shuts down and says good-bye.
     Farewell(String),
+    /// mcpd goes on as another program in a moment.
+    Pausing,
 }
 
 /// The client went away.
@@ -116,6 +118,7 @@ impl Relay {
                     }
                     return Ok(());
                 }
+                (End::Pausing, _) => return self.say_see_you_soon(&open, events).await,
                 (End::Finished, _) => return fail(&open, INTERRUPTED, events).await,
                 (End::Broken | End::Detached, Purpose::Answer) => {
                     return fail(&open, INTERRUPTED, events).await;
@@ -141,7 +144,7 @@ impl Relay {
     ) -> Result<End, Gone> {
         let mut splitter = Splitter::default();
         let mut phase = self.exchange.door.phase.clone();
-        let mut farewell = std::pin::pin!(phase.wait_for(|phase| matches!(phase, Phase::Farewell(_))));
+        let mut farewell = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
         let detach = source.up.detach.clone();
         loop {
             let frame = tokio::select! {
@@ -149,7 +152,7 @@ impl Relay {
                 () = events.closed() => return Ok(End::ClientGone),
                 frame = source.body.frame() => frame,
                 () = detach.cancelled(), if self.purpose != Purpose::Answer => return Ok(End::Detached),
-                phase = &mut farewell => return Ok(reason(phase.as_deref().ok())),
+                phase = &mut farewell => return Ok(end(phase.as_deref().ok())),
             };
             let bytes = match frame {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
@@ -286,7 +289,23 @@ impl Relay {
         let mut phase = self.exchange.door.phase.clone();
         tokio::select! {
             () = events.closed() => End::ClientGone,
-            phase = phase.wait_for(|phase| matches!(phase, Phase::Farewell(_))) => reason(phase.as_deref().ok()),
+            phase = phase.wait_for(|phase| self.ends_with(phase)) => end(phase.as_deref().ok()),
+        }
+    }
+
+    /// What is in flight may finish while mcpd pauses.
+    fn ends_with(&self, phase: &Phase) -> bool {
+        phase.ends_streams() && !(self.purpose == Purpose::Answer && *phase == Phase::Pausing)
+    }
+
+    /// The last events before a pause: the session goes on, and so would its stream.
+    async fn say_see_you_soon(&self, open: &[Value], events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+        match self.purpose {
+            Purpose::Get => {
+                self.take_questions_back(events).await?;
+                send(events, RETRY_SOON).await
+            }
+            Purpose::Answer | Purpose::Listen => self.say_good_bye("restart", open, events).await,
         }
     }
 
@@ -329,8 +348,9 @@ enum Anew {
     Ended,
 }
 
-fn reason(phase: Option<&Phase>) -> End {
+fn end(phase: Option<&Phase>) -> End {
     match phase {
+        Some(Phase::Pausing) => End::Pausing,
         Some(Phase::Farewell(reason)) => End::Farewell(reason.clone()),
         _ => End::Farewell("manual".to_owned()),
     }

@@ -1,12 +1,14 @@
 //! `mcpd`: which configuration to run with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mcpd_common::config::{self, Source};
 use mcpd_common::paths;
 
 use crate::app::Options;
 use crate::args::Run;
+use crate::handover;
 
 /// What the arguments, the environment and the present directory say.
 ///
@@ -20,7 +22,14 @@ pub fn options(args: Run) -> Result<Options, String> {
         return Err(format!("{}\nnothing was started, because of --strict\n", problems.join("\n")));
     }
     let warnings = loaded.warnings.into_iter().chain(problems).collect();
-    Ok(Options { config: loaded.config, warnings, console: args.log_format })
+    let (config, console) = (loaded.config, args.log_format);
+    Ok(Options { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
+}
+
+/// Nothing is stopped for a program that could not start: it is there, and so is its configuration.
+fn replaceable(args: &Run) -> Result<(), String> {
+    handover::program()?;
+    options(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())
 }
 
 fn source(args: &Run) -> Result<Source, String> {

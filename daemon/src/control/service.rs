@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcpd_common::check::ports::{self, KnownPort, PortHolder, PortReport, PortState};
@@ -43,6 +44,8 @@ pub struct ControlService {
     pub progress: Progress,
     /// The only way to start one.
     pub triggers: mpsc::UnboundedSender<Trigger>,
+    /// Whether the daemon could go on as a new program: a sentence says why not.
+    pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// The longest a single stop can take.
     pub stop_limit: Duration,
     /// The last shutdown of an earlier run.
@@ -54,6 +57,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl Control for ControlService {
     type ShutdownStream = Answers<v1::ShutdownEvent>;
+    type RestartDaemonStream = Answers<v1::ShutdownEvent>;
     type VerifyPortsStream = Answers<v1::PortReport>;
     type StartWorkersStream = Answers<v1::WorkerResult>;
     type StopWorkersStream = Answers<v1::WorkerResult>;
@@ -66,13 +70,19 @@ impl Control for ControlService {
         let v1::ShutdownRequest { reason, now } = request.into_inner();
         let reason = if reason.is_empty() { "manual".to_owned() } else { reason };
         let _ = self.triggers.send(Trigger::Rpc { reason, now });
-        let story = futures_util::stream::unfold(Some(self.progress.subscribe()), async |story| {
-            let mut story = story?;
-            let event = story.next().await?;
-            let is_last = matches!(event.kind, EventKind::Finished { .. });
-            Some((Ok((*event).clone().into()), (!is_last).then_some(story)))
-        });
-        Ok(Response::new(Box::pin(story)))
+        Ok(Response::new(self.story()))
+    }
+
+    async fn restart_daemon(
+        &self,
+        request: Request<v1::RestartDaemonRequest>,
+    ) -> Result<Response<Self::RestartDaemonStream>, Status> {
+        self.not_shutting_down()?;
+        (self.replaceable)().map_err(Status::failed_precondition)?;
+        let reason = request.into_inner().reason;
+        let reason = if reason.is_empty() { "restart".to_owned() } else { reason };
+        let _ = self.triggers.send(Trigger::Restart { reason });
+        Ok(Response::new(self.story()))
     }
 
     async fn status(
@@ -156,16 +166,32 @@ impl Control for ControlService {
 }
 
 impl ControlService {
+    /// The story of the shutdown, from its beginning.
+    fn story(&self) -> Answers<v1::ShutdownEvent> {
+        Box::pin(futures_util::stream::unfold(Some(self.progress.subscribe()), async |story| {
+            let mut story = story?;
+            let event = story.next().await?;
+            let is_last = matches!(event.kind, EventKind::Finished { .. });
+            Some((Ok((*event).clone().into()), (!is_last).then_some(story)))
+        }))
+    }
+
+    fn not_shutting_down(&self) -> Result<(), Status> {
+        match self.progress.status() {
+            Some(shutdown) => {
+                Err(Status::failed_precondition(format!("mcpd is shutting down ({})", shutdown.reason)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// All names are looked at before the first wish is carried out: a wrong one loses nothing.
     fn wish(
         &self,
         request: &v1::WorkersRequest,
         wish: Wish,
     ) -> Result<Response<Answers<v1::WorkerResult>>, Status> {
-        if let Some(shutdown) = self.progress.status() {
-            let why = format!("mcpd is shutting down ({})", shutdown.reason);
-            return Err(Status::failed_precondition(why));
-        }
+        self.not_shutting_down()?;
         let names = match request.all {
             true => self.ports.values().cloned().collect(),
             false => request.names.iter().map(|name| self.known(name)).collect::<Result<Vec<_>, _>>()?,

@@ -94,9 +94,19 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// The one that this process listened on as another program.
+///
+/// # Errors
+/// When the runtime can't have it.
+pub fn inherit(path: &Path, listener: std::os::unix::net::UnixListener) -> Result<UnixListener, SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    listener.set_nonblocking(true).map_err(failed)?;
+    UnixListener::from_std(listener).map_err(failed)
+}
+
 /// Accepts for ever: one permitted connection after the other.
 pub fn accept(
-    listener: UnixListener,
+    listener: Arc<UnixListener>,
     expected: Expected,
 ) -> impl tokio_stream::Stream<Item = io::Result<Peer>> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::EXIT;
 use super::progress::{Progress, millis};
+use super::request::Ending;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 
@@ -28,8 +29,10 @@ pub struct Exit {
     pub state: StateDir,
     /// What is closed.
     pub journal: JournalHandle,
-    /// What is removed.
+    /// What is removed, unless the next program goes on with it.
     pub socket: PathBuf,
+    /// What comes after it.
+    pub ending: Ending,
     /// Where the last event is told.
     pub progress: Progress,
     /// Stops the control service.
@@ -89,10 +92,12 @@ impl Exit {
             tracing::info!("somebody on the control socket did not read the last event in time");
             self.service.abort();
         }
-        for (what, result) in [
-            ("control socket", durable::remove(&self.socket)),
-            ("run file", RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other)),
-        ] {
+        let run_file = RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other);
+        let socket = match self.ending {
+            Ending::Exit => durable::remove(&self.socket),
+            Ending::Replace => Ok(()),
+        };
+        for (what, result) in [("control socket", socket), ("run file", run_file)] {
             if let Err(error) = result {
                 tracing::error!(%error, "the {what} could not be removed");
             }

@@ -42,6 +42,7 @@ use crate::deadline;
 use crate::resources::Resource;
 use crate::shutdown::budget::Budget;
 use crate::shutdown::progress::{Progress, millis};
+use crate::shutdown::request::Ending;
 use crate::verify::own::Baseline;
 use crate::verify::{self, Verdict};
 use crate::workers::orders::{Account, Order, Workers};
@@ -52,6 +53,8 @@ pub struct Shutdown {
     pub run: RunId,
     /// Why.
     pub reason: String,
+    /// What comes after it.
+    pub ending: Ending,
     /// Who has to leave.
     pub workers: Workers,
     /// The doors that clients come through.
@@ -89,8 +92,17 @@ impl Shutdown {
     /// All phases but the last, which needs the report.
     pub async fn run(mut self) -> ShutdownReport {
         let mut so_far = self.initiated().await;
-        self.workers_graceful(&mut so_far).await;
-        self.clients(&mut so_far).await;
+        match self.ending {
+            Ending::Exit => {
+                self.workers_graceful(&mut so_far).await;
+                self.clients(&mut so_far).await;
+            }
+            // Clients that come back shall not notice: their workers leave when nobody uses them.
+            Ending::Replace => {
+                self.clients_pause(&mut so_far).await;
+                self.workers_graceful(&mut so_far).await;
+            }
+        }
         let accounts = self.workers_terminate(&mut so_far).await;
         self.verification(&mut so_far, &accounts).await;
         self.report(so_far, &accounts)
@@ -107,7 +119,10 @@ impl Shutdown {
         });
         let stage = self.begin(Phase::Initiated);
         let clients = Departures::begin(self.ports.clone(), began);
-        self.front_door.begin_leaving();
+        match self.ending {
+            Ending::Exit => self.front_door.begin_leaving(),
+            Ending::Replace => self.front_door.pause(),
+        }
         let summary = format!("{} workers, {} client connections", before.len(), clients.connected());
         let mut so_far = Collected {
             began,
@@ -148,6 +163,22 @@ impl Shutdown {
         self.finish(stage, outcome, summary, so_far);
     }
 
+    /// What is in flight may finish, as in every wanted restart; the rest gets an error of its own id
+    /// when its worker leaves.
+    async fn clients_pause(&mut self, so_far: &mut Collected) {
+        let stage = self.begin_within(Phase::Clients, self.budget.of(Phase::WorkersGraceful));
+        let outcome = self.wait_until_drained(&stage).await;
+        self.front_door.begin_leaving();
+        so_far.clients.look();
+        so_far.clients.told(self.front_door.told());
+        let waiting = self.front_door.registry().all().len();
+        let summary = match waiting {
+            0 => "nothing is in flight; who calls now waits".to_owned(),
+            _ => format!("{waiting} connections still wait for an answer; who calls now waits"),
+        };
+        self.finish(stage, outcome, summary, so_far);
+    }
+
     async fn workers_terminate(&mut self, so_far: &mut Collected) -> Vec<Account> {
         let stage = self.begin(Phase::WorkersTerminate);
         self.workers.tell(Order::Escalate);
@@ -159,16 +190,20 @@ impl Shutdown {
             vec![]
         });
         so_far.findings.extend(account::findings(&accounts));
+        if self.ending == Ending::Replace {
+            self.front_door.cut_off(stage.deadline().at_most(CLOSE)).await;
+        }
         self.finish(stage, outcome, summary, so_far);
         accounts
     }
 
     async fn verification(&mut self, so_far: &mut Collected, accounts: &[Account]) {
         let stage = self.begin(Phase::Verification);
+        let ports = self.ports_to_verify();
         let scope = verify::Scope {
             run: self.run.tag(),
             accounts,
-            ports: &self.ports,
+            ports: &ports,
             force_ports: self.force_ports,
             resources: &self.resources,
             baseline: &self.baseline,
@@ -179,6 +214,15 @@ impl Shutdown {
         so_far.findings.append(&mut so_far.verdict.findings);
         let summary = so_far.verdict.proof.clone().unwrap_or_else(|| "no proof".to_owned());
         self.finish(stage, PhaseOutcome::Done, summary, so_far);
+    }
+
+    /// What the next program goes on listening on is not given back.
+    fn ports_to_verify(&self) -> kernel::Ports {
+        let mut ports = self.ports.clone();
+        if self.ending == Ending::Replace {
+            ports.retain(|port, _| !self.front_door.ports().contains(port));
+        }
+        ports
     }
 
     async fn workers_summary(&self) -> String {

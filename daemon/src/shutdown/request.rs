@@ -12,6 +12,15 @@ use tokio::time::Instant;
 /// daemon, and people hit Ctrl-C twice.
 const ONE_KEYPRESS: Duration = Duration::from_secs(1);
 
+/// What comes after everything has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The process is gone.
+    Exit,
+    /// It goes on as another program (R-CLIENT-7).
+    Replace,
+}
+
 /// A request to shut down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -23,6 +32,11 @@ pub enum Trigger {
         reason: String,
         /// Cut the waits short.
         now: bool,
+    },
+    /// The `RestartDaemon` RPC.
+    Restart {
+        /// The text given, or `restart`.
+        reason: String,
     },
     /// A supervising task panicked (R-SUP-5).
     Emergency {
@@ -36,8 +50,16 @@ impl Trigger {
     pub fn reason(&self) -> String {
         match self {
             Self::Signal(name) => format!("signal_{name}"),
-            Self::Rpc { reason, .. } => reason.clone(),
+            Self::Rpc { reason, .. } | Self::Restart { reason } => reason.clone(),
             Self::Emergency { .. } => "internal_error".to_owned(),
+        }
+    }
+
+    /// What shall come after it.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Restart { .. } => Ending::Replace,
+            Self::Signal(_) | Self::Rpc { .. } | Self::Emergency { .. } => Ending::Exit,
         }
     }
 }
@@ -66,6 +88,7 @@ pub enum Response {
 pub struct Requests {
     begun: bool,
     first_interrupt: Option<Instant>,
+    exit: Option<String>,
 }
 
 impl Requests {
@@ -77,13 +100,22 @@ impl Requests {
             Trigger::Signal("SIGINT") => self.interrupted_again(now),
             _ => false,
         };
+        if self.exit.is_none() && trigger.ending() == Ending::Exit {
+            self.exit = Some(trigger.reason());
+        }
         match trigger {
             _ if !begun => Response::Begin,
             Trigger::Signal(_) if again => Response::Hurry { by: "second SIGINT" },
             Trigger::Rpc { now: true, .. } => Response::Hurry { by: "mcpctl shutdown --now" },
             Trigger::Emergency { what } => Response::NoteInternalError { what: what.clone() },
-            Trigger::Signal(_) | Trigger::Rpc { .. } => Response::Ignore,
+            Trigger::Signal(_) | Trigger::Rpc { .. } | Trigger::Restart { .. } => Response::Ignore,
         }
+    }
+
+    /// Why the process shall be gone at the end: somebody asked for that, perhaps while it was about to
+    /// be replaced.
+    pub fn exit(&self) -> Option<&str> {
+        self.exit.as_deref()
     }
 
     fn interrupted_again(&mut self, now: Instant) -> bool {
@@ -128,6 +160,19 @@ mod tests {
         assert_eq!(requests.on(&rpc(true), start), Response::Hurry { by: "mcpctl shutdown --now" });
         let emergency = Trigger::Emergency { what: "a panic".into() };
         assert!(matches!(requests.on(&emergency, start), Response::NoteInternalError { .. }));
+    }
+
+    /// Whoever wants the daemon gone gets it gone, also in the middle of a restart.
+    #[test]
+    fn a_request_to_exit_outlives_a_replacement() {
+        let (mut requests, start) = (Requests::default(), deadline::now());
+        let restart = Trigger::Restart { reason: "restart".into() };
+        assert_eq!(requests.on(&restart, start), Response::Begin);
+        assert_eq!(requests.exit(), None);
+        for trigger in [Trigger::Signal("SIGTERM"), restart, rpc(false)] {
+            assert_eq!(requests.on(&trigger, start), Response::Ignore);
+            assert_eq!(requests.exit(), Some("signal_SIGTERM"));
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The beginning, the waiting and the end that all phases have in common.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcpd_common::event::EventKind;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::progress::millis;
 use super::{Collected, Hurrying, NOTICE, Shutdown};
 use crate::clients::departure::Departures;
+use crate::clients::registry::Connection;
 use crate::deadline::{self, Deadline};
 use crate::logging::state;
 
@@ -34,7 +36,13 @@ impl Stage {
 
 impl Shutdown {
     pub(super) fn begin(&self, phase: Phase) -> Stage {
-        let stage = Stage { phase, began: deadline::now(), limit: self.budget.of(phase) };
+        self.begin_within(phase, self.budget.of(phase))
+    }
+
+    /// Begins a phase that may take so long, and no longer than its own limit.
+    pub(super) fn begin_within(&self, phase: Phase, limit: Duration) -> Stage {
+        let limit = limit.min(self.budget.of(phase));
+        let stage = Stage { phase, began: deadline::now(), limit };
         tracing::info!(%phase, limit_ms = millis(stage.limit), "phase started");
         state::log_in_background(phase.name());
         self.progress.say(EventKind::PhaseStarted { phase, limit_ms: millis(stage.limit) });
@@ -68,6 +76,16 @@ impl Shutdown {
             }
         };
         self.wait(stage, Hurrying::CutsShort, all_gone, async || clients.lock().await.remaining()).await
+    }
+
+    pub(super) async fn wait_until_drained(&self, stage: &Stage) -> PhaseOutcome {
+        let registry = self.front_door.registry();
+        let remaining = async || {
+            let connections = registry.all();
+            let label = |one: &Arc<Connection>| format!("{} for {}", one.ends.client, one.worker);
+            connections.iter().map(label).collect()
+        };
+        self.wait(stage, Hurrying::CutsShort, self.front_door.drained(), remaining).await
     }
 
     /// Waits until it is done, the deadline comes, or somebody hurries; names who is awaited

@@ -28,7 +28,7 @@ use crate::exit::{Failure, SUCCESS};
 use crate::offline::{self, Local};
 
 mod absent;
-mod follow;
+pub mod follow;
 mod gone;
 mod outside;
 pub mod verdict;

@@ -19,6 +19,7 @@ use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::budget::Budget;
 use crate::shutdown::progress::Progress;
+use crate::shutdown::request::Ending;
 use crate::verify::own::{Baseline, Expected};
 use crate::workers::fake::scene::{self, Scene};
 use crate::workers::fake::script::{Script, ms};
@@ -132,13 +133,14 @@ impl Ending {
 
     fn front_door(&self) -> FrontDoor {
         let (run, journal) = (scene::run().tag(), JournalHandle::none());
-        FrontDoor::open(&self.scene.config, Opening { run, journal, kept: vec![] }).0
+        FrontDoor::open(&self.scene.config, Opening { run, journal, kept: vec![], inherited: vec![] }).0
     }
 
     fn shutdown(self) -> Shutdown {
         Shutdown {
             run: scene::run(),
             reason: "manual".to_owned(),
+            ending: Ending::Exit,
             workers: self.scene.workers.clone(),
             front_door: Arc::new(self.front_door()),
             ports: self.ports,

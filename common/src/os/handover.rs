@@ -1,0 +1,93 @@
+//! A process that goes on as another program: same pid, chosen descriptors stay open (execve(2)).
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::execve;
+use rustix::io::{FdFlags, fcntl_setfd};
+
+/// Lets this descriptor outlive [`exec`]; the number by which the next program can [`adopt`] it.
+///
+/// # Errors
+/// When the kernel does not let its flag be cleared.
+pub fn keep(descriptor: &OwnedFd) -> io::Result<RawFd> {
+    fcntl_setfd(descriptor, FdFlags::empty())?;
+    Ok(descriptor.as_raw_fd())
+}
+
+/// A descriptor that the program before left open, closed at the next one unless it is kept again.
+///
+/// The number must be one that [`keep`] gave to this process, adopted once: so nobody else owns it.
+///
+/// # Errors
+/// When it is not open, or one of the three that every process has.
+#[expect(unsafe_code, reason = "a number becomes an owned descriptor")]
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: sets a flag; of a number that is not open the kernel says EBADF.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, as the kernel just said, and by the contract above nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Only comes back when it failed; then nothing has changed. `args` begin with the program's name.
+pub fn exec(program: &Path, args: &[OsString], env: &[(OsString, OsString)]) -> io::Error {
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let prepared = || -> io::Result<_> {
+        let args = args.iter().map(|arg| text(arg.as_bytes())).collect::<io::Result<Vec<_>>>()?;
+        let pair =
+            |(key, value): &(OsString, OsString)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat());
+        let env = env.iter().map(pair).collect::<io::Result<Vec<_>>>()?;
+        Ok((text(program.as_os_str().as_bytes())?, args, env))
+    };
+    match prepared() {
+        Ok((program, args, env)) => match execve(&program, &args, &env) {
+            Ok(never) => match never {},
+            Err(error) => error.into(),
+        },
+        Err(error) => error,
+    }
+}
+
+/// From now on the signals that ask for a shutdown wait, in this thread and those that it starts. What
+/// waits outlives [`exec`].
+pub fn hold_stop_signals() -> Result<(), Errno> {
+    stop_signals().thread_block()
+}
+
+/// This thread takes them.
+pub fn take_stop_signals() -> Result<(), Errno> {
+    stop_signals().thread_unblock()
+}
+
+fn stop_signals() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_open_is_not_adopted() {
+        for number in [-1, 0, 2, 1_000_000] {
+            assert!(adopt(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_leaves_everything_as_it_is() {
+        let error = exec(Path::new("/nonexistent"), &["x".into()], &[]);
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = exec(Path::new("/bin/true"), &["a\0b".into()], &[]);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}

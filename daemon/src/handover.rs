@@ -1,0 +1,165 @@
+//! `mcpctl restart --daemon`: this process goes on as another program, with the same pid and the same
+//! guardian (R-CLIENT-7).
+//!
+//! ```text
+//!   old program: workers stopped and verified, journal closed -> Handover::exec
+//!                    listening sockets, lock, control socket stay open (numbers in MCPD_HANDOVER)
+//!   new program: Inheritance::receive -> boot: nothing is bound anew, sessions come from the journal
+//! ```
+//!
+//! Clients that call meanwhile wait in the queues of the listening sockets. Who asked for a shutdown
+//! meanwhile is not forgotten either: the next program begins with it.
+
+use std::convert::Infallible;
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::handover::{adopt, exec, hold_stop_signals, keep};
+use mcpd_common::os::own::{self, OpenFileLimit};
+use serde::{Deserialize, Serialize};
+
+use crate::clients::front_door::FrontDoor;
+
+/// How the next program learns of its inheritance.
+pub const VARIABLE: &str = "MCPD_HANDOVER";
+
+/// What is handed over.
+pub struct Handover {
+    /// The state directory and its lock.
+    pub lock: (PathBuf, OwnedFd),
+    /// The control socket and what listens there.
+    pub control: (PathBuf, Arc<tokio::net::UnixListener>),
+    /// What listens on the ports of clients.
+    pub front_door: Arc<FrontDoor>,
+    /// The limit of open files that this program found.
+    pub open_files: OpenFileLimit,
+    /// Why the next one shall shut down at once, if somebody asked for that meanwhile.
+    pub asked: Option<String>,
+}
+
+/// The same as it is written into the environment. Only its own process may believe it: children
+/// inherit environments too.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    pid: Pid,
+    lock: (PathBuf, i32),
+    control: (PathBuf, i32),
+    doors: Vec<i32>,
+    asked: Option<String>,
+}
+
+/// What this process got from the program that it was before.
+#[derive(Default)]
+pub struct Inheritance {
+    /// The state directory and its lock.
+    pub lock: Option<(PathBuf, File)>,
+    /// The control socket and what listens there.
+    pub control: Option<(PathBuf, UnixListener)>,
+    /// What listens on the ports of clients.
+    pub doors: Vec<TcpListener>,
+    /// Why to shut down at once.
+    pub asked: Option<String>,
+}
+
+impl Handover {
+    /// Only comes back when it failed; then nobody listens any more.
+    pub fn exec(self) -> io::Error {
+        let Err(error) = self.try_exec();
+        // A socket file that stays is stale, and the next start replaces it.
+        let _ = std::fs::remove_file(&self.control.0);
+        error
+    }
+
+    fn try_exec(&self) -> io::Result<Infallible> {
+        let (program, doors) = (program().map_err(io::Error::other)?, self.front_door.hand_over()?);
+        let control = self.control.1.as_fd().try_clone_to_owned()?;
+        let note = self.note(&control, &doors)?;
+        // What comes from now on is taken by the next program.
+        hold_stop_signals()?;
+        own::restore_open_files(self.open_files);
+        let mut env: Vec<_> = env::vars_os().filter(|(key, _)| key != VARIABLE).collect();
+        env.push((VARIABLE.into(), note.into()));
+        let args: Vec<OsString> = env::args_os().collect();
+        Err(exec(&program, &args, &env))
+    }
+
+    fn note(&self, control: &OwnedFd, doors: &[OwnedFd]) -> io::Result<String> {
+        let note = Note {
+            pid: Pid::current(),
+            lock: (self.lock.0.clone(), keep(&self.lock.1)?),
+            control: (self.control.0.clone(), keep(control)?),
+            doors: doors.iter().map(keep).collect::<io::Result<_>>()?,
+            asked: self.asked.clone(),
+        };
+        Ok(serde_json::to_string(&note)?)
+    }
+}
+
+impl Inheritance {
+    /// From the environment, which may hold none, or one of another process. Descriptors that can't be
+    /// used are left alone: what they stood for is made anew.
+    pub fn receive() -> Self {
+        let note = env::var(VARIABLE).ok().and_then(|note| serde_json::from_str::<Note>(&note).ok());
+        let Some(note) = note.filter(|note| note.pid == Pid::current()) else {
+            return Self::default();
+        };
+        let one = |(path, number): (PathBuf, i32)| Some((path, adopt(number).ok()?));
+        Self {
+            lock: one(note.lock).map(|(path, lock)| (path, lock.into())),
+            control: one(note.control).map(|(path, listener)| (path, listener.into())),
+            doors: note.doors.into_iter().filter_map(|door| adopt(door).ok()).map(Into::into).collect(),
+            asked: note.asked,
+        }
+    }
+}
+
+/// The program to go on as: by the name that this one was started by, so that an upgrade is found
+/// wherever a link leads now.
+///
+/// # Errors
+/// A sentence: there is no such program.
+pub fn program() -> Result<PathBuf, String> {
+    let name = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let by_path = || {
+        let directories = env::var_os("PATH")?;
+        env::split_paths(&directories).map(|directory| directory.join(&name)).find(|file| is_program(file))
+    };
+    let found = match name.components().count() {
+        0 | 1 => by_path(),
+        _ => Some(name.clone()).filter(|name| is_program(name)),
+    };
+    let found = found.or_else(|| env::current_exe().ok().filter(|file| is_program(file)));
+    found.ok_or_else(|| format!("there is no program at {} any more", name.display()))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_program_is_found() {
+        let found = program().expect("it runs");
+        assert_eq!(found.canonicalize().ok(), env::current_exe().and_then(|file| file.canonicalize()).ok());
+    }
+
+    /// The environment of these tests has none: nothing is adopted by accident.
+    #[test]
+    fn without_a_note_nothing_is_inherited() {
+        let inheritance = Inheritance::receive();
+        assert!(inheritance.lock.is_none() && inheritance.control.is_none());
+        assert!(inheritance.doors.is_empty() && inheritance.asked.is_none());
+    }
+}
