@@ -12,7 +12,10 @@ from client import Failed
 from daemon import ENVIRONMENT, MODULES, wait_for
 
 TIMEOUT = 60
-CHECKS = ["connect", "as direct", "progress", "in flight", "killed", "waited for", "restarted", "shutdown", "end"]
+CHECKS = [
+    "connect", "as direct", "progress", "in flight", "killed", "waited for", "restarted",
+    "finished", "replaced", "shutdown", "back", "end",
+]
 
 # The tool that gives an answer at once, and the one that works for a while and tells of it.
 ECHO = {"builtin": ("status", {})}
@@ -121,12 +124,25 @@ def progress(pair):
 
 def go_on(pair):
     """The same client object, the same session."""
-    yield pair.ask("tools")
-    result = yield pair.echo()
-    assert not result.get("isError"), f"{result}"
+    yield from works(pair)
     if pair.listens is True:
         seen = yield pair.ask("seen")
         assert seen["listening"] == "open", f"the subscription is {seen['listening']}"
+
+
+def go_on_with_another_daemon(pair):
+    """A subscription of the era without sessions ends with its daemon, in that era's own words."""
+    yield from works(pair)
+    if pair.listens is True:
+        seen = yield pair.ask("seen")
+        assert seen["listening"] in ("ended", "graceful"), f"the subscription is {seen['listening']}"
+        assert (yield from listen(pair.ask("listen"))) is True, "no new subscription"
+
+
+def works(pair):
+    yield pair.ask("tools")
+    result = yield pair.echo()
+    assert not result.get("isError"), f"{result}"
 
 
 def in_flight(table, pairs, kill):
@@ -149,7 +165,7 @@ def in_flight(table, pairs, kill):
     return lambda: run(table, "in flight", slow, refused)
 
 
-def waited_for(table, pairs, restart):
+def waited_for(table, check, pairs, restart):
     """A wanted restart lets what is in flight finish."""
     slow = [pair for pair in pairs if pair.has_slow]
     calls = {pair: pair.slow(duration=3) for pair in slow}
@@ -160,7 +176,7 @@ def waited_for(table, pairs, restart):
         result = yield calls[pair]
         assert not result.get("isError"), f"{result}"
 
-    run(table, "waited for", slow, finished)
+    run(table, check, slow, finished)
 
 
 def all_began(pairs):

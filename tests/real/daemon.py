@@ -27,16 +27,23 @@ COMMANDS = {
 }
 
 
+# One of each era takes so many seconds to start.
+SLOW_START = {"mcp1": 3, "mcp2": 3}
+
+
 class Daemon:
     def __init__(self, home):
         self.home = home
         self.urls = {}
         self.environment = {**ENVIRONMENT, "HOME": str(home)}
-        config = home / "config.toml"
-        config.write_text(self._config())
-        with open(home / "mcpd.log", "w") as log:
+        self.config = home / "config.toml"
+        self.config.write_text(self._config())
+        self.start()
+
+    def start(self):
+        with open(self.home / "mcpd.log", "a") as log:
             self.process = subprocess.Popen(
-                [BINARIES / "mcpd", "--config", config],
+                [BINARIES / "mcpd", "--config", self.config],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
 
@@ -50,6 +57,7 @@ class Daemon:
             self.urls[name] = f"http://127.0.0.1:{port}/mcp"
             lines += [f"[workers.{name}]", f'repo = "{repo}"', f"port = {port}", 'transport = "http"']
             if command:
+                lines.append(f'env = {{ START_DELAY = "{SLOW_START.get(name, 0)}" }}')
                 lines.append(f"command = {json.dumps([str(word) for word in command])}")
         return "\n".join(lines) + "\n"
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import time
 
 from mcp.server.fastmcp import Context, FastMCP
 
+# Some servers take long to start.
+time.sleep(float(os.environ.get("START_DELAY", "0")))
 server = FastMCP("mcp1", host="127.0.0.1", port=int(os.environ["PORT"]))
 
 

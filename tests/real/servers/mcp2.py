@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import time
 
 from mcp.server.mcpserver import Context, MCPServer
 
+# Some servers take long to start.
+time.sleep(float(os.environ.get("START_DELAY", "0")))
 server = MCPServer("mcp2")
 
 
