@@ -164,7 +164,7 @@ pub struct Restart {
     #[command(flatten)]
     pub what: Restarted,
     /// Why the daemon is restarted; stands in the report and in the logs
-    #[arg(long, value_name = "TEXT", requires = "daemon")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["names", "all"])]
     pub reason: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::budget::Budget;
 use crate::shutdown::progress::Progress;
-use crate::shutdown::request::Ending;
+use crate::shutdown::request;
 use crate::verify::own::{Baseline, Expected};
 use crate::workers::fake::scene::{self, Scene};
 use crate::workers::fake::script::{Script, ms};
@@ -140,7 +140,7 @@ impl Ending {
         Shutdown {
             run: scene::run(),
             reason: "manual".to_owned(),
-            ending: Ending::Exit,
+            ending: request::Ending::Exit,
             workers: self.scene.workers.clone(),
             front_door: Arc::new(self.front_door()),
             ports: self.ports,
