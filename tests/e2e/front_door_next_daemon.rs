@@ -112,7 +112,10 @@ fn a_restart_of_the_daemon_is_a_pause() {
     let ended = daemon.report();
     assert_eq!((ended.run.to_string(), ended.reason.as_str(), ended.exit_code), (run, "an upgrade", 0));
     let looked_at: Vec<_> = ended.ports.iter().map(|report| report.port).collect();
-    assert!(!looked_at.contains(&daemon.port("alpha")) && looked_at.len() == 1, "only the private port is free");
+    assert!(
+        !looked_at.contains(&daemon.port("alpha")) && looked_at.len() == 1,
+        "only the private port is free"
+    );
     daemon.assert_shuts_down(0);
 }
 
