@@ -29,6 +29,11 @@ check_clippy() {
     cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings
 }
 
+# The fuzz targets are run by scripts/fuzz.sh, not here; that they build is checked.
+check_fuzz_targets() {
+    RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz/check -- -D warnings
+}
+
 check_docs() {
     RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items --keep-going
 }
@@ -137,6 +142,7 @@ main() {
         run 'dependency policy' check_dependencies
         run tests check_tests
         run 'real MCP clients' check_real_clients
+        run 'fuzz targets' check_fuzz_targets
         run macOS check_macos
     fi
     verdict

@@ -5,6 +5,8 @@ use std::fs;
 use crate::ids::Pid;
 
 mod descriptors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod parse;
 mod pidfd;
 mod procfs;

@@ -32,8 +32,11 @@ mod darwin;
 #[cfg(target_os = "linux")]
 mod linux;
 mod portable;
-#[cfg(any(test, not(target_os = "linux")))]
+#[cfg(any(test, fuzzing, not(target_os = "linux")))]
 mod procargs;
+
+#[cfg(fuzzing)]
+pub use linux::fuzzing;
 
 /// The facts that the system itself gives, whichever backend decides with them.
 #[cfg(not(target_os = "linux"))]

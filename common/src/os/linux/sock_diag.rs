@@ -85,13 +85,13 @@ fn request(family: u8, socket_id: SocketId, states: &StateFlags) -> Vec<u8> {
 
 /// Whether more datagrams follow.
 #[derive(PartialEq, Eq)]
-enum Dump {
+pub(super) enum Dump {
     More,
     Done,
 }
 
 /// Takes the sockets out of one datagram.
-fn take(mut datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<Dump> {
+pub(super) fn take(mut datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<Dump> {
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
         match message.message_type() {
