@@ -29,9 +29,10 @@ impl Trace {
         self.run = Some(run);
     }
 
-    /// Remembers what is below the daemon now.
+    /// Remembers the daemon and what is below it now.
     pub fn remember(&mut self, daemon: Pid) {
-        self.seen.extend(process::tree(daemon).into_iter().map(|found| (found.pid, found.start)));
+        let all = process::tree(daemon).into_iter().chain(process::read(daemon));
+        self.seen.extend(all.map(|found| (found.pid, found.start)));
     }
 
     /// How many processes were seen below the daemon.

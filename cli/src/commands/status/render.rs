@@ -28,9 +28,10 @@ fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &
     let up = clock.since(daemon.started_at);
     let ready = workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
     let rest = format!(
-        " {} (pid {}) up {up}, {ready} of {} ready",
+        " {} (pid {}{}) up {up}, {ready} of {} ready",
         daemon.version,
         daemon.pid,
+        daemon.guardian.map_or_else(String::new, |guardian| format!(", guardian {guardian}")),
         count(workers.len(), "worker")
     );
     doc.line(&[("mcpd", Tone::Strong), (&rest, Tone::Plain)]);
