@@ -28,7 +28,7 @@ pub fn listen(triggers: &mpsc::UnboundedSender<Trigger>, ward: &Arc<Ward>) -> st
     if !own::ignored_at_start(Signal::Hup) {
         listener.forward(SignalKind::hangup(), "SIGHUP")?;
     }
-    tokio::spawn(listener.hear_of_the_guardian());
+    listener.hear_of_the_guardian()?;
     // What came since the start, or since another program was here, comes now.
     Ok(take_stop_signals()?)
 }
@@ -63,14 +63,14 @@ impl Listener {
         }
     }
 
-    async fn hear_of_the_guardian(self) {
-        match self.ward.orphaned().await {
-            Ok(()) => {
-                tracing::error!(pid = %self.ward.guardian(), "the guardian has ended");
-                self.ask(Trigger::GuardianDied);
-            }
-            Err(error) => tracing::error!(%error, "can't watch the guardian"),
-        }
+    fn hear_of_the_guardian(self) -> std::io::Result<()> {
+        let orphaned = self.ward.orphaned()?;
+        tokio::spawn(async move {
+            orphaned.await;
+            tracing::error!(pid = %self.ward.guardian(), "the guardian has ended");
+            self.ask(Trigger::GuardianDied);
+        });
+        Ok(())
     }
 
     fn ask(&self, trigger: Trigger) {

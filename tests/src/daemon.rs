@@ -254,6 +254,11 @@ impl Daemon {
         until("the daemon to be gone", BOUND, || gone().then_some(()));
     }
 
+    /// Whether the guardian has ended and only waits for us to ask how.
+    pub fn guardian_is_a_zombie(&self) -> bool {
+        process::read(self.guardian()).is_some_and(|found| process::is_zombie(&found))
+    }
+
     /// How it ended, if it has.
     pub fn poll_exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
@@ -287,6 +292,8 @@ impl Daemon {
     #[track_caller]
     pub fn into_home(mut self) -> (TempDir, ConfigBuilder) {
         assert!(self.poll_exit().is_some(), "mcpd runs still");
+        // What is left of it, if anything, is the next one's to find; that carries the same tag.
+        self.trace = Trace::default();
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().expect("a temporary directory"));
         (home, std::mem::take(&mut self.config))
     }

@@ -70,7 +70,8 @@ impl Sweep<'_> {
     /// Everything that is there, parents first, zombies included.
     fn all(&self) -> Vec<Process> {
         let mut all = Vec::new();
-        for child in children().into_iter().filter(|child| !self.spared.covers(child, self.run)) {
+        let ours = |child: &Process| child.pid == self.daemon || !self.spared.covers(child, self.run);
+        for child in children().into_iter().filter(ours) {
             let below = process::tree(child.pid);
             all.push(child);
             all.extend(below);

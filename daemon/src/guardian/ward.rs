@@ -46,18 +46,19 @@ impl Ward {
         guard::parent() != Some(self.guardian)
     }
 
-    /// Returns when the guardian has ended: the other end of the line was its alone.
+    /// Listens for the guardian's end: the other end of the line is its alone. The future returns then.
     ///
     /// # Errors
     /// When the line can't be listened to.
-    pub async fn orphaned(&self) -> io::Result<()> {
+    pub fn orphaned(&self) -> io::Result<impl Future<Output = ()> + Send + 'static> {
         let line = self.line.try_clone()?;
         line.set_nonblocking(true)?;
         let mut line = tokio::net::UnixStream::from_std(line)?;
-        let mut byte = [0];
-        // It never writes; whatever is not "nothing yet" is its end.
-        while line.read(&mut byte).await.is_ok_and(|length| length > 0) {}
-        Ok(())
+        Ok(async move {
+            let mut byte = [0];
+            // It never writes; whatever is not "nothing yet" is its end.
+            while line.read(&mut byte).await.is_ok_and(|length| length > 0) {}
+        })
     }
 
     /// Says what the guardian needs, if it has to act.
@@ -108,6 +109,6 @@ mod tests {
         assert_eq!((ward.guardian(), ward.page.bound()), (guardian, None));
         assert!(!ward.is_orphan());
         drop(ours);
-        ward.orphaned().await.expect("told");
+        ward.orphaned().expect("listened to").await;
     }
 }

@@ -27,7 +27,7 @@ use crate::instance::Instance;
 /// How its process is called.
 const NAME: &std::ffi::CStr = c"mcp-guardian";
 /// So long it tries to end what a dead daemon left.
-const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(10);
 /// The same after a completed shutdown, which has tried it already.
 const SECOND_SWEEP: Duration = Duration::from_secs(1);
 /// A daemon that `SIGKILL` does not end within this is in the kernel's hands.
