@@ -293,7 +293,7 @@ impl Daemon {
     pub fn into_home(mut self) -> (TempDir, ConfigBuilder) {
         assert!(self.poll_exit().is_some(), "mcpd runs still");
         // What is left of it, if anything, is the next one's to find; that carries the same tag.
-        self.trace = Trace::default();
+        self.trace = Trace::of_nobody();
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().expect("a temporary directory"));
         (home, std::mem::take(&mut self.config))
     }

@@ -11,7 +11,7 @@ use mcpd_common::os::process::{self, Process, StartTime};
 use nix::sys::signal::{Signal, kill};
 
 /// What is known of a run's processes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trace {
     tag: String,
     run: Option<RunTag>,
@@ -21,7 +21,14 @@ pub struct Trace {
 impl Trace {
     /// Of the run whose fixture workers carry this tag.
     pub fn new(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), ..Self::default() }
+        // An empty word is in many a command line.
+        assert!(!tag.is_empty(), "a tag tells one run from all others");
+        Self { tag: tag.to_owned(), run: None, seen: BTreeMap::new() }
+    }
+
+    /// Of no run at all.
+    pub fn of_nobody() -> Self {
+        Self::new("no run has this tag")
     }
 
     /// Learns the run's mark.
