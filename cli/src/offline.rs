@@ -1,13 +1,12 @@
 //! What can be known without a daemon: places, ports, and what an earlier run left behind.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use mcpd_common::check::ports::KnownPort;
 use mcpd_common::config::{self, Config, Source};
 use mcpd_common::ids::Port;
-use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::paths::{self, StateDir, process_environment};
 use mcpd_common::run_file::RunFile;
 
@@ -69,9 +68,11 @@ impl Local {
     }
 }
 
-/// The report of the last shutdown in this state directory; `None` if there is none that can be read.
-pub fn last_shutdown(state: &StateDir) -> Option<ShutdownReport> {
-    serde_json::from_slice(&fs::read(state.last_shutdown()).ok()?).ok()
+/// Whether a daemon or its guardian is there still: one of them holds the lock. Asking for it with
+/// others does not take it from anybody for longer than this moment.
+pub fn is_held(state: &StateDir) -> bool {
+    let Ok(lock) = File::open(state.lock()) else { return false };
+    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 fn holds_state(state: &StateDir) -> bool {

@@ -95,6 +95,7 @@ pub fn status() -> StatusReport {
         schema: STATUS_SCHEMA.to_owned(),
         daemon: Some(DaemonStatus {
             pid: pid(4242),
+            guardian: Some(pid(4241)),
             version: "0.1.0".to_owned(),
             run: run(),
             started_at: at("13:05:01"),

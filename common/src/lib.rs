@@ -4,6 +4,7 @@
 //! ids, phase, event, outcome, status   what is said (plain data, serde)
 //! exit_code                            report -> the number a shell sees
 //! config, paths, run_file, journal     what is on disk
+//! crash                                what a guardian found
 //! check                                ports and zombies, looked at from outside
 //! os                                   the only place with cfg(target_os) or unsafe
 //! ```
@@ -13,6 +14,7 @@
 
 pub mod check;
 pub mod config;
+pub mod crash;
 pub mod event;
 pub mod exit_code;
 pub mod ids;

@@ -118,6 +118,11 @@ impl StateDir {
         self.0.join("run.json")
     }
 
+    /// What a guardian had to clean up; see [`crate::crash`].
+    pub fn crash(&self) -> PathBuf {
+        self.0.join("crash.jsonl")
+    }
+
     /// See [`crate::journal`].
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal.sqlite3")

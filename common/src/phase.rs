@@ -1,8 +1,13 @@
 //! The phases of a shutdown and their order (specification, section 6).
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+/// So long past the sum of all phases the daemon may take to say that it overran; then its guardian
+/// kills it.
+pub const PAST_BOUND: Duration = Duration::from_secs(5);
 
 /// A phase of the shutdown. A phase always runs, whatever happened in the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

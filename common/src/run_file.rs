@@ -28,6 +28,9 @@ pub struct RunFile {
     pub boot_id: String,
     /// The daemon's own process.
     pub daemon: ProcessId,
+    /// Its guardian, the process that a service manager sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardian: Option<ProcessId>,
     /// Its control socket.
     pub socket: PathBuf,
     /// Its version.
@@ -141,6 +144,7 @@ mod tests {
             run: RunId::new(jiff::Timestamp::UNIX_EPOCH, RunTag(0x3f9a_2c77)),
             boot_id: "b".to_owned(),
             daemon: process,
+            guardian: Some(process),
             socket: "/run/user/1/mcpd/control.sock".into(),
             version: "0.1.0".to_owned(),
             workers: vec![WorkerEntry {

@@ -98,6 +98,9 @@ pub struct ShutdownStatus {
 pub struct DaemonStatus {
     /// Its process.
     pub pid: Pid,
+    /// Its parent, which cleans up if it dies: the process that a service manager sees.
+    #[serde(default)]
+    pub guardian: Option<Pid>,
     /// Its version.
     pub version: String,
     /// Its run.

@@ -12,14 +12,16 @@ use std::sync::Arc;
 
 use mcpd_common::config::Config;
 use mcpd_common::exit_code::Severity;
-use mcpd_common::ids::WorkerName;
+use mcpd_common::ids::{RunId, WorkerName};
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::paths::StateDir;
+use mcpd_common::phase::PAST_BOUND;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::{self, Parts, StartError};
 use crate::deadline::{self, Deadline};
+use crate::guardian::Ward;
 use crate::handover::{Handover, Inheritance};
 use crate::resources::Resource;
 use crate::shutdown::Shutdown;
@@ -36,6 +38,10 @@ pub struct Options {
     pub warnings: Vec<String>,
     /// How the console looks.
     pub console: crate::logging::ConsoleFormat,
+    /// This life of it.
+    pub run: RunId,
+    /// The guardian's side of it.
+    pub ward: Arc<Ward>,
     /// Whether a new program could start with the same arguments now: a sentence says why not.
     pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
@@ -43,12 +49,14 @@ pub struct Options {
 /// Everything is there, no worker runs.
 pub struct Booted {
     config: Config,
+    ward: Arc<Ward>,
     parts: Parts,
 }
 
 /// The workers run.
 pub struct Running {
     config: Config,
+    ward: Arc<Ward>,
     parts: Parts,
     requests: Requests,
 }
@@ -73,7 +81,7 @@ pub async fn run(options: Options, inheritance: Inheritance) -> Result<Stopped, 
 impl Booted {
     async fn boot(options: Options, inheritance: Inheritance) -> Result<Self, StartError> {
         let parts = boot::assemble(&options, inheritance).await?;
-        Ok(Self { config: options.config, parts })
+        Ok(Self { config: options.config, ward: options.ward, parts })
     }
 
     fn start(self) -> Running {
@@ -83,7 +91,7 @@ impl Booted {
             wish(&self.parts.workers, name.name.clone(), Wish::Start);
         }
         crate::banner::show(&self.config);
-        Running { config: self.config, parts: self.parts, requests: Requests::default() }
+        Running { config: self.config, ward: self.ward, parts: self.parts, requests: Requests::default() }
     }
 }
 
@@ -106,6 +114,7 @@ impl Running {
         tracing::info!(reason = trigger.reason(), "shutting down");
 
         let budget = Budget::new(&self.config.shutdown);
+        self.ward.has_to_be_done_within(budget.total() + PAST_BOUND);
         let (noted, received) = mpsc::unbounded_channel();
         let hurry = CancellationToken::new();
         let mut ending = trigger.ending();
@@ -126,6 +135,7 @@ impl Running {
         };
         match trigger {
             Trigger::Emergency { what } => note_internal_error(&noted, what),
+            Trigger::GuardianDied => note_guardian_died(&noted, &self.ward),
             Trigger::Rpc { now: true, .. } => hurry.cancel(),
             Trigger::Rpc { .. } | Trigger::Signal(_) | Trigger::Restart { .. } => {}
         }
@@ -220,6 +230,13 @@ fn note_internal_error(noted: &mpsc::UnboundedSender<Finding>, what: String) {
     tracing::error!(what, "internal error");
     // Nobody reads it only when the report is written already.
     let _ = noted.send(Finding::new(FindingKind::InternalError, "mcpd", what));
+}
+
+/// Nobody's fault that would be known here, and the shutdown may go well: information.
+fn note_guardian_died(noted: &mpsc::UnboundedSender<Finding>, ward: &Ward) {
+    let detail =
+        format!("the guardian (pid {}) ended before the daemon, which left as well", ward.guardian());
+    let _ = noted.send(Finding::new(FindingKind::Information, "mcp-guardian", detail));
 }
 
 fn wish(workers: &Workers, name: WorkerName, wish: Wish) {

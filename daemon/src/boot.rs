@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mcpd_common::config::Config;
+use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::own;
-use mcpd_common::ids::{Pid, RunId, RunTag, Slot};
+use mcpd_common::ids::{Pid, RunId, Slot};
 use mcpd_common::journal::{Record, RunStarted};
 use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{self, own as own_process, process};
 use mcpd_common::paths::StateDir;
 use mcpd_common::run_file::{ProcessId, RUN_FILE_SCHEMA, RunFile, RunFileError, WorkerEntry};
-use mcpd_common::status::DaemonStatus;
+use mcpd_common::status::{DaemonStatus, LastShutdown};
 use mcpd_proto::v1::control_server::ControlServer;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -26,14 +27,15 @@ use crate::app::Options;
 use crate::clients::front_door::{FrontDoor, Opening};
 use crate::clients::kernel;
 use crate::control::health::Health;
-use crate::control::service::{self, ControlService};
+use crate::control::service::ControlService;
 use crate::control::socket::{self, SocketError};
+use crate::guardian::Details;
 use crate::handover::Inheritance;
 use crate::instance::{Instance, InstanceError};
 use crate::journal::JournalHandle;
 use crate::logging::{self, Logs};
 use crate::random;
-use crate::reclaim::{self, Reclaimed};
+use crate::reclaim::LastRun;
 use crate::resources::Resource;
 use crate::resources::declared::Declared;
 use crate::resources::logs::WorkerLogs;
@@ -85,7 +87,8 @@ impl StartError {
         }
     }
 
-    fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+    /// The kernel refused this.
+    pub fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::System { what, source }
     }
 }
@@ -131,34 +134,34 @@ pub struct Parts {
 /// # Errors
 /// See [`StartError`].
 pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Parts, StartError> {
-    let config = &options.config;
+    let (config, run, ward) = (&options.config, options.run, &options.ward);
     let state = StateDir::new(&config.daemon.state_dir);
     // Limits and the original of them come first: workers get the original back.
     let open_files = own_process::raise_open_files();
     // What belongs to other places than the configuration names now is closed.
-    let Inheritance { lock, control, doors: inherited, asked } = inheritance;
+    let Inheritance { lock, control, doors: inherited, asked, ward: _ } = inheritance;
     let lock = lock.filter(|(path, _)| path == state.path()).map(|(_, lock)| lock);
-    let instance = Instance::acquire(&state, &config.daemon.socket, lock).await?;
+    let instance = Instance::acquire(&state, &config.daemon.socket, lock)?;
     let control = Arc::new(listen(&config.daemon.socket, control)?);
-    let run = RunId::new(
-        Timestamp::now(),
-        RunTag(u32::from_ne_bytes(random::bytes().map_err(StartError::system("get random bytes"))?)),
-    );
+    let details = Details { run, socket: config.daemon.socket.clone(), state_dir: state.path().to_owned() };
+    ward.tell(&details).map_err(StartError::system("tell the guardian"))?;
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
-    let (journal, kept, journal_warnings) = JournalHandle::open(&state.journal());
-    let warnings = [options.warnings.clone(), logs.warnings.clone(), journal_warnings].concat();
-    let warnings = [warnings, reclaim_last_run(&state).await].concat();
+    let mut last_run = LastRun::reclaim(&state).await;
+    let (journal, kept, journal_warnings) =
+        JournalHandle::open(&state.journal(), &last_run.records(), || last_run.remembered(&state));
+    let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
+    let warnings: Vec<String> = warnings.into_iter().flatten().cloned().collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    run_file(config, run).write(&state.run_file())?;
+    run_file(config, run, ward.guardian()).write(&state.run_file())?;
     journal.record(Record::RunStarted(run_started(config, run)));
 
     let (triggers, triggered) = mpsc::unbounded_channel();
     if let Some(reason) = asked {
         let _ = triggers.send(Trigger::Rpc { reason, now: false });
     }
-    crate::signals::listen(&triggers).map_err(StartError::system("listen to signals"))?;
+    crate::signals::listen(&triggers, ward).map_err(StartError::system("listen to signals"))?;
     let progress = Progress::new();
     let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
     let ground =
@@ -179,7 +182,7 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
         config.workers.values().map(|worker| (worker.port, worker.name.clone())).collect();
     let expected = Expected::default();
     let service = ControlService {
-        daemon: status(config, run, warnings),
+        daemon: DaemonStatus { guardian: Some(ward.guardian()), ..status(config, run, warnings) },
         workers: workers.clone(),
         clients: front_door.registry().clone(),
         ports: ports.clone(),
@@ -187,7 +190,7 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
         triggers,
         replaceable: options.replaceable.clone(),
         stop_limit: Budget::new(&config.shutdown).total(),
-        last_shutdown: service::last_shutdown(&state.last_shutdown()),
+        last_shutdown: last_shutdown(&state).as_ref().map(LastShutdown::from),
     };
     let stop_service = CancellationToken::new();
     let health = Health::new().await;
@@ -237,14 +240,6 @@ fn listen(path: &Path, inherited: Option<(PathBuf, StdUnixListener)>) -> Result<
     }
 }
 
-/// What is left of a run that did not end properly is ended before anything is started, and told.
-async fn reclaim_last_run(state: &StateDir) -> Vec<String> {
-    match reclaim::reclaim(&state.run_file()).await {
-        Ok(reclaimed) => reclaimed.iter().map(Reclaimed::sentence).collect(),
-        Err(why) => vec![format!("{why}; what the last run left behind, if anything, was not looked for")],
-    }
-}
-
 /// A supervisor that ends by a panic is an emergency (R-SUP-5).
 fn watch(supervising: JoinHandle<()>, triggers: mpsc::UnboundedSender<Trigger>) {
     tokio::spawn(async move {
@@ -269,7 +264,7 @@ fn resources(config: &Config, output: &Output, keeper: &Keeper, ground: &Ground)
     resources
 }
 
-fn run_file(config: &Config, run: RunId) -> RunFile {
+fn run_file(config: &Config, run: RunId, guardian: Pid) -> RunFile {
     let entry = |(slot, worker): (Slot, &mcpd_common::config::WorkerConfig)| WorkerEntry {
         slot,
         name: worker.name.clone(),
@@ -281,14 +276,16 @@ fn run_file(config: &Config, run: RunId) -> RunFile {
         schema: RUN_FILE_SCHEMA.to_owned(),
         run,
         boot_id: os::boot_id().unwrap_or_default(),
-        daemon: ProcessId {
-            pid: Pid::current(),
-            start: process::read(Pid::current()).map_or(StartTime(0), |process| process.start),
-        },
+        daemon: process_id(Pid::current()),
+        guardian: Some(process_id(guardian)),
         socket: config.daemon.socket.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         workers: Slot::of_workers().zip(config.workers.values()).map(entry).collect(),
     }
+}
+
+fn process_id(pid: Pid) -> ProcessId {
+    ProcessId { pid, start: process::read(pid).map_or(StartTime(0), |process| process.start) }
 }
 
 fn run_started(config: &Config, run: RunId) -> RunStarted {
@@ -304,6 +301,7 @@ fn run_started(config: &Config, run: RunId) -> RunStarted {
 fn status(config: &Config, run: RunId, warnings: Vec<String>) -> DaemonStatus {
     DaemonStatus {
         pid: Pid::current(),
+        guardian: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         run,
         started_at: Timestamp::now(),

@@ -15,6 +15,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Stands still for so long, where there is no runtime yet, or none at all.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Waits until this moment.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub async fn until(moment: Instant) {

@@ -28,6 +28,7 @@ use mcpd_common::os::own::{self, OpenFileLimit};
 use serde::{Deserialize, Serialize};
 
 use crate::clients::front_door::FrontDoor;
+use crate::guardian::Ward;
 
 /// How the next program learns of its inheritance.
 pub const VARIABLE: &str = "MCPD_HANDOVER";
@@ -51,6 +52,7 @@ pub struct Handover {
 #[derive(Serialize, Deserialize)]
 struct Note {
     pid: Pid,
+    ward: [i32; 2],
     lock: (PathBuf, i32),
     control: (PathBuf, i32),
     doors: Vec<i32>,
@@ -60,6 +62,8 @@ struct Note {
 /// What this process got from the program that it was before.
 #[derive(Default)]
 pub struct Inheritance {
+    /// The guardian's side of it.
+    pub ward: Option<Ward>,
     /// The state directory and its lock.
     pub lock: Option<(PathBuf, File)>,
     /// The control socket and what listens there.
@@ -72,17 +76,18 @@ pub struct Inheritance {
 
 impl Handover {
     /// Only comes back when it failed; then nobody listens any more.
-    pub fn exec(self) -> io::Error {
-        let Err(error) = self.try_exec();
+    pub fn exec(self, ward: &Ward) -> io::Error {
+        let Err(error) = self.try_exec(ward);
         // A socket file that stays is stale, and the next start replaces it.
         let _ = std::fs::remove_file(&self.control.0);
         error
     }
 
-    fn try_exec(&self) -> io::Result<Infallible> {
+    fn try_exec(&self, ward: &Ward) -> io::Result<Infallible> {
         let (program, doors) = (program().map_err(io::Error::other)?, self.front_door.hand_over()?);
         let control = self.control.1.as_fd().try_clone_to_owned()?;
-        let note = self.note(&control, &doors)?;
+        let guarded = ward.descriptors()?;
+        let note = self.note(&guarded, &control, &doors)?;
         // What comes from now on is taken by the next program.
         hold_stop_signals()?;
         own::restore_open_files(self.open_files);
@@ -92,9 +97,10 @@ impl Handover {
         Err(exec(&program, &args, &env))
     }
 
-    fn note(&self, control: &OwnedFd, doors: &[OwnedFd]) -> io::Result<String> {
+    fn note(&self, [page, line]: &[OwnedFd; 2], control: &OwnedFd, doors: &[OwnedFd]) -> io::Result<String> {
         let note = Note {
             pid: Pid::current(),
+            ward: [keep(page)?, keep(line)?],
             lock: (self.lock.0.clone(), keep(&self.lock.1)?),
             control: (self.control.0.clone(), keep(control)?),
             doors: doors.iter().map(keep).collect::<io::Result<_>>()?,
@@ -113,7 +119,9 @@ impl Inheritance {
             return Self::default();
         };
         let one = |(path, number): (PathBuf, i32)| Some((path, adopt(number).ok()?));
+        let ward = || Ward::adopt([adopt(note.ward[0])?, adopt(note.ward[1])?]);
         Self {
+            ward: ward().ok(),
             lock: one(note.lock).map(|(path, lock)| (path, lock.into())),
             control: one(note.control).map(|(path, listener)| (path, listener.into())),
             doors: note.doors.into_iter().filter_map(|door| adopt(door).ok()).map(Into::into).collect(),

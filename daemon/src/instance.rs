@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcpd_common::ids::Pid;
+use mcpd_common::os::process;
 use mcpd_common::paths::{StateDir, durable};
 use rustix::fs::{FlockOperation, flock};
 
@@ -41,23 +42,18 @@ pub enum InstanceError {
     },
 }
 
-/// The lock, held as long as this value lives, and by the kernel's account no longer than the
-/// process.
+/// The lock, shared with the guardian: it is held as long as one of the two lives.
 pub struct Instance {
     file: File,
 }
 
 impl Instance {
-    /// Takes the lock, waiting a little for a predecessor that is leaving; or keeps the one that this
-    /// process had as another program.
+    /// Takes the lock, waiting a little for a predecessor that is leaving or has just died; or keeps
+    /// the one that this process was born with, or had as another program.
     ///
     /// # Errors
     /// When another daemon has it, or the directory can't be used.
-    pub async fn acquire(
-        state: &StateDir,
-        socket: &Path,
-        inherited: Option<File>,
-    ) -> Result<Self, InstanceError> {
+    pub fn acquire(state: &StateDir, socket: &Path, inherited: Option<File>) -> Result<Self, InstanceError> {
         let unusable = |source| InstanceError::Unusable { path: state.path().to_owned(), source };
         durable::make_directory(state.path()).map_err(unusable)?;
         // To lock again what is locked already does nothing.
@@ -73,10 +69,10 @@ impl Instance {
                 Err(error) => return Err(unusable(error.into())),
             }
             let holder = read(&mut file).map_err(unusable)?;
-            if !holder.contains(LEAVING) || patience.remaining().is_zero() {
+            if !is_ending(&holder) || patience.remaining().is_zero() {
                 return Err(InstanceError::AlreadyRunning { holder });
             }
-            deadline::until(deadline::now() + LOOK).await;
+            deadline::pause(LOOK);
         }
         let mut instance = Self { file };
         let text = format!("pid {}, socket {}", Pid::current(), socket.display());
@@ -92,7 +88,7 @@ impl Instance {
         }
     }
 
-    /// The lock, for the next program.
+    /// The lock, for the daemon and for the next program.
     pub fn into_lock(self) -> File {
         self.file
     }
@@ -102,6 +98,14 @@ impl Instance {
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())
     }
+}
+
+/// Whether the holder leaves, or its daemon is dead and the guardian cleans up.
+fn is_ending(holder: &str) -> bool {
+    let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(',').next());
+    let pid = pid.and_then(|number| number.parse().ok()).and_then(Pid::new);
+    let runs = |pid| process::read(pid).is_some_and(|found| !process::is_zombie(&found));
+    holder.contains(LEAVING) || pid.is_some_and(|pid| !runs(pid))
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -64,10 +64,15 @@ pub enum CloseError {
 }
 
 impl JournalHandle {
-    /// Opens the journal and starts its thread. There is always a handle; with it come the sessions
-    /// that the last daemon kept, and warnings that say what had to be put up with.
-    pub fn open(path: &Path) -> (Self, Vec<KeptSession>, Vec<String>) {
-        let Opened { journal, warning } = match Journal::open(path) {
+    /// Opens the journal, remembers what is there to be remembered first, and starts its thread. There
+    /// is always a handle; with it come the sessions that the last daemon kept, and warnings that say
+    /// what had to be put up with. `remembered` is called when `first` is in the journal.
+    pub fn open(
+        path: &Path,
+        first: &[Record],
+        remembered: impl FnOnce(),
+    ) -> (Self, Vec<KeptSession>, Vec<String>) {
+        let Opened { mut journal, warning } = match Journal::open(path) {
             Ok(opened) => opened,
             Err(error) => {
                 let warning = format!("{error}; this run will not be in the history");
@@ -75,6 +80,10 @@ impl JournalHandle {
             }
         };
         let mut warnings: Vec<_> = warning.into_iter().collect();
+        match journal.record_all(first) {
+            Ok(()) => remembered(),
+            Err(error) => warnings.push(format!("{error}; how the last run ended is not in the history yet")),
+        }
         let kept = journal.sessions().unwrap_or_else(|error| {
             warnings.push(format!("{error}; clients of the last run have to begin anew"));
             vec![]
@@ -243,7 +252,7 @@ mod tests {
     async fn all_that_waits_is_written_before_closing() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("journal.sqlite3");
-        let (journal, _, warnings) = JournalHandle::open(&path);
+        let (journal, _, warnings) = JournalHandle::open(&path, &[], || ());
         assert!(warnings.is_empty(), "{warnings:?}");
         journal.record(started());
         for _ in 0..1000 {
@@ -262,7 +271,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("file");
         std::fs::write(&file, "").expect("written");
-        let (journal, _, warnings) = JournalHandle::open(&file.join("journal.sqlite3"));
+        let (journal, _, warnings) =
+            JournalHandle::open(&file.join("journal.sqlite3"), &[started()], || panic!("not remembered"));
         assert_eq!(warnings.len(), 1);
         journal.record(started());
         journal.close(soon()).await.expect("nothing to close");

@@ -1,7 +1,7 @@
 //! `mcpd`: runs MCP servers, one worker per repository, and stops them so that nothing is left.
 //!
-//! Arguments, the runtime, the exit code. The daemon's life is in `app.rs`, its end in
-//! `shutdown/mod.rs`.
+//! Arguments, the fork, the runtime, the exit code. The daemon's life is in `app.rs`, its end in
+//! `shutdown/mod.rs`, who looks after it in `guardian/mod.rs`.
 
 mod app;
 mod args;
@@ -12,6 +12,7 @@ mod commands;
 mod control;
 mod deadline;
 mod fault;
+mod guardian;
 mod handover;
 mod instance;
 mod journal;
@@ -26,15 +27,25 @@ mod verify;
 mod workers;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use jiff::Timestamp;
 use mcpd_common::exit_code::{Severity, own};
+use mcpd_common::ids::{RunId, RunTag};
 use mcpd_common::os::child;
 use mcpd_common::os::handover::hold_stop_signals;
+use mcpd_common::paths::StateDir;
+use mcpd_common::phase::PAST_BOUND;
 
 use args::{Args, Command};
+use boot::StartError;
+use commands::run::Wanted;
+use guardian::{Divided, Launch, Ward};
 use handover::Inheritance;
+use instance::Instance;
+use shutdown::budget::Budget;
 
 /// What a runtime may take to end its own threads, when all is done.
 const RUNTIME_END: Duration = Duration::from_millis(100);
@@ -59,48 +70,102 @@ fn main() -> ExitCode {
 
 fn run(args: args::Run) -> u8 {
     // Before anything else is opened: descriptors are told by their numbers.
-    let inheritance = Inheritance::receive();
-    let options = match commands::run::options(args) {
-        Ok(options) => options,
-        Err(complaint) => {
-            commands::complain(&complaint);
-            return own::CONFIG;
+    let mut inheritance = Inheritance::receive();
+    // A daemon already, as another program, with the guardian that it had.
+    if let Some(ward) = inheritance.ward.take() {
+        return complete(ward, |ward| daemon(wanted(args)?, new_run()?, ward, inheritance));
+    }
+    refuse(divide(args))
+}
+
+/// Before any thread exists one process becomes two: the guardian, which this one stays, and the
+/// daemon.
+fn divide(args: args::Run) -> Result<u8, NotStarted> {
+    let (wanted, run) = (wanted(args)?, new_run()?);
+    let places = &wanted.config.daemon;
+    let (state, socket) = (StateDir::new(&places.state_dir), places.socket.clone());
+    let instance = Instance::acquire(&state, &socket, None).map_err(StartError::from)?;
+    let bound = Budget::new(&wanted.config.shutdown).total() + PAST_BOUND;
+    let launch = Launch { run, state, socket, bound, instance };
+    match guardian::divide(launch).map_err(StartError::system("make a guardian"))? {
+        Divided::Guardian(guardian) => {
+            drop(wanted);
+            Ok(guardian.watch())
         }
-    };
+        Divided::Daemon(ward, instance) => {
+            let lock = Some((wanted.config.daemon.state_dir.clone(), instance.into_lock()));
+            let inheritance = Inheritance { lock, ..Inheritance::default() };
+            Ok(complete(ward, |ward| daemon(wanted, run, ward, inheritance)))
+        }
+    }
+}
+
+/// What the guardian has to know at the very end: this was no crash.
+fn complete(ward: Ward, daemon: impl FnOnce(Arc<Ward>) -> Result<u8, NotStarted>) -> u8 {
+    let ward = Arc::new(ward);
+    let code = refuse(daemon(ward.clone()));
+    ward.complete(code);
+    code
+}
+
+fn daemon(wanted: Wanted, run: RunId, ward: Arc<Ward>, inheritance: Inheritance) -> Result<u8, NotStarted> {
     // Before any thread or child exists: whatever workers leave behind becomes our child.
-    if let Err(error) = child::become_subreaper() {
-        commands::complain(&format!("mcpd can't become a subreaper: {error}\n"));
-        return own::SOFTWARE;
-    }
+    child::become_subreaper().map_err(StartError::system("become a subreaper"))?;
     // Taken by `signals.rs`, on this thread.
-    if let Err(error) = hold_stop_signals() {
-        commands::complain(&format!("mcpd can't hold signals back: {error}\n"));
-        return own::SOFTWARE;
-    }
+    hold_stop_signals().map_err(|error| StartError::system("hold signals back")(error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("mcpd")
         .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            commands::complain(&format!("mcpd can't start its threads: {error}\n"));
-            return own::SOFTWARE;
-        }
-    };
+        .build()
+        .map_err(StartError::system("start its threads"))?;
+    let Wanted { config, warnings, console, replaceable } = wanted;
+    let options = app::Options { config, warnings, console, run, ward: ward.clone(), replaceable };
     let result = runtime.block_on(app::run(options, inheritance));
     runtime.shutdown_timeout(RUNTIME_END);
+    let mut stopped = result?;
+    match stopped.handover() {
+        None => Ok(stopped.exit_code()),
+        Some(handover) => {
+            let error = handover.exec(&ward);
+            commands::complain(&format!("mcpd can't go on as a new program: {error}; start it again\n"));
+            Ok(Severity::Internal.code())
+        }
+    }
+}
+
+fn wanted(args: args::Run) -> Result<Wanted, NotStarted> {
+    commands::run::wanted(args).map_err(NotStarted::Configuration)
+}
+
+fn new_run() -> Result<RunId, StartError> {
+    let tag = random::bytes().map_err(StartError::system("get random bytes"))?;
+    Ok(RunId::new(Timestamp::now(), RunTag(u32::from_ne_bytes(tag))))
+}
+
+/// Why nothing was started.
+enum NotStarted {
+    /// A complaint about the configuration, as it is to be shown.
+    Configuration(String),
+    /// Something else.
+    Start(StartError),
+}
+
+impl From<StartError> for NotStarted {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+/// The exit code, after a word about why nothing was started.
+fn refuse(result: Result<u8, NotStarted>) -> u8 {
     match result {
-        Ok(mut stopped) => match stopped.handover() {
-            None => stopped.exit_code(),
-            Some(handover) => {
-                let error = handover.exec();
-                commands::complain(&format!("mcpd can't go on as a new program: {error}; start it again\n"));
-                Severity::Internal.code()
-            }
-        },
-        Err(error) => {
+        Ok(code) => code,
+        Err(NotStarted::Configuration(complaint)) => {
+            commands::complain(&complaint);
+            own::CONFIG
+        }
+        Err(NotStarted::Start(error)) => {
             commands::complain(&format!("mcpd could not start: {error}\n"));
             error.exit_code()
         }

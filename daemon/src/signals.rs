@@ -1,50 +1,80 @@
 //! Signals become requests; nothing else happens here. Every one is logged by name, the
 //! duplicates too (R-LOG-4).
 
+use std::sync::Arc;
+
 use mcpd_common::os::child::Signal;
 use mcpd_common::os::handover::take_stop_signals;
 use mcpd_common::os::own;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
+use crate::guardian::Ward;
 use crate::shutdown::request::Trigger;
 
-/// Listens from now on, on a task for each signal. To be called on the thread that takes them: in all
-/// others they are held, so that none is lost while one program hands over to the next.
+/// Listens from now on, on a task for each signal, and on one for the end of the guardian. To be called
+/// on the thread that takes them: in all others they are held, so that none is lost while one program
+/// hands over to the next.
 ///
 /// # Errors
 /// When the kernel grants no handler.
-pub fn listen(triggers: &mpsc::UnboundedSender<Trigger>) -> std::io::Result<()> {
-    forward(SignalKind::terminate(), "SIGTERM", triggers)?;
+pub fn listen(triggers: &mpsc::UnboundedSender<Trigger>, ward: &Arc<Ward>) -> std::io::Result<()> {
+    let listener = Listener { triggers: triggers.clone(), ward: ward.clone() };
+    listener.forward(SignalKind::terminate(), "SIGTERM")?;
     // Ignored at the start (nohup, a shell's background job): they stay ignored.
     if !own::ignored_at_start(Signal::Int) {
-        forward(SignalKind::interrupt(), "SIGINT", triggers)?;
+        listener.forward(SignalKind::interrupt(), "SIGINT")?;
     }
     if !own::ignored_at_start(Signal::Hup) {
-        forward(SignalKind::hangup(), "SIGHUP", triggers)?;
+        listener.forward(SignalKind::hangup(), "SIGHUP")?;
     }
+    listener.hear_of_the_guardian()?;
     // What came since the start, or since another program was here, comes now.
     Ok(take_stop_signals()?)
 }
 
-fn forward(
-    kind: SignalKind,
-    name: &'static str,
-    triggers: &mpsc::UnboundedSender<Trigger>,
-) -> std::io::Result<()> {
-    let mut signals = unix::signal(kind)?;
-    let triggers = triggers.clone();
-    tokio::spawn(async move {
-        while signals.recv().await.is_some() {
-            tracing::info!(signal = name, "received");
-            match name {
-                "SIGHUP" if !own::has_controlling_terminal() => {
-                    tracing::warn!("this version can't read its configuration again; restart it instead");
-                }
-                // The app may be gone already: then there is nothing left to stop.
-                _ => drop(triggers.send(Trigger::Signal(name))),
+#[derive(Clone)]
+struct Listener {
+    triggers: mpsc::UnboundedSender<Trigger>,
+    ward: Arc<Ward>,
+}
+
+impl Listener {
+    fn forward(&self, kind: SignalKind, name: &'static str) -> std::io::Result<()> {
+        let mut signals = unix::signal(kind)?;
+        let listener = self.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                listener.hear(name);
             }
+        });
+        Ok(())
+    }
+
+    fn hear(&self, name: &'static str) {
+        tracing::info!(signal = name, "received");
+        match name {
+            "SIGHUP" if !own::has_controlling_terminal() => {
+                tracing::warn!("this version can't read its configuration again; restart it instead");
+            }
+            // The kernel's word of the guardian's end, not a wish of anybody's.
+            "SIGTERM" if self.ward.is_orphan() => self.ask(Trigger::GuardianDied),
+            _ => self.ask(Trigger::Signal(name)),
         }
-    });
-    Ok(())
+    }
+
+    fn hear_of_the_guardian(self) -> std::io::Result<()> {
+        let orphaned = self.ward.orphaned()?;
+        tokio::spawn(async move {
+            orphaned.await;
+            tracing::error!(pid = %self.ward.guardian(), "the guardian has ended");
+            self.ask(Trigger::GuardianDied);
+        });
+        Ok(())
+    }
+
+    fn ask(&self, trigger: Trigger) {
+        // The app may be gone already: then there is nothing left to stop.
+        drop(self.triggers.send(trigger));
+    }
 }

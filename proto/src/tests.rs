@@ -196,6 +196,7 @@ fn status() -> StatusReport {
         schema: STATUS_SCHEMA.to_owned(),
         daemon: Some(DaemonStatus {
             pid: pid(1),
+            guardian: Some(pid(2)),
             version: "0.1.0".to_owned(),
             run: run(),
             started_at: now(),

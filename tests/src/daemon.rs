@@ -1,28 +1,35 @@
 //! A daemon in a home of its own, and what can be done to it.
+//!
+//! The process that is started becomes the guardian; the daemon is its child. What is asked of "it"
+//! is asked of the guardian, as a service manager would: signals, the end, the exit code.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use mcpd_common::exit_code;
 use mcpd_common::ids::{Pid, Port};
-use mcpd_common::os::Backend;
-use mcpd_common::os::process::Process;
-use mcpd_common::outcome::ShutdownReport;
+use mcpd_common::os::process::{self, Process};
 use mcpd_common::paths::StateDir;
+use mcpd_common::run_file::RunFile;
 use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
+use crate::binaries;
 use crate::command::{self, Output, Running};
 use crate::config::{ConfigBuilder, Places};
 use crate::trace::Trace;
 use crate::wait::{BOUND, until};
-use crate::{binaries, ports};
+
+mod asserts;
 
 /// The longest a default shutdown can take is 81 s; nothing in a test waits longer.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(90);
+
+/// How long the guardian may clean up after a test that failed.
+const LAST_CHANCE: Duration = Duration::from_secs(10);
 
 /// A running `mcpd`. Dropped while it runs, it and all of its run is killed.
 #[derive(Debug)]
@@ -32,6 +39,7 @@ pub struct Daemon {
     places: Places,
     child: Child,
     exit: Option<ExitStatus>,
+    pid: OnceCell<Pid>,
     trace: Trace,
 }
 
@@ -73,7 +81,7 @@ impl Daemon {
             .spawn()
             .expect("mcpd can be started");
         let trace = Trace::new(config.tag());
-        Self { home, config, places, child, exit: None, trace }
+        Self { home, config, places, child, exit: None, pid: OnceCell::new(), trace }
     }
 
     /// Runs `mcpd` with this configuration where it can't start; what it says.
@@ -116,9 +124,23 @@ impl Daemon {
         StateDir::new(&self.places.state_dir)
     }
 
-    /// Its process.
-    pub fn pid(&self) -> Pid {
+    /// The process that was started: the guardian.
+    pub fn guardian(&self) -> Pid {
         Pid::new(self.child.id().cast_signed()).expect("a child's pid is positive")
+    }
+
+    /// The daemon's own process, as soon as there is one.
+    #[track_caller]
+    pub fn pid(&self) -> Pid {
+        *self.pid.get_or_init(|| until("the daemon's process", BOUND, || self.find_pid()))
+    }
+
+    /// The daemon's own process, if there is one now.
+    pub fn find_pid(&self) -> Option<Pid> {
+        let program = fs::canonicalize(binaries::mcpd()).ok();
+        let children = process::children(self.guardian());
+        let is_mcpd = |pid: &Pid| fs::read_link(format!("/proc/{pid}/exe")).ok() == program;
+        children.into_iter().find(is_mcpd)
     }
 
     /// The port of a worker.
@@ -136,9 +158,13 @@ impl Daemon {
 
     /// Remembers the processes below it, for [`Self::assert_no_trace`].
     pub fn remember(&mut self) {
-        if self.exit.is_none() {
-            let pid = self.pid();
+        let pid = self.pid.get().copied().or_else(|| self.find_pid());
+        if let (Some(pid), None) = (pid, self.exit) {
+            let _known = self.pid.set(pid);
             self.trace.remember(pid);
+        }
+        if let Ok(Some(run_file)) = RunFile::read(&self.state().run_file()) {
+            self.trace.set_run(run_file.run.tag());
         }
     }
 
@@ -198,12 +224,39 @@ impl Daemon {
         command::start(mcpctl(self.home.path()).args(args))
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal, which the guardian forwards.
     #[track_caller]
     pub fn signal(&mut self, signal: Signal) {
         self.remember();
         // Not waited for yet, so the pid is still its own.
-        kill(nix::unistd::Pid::from_raw(self.pid().get()), signal).expect("it can be signalled");
+        kill(nix::unistd::Pid::from_raw(self.guardian().get()), signal).expect("it can be signalled");
+    }
+
+    /// Sends the daemon's own process a signal, behind its guardian's back.
+    #[track_caller]
+    pub fn signal_daemon(&mut self, signal: Signal) {
+        let pid = self.pid();
+        self.remember();
+        // Its guardian reaps it; whoever signals it here knows that it runs, or is just ending.
+        let _ = kill(nix::unistd::Pid::from_raw(pid.get()), signal);
+    }
+
+    /// Kills daemon and guardian so that neither can clean up after the other, and waits for both.
+    #[track_caller]
+    pub fn kill_both(&mut self) {
+        // Stopped, it can't take the kernel's word of its guardian's end.
+        self.signal_daemon(Signal::SIGSTOP);
+        self.signal(Signal::SIGKILL);
+        until("the guardian to be gone", BOUND, || self.poll_exit());
+        let pid = self.pid();
+        self.signal_daemon(Signal::SIGKILL);
+        let gone = || process::read(pid).is_none_or(|found| found.state == 'Z');
+        until("the daemon to be gone", BOUND, || gone().then_some(()));
+    }
+
+    /// Whether the guardian has ended and only waits for us to ask how.
+    pub fn guardian_is_a_zombie(&self) -> bool {
+        process::read(self.guardian()).is_some_and(|found| process::is_zombie(&found))
     }
 
     /// How it ended, if it has.
@@ -220,74 +273,6 @@ impl Daemon {
         let exit = until("mcpd to end", bound, || self.poll_exit());
         let code = exit.code().and_then(|code| u8::try_from(code).ok());
         code.unwrap_or_else(|| panic!("mcpd ended by {exit}:\n{}", self.log()))
-    }
-
-    /// The report of the shutdown, from `last-shutdown.json`.
-    #[track_caller]
-    pub fn report(&self) -> ShutdownReport {
-        let file = self.state().last_shutdown();
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-    }
-
-    /// Waits for its end, and finds this code and nothing else: no process, no zombie, no port, no
-    /// socket file, no run file, no open journal; and process, report and findings agree.
-    #[track_caller]
-    pub fn assert_no_trace(&mut self, expected: u8) -> ShutdownReport {
-        self.assert_no_trace_but(expected, &[])
-    }
-
-    /// The same for a test that holds these workers' ports itself.
-    #[track_caller]
-    pub fn assert_no_trace_but(&mut self, expected: u8, held: &[&str]) -> ShutdownReport {
-        let report = self.assert_ended(expected);
-        self.assert_nothing_left(held);
-        assert!(report.proof.is_some() || report.backend == Backend::Portable, "no proof: {report:#?}");
-        assert!(report.own.leaked.is_empty(), "the daemon leaked: {:?}", report.own.leaked);
-        report
-    }
-
-    /// Waits for its end; process, report and findings agree on this code. What it may have left is
-    /// another question: see [`Self::assert_nothing_left`].
-    #[track_caller]
-    pub fn assert_ended(&mut self, expected: u8) -> ShutdownReport {
-        let code = self.wait_exit(LONGEST_SHUTDOWN);
-        let report = self.report();
-        assert_eq!(code, expected, "exit code; findings: {:#?}", report.findings);
-        assert_eq!(report.exit_code, code, "last-shutdown.json against the process");
-        assert_eq!(
-            exit_code::of(&report.findings),
-            code,
-            "findings against the code: {:#?}",
-            report.findings
-        );
-        report
-    }
-
-    /// Finds nothing of it from outside, however it ended.
-    #[track_caller]
-    pub fn assert_nothing_left(&self, held: &[&str]) {
-        let left = self.trace.remaining_described();
-        assert!(left.is_empty(), "processes are left:\n{}", left.join("\n"));
-        for (name, port) in self.config.ports() {
-            let refused = ports::held(port);
-            assert!(held.contains(&name.as_str()) || refused.is_empty(), "port of {name}: {refused:?}");
-        }
-        let wal = PathBuf::from(format!("{}-wal", self.state().journal().display()));
-        let is_open = fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
-        assert!(!is_open, "the journal was not closed: {} is not empty", wal.display());
-        for file in [self.places.socket.clone(), self.state().run_file()] {
-            assert!(!file.exists(), "{} is left", file.display());
-        }
-    }
-
-    /// `mcpctl shutdown --wait`; then [`Self::assert_no_trace`], and `mcpctl` says the same code.
-    #[track_caller]
-    pub fn assert_shuts_down(&mut self, expected: u8) -> ShutdownReport {
-        let output = self.mcpctl(&["shutdown", "--wait"]);
-        let report = self.assert_no_trace(expected);
-        assert_eq!(output.code, Some(expected.into()), "mcpctl disagrees: {output:?}");
-        report
     }
 
     /// Everything of this run that is there now but the daemon itself, seen from outside.
@@ -307,6 +292,8 @@ impl Daemon {
     #[track_caller]
     pub fn into_home(mut self) -> (TempDir, ConfigBuilder) {
         assert!(self.poll_exit().is_some(), "mcpd runs still");
+        // What is left of it, if anything, is the next one's to find; that carries the same tag.
+        self.trace = Trace::of_nobody();
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().expect("a temporary directory"));
         (home, std::mem::take(&mut self.config))
     }
@@ -331,12 +318,29 @@ fn output_file(home: &Path, name: &str) -> File {
     File::options().create(true).append(true).open(home.join(name)).expect("a file can be made")
 }
 
+impl Daemon {
+    /// By the guardian if it can, which leaves nothing; else both.
+    fn end(&mut self) {
+        let raw = |pid: Pid| nix::unistd::Pid::from_raw(pid.get());
+        let daemon = self.pid.get().copied().filter(|pid| self.find_pid() == Some(*pid));
+        if let Some(pid) = daemon {
+            // Still its guardian's child, so the pid is its own.
+            let _ = kill(raw(pid), Signal::SIGKILL);
+            let end = std::time::Instant::now() + LAST_CHANCE;
+            while self.poll_exit().is_none() && std::time::Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.poll_exit().is_none() {
             self.remember();
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.end();
         }
         self.trace.kill_remaining();
         if std::thread::panicking() {

@@ -11,7 +11,7 @@ use mcpd_common::os::process::{self, Process, StartTime};
 use nix::sys::signal::{Signal, kill};
 
 /// What is known of a run's processes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trace {
     tag: String,
     run: Option<RunTag>,
@@ -21,7 +21,14 @@ pub struct Trace {
 impl Trace {
     /// Of the run whose fixture workers carry this tag.
     pub fn new(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), ..Self::default() }
+        // An empty word is in many a command line.
+        assert!(!tag.is_empty(), "a tag tells one run from all others");
+        Self { tag: tag.to_owned(), run: None, seen: BTreeMap::new() }
+    }
+
+    /// Of no run at all.
+    pub fn of_nobody() -> Self {
+        Self::new("no run has this tag")
     }
 
     /// Learns the run's mark.
@@ -29,9 +36,10 @@ impl Trace {
         self.run = Some(run);
     }
 
-    /// Remembers what is below the daemon now.
+    /// Remembers the daemon and what is below it now.
     pub fn remember(&mut self, daemon: Pid) {
-        self.seen.extend(process::tree(daemon).into_iter().map(|found| (found.pid, found.start)));
+        let all = process::tree(daemon).into_iter().chain(process::read(daemon));
+        self.seen.extend(all.map(|found| (found.pid, found.start)));
     }
 
     /// How many processes were seen below the daemon.

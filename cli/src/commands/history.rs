@@ -1,5 +1,6 @@
 //! `mcpctl history`: past runs, from the journal.
 
+use mcpd_common::crash::CrashRecord;
 use mcpd_common::exit_code::own;
 use mcpd_common::journal::{HISTORY_SCHEMA, HistoryRow, Journal, JournalError};
 use serde::Serialize;
@@ -24,12 +25,16 @@ struct Runs {
 /// Lists them, the latest first.
 pub async fn run(context: &mut Context, args: History) -> Result<u8, Failure> {
     let state = context.state().await;
-    let rows = match Journal::open_read_only(&state.journal()).and_then(|journal| journal.history(args.limit))
-    {
-        Ok(rows) => rows,
-        Err(JournalError::Missing(_)) => Vec::new(),
-        Err(error) => return Err(unreadable(TRIED, &error)),
-    };
+    let mut rows =
+        match Journal::open_read_only(&state.journal()).and_then(|journal| journal.history(args.limit)) {
+            Ok(rows) => rows,
+            Err(JournalError::Missing(_)) => Vec::new(),
+            Err(error) => return Err(unreadable(TRIED, &error)),
+        };
+    // What the journal learns only at the next start.
+    if let Ok(Some(crash)) = CrashRecord::read(&state.crash()) {
+        rows.iter_mut().for_each(|row| crash.complete(row));
+    }
     if context.out.is_json() {
         context.out.json_line(HISTORY_SCHEMA, &Runs { runs: rows });
     } else {

@@ -57,6 +57,8 @@ pub struct Opened {
 pub enum Record {
     /// The daemon began.
     RunStarted(RunStarted),
+    /// It began, as others know; what it said itself stays.
+    RunKnown(RunStarted),
     /// A worker's process began.
     ProcessStarted(ProcessStarted),
     /// A worker's process ended.

@@ -17,7 +17,8 @@ pub(super) fn record_all(connection: &mut Connection, records: &[Record]) -> rus
 
 pub(super) fn record(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
     match record {
-        Record::RunStarted(entry) => run_started(connection, entry),
+        Record::RunStarted(entry) => run_started(connection, "REPLACE", entry),
+        Record::RunKnown(entry) => run_started(connection, "IGNORE", entry),
         Record::ProcessStarted(entry) => process_started(connection, entry),
         Record::ProcessEnded(entry) => process_ended(connection, entry),
         Record::Restarted(entry) => restarted(connection, entry),
@@ -27,10 +28,11 @@ pub(super) fn record(connection: &Connection, record: &Record) -> rusqlite::Resu
     }
 }
 
-fn run_started(connection: &Connection, entry: &RunStarted) -> rusqlite::Result<()> {
-    let sql =
-        "INSERT OR REPLACE INTO runs (run, pid, version, config, started_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    connection.prepare_cached(sql)?.execute(params![
+fn run_started(connection: &Connection, twice: &str, entry: &RunStarted) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT OR {twice} INTO runs (run, pid, version, config, started_at) VALUES (?1, ?2, ?3, ?4, ?5)"
+    );
+    connection.prepare_cached(&sql)?.execute(params![
         entry.run.to_string(),
         entry.pid.get(),
         entry.version,

@@ -47,15 +47,34 @@ pub enum Signal {
     Int,
     /// `SIGHUP`.
     Hup,
+    /// `SIGQUIT`.
+    Quit,
+    /// `SIGUSR1`.
+    Usr1,
+    /// `SIGUSR2`.
+    Usr2,
 }
 
 impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Term,
+        Self::Kill,
+        Self::Cont,
+        Self::Stop,
+        Self::Int,
+        Self::Hup,
+        Self::Quit,
+        Self::Usr1,
+        Self::Usr2,
+    ];
+
     /// Its number on this system.
     pub fn number(self) -> i32 {
         self.native().as_raw()
     }
 
-    fn native(self) -> rustix::process::Signal {
+    pub(super) fn native(self) -> rustix::process::Signal {
         match self {
             Self::Term => rustix::process::Signal::TERM,
             Self::Kill => rustix::process::Signal::KILL,
@@ -63,6 +82,9 @@ impl Signal {
             Self::Stop => rustix::process::Signal::STOP,
             Self::Int => rustix::process::Signal::INT,
             Self::Hup => rustix::process::Signal::HUP,
+            Self::Quit => rustix::process::Signal::QUIT,
+            Self::Usr1 => rustix::process::Signal::USR1,
+            Self::Usr2 => rustix::process::Signal::USR2,
         }
     }
 }

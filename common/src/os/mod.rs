@@ -4,6 +4,8 @@
 //! ```text
 //! process   what runs: /proc on Linux, libproc elsewhere        (read only)
 //! child     what is ours: spawn, wait, signal, subreaper, proof (effects)
+//! guard     a process and its guardian: fork, signals, shared memory
+//! handover  a process that goes on as another program
 //! socket    TCP: the kernel's socket table, owners, bind probes
 //! own       this process: descriptors, threads, limits
 //!
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Pgid, Pid};
 
 pub mod child;
+pub mod guard;
 pub mod handover;
 pub mod own;
 pub mod process;

@@ -43,16 +43,22 @@ pub fn read(pid: Pid) -> Option<Process> {
 /// The process with this pid, as a report names it.
 pub fn describe(pid: Pid) -> Option<ProcessInfo> {
     let process = read(pid)?;
-    let command = system::command_line(pid).filter(|line| !line.is_empty());
     Some(ProcessInfo {
         pid,
         ppid: process.ppid,
         pgid: Pid::new(process.pgid).map(Pgid::led_by),
         state: process.state,
-        command: command.unwrap_or_else(|| format!("[{}]", process.name)),
+        command: command(&process),
         user: system::owner(pid).map_or_else(|| "unknown user".to_owned(), super::user_name),
         name: process.name,
     })
+}
+
+/// Its command line, arguments joined by spaces; its name in brackets if it has none. Asks nobody
+/// but the kernel.
+pub fn command(process: &Process) -> String {
+    let line = system::command_line(process.pid).filter(|line| !line.is_empty());
+    line.unwrap_or_else(|| format!("[{}]", process.name))
 }
 
 /// The direct children of this process.

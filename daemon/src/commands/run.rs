@@ -3,18 +3,30 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mcpd_common::config::{self, Source};
+use mcpd_common::config::{self, Config, Source};
 use mcpd_common::paths;
 
-use crate::app::Options;
 use crate::args::Run;
 use crate::handover;
+use crate::logging::ConsoleFormat;
+
+/// What to run, and how.
+pub struct Wanted {
+    /// The configuration.
+    pub config: Config,
+    /// What had to be put up with while it was loaded.
+    pub warnings: Vec<String>,
+    /// How the console looks.
+    pub console: ConsoleFormat,
+    /// Whether a new program could start with the same arguments now: a sentence says why not.
+    pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
 
 /// What the arguments, the environment and the present directory say.
 ///
 /// # Errors
 /// A complaint for a person; nothing was started.
-pub fn options(args: Run) -> Result<Options, String> {
+pub fn wanted(args: Run) -> Result<Wanted, String> {
     let source = source(&args)?;
     let loaded = config::load(source, &paths::process_environment).map_err(|error| format!("{error}\n"))?;
     let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
@@ -23,13 +35,13 @@ pub fn options(args: Run) -> Result<Options, String> {
     }
     let warnings = loaded.warnings.into_iter().chain(problems).collect();
     let (config, console) = (loaded.config, args.log_format);
-    Ok(Options { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
+    Ok(Wanted { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
 }
 
 /// Nothing is stopped for a program that could not start: it is there, and so is its configuration.
 fn replaceable(args: &Run) -> Result<(), String> {
     handover::program()?;
-    options(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())
+    wanted(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())
 }
 
 fn source(args: &Run) -> Result<Source, String> {

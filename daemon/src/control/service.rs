@@ -10,7 +10,6 @@ use mcpd_common::check::zombies::{self, Scope};
 use mcpd_common::event::EventKind;
 use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::os::process;
-use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::status::{DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport};
 use mcpd_proto::v1;
 use mcpd_proto::v1::control_server::Control;
@@ -266,10 +265,4 @@ fn serving_at_the_front_door(report: &mut PortReport) {
     if report.state == PortState::InUse && report.holders.iter().all(ours) {
         report.state = PortState::Serving;
     }
-}
-
-/// The last shutdown, from the file that it left.
-pub fn last_shutdown(file: &std::path::Path) -> Option<LastShutdown> {
-    let report: ShutdownReport = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-    Some(LastShutdown::from(&report))
 }

@@ -74,7 +74,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn remove_stale(path: &Path) -> Result<(), SocketError> {
+/// Removes the socket that a daemon left behind when it died.
+///
+/// # Errors
+/// When somebody answers on it, or it is no socket; then it stays.
+pub fn remove_stale(path: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     let metadata = match path.symlink_metadata() {
         Ok(metadata) => metadata,

@@ -38,6 +38,8 @@ pub enum Trigger {
         /// The text given, or `restart`.
         reason: String,
     },
+    /// The guardian ended, so nobody would clean up after a crash any more (R-CONT-5).
+    GuardianDied,
     /// A supervising task panicked (R-SUP-5).
     Emergency {
         /// What happened.
@@ -51,6 +53,7 @@ impl Trigger {
         match self {
             Self::Signal(name) => format!("signal_{name}"),
             Self::Rpc { reason, .. } | Self::Restart { reason } => reason.clone(),
+            Self::GuardianDied => "guardian_died".to_owned(),
             Self::Emergency { .. } => "internal_error".to_owned(),
         }
     }
@@ -59,7 +62,7 @@ impl Trigger {
     pub fn ending(&self) -> Ending {
         match self {
             Self::Restart { .. } => Ending::Replace,
-            Self::Signal(_) | Self::Rpc { .. } | Self::Emergency { .. } => Ending::Exit,
+            Self::Signal(_) | Self::Rpc { .. } | Self::GuardianDied | Self::Emergency { .. } => Ending::Exit,
         }
     }
 }
@@ -108,7 +111,9 @@ impl Requests {
             Trigger::Signal(_) if again => Response::Hurry { by: "second SIGINT" },
             Trigger::Rpc { now: true, .. } => Response::Hurry { by: "mcpctl shutdown --now" },
             Trigger::Emergency { what } => Response::NoteInternalError { what: what.clone() },
-            Trigger::Signal(_) | Trigger::Rpc { .. } | Trigger::Restart { .. } => Response::Ignore,
+            Trigger::Signal(_) | Trigger::Rpc { .. } | Trigger::Restart { .. } | Trigger::GuardianDied => {
+                Response::Ignore
+            }
         }
     }
 

@@ -33,6 +33,7 @@ mirror!(
     DaemonStatus,
     v1::DaemonStatus {
         pid,
+        guardian,
         version,
         run,
         started_at,

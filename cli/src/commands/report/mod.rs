@@ -1,5 +1,6 @@
 //! `mcpctl report`: the full account of one shutdown, with or without a daemon.
 
+use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::own;
 use mcpd_common::ids::RunId;
 use mcpd_common::journal::{Journal, JournalError};
@@ -10,7 +11,6 @@ use super::history::unreadable;
 use crate::args::Report;
 use crate::context::Context;
 use crate::exit::{Failure, SUCCESS};
-use crate::offline;
 
 mod render;
 #[cfg(test)]
@@ -35,7 +35,7 @@ pub async fn run(context: &mut Context, args: Report) -> Result<u8, Failure> {
 /// From the journal or from `last-shutdown.json`, whichever has the run; of two, the later.
 fn find(state: &StateDir, run: Option<RunId>) -> Result<Option<ShutdownReport>, Failure> {
     let journal = Journal::open_read_only(&state.journal()).and_then(|journal| journal.report(run));
-    let file = offline::last_shutdown(state);
+    let file = last_shutdown(state);
     let file = file.filter(|report| run.is_none_or(|run| report.run == run));
     match (journal, file) {
         (Ok(journal), file) => Ok(journal.into_iter().chain(file).max_by_key(|report| report.finished_at)),

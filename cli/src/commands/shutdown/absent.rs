@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::{self, own};
 use mcpd_common::os::child::Handle;
 use mcpd_common::os::process::Process;
@@ -30,6 +31,13 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Says that it is not running, or what is left.
 pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> {
     let local = context.local();
+    if args.wait {
+        // A guardian that cleans up, or is about to exit itself.
+        let limit = now() + LAST_MOMENTS;
+        while offline::is_held(&local.state) && now() < limit {
+            pause(AGAIN).await;
+        }
+    }
     let run_file = match RunFile::read(&local.state.run_file()) {
         Ok(Some(run)) => run,
         Ok(None) => return Ok(show(context, &nothing())),
@@ -98,7 +106,7 @@ async fn still_there(
         (true, None) => true,
         (false, _) => false,
     };
-    let report = offline::last_shutdown(&local.state).filter(|report| report.run == run.run);
+    let report = last_shutdown(&local.state).filter(|report| report.run == run.run);
     match report {
         Some(report) if ended => Ok(show(context, &past(&report))),
         // It died without an account.

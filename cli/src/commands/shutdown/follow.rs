@@ -7,6 +7,7 @@ use mcpd_common::event::{EVENT_SCHEMA, EventKind, ShutdownEvent};
 use mcpd_common::exit_code::own;
 use mcpd_common::ids::RunId;
 use mcpd_common::outcome::ShutdownReport;
+use mcpd_common::phase::PAST_BOUND;
 use mcpd_proto::v1;
 use tokio::signal::ctrl_c;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -22,8 +23,8 @@ use crate::progress::{View, plain, render};
 use crate::text::Clock;
 use crate::wait::{Instant, now, until};
 
-/// How long past its total bound the daemon is waited for.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long past its total bound the daemon is waited for: then its guardian ends it, and cleans up.
+const GRACE: Duration = PAST_BOUND.saturating_add(Duration::from_secs(10));
 
 /// How often the live table is drawn again.
 const FRAME: Duration = Duration::from_millis(80);

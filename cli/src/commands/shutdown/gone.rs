@@ -1,4 +1,4 @@
-//! Waiting until the daemon's process is gone.
+//! Waiting until the daemon's process is gone, and its guardian's.
 //!
 //! A stop command that returns at the end of the stream makes systemd send `SIGTERM` to a daemon
 //! that is just about to exit; so the process itself is waited for, by a handle taken when the
@@ -19,11 +19,16 @@ use crate::wait::{Instant, pause, until};
 /// How often it is looked for: it has said that it exits.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Returns when the daemon is gone.
-pub async fn wait(context: &mut Context, daemon: &Daemon, deadline: Instant) -> Result<(), Failure> {
+/// Returns when daemon and guardian are gone.
+pub async fn wait(
+    context: &mut Context,
+    daemon: &Daemon,
+    guardian: Option<&Handle>,
+    deadline: Instant,
+) -> Result<(), Failure> {
     tokio::select! {
         biased;
-        () = gone(daemon) => Ok(()),
+        () = both(daemon, guardian) => Ok(()),
         _ = ctrl_c() => Err(detached()),
         () = until(deadline) => {
             let (pid, socket) = (daemon.pid, daemon.socket.display());
@@ -31,6 +36,13 @@ pub async fn wait(context: &mut Context, daemon: &Daemon, deadline: Instant) -> 
             context.out.note(&format!("the daemon ({pid}) at {socket} has not exited"));
             Err(overdue(daemon))
         }
+    }
+}
+
+async fn both(daemon: &Daemon, guardian: Option<&Handle>) {
+    gone(daemon).await;
+    if let Some(guardian) = guardian {
+        process(guardian).await;
     }
 }
 

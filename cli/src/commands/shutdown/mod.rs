@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! no daemon ----------------------> absent.rs   "not running", or what an earlier run left
-//! daemon -> Shutdown RPC -> follow.rs (events) -> gone.rs (its process) -> outside.rs (our own look)
+//! daemon -> Shutdown RPC -> follow.rs (events) -> gone.rs (both processes) -> outside.rs (our own look)
 //! ```
 //!
-//! The stream is only what the daemon says. What counts is that its process is gone, what
+//! The stream is only what the daemon says. What counts is that it and its guardian are gone, what
 //! `last-shutdown.json` says then, and what is seen from outside (R-SHUT-5).
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mcpd_common::check::ports::{KnownPort, PortReport};
+use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::own;
 use mcpd_common::ids::RunId;
+use mcpd_common::os::child::Handle;
+use mcpd_common::os::process;
 use mcpd_common::outcome::{Finding, ShutdownReport};
 use mcpd_common::paths::StateDir;
 use mcpd_proto::v1;
@@ -25,7 +28,7 @@ use crate::args::Shutdown;
 use crate::client::{ANSWER, Daemon, silent};
 use crate::context::Context;
 use crate::exit::{Failure, SUCCESS};
-use crate::offline::{self, Local};
+use crate::offline::Local;
 
 mod absent;
 pub mod follow;
@@ -82,6 +85,7 @@ pub struct Outcome {
 struct Before {
     state: StateDir,
     ports: Vec<KnownPort>,
+    guardian: Option<Handle>,
 }
 
 /// Shuts down.
@@ -101,7 +105,7 @@ pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
         return follow::beginning(context, &daemon, &mut events).await;
     }
     let followed = follow::to_the_end(context, &daemon, &mut events).await?;
-    gone::wait(context, &daemon, followed.deadline).await?;
+    gone::wait(context, &daemon, before.guardian.as_ref(), followed.deadline).await?;
     let outcome = judge(&daemon, &before, &followed).await?;
     verdict::show(context, &outcome);
     Ok(outcome.exit_code)
@@ -121,14 +125,16 @@ async fn before(context: &Context, daemon: &mut Daemon, wait: bool) -> Before {
     let workers = status.iter().flat_map(|status| &status.workers);
     let ports = workers.map(|worker| KnownPort { port: worker.port, worker: Some(worker.name.clone()) });
     let ports = ports.collect();
-    let state = status.as_ref().and_then(|status| status.daemon.as_ref());
-    let state = state.map(|daemon| StateDir::new(PathBuf::from(&daemon.state_dir)));
-    Before { state: state.unwrap_or_else(|| Local::find(&context.global).state), ports }
+    let told = status.as_ref().and_then(|status| status.daemon.as_ref());
+    let guardian = told.and_then(|daemon| daemon.guardian).and_then(process::read);
+    let guardian = guardian.and_then(|guardian| Handle::open(&guardian));
+    let state = told.map(|daemon| StateDir::new(PathBuf::from(&daemon.state_dir)));
+    Before { state: state.unwrap_or_else(|| Local::find(&context.global).state), ports, guardian }
 }
 
 /// What the daemon said, what it wrote, and what is seen now, in one outcome.
 async fn judge(daemon: &Daemon, before: &Before, followed: &follow::Followed) -> Result<Outcome, Failure> {
-    let written = offline::last_shutdown(&before.state);
+    let written = last_shutdown(&before.state);
     let written = written.filter(|report| followed.run.is_none_or(|run| report.run == run));
     // The file has the last word: it is written at the very end, and by whoever ended last.
     let Some(report) = written.or_else(|| followed.report.clone()) else {

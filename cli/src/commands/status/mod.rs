@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::own;
 use mcpd_common::ids::WorkerName;
 use mcpd_common::status::{LastShutdown, STATUS_SCHEMA, StatusReport};
@@ -10,7 +11,6 @@ use tokio::signal::ctrl_c;
 use crate::args::Status;
 use crate::context::Context;
 use crate::exit::{Failure, SUCCESS};
-use crate::offline;
 use crate::wait::pause;
 
 pub mod render;
@@ -55,7 +55,7 @@ async fn ask(context: &Context, worker: Option<&WorkerName>) -> Result<StatusRep
 }
 
 fn absent(context: &Context) -> StatusReport {
-    let last = offline::last_shutdown(&context.local().state);
+    let last = last_shutdown(&context.local().state);
     StatusReport {
         schema: STATUS_SCHEMA.to_owned(),
         daemon: None,

@@ -28,9 +28,10 @@ fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &
     let up = clock.since(daemon.started_at);
     let ready = workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
     let rest = format!(
-        " {} (pid {}) up {up}, {ready} of {} ready",
+        " {} (pid {}{}) up {up}, {ready} of {} ready",
         daemon.version,
         daemon.pid,
+        daemon.guardian.map_or_else(String::new, |guardian| format!(", guardian {guardian}")),
         count(workers.len(), "worker")
     );
     doc.line(&[("mcpd", Tone::Strong), (&rest, Tone::Plain)]);
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn at_80_columns() {
         insta::assert_snapshot!(shown(&samples::status(), 80, false), @r"
-        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 2 of 3 workers ready
+        mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
         Warning: the journal was damaged and has been set aside
 
         NAME          STATE    PID  PORT  CLIENTS     UPTIME  URL
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn at_200_columns() {
         insta::assert_snapshot!(shown(&samples::status(), 200, false), @r"
-        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 2 of 3 workers ready
+        mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
         Warning: the journal was damaged and has been set aside
 
         NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        BELOW  LAST EXIT  REPOSITORY
@@ -197,7 +198,7 @@ mod tests {
         let mut report = samples::status();
         report.workers.retain(|worker| worker.state == WorkerState::Failed);
         insta::assert_snapshot!(shown(&report, 80, true), @r"
-        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 0 of 1 worker ready
+        mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 1 worker ready
         Warning: the journal was damaged and has been set aside
 
         docs
@@ -224,7 +225,7 @@ mod tests {
         let mut report = samples::status_shutting_down();
         report.workers.clear();
         insta::assert_snapshot!(shown(&report, 80, false), @r"
-        mcpd 0.1.0 (pid 4242) up 2 h 5 min, 0 of 0 workers ready
+        mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 0 workers ready
         Shutting down (manual): workers-graceful; workers still there, clients gone
         Warning: the journal was damaged and has been set aside
 

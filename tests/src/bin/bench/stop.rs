@@ -56,8 +56,8 @@ pub fn by_signal(config: ConfigBuilder) -> f64 {
     let mut daemon = Daemon::start(config);
     // What it looks for afterwards costs time that is not the daemon's.
     daemon.remember();
-    let watch = Watch::on(daemon.pid());
-    let pid = nix::unistd::Pid::from_raw(daemon.pid().get());
+    let watch = Watch::on(daemon.guardian());
+    let pid = nix::unistd::Pid::from_raw(daemon.guardian().get());
     let begin = Instant::now();
     kill(pid, Signal::SIGTERM).expect("a child that was not waited for can be signalled");
     watch.wait();

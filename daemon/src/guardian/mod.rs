@@ -1,0 +1,116 @@
+//! The guardian: the daemon's parent, which cleans up when the daemon can't (R-CONT-5).
+//!
+//! ```text
+//!   mcpd ---- lock, shared page, socket pair ---- fork (a single thread)
+//!    |                                              |
+//!    | parent: "mcp-guardian"                       | child: the daemon
+//!    |   watch      waits, forwards signals         |   ward    tells its hard deadline and its
+//!    |   patience   counts towards the deadline     |           completion, hears of the guardian's end
+//!    |   verdict    how the daemon ended (pure)     |
+//!    |   sweep      ends and reaps what is left      `- workers, which die with the daemon's threads
+//!    `-  aftermath  socket, run file, crash record        and are orphans of the guardian's otherwise
+//! ```
+//!
+//! It holds the lock, so what it removes is its own daemon's. It is a subreaper, so nothing that the
+//! daemon leaves behind gets past it. It has one thread and no runtime, and trusts nothing that it
+//! reads on the page.
+
+mod aftermath;
+mod page;
+mod patience;
+mod spared;
+mod sweep;
+mod verdict;
+mod ward;
+mod watch;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcpd_common::ids::RunId;
+use mcpd_common::os::child::{self, Signal};
+use mcpd_common::os::guard::{self, Arrivals, Twin};
+use mcpd_common::paths::StateDir;
+
+use crate::instance::Instance;
+pub use page::Details;
+use page::Page;
+use spared::Spared;
+pub use ward::Ward;
+pub use watch::Guardian;
+
+/// What both need to know from the beginning.
+pub struct Launch {
+    /// The first run.
+    pub run: RunId,
+    /// Where the record goes.
+    pub state: StateDir,
+    /// What is removed.
+    pub socket: PathBuf,
+    /// How long a shutdown may take at most, from the moment in which one is asked for: a daemon that
+    /// hangs can't say it.
+    pub bound: Duration,
+    /// The lock.
+    pub instance: Instance,
+}
+
+impl Launch {
+    fn details(&self) -> Details {
+        Details { run: self.run, socket: self.socket.clone(), state_dir: self.state.path().to_owned() }
+    }
+}
+
+/// Which of the two this process is now.
+pub enum Divided {
+    /// The one that was started.
+    Guardian(Guardian),
+    /// Its child.
+    Daemon(Ward, Instance),
+}
+
+/// Signals that are meant for the daemon, whoever gets them.
+const FORWARDED: [Signal; 6] =
+    [Signal::Term, Signal::Int, Signal::Hup, Signal::Quit, Signal::Usr1, Signal::Usr2];
+
+/// Signals that wait until the daemon listens.
+const AWAITED: [Signal; 3] = [Signal::Term, Signal::Int, Signal::Hup];
+
+/// Becomes guardian and daemon. To be called while there is one thread.
+///
+/// # Errors
+/// When the kernel grants no memory, no process or no handler; then nothing has been started.
+pub fn divide(launch: Launch) -> io::Result<Divided> {
+    let page = Page::new()?;
+    page.tell(&launch.details())?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let spared = Spared::children_of_this_process();
+    // Before there is a child: what it leaves behind becomes ours.
+    child::become_subreaper()?;
+    let masked = guard::mask_all()?;
+    match guard::fork()? {
+        Twin::Parent { child } => {
+            drop(theirs);
+            let arrivals = Arrivals::hear(&FORWARDED);
+            masked.restore_but(&[]);
+            Ok(Divided::Guardian(Guardian {
+                launch,
+                daemon: child,
+                page,
+                line: ours,
+                arrivals,
+                spared,
+                asked: false,
+            }))
+        }
+        Twin::Child { parent } => {
+            // The only other end is the guardian's: its end of file is the guardian's end.
+            drop(ours);
+            masked.restore_but(&AWAITED);
+            guard::die_with_parent(Signal::Term)?;
+            let Launch { instance, .. } = launch;
+            Ok(Divided::Daemon(Ward::new(page, theirs, parent), instance))
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The page that guardian and daemon share. The daemon writes, the guardian reads, and believes
+//! nothing that does not look right: a dying process may have written anything.
+//!
+//! ```text
+//!   word 0   the bound of the shutdown that runs, milliseconds; 0: none
+//!   word 1   completion: a magic number and the exit code
+//!   word 2   details: a magic number, which of two places holds them, and their length
+//!   then     two places for details, as JSON; the new ones are written beside the old ones, so that
+//!            there are always whole ones
+//! ```
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mcpd_common::ids::RunId;
+use mcpd_common::os::guard::SharedWords;
+use serde::{Deserialize, Serialize};
+
+/// Only the pages that are written take memory.
+const WORDS: usize = 2048;
+const BOUND: usize = 0;
+const COMPLETION: usize = 1;
+const DETAILS: usize = 2;
+const HEADER: usize = 8;
+/// Words of one of the two places.
+const PLACE: usize = (WORDS - HEADER) / 2;
+
+/// In the upper bytes of a completion; the code is the lowest.
+const COMPLETED: u64 = 0x6d63_7064_d09e_0000;
+/// In the upper bytes of what says where the details are.
+const PUBLISHED: u64 = 0x6d63_0000_0000_0000;
+/// A shutdown that is allowed to take longer is none.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What the guardian needs, if it has to act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// The run that goes on.
+    pub run: RunId,
+    /// Its control socket.
+    pub socket: PathBuf,
+    /// Where its record goes.
+    pub state_dir: PathBuf,
+}
+
+/// The page.
+pub struct Page(SharedWords);
+
+impl Page {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When the kernel grants no memory.
+    pub fn new() -> io::Result<Self> {
+        SharedWords::new(WORDS).map(Self)
+    }
+
+    /// One that another program image has made.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+        SharedWords::adopt(descriptor, WORDS).map(Self)
+    }
+
+    /// Its descriptor.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.0.descriptor()
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.0.words()[index]
+    }
+
+    fn place(&self, second: bool) -> &[AtomicU64] {
+        let begin = HEADER + if second { PLACE } else { 0 };
+        &self.0.words()[begin..begin + PLACE]
+    }
+
+    /// Begins (or with `None` ends) a time within which all has to be over.
+    pub fn set_bound(&self, bound: Option<Duration>) {
+        let millis = bound.map_or(0, |bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).max(1));
+        self.word(BOUND).store(millis, Ordering::Release);
+    }
+
+    /// That time, from the moment in which it was first seen.
+    pub fn bound(&self) -> Option<Duration> {
+        let bound = Duration::from_millis(self.word(BOUND).load(Ordering::Acquire));
+        (!bound.is_zero() && bound <= LONGEST).then_some(bound)
+    }
+
+    /// Says that all is done, and what the daemon exits with.
+    pub fn complete(&self, code: u8) {
+        self.word(COMPLETION).store(COMPLETED | u64::from(code), Ordering::Release);
+    }
+
+    /// What it said.
+    pub fn completion(&self) -> Option<u8> {
+        let word = self.word(COMPLETION).load(Ordering::Acquire);
+        u8::try_from(word ^ COMPLETED).ok()
+    }
+
+    /// Says what the guardian needs.
+    ///
+    /// # Errors
+    /// When it does not fit: a path of thousands of bytes.
+    pub fn tell(&self, details: &Details) -> io::Result<()> {
+        let bytes = serde_json::to_vec(details)?;
+        if bytes.len() > PLACE * size_of::<u64>() {
+            return Err(io::Error::other("the paths of socket and state directory are too long"));
+        }
+        let second = self.published().is_none_or(|(second, _)| !second);
+        for (word, chunk) in self.place(second).iter().zip(bytes.chunks(size_of::<u64>())) {
+            let mut padded = [0; size_of::<u64>()];
+            padded[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(padded), Ordering::Relaxed);
+        }
+        let place = u64::from(second) << 32;
+        self.word(DETAILS).store(PUBLISHED | place | bytes.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// What it said, if that can be understood.
+    pub fn details(&self) -> Option<Details> {
+        let (second, length) = self.published()?;
+        let words = self.place(second).iter().map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+        let mut bytes: Vec<u8> = words.take(length.div_ceil(size_of::<u64>())).flatten().collect();
+        bytes.truncate(length);
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn published(&self) -> Option<(bool, usize)> {
+        let word = self.word(DETAILS).load(Ordering::Acquire) ^ PUBLISHED;
+        let second = match word >> 32 {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let length = usize::try_from(word & 0xffff_ffff).ok()?;
+        (length <= PLACE * size_of::<u64>()).then_some((second, length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcpd_common::ids::RunTag;
+    use proptest::prelude::*;
+
+    fn details(socket: &str, tag: u32) -> Details {
+        let run = RunId::new(jiff::Timestamp::UNIX_EPOCH, RunTag(tag));
+        Details { run, socket: socket.into(), state_dir: "/state".into() }
+    }
+
+    #[test]
+    fn an_empty_page_says_nothing() {
+        let page = Page::new().expect("memory");
+        assert_eq!((page.bound(), page.completion(), page.details()), (None, None, None));
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_what_was_there() {
+        let page = Page::new().expect("memory");
+        page.tell(&details("/run/a.sock", 1)).expect("fits");
+        assert!(page.tell(&details(&"x".repeat(9000), 2)).is_err());
+        assert_eq!(page.details(), Some(details("/run/a.sock", 1)));
+    }
+
+    /// R-CLIENT-7: a new program image finds what the old one said, and says more.
+    #[test]
+    fn an_adopted_page_is_the_same() {
+        let page = Page::new().expect("memory");
+        page.tell(&details("/run/a.sock", 1)).expect("fits");
+        let twin = Page::adopt(page.descriptor().expect("a descriptor")).expect("adopted");
+        assert_eq!(twin.details(), page.details());
+        twin.tell(&details("/run/b.sock", 2)).expect("fits");
+        twin.complete(3);
+        assert_eq!((page.details(), page.completion()), (Some(details("/run/b.sock", 2)), Some(3)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_read(sockets in proptest::collection::vec("[a-z/.]{1,200}", 1..6), code: u8, bound in 1u64..1_000_000) {
+            let page = Page::new().expect("memory");
+            for (tag, socket) in (0..).zip(&sockets) {
+                page.tell(&details(socket, tag)).expect("fits");
+                prop_assert_eq!(page.details(), Some(details(socket, tag)));
+            }
+            page.complete(code);
+            page.set_bound(Some(Duration::from_millis(bound)));
+            prop_assert_eq!((page.completion(), page.bound()), (Some(code), Some(Duration::from_millis(bound))));
+        }
+
+        /// R-CONT-5: whatever a dying daemon wrote.
+        #[test]
+        fn garbage_is_nothing_and_never_a_panic(words in proptest::collection::vec(any::<u64>(), 0..64), at in 0usize..1000, header: [u64; 3]) {
+            let page = Page::new().expect("memory");
+            page.tell(&details("/run/a.sock", 1)).expect("fits");
+            for (word, value) in page.0.words().iter().skip(at).zip(&words).chain(page.0.words().iter().zip(&header)) {
+                word.store(*value, Ordering::Relaxed);
+            }
+            let _ = (page.details(), page.bound(), page.completion());
+            // Some garbage that nearly is what it should be.
+            page.word(DETAILS).store(PUBLISHED | header[0] & 0x1_0000_2fff, Ordering::Relaxed);
+            let _ = page.details();
+        }
+    }
+}

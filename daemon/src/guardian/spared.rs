@@ -1,0 +1,65 @@
+//! Processes that are below the guardian and none of mcpd's: children from before it was mcpd
+//! (`sleep 9 & exec mcpd`), and what these leave behind.
+
+use std::collections::HashSet;
+
+use mcpd_common::crash::Remnant;
+use mcpd_common::ids::{Pid, RunTag};
+use mcpd_common::os::process::{self, Process, StartTime};
+
+/// Those that are never touched.
+pub struct Spared {
+    known: HashSet<(Pid, StartTime)>,
+}
+
+impl Spared {
+    /// The children that this process has now.
+    pub fn children_of_this_process() -> Self {
+        let mut spared = Self { known: HashSet::new() };
+        spared.note(&children());
+        spared
+    }
+
+    fn note(&mut self, children: &[Process]) {
+        self.known.extend(children.iter().map(|child| (child.pid, child.start)));
+    }
+
+    /// While the daemon lives everything that it leaves behind becomes its own child; so what comes
+    /// to us has come from others.
+    pub fn note_while(&mut self, daemon: Pid, daemon_lives: impl FnOnce() -> bool) {
+        if !self.may_grow() {
+            return;
+        }
+        let mut children = children();
+        children.retain(|child| child.pid != daemon);
+        if daemon_lives() {
+            self.note(&children);
+        }
+    }
+
+    /// Only who has such children gets more of them; and pid 1, who gets everybody's.
+    fn may_grow(&self) -> bool {
+        !self.known.is_empty() || Pid::current().get() == 1
+    }
+
+    /// Whether this child of ours is to be left alone. One that came in the moment of the daemon's end
+    /// is the run's by its mark, if others could have left it to us as well.
+    pub fn covers(&self, child: &Process, run: RunTag) -> bool {
+        let ours = || process::mark(child.pid).is_some_and(|mark| mark.run == run);
+        self.known.contains(&(child.pid, child.start)) || self.may_grow() && !ours()
+    }
+
+    /// Those that are there still, for the record.
+    pub fn remnants(&self) -> Vec<Remnant> {
+        let mut there: Vec<_> =
+            children().into_iter().filter(|it| self.known.contains(&(it.pid, it.start))).collect();
+        there.sort_by_key(|process| process.pid);
+        let remnant = |it: &Process| Remnant { pid: it.pid, command: process::command(it), worker: None };
+        there.iter().map(remnant).collect()
+    }
+}
+
+/// The children of this process.
+pub fn children() -> Vec<Process> {
+    process::children(Pid::current()).into_iter().filter_map(process::read).collect()
+}

@@ -1,0 +1,41 @@
+//! How the daemon ended. Pure.
+
+use mcpd_common::crash::DaemonEnd;
+use mcpd_common::outcome::ExitStatus;
+
+/// Whose doing the end was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its own, or a stranger's.
+    Itself(ExitStatus),
+    /// The guardian's, past the hard deadline; perhaps it can't even be killed.
+    Killed,
+}
+
+/// What that means, with what the daemon had said by then.
+///
+/// Who said that all is done had nothing left to do: what ended it afterwards does not matter, not
+/// even the guardian.
+pub fn of(ended: Ended, completion: Option<u8>) -> DaemonEnd {
+    match (completion, ended) {
+        (Some(code), _) => DaemonEnd::Completed(code),
+        (None, Ended::Itself(exit)) => DaemonEnd::Died(exit),
+        (None, Ended::Killed) => DaemonEnd::Overrun,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-CONT-5: an exit without the mark is a crash, even one with status 0.
+    #[test]
+    fn only_the_mark_completes_a_shutdown() {
+        let zero = ExitStatus::Code(0);
+        assert_eq!(of(Ended::Itself(zero), None), DaemonEnd::Died(zero));
+        assert_eq!(of(Ended::Itself(zero), Some(3)), DaemonEnd::Completed(3));
+        assert_eq!(of(Ended::Itself(ExitStatus::Signal(9)), Some(0)), DaemonEnd::Completed(0));
+        assert_eq!(of(Ended::Killed, None), DaemonEnd::Overrun);
+        assert_eq!(of(Ended::Killed, Some(0)), DaemonEnd::Completed(0));
+    }
+}

@@ -1,0 +1,114 @@
+//! The daemon's side: what it tells its guardian, and how it learns that it has none any more.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::child::Signal;
+use mcpd_common::os::guard;
+use tokio::io::AsyncReadExt;
+
+use super::page::{Details, Page};
+
+/// The daemon as its guardian's ward.
+pub struct Ward {
+    page: Page,
+    line: UnixStream,
+    guardian: Pid,
+}
+
+impl Ward {
+    pub(super) fn new(page: Page, line: UnixStream, guardian: Pid) -> Self {
+        Self { page, line, guardian }
+    }
+
+    /// The guardian's process.
+    pub fn guardian(&self) -> Pid {
+        self.guardian
+    }
+
+    /// A shutdown has begun: past this the guardian ends it.
+    pub fn has_to_be_done_within(&self, bound: Duration) {
+        self.page.set_bound(Some(bound));
+        // It looks at the page when something comes. If it is gone there is nobody to be told.
+        let _ = (&self.line).write(&[0]);
+    }
+
+    /// All is done, and this process exits with this code. What comes after is no crash.
+    pub fn complete(&self, code: u8) {
+        self.page.complete(code);
+    }
+
+    /// Whether the guardian has ended.
+    pub fn is_orphan(&self) -> bool {
+        guard::parent() != Some(self.guardian)
+    }
+
+    /// Listens for the guardian's end: the other end of the line is its alone. The future returns then.
+    ///
+    /// # Errors
+    /// When the line can't be listened to.
+    pub fn orphaned(&self) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+        let line = self.line.try_clone()?;
+        line.set_nonblocking(true)?;
+        let mut line = tokio::net::UnixStream::from_std(line)?;
+        Ok(async move {
+            let mut byte = [0];
+            // It never writes; whatever is not "nothing yet" is its end.
+            while line.read(&mut byte).await.is_ok_and(|length| length > 0) {}
+        })
+    }
+
+    /// Says what the guardian needs, if it has to act.
+    ///
+    /// # Errors
+    /// When it does not fit the page.
+    pub fn tell(&self, details: &Details) -> io::Result<()> {
+        self.page.tell(details)
+    }
+
+    /// Descriptors of page and line, for another program in this process.
+    ///
+    /// # Errors
+    /// When there are none left.
+    pub fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([self.page.descriptor()?, self.line.try_clone()?.into()])
+    }
+
+    /// The ward of the same guardian, in a new program: what [`Self::descriptors`] gave.
+    ///
+    /// # Errors
+    /// When they are something else.
+    pub fn adopt([page, line]: [OwnedFd; 2]) -> io::Result<Self> {
+        let guardian = guard::parent().ok_or_else(|| io::Error::other("this process has no parent"))?;
+        guard::die_with_parent(Signal::Term)?;
+        let ward = Self { page: Page::adopt(page)?, line: line.into(), guardian };
+        // The shutdown that went before the new program is over.
+        ward.page.set_bound(None);
+        Ok(ward)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-CLIENT-7: page and line survive a change of program, and mean the same guardian.
+    #[tokio::test]
+    async fn page_and_line_can_be_handed_over() {
+        let page = Page::new().expect("memory");
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let guardian = guard::parent().expect("a parent");
+        let ward = Ward::new(page, theirs, guardian);
+        ward.has_to_be_done_within(Duration::from_secs(9));
+        let descriptors = ward.descriptors().expect("handed over");
+        drop(ward);
+        let ward = Ward::adopt(descriptors).expect("adopted");
+        assert_eq!((ward.guardian(), ward.page.bound()), (guardian, None));
+        assert!(!ward.is_orphan());
+        drop(ours);
+        ward.orphaned().expect("listened to").await;
+    }
+}

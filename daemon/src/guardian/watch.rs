@@ -1,0 +1,166 @@
+//! The guardian's life: wait, forward, and when the daemon is gone, see to it that all of it is.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_common::crash::{CrashRecord, DaemonEnd, Witness};
+use mcpd_common::ids::{Pid, Slot, WorkerName};
+use mcpd_common::os::backend;
+use mcpd_common::os::child::{self, Signal};
+use mcpd_common::os::guard::{self, Arrivals, Origin};
+use mcpd_common::paths::StateDir;
+use mcpd_common::run_file::RunFile;
+
+use super::page::{Details, Page};
+use super::patience::{Next, Patience};
+use super::spared::Spared;
+use super::sweep::{Sweep, Swept};
+use super::verdict::{self, Ended};
+use super::{Launch, aftermath};
+use crate::deadline::{self, Deadline};
+use crate::instance::Instance;
+
+/// How its process is called.
+const NAME: &std::ffi::CStr = c"mcp-guardian";
+/// So long it tries to end what a dead daemon left.
+const SWEEP: Duration = Duration::from_secs(10);
+/// The same after a completed shutdown, which has tried it already.
+const SECOND_SWEEP: Duration = Duration::from_secs(1);
+/// A daemon that `SIGKILL` does not end within this is in the kernel's hands.
+const DYING: Duration = Duration::from_secs(5);
+/// Where no signal can be heard, the daemon is looked at so often.
+const DEAF: Duration = Duration::from_millis(100);
+
+/// Everything it has.
+pub struct Guardian {
+    pub(super) launch: Launch,
+    pub(super) daemon: Pid,
+    pub(super) page: Page,
+    /// The daemon writes to it when there is something new on the page.
+    pub(super) line: UnixStream,
+    pub(super) arrivals: io::Result<Arrivals>,
+    pub(super) spared: Spared,
+    /// A signal that ends the daemon was forwarded.
+    pub(super) asked: bool,
+}
+
+impl Guardian {
+    /// Watches over the daemon to its end and beyond; the exit code.
+    pub fn watch(mut self) -> u8 {
+        guard::rename(NAME);
+        guard::give_back_memory();
+        // Somebody may read us no more, or never have: not a reason to wait.
+        let _always_possible = self.line.set_nonblocking(true);
+        let ended = self.until_the_daemon_ends();
+        let end = verdict::of(ended, self.page.completion());
+        self.clean_up(end)
+    }
+
+    fn until_the_daemon_ends(&mut self) -> Ended {
+        let mut patience = Patience::new();
+        let mut killed: Option<Deadline> = None;
+        loop {
+            if let Some(exit) = child::peek_exit(self.daemon) {
+                return if killed.is_some() { Ended::Killed } else { Ended::Itself(exit) };
+            }
+            let timeout = match (killed, patience.look(deadline::now(), self.bound())) {
+                (Some(dying), _) if dying.remaining().is_zero() => return Ended::Killed,
+                (Some(dying), _) => Some(dying.remaining()),
+                (None, Next::WaitForEver) => None,
+                (None, Next::Wait(time)) => Some(time),
+                (None, Next::Over) => {
+                    // Unreaped, so the pid is still its own.
+                    let _ = child::signal_child(self.daemon, Signal::Kill);
+                    killed = Some(Deadline::after(DYING));
+                    continue;
+                }
+            };
+            self.wait_and_forward(timeout);
+            self.spared.note_while(self.daemon, || child::peek_exit(self.daemon).is_none());
+        }
+    }
+
+    /// What the daemon said; if it hangs and says nothing, what it was started with.
+    fn bound(&self) -> Option<Duration> {
+        self.page.bound().or(self.asked.then_some(self.launch.bound))
+    }
+
+    /// What the kernel sent to the whole group of a terminal the daemon has got as well.
+    fn wait_and_forward(&mut self, timeout: Option<Duration>) {
+        for arrival in self.wait(timeout) {
+            // SIGHUP may be a wish to read the configuration again.
+            self.asked |= matches!(arrival.signal, Signal::Term | Signal::Int);
+            if arrival.origin == Origin::Process {
+                let _ = child::signal_child(self.daemon, arrival.signal);
+            }
+        }
+        // Its text means nothing: it says "look at the page".
+        let mut bytes = [0; 64];
+        while matches!(io::Read::read(&mut self.line, &mut bytes), Ok(1..)) {}
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Vec<guard::Arrival> {
+        match &self.arrivals {
+            Ok(arrivals) => arrivals.wait(self.line.as_fd(), timeout),
+            Err(_) => {
+                deadline::pause(timeout.unwrap_or(DEAF).min(DEAF));
+                vec![]
+            }
+        }
+    }
+
+    fn clean_up(mut self, end: DaemonEnd) -> u8 {
+        let noticed_at = Timestamp::now();
+        let limit = match end {
+            DaemonEnd::Completed(_) => SECOND_SWEEP,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unseen => {
+                self.launch.instance.leaving();
+                SWEEP
+            }
+        };
+        let Details { run, socket, state_dir } = self.page.details().unwrap_or_else(|| self.launch.details());
+        let state = StateDir::new(state_dir);
+        let sweep = Sweep { spared: &self.spared, run: run.tag(), names: names(&state), daemon: self.daemon };
+        let Swept { ended_count, ended, left, proved, .. } =
+            sweep.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
+        if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {
+            return code;
+        }
+        let record = CrashRecord {
+            run,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            witness: Witness::Guardian,
+            daemon: self.daemon,
+            end,
+            noticed_at,
+            finished_at: Timestamp::now(),
+            backend: backend(),
+            proved,
+            ended_count,
+            ended,
+            left,
+            spared: self.spared.remnants(),
+            damaged_lines: 0,
+        };
+        if state != self.launch.state {
+            // The daemon went on as a new program with another state directory, whose lock was its alone.
+            // If somebody has it now, what is there is his.
+            match Instance::acquire(&state, &socket, None) {
+                Ok(instance) => self.launch.instance = instance,
+                Err(_) => return record.exit_code(),
+            }
+        }
+        aftermath::settle(&record, &socket, &state)
+    }
+}
+
+/// For people only; without the run file processes have no worker's name.
+fn names(state: &StateDir) -> HashMap<Slot, WorkerName> {
+    let run_file = RunFile::read(&state.run_file()).ok().flatten();
+    let workers = run_file.into_iter().flat_map(|run_file| run_file.workers);
+    workers.map(|worker| (worker.slot, worker.name)).collect()
+}

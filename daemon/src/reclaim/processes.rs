@@ -1,0 +1,101 @@
+//! Ending what a run left whose guardian died, too.
+//!
+//! Only what is proven to be of that run is touched: the run file names the run, the boot id says
+//! that its processes can still be alive, and a living process carries the run's mark, which nobody
+//! else can have. The signal goes by a handle that was compared with the process's start time. A
+//! process that merely got a recorded pid, or holds a recorded port, is never touched; a port that
+//! a proven leftover holds is free when that has ended.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_common::crash::{CrashRecord, DaemonEnd, NAMED, Remnant, Witness};
+use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
+use mcpd_common::os::child::{Handle, Signal};
+use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::{self, backend};
+use mcpd_common::run_file::RunFile;
+
+use crate::deadline::{self, Deadline};
+
+/// What does not end within this is reported and left.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Between two passes.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
+/// that run is dead.
+pub async fn reclaim(last: &RunFile) -> CrashRecord {
+    let now = Timestamp::now();
+    let mut record = CrashRecord {
+        run: last.run,
+        version: last.version.clone(),
+        witness: Witness::NextStart,
+        daemon: last.daemon.pid,
+        end: DaemonEnd::Unseen,
+        noticed_at: now,
+        finished_at: now,
+        backend: backend(),
+        proved: false,
+        ended_count: 0,
+        ended: vec![],
+        left: vec![],
+        spared: vec![],
+        damaged_lines: 0,
+    };
+    // After another boot nothing of it is alive, and its pids and marks say nothing.
+    if os::boot_id().unwrap_or_default() == last.boot_id {
+        end_all(last, &mut record).await;
+        record.finished_at = Timestamp::now();
+    }
+    record
+}
+
+async fn end_all(last: &RunFile, record: &mut CrashRecord) {
+    let names: HashMap<Slot, WorkerName> =
+        last.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect();
+    let remnant = |process: &Process| Remnant {
+        pid: process.pid,
+        command: process::command(process),
+        worker: process::mark(process.pid).and_then(|mark| names.get(&mark.slot).cloned()),
+    };
+    let (deadline, spared) = (Deadline::after(LIMIT), ourselves());
+    let mut seen: HashSet<(Pid, StartTime)> = HashSet::new();
+    loop {
+        let alive = of_run(last.run, &spared);
+        if alive.is_empty() || deadline.remaining().is_zero() {
+            record.left = alive.iter().map(remnant).collect();
+            record.ended.retain(|ended| record.left.iter().all(|left| left.pid != ended.pid));
+            record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
+            return;
+        }
+        for process in &alive {
+            let Some(handle) = Handle::open(process) else { continue };
+            // Asked before it is killed: afterwards it has no command line any more.
+            if seen.insert((process.pid, process.start)) && record.ended.len() < NAMED {
+                record.ended.push(remnant(process));
+            }
+            let _ = handle.signal(Signal::Kill);
+        }
+        deadline::until(deadline::now() + AGAIN).await;
+    }
+}
+
+/// One whose leader has exited while other threads run still holds its ports.
+fn of_run(run: RunId, spared: &HashSet<Pid>) -> Vec<Process> {
+    let mut all = process::all();
+    all.retain(|process| {
+        !process::is_zombie(process)
+            && !spared.contains(&process.pid)
+            && process::mark(process.pid).is_some_and(|mark| mark.run == run.tag())
+    });
+    all
+}
+
+/// This process and those above it: a daemon started from inside the last run's worker spares
+/// whoever started it.
+fn ourselves() -> HashSet<Pid> {
+    let above = |pid: &Pid| Pid::new(process::read(*pid)?.ppid);
+    std::iter::successors(Some(Pid::current()), above).take(64).collect()
+}

@@ -1,0 +1,228 @@
+//! The daemon's sudden death, at any moment: its guardian leaves nothing, says so, and a restart at
+//! once comes up (R-CONT-5, R-CONT-6).
+
+use std::time::Duration;
+
+use mcpd_common::crash::CrashRecord;
+use mcpd_common::outcome::{FindingKind, ShutdownReport};
+use mcpd_common::status::WorkerState;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, until};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(300);
+
+/// One of each kind that is hard to get rid of, and a polite one.
+fn zoo() -> ConfigBuilder {
+    ConfigBuilder::new()
+        .times(LONG, LONG)
+        .fixture("polite", "")
+        .fixture("escaped", "--escape 3 --escape-polite 2 --ignore-term")
+        .fixture("tree", "--tree 2 3 --ignore-shutdown")
+        .fixture("heir", "--hand-over-socket --zombies 5")
+}
+
+/// Kills the daemon, and finds what R-CONT-5 promises.
+#[track_caller]
+fn killed(daemon: &mut Daemon) -> ShutdownReport {
+    daemon.signal_daemon(Signal::SIGKILL);
+    let report = daemon.assert_cleaned_up(101);
+    assert_eq!(report.reason, "daemon_died");
+    assert_eq!(report.findings[0].kind, FindingKind::DaemonDied);
+    assert!(report.findings[0].detail.contains("died (SIGKILL)"), "{:?}", report.findings[0]);
+    assert!(report.proof.is_some() || report.backend == mcpd_common::os::Backend::Portable);
+    report
+}
+
+/// It comes up at once with every worker, knows what happened, and leaves nothing either.
+#[track_caller]
+fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
+    let mut next = daemon.launch_again();
+    next.wait_ready();
+    let status = next.try_status().expect("it answers");
+    let last = status.last_shutdown.expect("remembered");
+    assert_eq!((last.run, last.exit_code), (report.run, report.exit_code));
+    let warnings = status.daemon.expect("it runs").warnings;
+    assert!(warnings.iter().any(|it| it.contains(&report.run.to_string())), "{warnings:?}");
+    next.mcpctl(&["shutdown", "--now", "--wait"]);
+    next.wait_exit(BOUND);
+    next.assert_nothing_left(&[]);
+}
+
+/// R-CONT-5: 101, nothing is left, and everybody can read what happened: at once, and later.
+#[test]
+fn a_killed_daemon_leaves_nothing_and_an_account() {
+    let mut daemon = Daemon::start(zoo());
+    let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
+    let report = killed(&mut daemon);
+    assert_eq!(report.run, run);
+    let said = daemon.log();
+    assert!(said.contains("mcp-guardian: exit code 101, see `mcpctl report`: the daemon"), "{said}");
+
+    let record = CrashRecord::read(&daemon.state().crash()).expect("readable").expect("written");
+    assert_eq!((record.run, record.left.len(), record.damaged_lines), (run, 0, 0));
+    assert!(record.ended_count >= 5, "{record:?}");
+    let of_escaped = |it: &mcpd_common::crash::Remnant| {
+        it.worker.as_ref().is_some_and(|worker| worker.as_str() == "escaped")
+            && it.command.contains("sleeper")
+    };
+    assert!(record.ended.iter().filter(|it| of_escaped(it)).count() >= 5, "{record:?}");
+
+    // Without a daemon.
+    let shown = daemon.mcpctl(&["report", "--json"]).expect_code(0).json();
+    assert_eq!((&shown["exit_code"], &shown["run"]), (&101.into(), &run.to_string().into()));
+    let status = daemon.mcpctl(&["status", "--json"]).expect_code(3).json();
+    assert_eq!(status["last_shutdown"]["exit_code"], 101);
+    let history = daemon.mcpctl(&["history", "--json"]).expect_code(0).json();
+    assert_eq!(
+        (&history["runs"][0]["exit_code"], &history["runs"][0]["reason"]),
+        (&101.into(), &"daemon_died".into())
+    );
+    let asked = daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
+    assert_eq!(asked.stdout, "mcpd is not running, and nothing of it is left\n");
+
+    // By the next one, and when that is gone as well.
+    let home = {
+        let mut next = daemon.launch_again();
+        next.wait_ready();
+        assert!(!next.state().crash().exists(), "the journal has it");
+        next.mcpctl(&["shutdown", "--now", "--wait"]);
+        next.wait_exit(BOUND);
+        next
+    };
+    let shown = home.mcpctl(&["report", &run.to_string(), "--json"]).expect_code(0).json();
+    assert_eq!((&shown["exit_code"], &shown["findings"][0]["kind"]), (&101.into(), &"daemon_died".into()));
+    let history = home.mcpctl(&["history", "--json"]).expect_code(0).json();
+    assert_eq!(history["runs"][1]["exit_code"], 101, "{history}");
+}
+
+/// R-CONT-5: while it starts; whatever it had done by then.
+#[test]
+fn killed_while_it_starts() {
+    for pause in [0, 3, 10, 25, 60] {
+        let mut daemon = Daemon::launch(zoo());
+        daemon.pid();
+        std::thread::sleep(Duration::from_millis(pause));
+        let report = killed(&mut daemon);
+        restarts_well(daemon, &report);
+    }
+}
+
+/// A shutdown that stays in this phase, killed there.
+fn killed_in_phase(
+    phase: &str,
+    config: ConfigBuilder,
+    hold: impl FnOnce(&Daemon) -> Option<std::net::TcpStream>,
+) {
+    let mut daemon = Daemon::start(config);
+    let gate = hold(&daemon);
+    daemon.mcpctl(&["shutdown"]).expect_code(0);
+    let begun = format!("phase started phase={phase}");
+    until(&begun, BOUND, || daemon.log().contains(&begun).then_some(()));
+    let watching = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    let report = killed(&mut daemon);
+    // Who watched learns it from the guardian's account; or was just about to ask, or found nobody.
+    let code = watching.finish(BOUND).code;
+    assert!([Some(101), Some(69), Some(0)].contains(&code), "{code:?}");
+    drop(gate);
+    restarts_well(daemon, &report);
+}
+
+#[test]
+fn killed_while_workers_are_asked() {
+    killed_in_phase("workers-graceful", zoo().fixture("deaf", "--ignore-shutdown"), |_| None);
+}
+
+#[test]
+fn killed_while_clients_leave() {
+    let config = ConfigBuilder::new()
+        .shutdown("worker_graceful = \"300ms\"")
+        .fixture("escaped", "--escape 3")
+        .fixture("gate", "--wait-for-clients");
+    killed_in_phase("clients", config, |daemon| Some(http::open_stream(daemon.port("gate"))));
+}
+
+#[test]
+fn killed_while_workers_are_terminated() {
+    let config = ConfigBuilder::new()
+        .times(SHORT, LONG)
+        .fixture("deaf", "--ignore-shutdown --ignore-term --escape 3")
+        .fixture("tree", "--tree 2 3 --ignore-term");
+    killed_in_phase("workers-terminate", config, |_| None);
+}
+
+#[test]
+fn killed_while_it_verifies() {
+    let resource = "[resources.slow]\nclose = [\"sleep\", \"20\"]\ntimeout = \"20s\"\n";
+    let config = ConfigBuilder::new().times(SHORT, SHORT).fixture("escaped", "--escape 3").toml(resource);
+    killed_in_phase("verification", config, |_| None);
+}
+
+/// R-SHUT-5, R-CONT-5: `mcpctl shutdown --wait` returns when daemon and guardian are gone, with the
+/// guardian's code.
+#[test]
+fn a_watching_mcpctl_says_what_the_guardian_says() {
+    let mut daemon = Daemon::start(zoo().fixture("deaf", "--ignore-shutdown --ignore-term"));
+    let watching = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
+    let begun = "phase started phase=workers-graceful";
+    until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
+    daemon.signal_daemon(Signal::SIGKILL);
+    let output = watching.finish(BOUND).expect_code(101);
+    let result = output.json_lines().pop().expect("a last line");
+    assert_eq!((&result["schema"], &result["exit_code"]), (&"mcpd.shutdown-result.v1".into(), &101.into()));
+    assert_eq!(result["disagreements"].as_array().map(Vec::len), Some(0), "{result}");
+    let exit = daemon.poll_exit();
+    assert!(exit.is_some() || daemon.guardian_is_a_zombie(), "the guardian was gone when it returned");
+    daemon.assert_cleaned_up(101);
+}
+
+/// R-CONT-5: past the hard deadline the guardian ends it, stopped or not.
+#[test]
+fn a_daemon_that_hangs_in_its_shutdown_is_ended() {
+    let config = ConfigBuilder::new()
+        .times(SHORT, SHORT)
+        .shutdown("verification = \"100ms\"")
+        .fixture("deaf", "--ignore-shutdown --ignore-term --escape 2");
+    let mut daemon = Daemon::start(config);
+    daemon.signal(Signal::SIGTERM);
+    let begun = "phase started phase=workers-graceful";
+    until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
+    daemon.signal_daemon(Signal::SIGSTOP);
+    let report = daemon.assert_cleaned_up(102);
+    assert_eq!((report.findings[0].kind, report.reason.as_str()), (FindingKind::Overrun, "overrun"));
+    restarts_well(daemon, &report);
+}
+
+/// R-CONT-5: it hangs before it can say that it was asked.
+#[test]
+fn a_stopped_daemon_that_is_asked_to_leave_is_ended() {
+    let config = ConfigBuilder::new()
+        .times(SHORT, SHORT)
+        .shutdown("verification = \"100ms\"")
+        .fixture("escaped", "--escape 2");
+    let mut daemon = Daemon::start(config);
+    daemon.signal_daemon(Signal::SIGSTOP);
+    daemon.signal(Signal::SIGTERM);
+    let report = daemon.assert_cleaned_up(102);
+    restarts_well(daemon, &report);
+}
+
+/// A process that keeps forking loses against the guardian, too.
+#[test]
+fn a_fork_bomb_dies_with_the_daemon() {
+    let config = ConfigBuilder::new().fixture("bomb", "--fork-bomb 300");
+    let mut daemon = Daemon::launch(config);
+    daemon.wait_state("bomb", WorkerState::Ready);
+    until("some of them", BOUND, || (daemon.processes().len() > 50).then_some(()));
+    killed(&mut daemon);
+}
+
+/// An exit without the completion mark is a crash, even with a status: here by signals that nobody expects.
+#[test]
+fn any_sudden_end_is_a_crash() {
+    for signal in [Signal::SIGALRM, Signal::SIGUSR1] {
+        let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1"));
+        daemon.signal_daemon(signal);
+        let report = daemon.assert_cleaned_up(101);
+        assert!(report.findings[0].detail.contains(signal.as_str()), "{:?}", report.findings[0]);
+    }
+}
