@@ -58,7 +58,7 @@ impl Sweep<'_> {
             if pass.is_multiple_of(WHOLE_TREE) {
                 self.kill_others(&children, &mut swept);
             }
-            let proof = self.reap_all(&mut swept);
+            let proof = self.reap_all(&children, &mut swept);
             let there = self.children();
             if there.is_empty() && self.marked().is_empty() {
                 swept.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
@@ -94,9 +94,11 @@ impl Sweep<'_> {
         }
     }
 
-    fn reap_all(&self, swept: &mut Swept) -> Proof {
+    /// Reaps whatever has ended, also of those that are spared; they are nothing that was ended here.
+    fn reap_all(&self, children: &[Pid], swept: &mut Swept) -> Proof {
         let sweep = child::prove_no_children();
-        let ended = sweep.reaped.iter().filter(|(pid, _)| *pid != self.daemon);
+        let ours = |pid: Pid| pid != self.daemon && (self.spared.is_nobody() || children.contains(&pid));
+        let ended = sweep.reaped.iter().filter(|(pid, _)| ours(*pid));
         swept.ended_count += ended.count() as u64;
         sweep.proof
     }
