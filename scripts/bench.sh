@@ -2,7 +2,7 @@
 # Measures the figures of section 11 and prints them as a Markdown table. Takes some minutes.
 #
 #   scripts/bench.sh                      everything, 5 samples of each figure
-#   scripts/bench.sh --repeat 3 stop      fewer samples, one group (stop, peer, start, idle, status)
+#   scripts/bench.sh --repeat 3 stop      fewer samples, one group (stop, crash, peer, start, idle, status)
 #
 # Exit status 1: a figure was missed. The comparison needs s6 (`apt-get install s6`); without it, it is left out.
 set -euo pipefail

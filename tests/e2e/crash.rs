@@ -226,3 +226,20 @@ fn any_sudden_end_is_a_crash() {
         assert!(report.findings[0].detail.contains(signal.as_str()), "{:?}", report.findings[0]);
     }
 }
+
+/// R-CLIENT-7, R-CONT-5: a daemon that went on as a new program has the same guardian, which knows the
+/// new run.
+#[test]
+fn killed_after_it_went_on_as_a_new_program() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape-polite 3"));
+    let (pid, guardian) = (daemon.pid(), daemon.guardian());
+    let first = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
+    daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
+    daemon.wait_ready();
+    let now = daemon.try_status().and_then(|status| status.daemon).expect("it runs");
+    assert_eq!((now.pid, now.guardian), (pid, Some(guardian)));
+    assert_ne!(now.run, first);
+    let report = killed(&mut daemon);
+    assert_eq!(report.run, now.run);
+    restarts_well(daemon, &report);
+}

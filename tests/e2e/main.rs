@@ -5,6 +5,7 @@ mod cli;
 mod clients;
 mod control_socket;
 mod crash;
+mod crash_random;
 mod exit_codes;
 mod fixture;
 mod front_door;

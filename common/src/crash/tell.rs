@@ -68,7 +68,10 @@ impl CrashRecord {
         findings.extend(self.ended.iter().map(|process| self.ended_finding(process)));
         let unnamed = self.ended_count.saturating_sub(self.ended.len() as u64);
         if unnamed > 0 {
-            let detail = format!("{unnamed} more processes were ended");
+            let detail = match unnamed {
+                1 => "one more process was ended".to_owned(),
+                unnamed => format!("{unnamed} more processes were ended"),
+            };
             findings.push(Finding::new(self.kind_of_ended(), "mcpd", detail));
         }
         findings.extend(self.spared.iter().map(spared));

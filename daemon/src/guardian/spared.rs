@@ -42,6 +42,11 @@ impl Spared {
         !self.known.is_empty() || Pid::current().get() == 1
     }
 
+    /// Whether there is nobody to be spared.
+    pub fn is_nobody(&self) -> bool {
+        !self.may_grow()
+    }
+
     /// Whether this child of ours is to be left alone. One that came in the moment of the daemon's end
     /// is the run's by its mark, if others could have left it to us as well.
     pub fn covers(&self, child: &Process, run: RunTag) -> bool {
@@ -59,7 +64,6 @@ impl Spared {
     }
 }
 
-/// The children of this process.
-pub fn children() -> Vec<Process> {
+fn children() -> Vec<Process> {
     process::children(Pid::current()).into_iter().filter_map(process::read).collect()
 }

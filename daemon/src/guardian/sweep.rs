@@ -1,24 +1,28 @@
-//! Ending and reaping all that is left below the guardian: the whole tree in one pass, again and
-//! again, until there is nothing or the time is over.
+//! Ending and reaping all that is left below the guardian, in pass after pass, until there is nothing
+//! or the time is over.
 //!
-//! Signals go by handles that were compared with the census (see `os::child::Handle`), so no pid is
-//! hit that could have been given away. The portable backend has no subreaper: there the run's mark
+//! Our own children can be signalled by their pids, since nobody else reaps them; all others by handles
+//! that were compared with the census (see `os::child::Handle`): no pid is hit that could have been
+//! given away. The portable backend has no subreaper: there the run's mark
 //! is looked for on the whole machine as well.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mcpd_common::crash::{NAMED, Remnant};
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
 use mcpd_common::os::child::{self, Handle, Proof, Signal};
-use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::process::{self, Process};
 use mcpd_common::os::{Backend, backend};
 
-use super::spared::{Spared, children};
+use super::spared::Spared;
 use crate::deadline::Deadline;
 
 /// Between two passes.
 const AGAIN: Duration = Duration::from_millis(1);
+
+/// Every so many passes go over the whole tree; the others over our own children only, which is quicker.
+const WHOLE_TREE: u64 = 8;
 
 /// Whom to look for.
 pub struct Sweep<'a> {
@@ -35,89 +39,112 @@ pub struct Sweep<'a> {
 /// What became of it.
 #[derive(Default)]
 pub struct Swept {
-    /// How many were ended, and the first of them.
+    /// How many were ended.
     pub ended_count: u64,
-    /// See there.
+    /// The first of them.
     pub ended: Vec<Remnant>,
     /// What could not be ended.
     pub left: Vec<Remnant>,
     /// The kernel said that there is no child any more.
     pub proved: bool,
-    seen: HashSet<(Pid, StartTime)>,
 }
 
 impl Sweep<'_> {
     /// Ends all of it. `pause` waits so long, or until a child ends.
     pub fn end_all(&self, limit: Deadline, mut pause: impl FnMut(Duration)) -> Swept {
         let mut swept = Swept::default();
-        loop {
-            let there = self.all();
-            for process in &there {
-                self.end(process, &mut swept);
+        for pass in 0u64.. {
+            let children = self.kill_children(&mut swept);
+            if pass.is_multiple_of(WHOLE_TREE) {
+                self.kill_others(&children, &mut swept);
             }
-            if there.is_empty() {
-                swept.proved = self.prove(&mut swept);
-                return swept;
+            let proof = self.reap_all(&children, &mut swept);
+            let there = self.children();
+            if there.is_empty() && self.marked().is_empty() {
+                swept.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
+                break;
             }
             if limit.remaining().is_zero() {
-                swept.left = there.iter().map(|process| self.remnant(process)).collect();
-                return swept;
+                swept.left = self.all(&there).iter().map(|process| self.remnant(process)).collect();
+                break;
             }
             pause(AGAIN);
         }
+        swept
     }
 
-    /// Everything that is there, parents first, zombies included.
-    fn all(&self) -> Vec<Process> {
-        let mut all = Vec::new();
-        let ours = |child: &Process| child.pid == self.daemon || !self.spared.covers(child, self.run);
-        for child in children().into_iter().filter(ours) {
-            let below = process::tree(child.pid);
-            all.push(child);
-            all.extend(below);
+    /// Our own children, at once: what forks without end must not gain time while others are looked at.
+    fn kill_children(&self, swept: &mut Swept) -> Vec<Pid> {
+        let children = self.children();
+        for pid in &children {
+            self.name(*pid, swept);
+            // Reaped by nobody but us, so the pid is still its own.
+            let _ = child::signal_child(*pid, Signal::Kill);
         }
-        if backend() == Backend::Portable {
-            all.extend(self.marked());
-        }
-        all
+        children
     }
 
+    /// What is below them would be our own child when they have died; most of it has not to wait so
+    /// long.
+    fn kill_others(&self, children: &[Pid], swept: &mut Swept) {
+        for process in self.all(children) {
+            let Some(handle) = Handle::open(&process) else { continue };
+            self.name(process.pid, swept);
+            let _ = handle.signal(Signal::Kill);
+        }
+    }
+
+    /// Reaps whatever has ended, also of those that are spared; they are nothing that was ended here.
+    fn reap_all(&self, children: &[Pid], swept: &mut Swept) -> Proof {
+        let sweep = child::prove_no_children();
+        let ours = |pid: Pid| pid != self.daemon && (self.spared.is_nobody() || children.contains(&pid));
+        let ended = sweep.reaped.iter().filter(|(pid, _)| ours(*pid));
+        swept.ended_count += ended.count() as u64;
+        sweep.proof
+    }
+
+    /// Our own children that are not spared, zombies included.
+    fn children(&self) -> Vec<Pid> {
+        let mut children = process::children(Pid::current());
+        let is_ours = |pid: &Pid| {
+            *pid == self.daemon
+                || process::read(*pid).is_some_and(|child| !self.spared.covers(&child, self.run))
+        };
+        children.retain(|pid| self.spared.is_nobody() || is_ours(pid));
+        children
+    }
+
+    /// Everything that is there, parents first.
+    fn all(&self, children: &[Pid]) -> Vec<Process> {
+        let below = |pid: &Pid| process::read(*pid).into_iter().chain(process::tree(*pid));
+        children.iter().flat_map(below).chain(self.marked()).collect()
+    }
+
+    /// Where orphans do not come to us.
     fn marked(&self) -> Vec<Process> {
+        if backend() == Backend::Linux {
+            return vec![];
+        }
         let is_ours = |found: &Process| {
             !process::is_zombie(found) && process::mark(found.pid).is_some_and(|mark| mark.run == self.run)
         };
         process::all().into_iter().filter(is_ours).collect()
     }
 
-    fn end(&self, process: &Process, swept: &mut Swept) {
-        if process.pid != self.daemon && swept.seen.insert((process.pid, process.start)) {
-            swept.ended_count += 1;
-            if swept.ended.len() < NAMED {
-                // Asked before it is killed: afterwards it has no command line any more.
-                swept.ended.push(self.remnant(process));
-            }
+    /// The first ones get names, before they are killed: afterwards they have no command line any more.
+    fn name(&self, pid: Pid, swept: &mut Swept) {
+        if pid == self.daemon
+            || swept.ended.len() >= NAMED
+            || swept.ended.iter().any(|known| known.pid == pid)
+        {
+            return;
         }
-        if process::is_zombie(process) {
-            // Not ours to reap while its parent lives; then it is in the next census.
-            let _ = child::reap(process.pid);
-        } else if let Some(handle) = Handle::open(process) {
-            let _ = handle.signal(Signal::Kill);
-        }
+        swept.ended.extend(process::read(pid).map(|process| self.remnant(&process)));
     }
 
     fn remnant(&self, process: &Process) -> Remnant {
         let slot = process::mark(process.pid).filter(|mark| mark.run == self.run).map(|mark| mark.slot);
         let worker = slot.and_then(|slot| self.names.get(&slot).cloned());
         Remnant { pid: process.pid, command: process::command(process), worker }
-    }
-
-    /// Where others are spared the kernel can't say it.
-    fn prove(&self, swept: &mut Swept) -> bool {
-        if backend() == Backend::Portable || !children().is_empty() {
-            return false;
-        }
-        let proof = child::prove_no_children();
-        swept.ended_count += proof.reaped.iter().filter(|(pid, _)| *pid != self.daemon).count() as u64;
-        proof.proof == Proof::NoChildren
     }
 }

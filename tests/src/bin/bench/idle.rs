@@ -22,18 +22,25 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Memory and CPU with 50 workers.
 pub fn rows(options: &Options) -> Vec<Row> {
-    let (mut memory, mut load) = (Vec::new(), Vec::new());
+    let (mut memory, mut guardian, mut load) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.repeat {
         let daemon = Daemon::start(stop::config(50, &stop::polite()));
         thread::sleep(SETTLE);
-        load.push(busy_percent(daemon.pid()));
-        assert_only_one(daemon.pid());
-        memory.push(proportional_megabytes(daemon.pid()));
+        load.push(busy_percent(daemon.pid()) + busy_percent(daemon.guardian()));
+        assert_only_one(&daemon);
+        guardian.push(proportional_megabytes(daemon.guardian()));
+        memory.push(proportional_megabytes(daemon.pid()) + proportional_megabytes(daemon.guardian()));
         stop::end(daemon);
     }
     vec![
-        Row::new("proportional memory (PSS) of the daemon, 50 workers", Unit::Megabytes, 10.0, memory),
-        Row::new("idle CPU over 10 s, 50 workers, of a core", Unit::Percent, 0.1, load),
+        Row::new(
+            "proportional memory (PSS) of daemon and guardian, 50 workers",
+            Unit::Megabytes,
+            10.0,
+            memory,
+        ),
+        Row::new("proportional memory (PSS) of the guardian", Unit::Megabytes, 0.6, guardian),
+        Row::new("idle CPU of both over 10 s each, 50 workers, of a core", Unit::Percent, 0.1, load),
     ]
 }
 
@@ -73,10 +80,11 @@ fn cpu_nanos(pid: Pid) -> f64 {
 }
 
 /// Proportional memory is shared among all that run the same file: a second daemon would halve it.
-fn assert_only_one(daemon: Pid) {
+fn assert_only_one(daemon: &Daemon) {
     let program = |pid: Pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let ours = program(daemon);
-    let others = process::all().into_iter().map(|found| found.pid).filter(|pid| *pid != daemon);
+    let own = [daemon.pid(), daemon.guardian()];
+    let ours = program(own[0]);
+    let others = process::all().into_iter().map(|found| found.pid).filter(|pid| !own.contains(pid));
     let same: Vec<Pid> = others.filter(|pid| program(*pid) == ours).collect();
     assert!(same.is_empty(), "the same mcpd runs as {same:?} too; its memory can't be told while it does");
 }

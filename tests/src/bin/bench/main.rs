@@ -4,6 +4,7 @@
 //! options  which rows, how often
 //! alone    what one worker takes by itself: what "beyond the slowest worker" is measured against
 //! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon's process is gone
+//! crash    `kill -9` of the daemon until nothing is left
 //! start    from starting mcpd until all workers are ready
 //! idle     memory, CPU and `mcpctl status` while nothing happens
 //! peer     the same 50 workers under s6, in turns with ours
@@ -17,6 +18,7 @@
 use std::process::ExitCode;
 
 mod alone;
+mod crash;
 mod idle;
 mod options;
 mod peer;
@@ -32,8 +34,9 @@ use table::Row;
 type Group = (&'static str, fn(&Options) -> Vec<Row>);
 
 /// In the order of the table.
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     ("stop", stop::rows),
+    ("crash", crash::rows),
     ("peer", peer::rows),
     ("start", start::rows),
     ("idle", idle::rows),

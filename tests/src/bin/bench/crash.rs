@@ -1,0 +1,39 @@
+//! From the daemon's sudden death until nothing is left: its guardian's process is gone.
+
+use std::time::Instant;
+
+use mcpd_tests::{ConfigBuilder, Daemon, Signal, WorkerSpec};
+use nix::sys::signal::kill;
+
+use crate::options::Options;
+use crate::stop;
+use crate::table::{Row, Unit};
+use crate::watch::{Watch, millis};
+
+/// The figures of section 11 on crashes.
+pub fn rows(options: &Options) -> Vec<Row> {
+    let orphans = || ConfigBuilder::new().worker("orphans", WorkerSpec::fixture("--escape-polite 300"));
+    let row = |what: &str, limit, config: &dyn Fn() -> ConfigBuilder| {
+        let what = format!("from `kill -9` of the daemon to nothing left, {what}");
+        Row::new(what, Unit::Millis, limit, options.samples(|| death(config())))
+    };
+    vec![
+        row("1 worker", 1000.0, &|| stop::config(1, &stop::polite())),
+        row("50 workers", 1000.0, &|| stop::config(50, &stop::polite())),
+        row("300 double-forked orphans", 100.0, &orphans),
+    ]
+}
+
+/// Milliseconds.
+fn death(config: ConfigBuilder) -> f64 {
+    let mut daemon = Daemon::start(config);
+    daemon.remember();
+    let watch = Watch::on(daemon.guardian());
+    let pid = nix::unistd::Pid::from_raw(daemon.pid().get());
+    let begin = Instant::now();
+    kill(pid, Signal::SIGKILL).expect("its guardian reaps it, and has no reason to");
+    watch.wait();
+    let took = begin.elapsed();
+    daemon.assert_cleaned_up(101);
+    millis(took)
+}
