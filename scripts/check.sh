@@ -57,6 +57,11 @@ check_unit_tests() {
     cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
 }
 
+# A minute of what scripts/soak.sh does for an hour.
+check_soak() {
+    target/debug/soak 60
+}
+
 check_real_clients() {
     scripts/real_clients.sh
 }
@@ -142,6 +147,7 @@ main() {
         run 'dependency policy' check_dependencies
         run tests check_tests
         run 'real MCP clients' check_real_clients
+        run soak check_soak
         run 'fuzz targets' check_fuzz_targets
         run macOS check_macos
     fi

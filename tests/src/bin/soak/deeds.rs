@@ -1,0 +1,190 @@
+//! What is done to the daemon. Each deed cleans up after itself; what it leaves is the daemon's to end.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use mcpd_common::ids::{Pid, Port};
+use mcpd_common::os::child::{Handle, Signal as Deadly};
+use mcpd_common::os::process;
+use mcpd_tests::{Signal, http, wire};
+use rustix::process::{Resource, Rlimit, prlimit};
+
+use crate::dice::Dice;
+use crate::stage::{SERVERS, STEADY, Stage};
+
+/// A name and what it does.
+type Deed = (&'static str, fn(&mut Stage, &mut Dice));
+
+/// All of them.
+pub const DEEDS: [Deed; 11] = [
+    ("death", death),
+    ("restart", restart),
+    ("restart of the daemon", restart_daemon),
+    ("client storm", client_storm),
+    ("rude clients", rude_clients),
+    ("control calls", control_calls),
+    ("log flood", log_flood),
+    ("crash loop", crash_loop),
+    ("full disk", full_disk),
+    ("no descriptors", no_descriptors),
+    ("clock jump", clock_jump),
+];
+
+const MOMENT: Duration = Duration::from_millis(300);
+
+/// A worker is killed.
+fn death(stage: &mut Stage, dice: &mut Dice) {
+    let Some(process) = stage.leader(dice.pick(&STEADY)).and_then(process::read) else { return };
+    // By a handle that was compared with its start: never a process that only has its pid.
+    if let Some(handle) = Handle::open(&process) {
+        let _ = handle.signal(Deadly::Kill);
+    }
+}
+
+fn restart(stage: &mut Stage, dice: &mut Dice) {
+    stage.daemon.mcpctl(&["restart", dice.pick(&STEADY)]);
+}
+
+fn restart_daemon(stage: &mut Stage, _: &mut Dice) {
+    let output = stage.daemon.mcpctl(&["restart", "--daemon"]);
+    assert!(output.code.is_some_and(|code| [0, 69].contains(&code)), "{output:?}");
+}
+
+/// Many at once: a session each, a call, the end of it.
+fn client_storm(stage: &mut Stage, dice: &mut Dice) {
+    let ports: Vec<Port> = (0..20 + dice.below(40)).map(|_| stage.port(dice.pick(&SERVERS))).collect();
+    thread::scope(|scope| {
+        for port in ports {
+            scope.spawn(move || session(port));
+        }
+    });
+}
+
+/// One client; whatever it gets is right as long as it is an answer or an end.
+fn session(port: Port) -> io::Result<()> {
+    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"storm","version":"1"}}}"#;
+    let json = [
+        "content-type: application/json",
+        "accept: application/json, text/event-stream",
+        "connection: close",
+    ];
+    let answer = talk(port, &wire::compose("POST /mcp", &json, hello))?;
+    let id = answer.lines().find_map(|line| line.strip_prefix("mcp-session-id: ")).map(str::to_owned);
+    let Some(id) = id else { return Ok(()) };
+    let header = format!("mcp-session-id: {id}");
+    let list = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
+    talk(port, &wire::compose("POST /mcp", &[&json[..], &[&header]].concat(), list))?;
+    talk(port, &wire::compose("DELETE /mcp", &[&header, "connection: close"], ""))?;
+    Ok(())
+}
+
+fn talk(port: Port, request: &str) -> io::Result<String> {
+    let mut stream = http::connect(port)?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Half requests, nonsense, ends without a word.
+fn rude_clients(stage: &mut Stage, dice: &mut Dice) {
+    let mut open = vec![];
+    for _ in 0..30 {
+        let Ok(mut stream) = http::connect(stage.port(dice.pick(&SERVERS))) else { continue };
+        let words: &[u8] = dice.pick(&[
+            &b"POST /mcp HTTP/1.1\r\ncontent-length: 1000\r\n\r\n{"[..],
+            b"GET /mcp HT",
+            b"\x16\x03\x01\x02\x00\x01\x00",
+            b"GET /never HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            b"",
+        ]);
+        let _ = stream.write_all(words);
+        if dice.below(3) == 0 {
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+        open.push(stream);
+    }
+    thread::sleep(MOMENT);
+}
+
+/// Everything that `mcpctl` asks, at the same time, and nonsense on the socket.
+fn control_calls(stage: &mut Stage, _: &mut Dice) {
+    let socket = stage.daemon.places().socket.clone();
+    let nonsense: Vec<_> = (0..20).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+    for (number, mut stream) in nonsense.iter().enumerate() {
+        let _ = stream.write_all(if number % 2 == 0 {
+            b"PRI * HTTP/2.0\r\n\r\nSM"
+        } else {
+            b"GET / HTTP/1.1\r\n\r\n"
+        });
+    }
+    let calls = ["status", "health", "clients", "verify-ports", "list-zombies", "history", "report"];
+    let running: Vec<_> = calls.iter().map(|call| stage.daemon.mcpctl_start(&[call, "--json"])).collect();
+    for call in running {
+        call.finish(mcpd_tests::BOUND);
+    }
+}
+
+fn log_flood(stage: &mut Stage, _: &mut Dice) {
+    stage.daemon.mcpctl(&["start", "flood"]);
+    thread::sleep(MOMENT * 3);
+    stage.daemon.mcpctl(&["stop", "flood"]);
+}
+
+fn crash_loop(stage: &mut Stage, _: &mut Dice) {
+    stage.daemon.mcpctl(&["start", "crashes"]);
+    thread::sleep(MOMENT * 5);
+    stage.daemon.mcpctl(&["stop", "crashes"]);
+}
+
+/// Work goes on without logs.
+fn full_disk(stage: &mut Stage, dice: &mut Dice) {
+    let Some(file) = stage.disk().map(|disk| disk.join("filler")) else { return };
+    // The end of the disk is what is wanted.
+    let filled = File::create(&file).and_then(|mut file| io::copy(&mut io::repeat(b'x'), &mut file));
+    assert!(filled.is_err(), "the disk has an end");
+    for deed in [death, restart, control_calls] {
+        deed(stage, dice);
+    }
+    std::fs::remove_file(&file).expect("ours");
+}
+
+/// The daemon can open nothing more while clients come, then everything again.
+fn no_descriptors(stage: &mut Stage, dice: &mut Dice) {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", stage.pid)).map_or(0, Iterator::count);
+    let Some(before) = limit(stage.pid, None) else { return };
+    limit(stage.pid, Some(Rlimit { current: Some(open as u64 + 2), ..before }));
+    rude_clients(stage, dice);
+    death(stage, dice);
+    thread::sleep(MOMENT);
+    limit(stage.pid, Some(before));
+}
+
+/// Sets the limit of open files if there is a new one; what it was.
+fn limit(pid: Pid, new: Option<Rlimit>) -> Option<Rlimit> {
+    let pid = rustix::process::Pid::from_raw(pid.get())?;
+    match new {
+        Some(new) => prlimit(Some(pid), Resource::Nofile, new).ok(),
+        None => {
+            // To set what is there already tells it.
+            let text = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+            let mut values = line.split_whitespace().map(|value| value.parse().ok());
+            Some(Rlimit { current: values.next()?, maximum: values.next()? })
+        }
+    }
+}
+
+/// The wall clock jumps, and then the whole daemon sleeps a while, as with the lid closed.
+fn clock_jump(stage: &mut Stage, dice: &mut Dice) {
+    stage.set_clock(dice.pick(&["+1d", "-1d", "+3h", "-40m", "+0"]));
+    stage.daemon.signal_daemon(Signal::SIGSTOP);
+    thread::sleep(MOMENT);
+    stage.daemon.signal_daemon(Signal::SIGCONT);
+    control_calls(stage, dice);
+    restart(stage, dice);
+}

@@ -1,0 +1,78 @@
+//! A long, hard life: everything that happens to a daemon in weeks, in an hour.
+//!
+//! ```text
+//! soak SECONDS [SEED]
+//!
+//! stage   one daemon with workers of several kinds, on a small disk, with a clock that can be set
+//! deeds   what is done to it; picked at random, the seed is printed
+//! level   descriptors, threads, children, memory: before and after they must be the same
+//! ```
+//!
+//! At the end the daemon is stopped, and nothing may be left. `scripts/soak.sh` builds everything and
+//! runs this.
+
+mod deeds;
+mod dice;
+mod level;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use deeds::DEEDS;
+use dice::Dice;
+use stage::Stage;
+
+fn main() -> ExitCode {
+    let numbers: Option<Vec<u64>> = std::env::args().skip(1).map(|word| word.parse().ok()).collect();
+    let (seconds, seed) = match numbers.as_deref() {
+        Some([seconds]) => (*seconds, from_the_clock()),
+        Some([seconds, seed]) => (*seconds, *seed),
+        _ => {
+            say("usage: soak SECONDS [SEED]");
+            return ExitCode::from(64);
+        }
+    };
+    say(&format!("soak: {seconds} s, seed {seed}"));
+    run(Duration::from_secs(seconds), Dice::new(seed))
+}
+
+fn run(length: Duration, mut dice: Dice) -> ExitCode {
+    let mut stage = Stage::build();
+    // Once everything, so that what is made at first use is there before it is counted.
+    for (name, deed) in DEEDS {
+        say(&format!("  once: {name}"));
+        deed(&mut stage, &mut dice);
+    }
+    let before = stage.settle();
+    let (begin, mut done) = (Instant::now(), BTreeMap::<&str, u32>::new());
+    while begin.elapsed() < length {
+        let (name, deed) = DEEDS[dice.below(DEEDS.len())];
+        deed(&mut stage, &mut dice);
+        *done.entry(name).or_default() += 1;
+        stage.assert_same_daemon();
+    }
+    let after = stage.settle();
+    let told: Vec<_> = done.iter().map(|(name, times)| format!("{name} {times}")).collect();
+    say(&format!("done: {}", told.join(", ")));
+    say(&format!("before: {before}\nafter:  {after}"));
+    let code = stage.end();
+    say(&format!("stopped: exit code {code}, nothing left"));
+    match after.exceeds(&before) {
+        Some(what) => {
+            say(&format!("FAILED: {what}"));
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn from_the_clock() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs())
+}
+
+#[expect(clippy::print_stderr, reason = "what a program that runs for an hour has to say")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,153 @@
+//! One daemon, its workers, its small disk, its clock.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mcpd_common::ids::{Pid, Port};
+use mcpd_common::status::{StatusReport, WorkerState};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, until};
+
+use crate::level::Level;
+use crate::say;
+
+/// Kept running; behind the front door.
+pub const SERVERS: [&str; 2] = ["alpha", "beta"];
+/// Kept running.
+pub const STEADY: [&str; 4] = ["alpha", "beta", "tree", "escapes"];
+/// Only run while a deed lasts.
+pub const GUESTS: [&str; 2] = ["flood", "crashes"];
+
+/// Where Debian's libfaketime is; without it the clock does not jump.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// The size of the disk that the logs are on.
+const DISK: &str = "size=24m";
+
+/// Everything that deeds work with.
+pub struct Stage {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Its process, all along.
+    pub pid: Pid,
+    clock: Option<PathBuf>,
+    disk: Option<PathBuf>,
+}
+
+impl Stage {
+    /// Starts it all and waits until everything is ready.
+    pub fn build() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let clock = Path::new(FAKETIME).exists().then(|| home.path().join("clock"));
+        let mut config = ConfigBuilder::new().times(Duration::from_secs(2), Duration::from_secs(4));
+        if let Some(clock) = &clock {
+            set(clock, "+0");
+            config = config
+                .env("LD_PRELOAD", FAKETIME)
+                .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        } else {
+            say("no libfaketime (apt-get install faketime): the clock does not jump");
+        }
+        let http = |flags: &str| WorkerSpec::fixture(&format!("--mcp {flags}")).with("transport = \"http\"");
+        let config = config
+            .worker("alpha", http(""))
+            .worker("beta", http("--start-delay 200"))
+            .fixture("tree", "--tree 2 3 --zombies 3")
+            .fixture("escapes", "--escape 2 --escape-polite 1")
+            .fixture("flood", "--flood")
+            .fixture("crashes", "--crash-after 300");
+        let logs = home.path().join("logs");
+        fs::create_dir_all(&logs).expect("made");
+        let is_root = nix::unistd::geteuid().is_root();
+        let command = if is_root {
+            let mount = format!("mount -t tmpfs -o {DISK} none {} && exec \"$@\"", logs.display());
+            Daemon::command_below(&["unshare", "--mount", "sh", "-c", &mount, "sh"], home.path(), &config)
+        } else {
+            say("not root: the disk does not fill up");
+            Daemon::command(home.path(), &config)
+        };
+        let mut daemon = Daemon::launch_by(command, home, config);
+        let pid = daemon.pid();
+        daemon.wait_status("the steady workers", |status| are_ready(status, &STEADY));
+        let disk = is_root.then(|| PathBuf::from(format!("/proc/{pid}/root{}", logs.display())));
+        Self { daemon, pid, clock, disk }
+    }
+
+    /// The daemon is still the one that was started.
+    pub fn assert_same_daemon(&mut self) {
+        assert!(self.daemon.poll_exit().is_none(), "mcpd ended:\n{}", self.daemon.log());
+        assert_eq!(self.daemon.find_pid(), Some(self.pid), "another daemon");
+    }
+
+    /// Waits until guests have gone, the others are ready, and nothing changes any more.
+    pub fn settle(&mut self) -> Level {
+        self.set_clock("+0");
+        for guest in GUESTS {
+            self.daemon.mcpctl(&["stop", guest]);
+        }
+        for worker in STEADY {
+            self.daemon.mcpctl(&["start", worker]);
+        }
+        let settled = |status: &StatusReport| {
+            let gone = GUESTS.iter().all(|name| state_of(status, name) == Some(WorkerState::Stopped));
+            gone && are_ready(status, &STEADY)
+        };
+        self.daemon.wait_status("everything to settle", settled);
+        let pid = self.pid;
+        until("the level to stay as it is", BOUND, || {
+            let first = Level::of(pid);
+            std::thread::sleep(Duration::from_secs(1));
+            first.is_same_but_memory(&Level::of(pid)).then(|| Level::of(pid))
+        })
+    }
+
+    /// Stops it; the exit code.
+    pub fn end(mut self) -> u8 {
+        self.daemon.remember();
+        let output = self.daemon.mcpctl(&["shutdown", "--wait"]);
+        let code = self.daemon.wait_exit(BOUND);
+        assert_eq!(output.code, Some(code.into()), "{output:?}");
+        assert!(code <= 3, "{output:?}");
+        self.daemon.assert_nothing_left(&[]);
+        code
+    }
+
+    /// A server's port.
+    pub fn port(&self, server: &str) -> Port {
+        self.daemon.port(server)
+    }
+
+    /// A worker's leader, if it runs.
+    pub fn leader(&mut self, worker: &str) -> Option<Pid> {
+        let status = self.daemon.try_status()?;
+        status.workers.iter().find(|found| found.name.as_str() == worker)?.pid
+    }
+
+    /// Sets the daemon's and its workers' clock: "+1d", "-2h", "+0".
+    pub fn set_clock(&self, to: &str) {
+        if let Some(clock) = &self.clock {
+            set(clock, to);
+        }
+    }
+
+    /// A directory on the small disk.
+    pub fn disk(&self) -> Option<&Path> {
+        self.disk.as_deref()
+    }
+}
+
+/// At once, so that nobody reads half of it.
+fn set(clock: &Path, to: &str) {
+    let new = clock.with_extension("new");
+    fs::write(&new, format!("{to}\n")).expect("written");
+    fs::rename(&new, clock).expect("renamed");
+}
+
+fn are_ready(status: &StatusReport, workers: &[&str]) -> bool {
+    workers.iter().all(|name| state_of(status, name) == Some(WorkerState::Ready))
+}
+
+fn state_of(status: &StatusReport, worker: &str) -> Option<WorkerState> {
+    status.workers.iter().find(|found| found.name.as_str() == worker).map(|found| found.state)
+}
