@@ -30,6 +30,7 @@ main() {
     ((${#targets[@]})) || mapfile -t targets < <(cargo_fuzz list)
     for target in "${targets[@]}"; do
         mkdir -p "$PLACE/corpus/$target" "$PLACE/artifacts/$target"
+        cp -r "tests/fuzz/seeds/$target/." "$PLACE/corpus/$target" 2>/dev/null || true
         echo "== $target, $seconds s"
         # Without a target cargo-fuzz takes the one that it was itself built for, which may have no standard library here.
         cargo_fuzz run "$target" --target "$host" "$PLACE/corpus/$target" -- -max_total_time="$seconds" -max_len=4096 -timeout=20 \

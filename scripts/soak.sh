@@ -13,4 +13,4 @@ export CARGO_TERM_QUIET=true
 cargo build --locked --workspace --bins
 target/debug/soak "${1:-3600}" "${@:2}"
 MCPD_CRASH_ROUNDS=${MCPD_CRASH_ROUNDS:-500} \
-    cargo nextest run --locked --no-capture --package mcpd-tests --test e2e -E 'test(=crash_random::sudden_deaths_at_random_moments_leave_nothing)'
+    cargo test --quiet --locked --package mcpd-tests --test e2e -- --exact crash_random::sudden_deaths_at_random_moments_leave_nothing
