@@ -13,6 +13,7 @@ mod front_door_bad_input;
 mod front_door_next_daemon;
 mod front_door_restart;
 mod front_door_shutdown;
+mod front_door_sse_era;
 mod full_disk;
 mod guardian;
 mod harness;

@@ -4,6 +4,7 @@
 //! `notifications/initialized` an error, each elicitation of a session has the id 0. A file
 //! `version` in the working directory names the protocol version that it insists upon.
 
+mod sse_era;
 mod state;
 mod wire;
 
@@ -30,7 +31,9 @@ pub enum Next {
 
 /// Whether this module answers it; probes and requests to leave are the server's.
 pub fn is_mine(request: &Request) -> bool {
-    matches!(request.path(), "/mcp" | "/echo" | "/bytes" | "/never" | "/abandoned" | "/stuck")
+    const PATHS: [&str; 8] =
+        ["/mcp", "/echo", "/bytes", "/never", "/abandoned", "/stuck", "/sse", "/messages"];
+    PATHS.contains(&request.path())
 }
 
 /// Answers one request.
@@ -41,6 +44,8 @@ pub fn answer(state: &State, request: &Request, stream: &TcpStream) -> io::Resul
         (_, "/never") => return never(state, stream),
         (_, "/abandoned") => wire::json(stream, request, "", &json!(state.lock().abandoned))?,
         (_, "/stuck") => wire::json(stream, request, "", &json!(state.lock().stuck))?,
+        ("GET", "/sse") => return sse_era::listen(state, stream),
+        ("POST", "/messages") => return sse_era::post(state, request, stream),
         ("GET", _) => return listen(state, request, stream),
         ("DELETE", _) => {
             let id = request.header("mcp-session-id").unwrap_or_default();

@@ -22,6 +22,8 @@ pub struct Inner {
     pub stuck: u32,
     /// Requests whose client went away before it was answered.
     pub abandoned: u32,
+    /// Answers for the stream of a client of 2024-11-05.
+    pub on_the_stream: Vec<Value>,
 }
 
 /// A session.
