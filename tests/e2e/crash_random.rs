@@ -128,7 +128,7 @@ fn reach(daemon: &mut Daemon, moment: Moment) {
     let pass = std::thread::sleep;
     match moment {
         Moment::Starting(time) => pass(time),
-        Moment::Running => drop(answers(daemon)),
+        Moment::Running => answers(daemon),
         Moment::Restarting(time) => {
             answers(daemon);
             let asked = daemon.mcpctl_start(&["restart", "--all"]);

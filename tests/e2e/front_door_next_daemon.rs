@@ -63,8 +63,8 @@ fn a_killed_daemon_costs_no_session() {
     let client = client(&daemon);
     let before = client.state();
     daemon.wait_state("alpha", WorkerState::Ready);
-    daemon.signal(Signal::SIGKILL);
-    until("its death", BOUND, || daemon.poll_exit());
+    daemon.signal_daemon(Signal::SIGKILL);
+    assert_eq!(daemon.wait_exit(BOUND), 101);
     let mut daemon = daemon.launch_again();
     daemon.wait_ready();
     assert_goes_on(&client, &before);
