@@ -1,6 +1,7 @@
 //! End-to-end tests: real programs, real processes, looked at from outside.
 
 mod bad_input;
+mod cgroups;
 mod cli;
 mod clients;
 mod control_socket;

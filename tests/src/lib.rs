@@ -13,6 +13,7 @@
 //! in the README does first. `MCPD_TEST_BIN_DIR` names another directory with them.
 
 pub mod binaries;
+pub mod cgroup;
 pub mod command;
 pub mod config;
 pub mod control;

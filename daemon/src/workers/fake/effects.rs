@@ -6,6 +6,7 @@ use mcpd_common::config::WorkerConfig;
 use mcpd_common::ids::{Pid, Port, Slot};
 use mcpd_common::os::child;
 use mcpd_common::os::process::StartTime;
+use mcpd_common::os::{ContainedBy, Containment};
 use mcpd_common::outcome::ExitStatus;
 
 use super::script::Reply;
@@ -104,8 +105,16 @@ impl Processes for World {
         self.inner().left()
     }
 
-    fn prove(&mut self) -> Option<&'static str> {
-        self.inner().left().is_empty().then_some(child::PROOF)
+    fn prove(&mut self) -> Option<String> {
+        self.inner().left().is_empty().then(|| child::PROOF.to_owned())
+    }
+
+    fn containment(&self) -> Containment {
+        Containment { by: ContainedBy::Subreaper, detail: "a fake".to_owned() }
+    }
+
+    fn dismantle(&mut self) -> Result<(), String> {
+        Ok(())
     }
 }
 

@@ -10,48 +10,29 @@
 //! ```
 //!
 //! Groups are signalled by the id stored at birth; every other process by a pidfd whose
-//! start time was compared with the census, so a reused pid is never hit.
+//! start time was compared with the census, so a reused pid is never hit. Where a cgroup was
+//! delegated to us, each family has one of its own (`cgroups.rs`): it says whose an orphan is, is
+//! killed as a whole, and must be empty before a family counts as gone.
+//!
+//! `census.rs` says who is there and whose; this file acts on it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::OwnedFd;
 
-use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
+use mcpd_common::ids::{Mark, Pid, RunTag, Slot};
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
 use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::{Backend, backend};
-use mcpd_common::outcome::ExitStatus;
+use mcpd_common::os::{Backend, ContainedBy, Containment, backend};
 
 use super::processes::{Census, Change, Order, Processes, Started};
 
-/// A leader and what is known of it.
-struct Family {
-    leader: Pid,
-    start: StartTime,
-    exit: Option<ExitStatus>,
-}
+mod census;
+pub mod cgroups;
 
-impl Family {
-    fn group(&self) -> Pgid {
-        Pgid::led_by(self.leader)
-    }
-}
+pub use cgroups::Cgroups;
 
-/// As often a census is taken anew at once because somebody ended meanwhile; a process that keeps
-/// forking must not keep us from everything else.
-const LOOKS: usize = 3;
-
-/// A census of orphans, and whose each is.
-struct Orphans {
-    living: Vec<(Process, Option<Slot>)>,
-    reaped: usize,
-}
-
-impl Orphans {
-    /// Whether nobody can have been missed.
-    fn are_all(&self) -> bool {
-        self.reaped == 0
-    }
-}
+use census::Family;
 
 /// Everything below the daemon.
 pub struct Children {
@@ -63,113 +44,41 @@ pub struct Children {
     /// Children that this process had before it was mcpd (`sleep 9 & exec mcpd`): not ours, never
     /// touched.
     inherited: HashSet<Pid>,
+    cgroups: Option<Cgroups>,
+    /// Why there are no cgroups, or why not everything is in one.
+    without: Option<String>,
 }
 
 impl Children {
-    /// No children yet. `open_files` is the limit that workers get back.
-    pub fn new(run: RunTag, open_files: OpenFileLimit) -> Self {
+    /// No children yet. `open_files` is the limit that workers get back; `cgroups` are theirs, or why
+    /// there are none.
+    pub fn new(run: RunTag, open_files: OpenFileLimit, cgroups: Result<Cgroups, String>) -> Self {
         let inherited = process::children(Pid::current()).into_iter().collect();
-        Self { run, open_files, families: BTreeMap::new(), orphans: HashMap::new(), inherited }
-    }
-
-    /// The daemon's own children, leaders and orphans alike.
-    fn children(&self) -> Vec<Pid> {
-        let mut children = process::children(Pid::current());
-        children.retain(|pid| !self.inherited.contains(pid));
-        children
-    }
-
-    /// The daemon's own children that lead no family.
-    fn orphans(&self) -> Vec<Pid> {
-        let leaders: HashSet<_> = self.families.values().map(|family| family.leader).collect();
-        let mut children = self.children();
-        children.retain(|pid| !leaders.contains(pid));
-        children
-    }
-
-    /// Everything below the daemon that is ours.
-    fn all(&self) -> Vec<Process> {
-        let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
-        self.children().into_iter().flat_map(below).collect()
-    }
-
-    /// Reaps orphans that ended, and learns whose the others are.
-    fn tend_orphans(&mut self) -> Vec<(Process, Option<Slot>)> {
-        self.look_at_orphans().living
-    }
-
-    /// A census that says for certain of whom nobody is left, if there is one. The list of a moment in
-    /// which somebody ended does not show whom he left behind, who became our child only then.
-    fn settled_orphans(&mut self) -> Orphans {
-        let mut seen = self.look_at_orphans();
-        for _ in 0..LOOKS {
-            if seen.are_all() || !self.a_family_seems_gone(&seen) {
-                break;
-            }
-            seen = self.look_at_orphans();
-        }
-        seen
-    }
-
-    fn a_family_seems_gone(&self, orphans: &Orphans) -> bool {
-        let mut ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
-        ended.any(|(slot, _)| self.descendants_of(*slot, &orphans.living).is_empty())
-    }
-
-    fn look_at_orphans(&mut self) -> Orphans {
-        let mut known = HashMap::new();
-        let (mut living, mut reaped) = (vec![], 0);
-        for pid in self.orphans() {
-            if child::reap(pid).is_some() {
-                reaped += 1;
-                continue;
-            }
-            let Some(orphan) = process::read(pid) else { continue };
-            let key = (pid, orphan.start);
-            let slot = self.orphans.get(&key).copied().flatten().or_else(|| self.attribute(&orphan));
-            known.insert(key, slot);
-            living.push((orphan, slot));
-        }
-        self.orphans = known;
-        Orphans { living, reaped }
-    }
-
-    fn attribute(&self, orphan: &Process) -> Option<Slot> {
-        let marked = process::mark(orphan.pid).filter(|mark| mark.run == self.run).map(|mark| mark.slot);
-        marked.filter(|slot| self.families.contains_key(slot)).or_else(|| {
-            let ids = [orphan.session, orphan.pgid];
-            let family = |(_, family): &(&Slot, &Family)| ids.contains(&family.leader.get());
-            self.families.iter().find(family).map(|(slot, _)| *slot)
-        })
-    }
-
-    /// Everything of a family but its leader, parents first.
-    fn descendants_of(&self, slot: Slot, orphans: &[(Process, Option<Slot>)]) -> Vec<Process> {
-        let Some(family) = self.families.get(&slot) else {
-            return vec![];
+        let (cgroups, without) = match cgroups {
+            Ok(cgroups) => (Some(cgroups), None),
+            Err(why) => (None, Some(why)),
         };
-        let mut all = match family.exit {
-            Some(_) => vec![],
-            None => process::tree(family.leader),
-        };
-        for (orphan, _) in orphans.iter().filter(|(_, owner)| *owner == Some(slot)) {
-            all.push(orphan.clone());
-            all.extend(process::tree(orphan.pid));
-        }
-        all
+        let (families, orphans) = (BTreeMap::new(), HashMap::new());
+        Self { run, open_files, families, orphans, inherited, cgroups, without }
     }
 
-    fn note_exits(&mut self) -> Vec<Slot> {
-        let mut exited = vec![];
-        for (slot, family) in &mut self.families {
-            if family.exit.is_none() {
-                family.exit = child::peek_exit(family.leader);
-                if family.exit.is_some() {
-                    exited.push(*slot);
-                }
-            }
+    /// The way into the worker's own cgroup, which it takes before it becomes a program.
+    fn entrance(&mut self, slot: Slot) -> Option<OwnedFd> {
+        let cgroups = self.cgroups.as_ref()?;
+        let entrance = cgroups.make(slot).and_then(|made| made.entrance());
+        entrance.map_err(|error| self.goes_without(slot, &error.to_string())).ok()
+    }
+
+    fn goes_without(&mut self, slot: Slot, why: &str) {
+        tracing::warn!(slot = slot.0, why, "a worker runs without a cgroup of its own");
+        self.without = Some(format!("a worker runs without one: {why}"));
+    }
+
+    /// Moving may be refused to the child alone, which can't say so and is contained all the same.
+    fn check_entered(&mut self, slot: Slot, pid: Pid) {
+        if self.cgroups.as_ref().is_some_and(|cgroups| cgroups.owner(pid) != Some(slot)) {
+            self.goes_without(slot, "the kernel did not let it in");
         }
-        exited
     }
 
     fn signal_group(&self, slot: Slot, signal: Signal) -> Delivery {
@@ -195,6 +104,8 @@ impl Processes for Children {
             return Err(format!("its last process is not gone: {named}"));
         }
         let program = order.program.display().to_string();
+        let cgroup = self.entrance(order.slot);
+        let has_entered = cgroup.is_some();
         let plan = SpawnPlan {
             program: order.program,
             args: order.args,
@@ -204,11 +115,18 @@ impl Processes for Children {
             output: order.output,
             mark: Mark { run: self.run, slot: order.slot },
             open_files: self.open_files,
+            cgroup,
         };
-        let pid = child::spawn(plan).map_err(|error| format!("can't start {program}: {error}"))?;
+        let pid = child::spawn(plan).map_err(|error| {
+            self.forget_cgroup(order.slot);
+            format!("can't start {program}: {error}")
+        })?;
         // Readable for certain: an unreaped child keeps its entry.
         let start = process::read(pid).map_or(StartTime(0), |process| process.start);
         self.families.insert(order.slot, Family { leader: pid, start, exit: None });
+        if has_entered {
+            self.check_entered(order.slot, pid);
+        }
         Ok(Started { pid, start })
     }
 
@@ -255,6 +173,10 @@ impl Processes for Children {
         for process in &others {
             let _ = process.signal(Signal::Kill);
         }
+        // Last, since it ends also what was forked meanwhile, and nothing can be forked after it.
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.kill(slot);
+        }
         members.len()
     }
 
@@ -266,6 +188,9 @@ impl Processes for Children {
         living.retain(|process| process.state != 'Z');
         for process in living.iter().filter_map(Handle::open) {
             let _ = process.signal(Signal::Kill);
+        }
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.kill_all();
         }
         // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
         self.tend_orphans();
@@ -283,11 +208,41 @@ impl Processes for Children {
         left.iter().filter_map(|process| process::describe(process.pid)).collect()
     }
 
-    fn prove(&mut self) -> Option<&'static str> {
+    fn prove(&mut self) -> Option<String> {
         // What it reaps here was nobody's: every family is gone by then, or the answer is no.
         let proof = child::prove_no_children().proof;
-        (backend() == Backend::Linux && proof == Proof::NoChildren).then_some(child::PROOF)
+        if backend() != Backend::Linux || proof != Proof::NoChildren {
+            return None;
+        }
+        match &self.cgroups {
+            None => Some(child::PROOF.to_owned()),
+            Some(cgroups) => cgroups.prove_empty().map(|empty| format!("{}; {empty}", child::PROOF)),
+        }
     }
+
+    fn containment(&self) -> Containment {
+        let without = self.without.as_ref();
+        let (by, detail) = match (&self.cgroups, backend()) {
+            (Some(cgroups), _) => {
+                let but = without.map(|why| format!("; {why}"));
+                (ContainedBy::Cgroup, format!("{}{}", cgroups.describe(), but.unwrap_or_default()))
+            }
+            (None, Backend::Linux) => (ContainedBy::Subreaper, no_cgroup(without)),
+            (None, Backend::Portable) => (ContainedBy::Marks, "groups, sessions, tree, marks".to_owned()),
+        };
+        Containment { by, detail }
+    }
+
+    fn dismantle(&mut self) -> Result<(), String> {
+        match self.cgroups.take() {
+            Some(cgroups) => cgroups.take_down().map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn no_cgroup(why: Option<&String>) -> String {
+    why.map_or_else(|| "no cgroup".to_owned(), |why| format!("no cgroup: {why}"))
 }
 
 impl Children {
@@ -308,7 +263,14 @@ impl Children {
         if reaped {
             tracing::debug!(pid = %family.leader, start = family.start.0, "reaped leader");
             self.families.remove(&slot);
+            self.forget_cgroup(slot);
         }
         reaped
+    }
+
+    fn forget_cgroup(&self, slot: Slot) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.remove(slot);
+        }
     }
 }
