@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod http;
+pub mod init;
 pub mod mcp;
 pub mod ports;
 pub mod repo;

@@ -281,8 +281,8 @@ impl Core {
         if self.hunt_all {
             self.hunt_all = self.processes.kill_all() > 0;
         }
-        for slot in &self.hunted {
-            self.processes.kill(*slot);
+        if !self.hunted.is_empty() {
+            self.processes.kill(&self.hunted);
         }
         for change in self.processes.collect() {
             self.note(change);

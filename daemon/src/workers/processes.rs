@@ -2,6 +2,7 @@
 //! timeouts and every exit code can be tested with a fake (`fake.rs`), without processes and
 //! without waiting. The truth is in `containment/`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -73,8 +74,8 @@ pub trait Processes: Send {
     /// `SIGTERM`, then `SIGCONT`, to everything of a slot.
     fn terminate(&mut self, slot: Slot);
 
-    /// One pass of `SIGKILL` over everything of a slot; how many were there to be killed.
-    fn kill(&mut self, slot: Slot) -> usize;
+    /// One pass of `SIGKILL` over everything of these slots.
+    fn kill(&mut self, slots: &BTreeSet<Slot>);
 
     /// One pass of `SIGKILL` over every descendant of the daemon; how many were there.
     fn kill_all(&mut self) -> usize;

@@ -8,6 +8,7 @@ use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::outcome::ExitStatus;
 
 use super::Children;
+use super::elsewhere::{Look, Owned};
 
 /// A leader and what is known of it.
 pub(super) struct Family {
@@ -28,7 +29,7 @@ const LOOKS: usize = 3;
 
 /// A census of orphans, and whose each is.
 pub(super) struct Orphans {
-    pub living: Vec<(Process, Option<Slot>)>,
+    pub living: Vec<Owned>,
     reaped: usize,
 }
 
@@ -55,29 +56,45 @@ impl Children {
         children
     }
 
-    /// Everything below the daemon that is ours, and what else lives in our cgroups.
-    pub(super) fn all(&self) -> Vec<Process> {
+    /// Everything below the daemon that is ours, and what else lives in our cgroups or elsewhere.
+    pub(super) fn all(&mut self) -> Vec<Process> {
         let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
         let mut all: Vec<_> = self.children().into_iter().flat_map(below).collect();
+        let elsewhere = self.look_elsewhere(Look::Close, |_, _| {});
+        add_unseen(elsewhere.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
         let members = self.cgroups.as_ref().map(|cgroups| cgroups.all_members()).unwrap_or_default();
         add_unseen(members, &mut all);
         all
     }
 
     /// Reaps orphans that ended, and learns whose the others are.
-    pub(super) fn tend_orphans(&mut self) -> Vec<(Process, Option<Slot>)> {
-        self.look_at_orphans().living
+    pub(super) fn tend_orphans(&mut self, look: Look) -> Vec<Owned> {
+        self.look_at_orphans(look).living
+    }
+
+    /// Those who left the tree, where nobody brings them back to us.
+    pub(super) fn look_elsewhere(
+        &mut self,
+        look: Look,
+        found: impl FnMut(&Process, Option<Slot>),
+    ) -> Vec<Owned> {
+        let (families, inherited) = (&self.families, &self.inherited);
+        let elsewhere = self.elsewhere.as_mut();
+        elsewhere.map(|elsewhere| elsewhere.look(families, inherited, look, found)).unwrap_or_default()
     }
 
     /// A census that says for certain of whom nobody is left, if there is one. The list of a moment in
     /// which somebody ended does not show whom he left behind, who became our child only then.
     pub(super) fn settled_orphans(&mut self) -> Orphans {
-        let mut seen = self.look_at_orphans();
+        let mut seen = self.look_at_orphans(Look::Close);
+        // Elsewhere even a census without any end may miss one: the child of one who was not listed
+        // yet may have got a pid that was passed already.
+        let one_is_enough = self.elsewhere.is_none();
         for _ in 0..LOOKS {
-            if seen.are_all() || !self.a_family_seems_gone(&seen) {
+            if (seen.are_all() && one_is_enough) || !self.a_family_seems_gone(&seen) {
                 break;
             }
-            seen = self.look_at_orphans();
+            seen = self.look_at_orphans(Look::Close);
         }
         seen
     }
@@ -87,7 +104,7 @@ impl Children {
         ended.any(|(slot, _)| self.descendants_of(*slot, &orphans.living).is_empty())
     }
 
-    fn look_at_orphans(&mut self) -> Orphans {
+    fn look_at_orphans(&mut self, look: Look) -> Orphans {
         let mut known = HashMap::new();
         let (mut living, mut reaped) = (vec![], 0);
         for pid in self.orphans() {
@@ -102,6 +119,7 @@ impl Children {
             living.push((orphan, slot));
         }
         self.orphans = known;
+        living.extend(self.look_elsewhere(look, |_, _| {}));
         Orphans { living, reaped }
     }
 
@@ -122,15 +140,20 @@ impl Children {
     }
 
     /// Everything of a family but its leader, parents first.
-    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[(Process, Option<Slot>)]) -> Vec<Process> {
+    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[Owned]) -> Vec<Process> {
         let Some(family) = self.families.get(&slot) else {
             return vec![];
         };
+        let orphans = orphans.iter().filter(|(_, owner)| *owner == Some(slot));
+        if self.elsewhere.is_some() {
+            // They were looked for among all processes, those below the leader included.
+            return orphans.map(|(process, _)| process.clone()).collect();
+        }
         let mut all = match family.exit {
             Some(_) => vec![],
             None => process::tree(family.leader),
         };
-        for (orphan, _) in orphans.iter().filter(|(_, owner)| *owner == Some(slot)) {
+        for (orphan, _) in orphans {
             all.push(orphan.clone());
             all.extend(process::tree(orphan.pid));
         }

@@ -16,8 +16,8 @@
 //!
 //! `census.rs` says who is there and whose; this file acts on it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
 
 use mcpd_common::ids::{Mark, Pid, RunTag, Slot};
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
@@ -29,10 +29,15 @@ use super::processes::{Census, Change, Order, Processes, Started};
 
 mod census;
 pub mod cgroups;
+mod elsewhere;
 
 pub use cgroups::Cgroups;
 
 use census::Family;
+use elsewhere::{Elsewhere, Look};
+
+/// As often is looked for somebody who is not stopped yet.
+const LOOKS_TO_FREEZE: usize = 5;
 
 /// Everything below the daemon.
 pub struct Children {
@@ -44,6 +49,8 @@ pub struct Children {
     /// Children that this process had before it was mcpd (`sleep 9 & exec mcpd`): not ours, never
     /// touched.
     inherited: HashSet<Pid>,
+    /// Where the daemon is no subreaper.
+    elsewhere: Option<Elsewhere>,
     cgroups: Option<Cgroups>,
     /// Why there are no cgroups, or why not everything is in one.
     without: Option<String>,
@@ -59,7 +66,8 @@ impl Children {
             Err(why) => (None, Some(why)),
         };
         let (families, orphans) = (BTreeMap::new(), HashMap::new());
-        Self { run, open_files, families, orphans, inherited, cgroups, without }
+        let elsewhere = (backend() == Backend::Portable).then(|| Elsewhere::new(run));
+        Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without }
     }
 
     /// The way into the worker's own cgroup, which it takes before it becomes a program.
@@ -106,6 +114,7 @@ impl Processes for Children {
         let program = order.program.display().to_string();
         let cgroup = self.entrance(order.slot);
         let has_entered = cgroup.is_some();
+        let pipe = order.output.as_ref().and_then(|output| process::pipe_of(output.as_fd()));
         let plan = SpawnPlan {
             program: order.program,
             args: order.args,
@@ -124,6 +133,9 @@ impl Processes for Children {
         // Readable for certain: an unreaped child keeps its entry.
         let start = process::read(pid).map_or(StartTime(0), |process| process.start);
         self.families.insert(order.slot, Family { leader: pid, start, exit: None });
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.born(order.slot, pipe);
+        }
         if has_entered {
             self.check_entered(order.slot, pid);
         }
@@ -134,7 +146,7 @@ impl Processes for Children {
         let exited = self.note_exits();
         let mut changes = vec![];
         if !self.families.values().any(|family| family.exit.is_some()) {
-            self.tend_orphans();
+            self.tend_orphans(Look::Passing);
             return changes;
         }
         let orphans = self.settled_orphans();
@@ -154,7 +166,7 @@ impl Processes for Children {
     }
 
     fn terminate(&mut self, slot: Slot) {
-        let orphans = self.tend_orphans();
+        let orphans = self.tend_orphans(Look::Close);
         let others = self.outside_the_group(slot, &self.descendants_of(slot, &orphans));
         // SIGCONT second: a stopped process takes the pending SIGTERM when it goes on.
         for signal in [Signal::Term, Signal::Cont] {
@@ -165,22 +177,24 @@ impl Processes for Children {
         }
     }
 
-    fn kill(&mut self, slot: Slot) -> usize {
-        let orphans = self.tend_orphans();
-        let members = self.descendants_of(slot, &orphans);
-        let _ = self.signal_group(slot, Signal::Kill);
-        let others = self.outside_the_group(slot, &members);
-        for process in &others {
-            let _ = process.signal(Signal::Kill);
+    fn kill(&mut self, slots: &BTreeSet<Slot>) {
+        self.freeze(Some(slots));
+        let orphans = self.tend_orphans(Look::Close);
+        for slot in slots {
+            let members = self.descendants_of(*slot, &orphans);
+            let _ = self.signal_group(*slot, Signal::Kill);
+            for process in &self.outside_the_group(*slot, &members) {
+                let _ = process.signal(Signal::Kill);
+            }
+            // Last, since it ends also what was forked meanwhile, and nothing can be forked after it.
+            if let Some(cgroups) = &self.cgroups {
+                cgroups.kill(*slot);
+            }
         }
-        // Last, since it ends also what was forked meanwhile, and nothing can be forked after it.
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.kill(slot);
-        }
-        members.len()
     }
 
     fn kill_all(&mut self) -> usize {
+        self.freeze(None);
         for slot in self.families.keys().copied().collect::<Vec<_>>() {
             let _ = self.signal_group(slot, Signal::Kill);
         }
@@ -193,12 +207,12 @@ impl Processes for Children {
             cgroups.kill_all();
         }
         // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
-        self.tend_orphans();
+        self.tend_orphans(Look::Close);
         self.all().len()
     }
 
     fn descendants(&mut self) -> Vec<(Pid, u32)> {
-        let orphans = self.tend_orphans();
+        let orphans = self.tend_orphans(Look::Close);
         let count = |slot| u32::try_from(self.descendants_of(slot, &orphans).len()).unwrap_or(u32::MAX);
         self.families.iter().map(|(slot, family)| (family.leader, count(*slot))).collect()
     }
@@ -248,7 +262,7 @@ fn no_cgroup(why: Option<&String>) -> String {
 impl Children {
     /// Everything that is left of a slot, the leader last.
     fn left_of(&mut self, slot: Slot) -> Census {
-        let orphans = self.tend_orphans();
+        let orphans = self.tend_orphans(Look::Close);
         let mut left = self.descendants_of(slot, &orphans);
         left.extend(self.families.get(&slot).and_then(|family| process::read(family.leader)));
         left.iter().filter_map(|process| process::describe(process.pid)).collect()
@@ -266,6 +280,31 @@ impl Children {
             self.forget_cgroup(slot);
         }
         reaped
+    }
+
+    /// Stops everything of these slots, or of all, before it is killed: where nobody inherits the
+    /// children of who is killed, nobody may fork between being seen and being killed.
+    fn freeze(&mut self, slots: Option<&BTreeSet<Slot>>) {
+        if self.elsewhere.is_none() {
+            return;
+        }
+        let is_wanted = |slot: &Slot| slots.is_none_or(|slots| slots.contains(slot));
+        for slot in self.families.keys().filter(|slot| is_wanted(slot)) {
+            let _ = self.signal_group(*slot, Signal::Stop);
+        }
+        let mut stopped = HashSet::new();
+        for _ in 0..LOOKS_TO_FREEZE {
+            let before = stopped.len();
+            self.look_elsewhere(Look::Close, |process, owner| {
+                let wanted = owner.as_ref().map_or(slots.is_none(), is_wanted);
+                if wanted && process.state != 'T' && stopped.insert((process.pid, process.start)) {
+                    let _ = Handle::open(process).map(|handle| handle.signal(Signal::Stop));
+                }
+            });
+            if stopped.len() == before {
+                return;
+            }
+        }
     }
 
     fn forget_cgroup(&self, slot: Slot) {
