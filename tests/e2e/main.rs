@@ -29,3 +29,4 @@ mod restarts;
 mod signals;
 mod traced;
 mod without_configuration;
+mod zoo;
