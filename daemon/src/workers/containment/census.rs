@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mcpd_common::ids::{Pgid, Pid, Slot};
-use mcpd_common::os::child;
+use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::outcome::ExitStatus;
 
@@ -91,17 +91,26 @@ impl Children {
         // yet may have got a pid that was passed already.
         let one_is_enough = self.elsewhere.is_none();
         for _ in 0..LOOKS {
-            if (seen.are_all() && one_is_enough) || !self.a_family_seems_gone(&seen) {
+            let seem_gone = self.families_that_seem_gone(&seen);
+            if (seen.are_all() && one_is_enough) || seem_gone.is_empty() {
                 break;
+            }
+            if !one_is_enough {
+                // Who is stopped can be seen, however fast it forks. The leader is unreaped, so the
+                // group is still ours.
+                for group in seem_gone {
+                    let _ = child::signal_group(group, Signal::Stop);
+                }
             }
             seen = self.look_at_orphans(Look::Close);
         }
         seen
     }
 
-    fn a_family_seems_gone(&self, orphans: &Orphans) -> bool {
-        let mut ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
-        ended.any(|(slot, _)| self.descendants_of(*slot, &orphans.living).is_empty())
+    fn families_that_seem_gone(&self, orphans: &Orphans) -> Vec<Pgid> {
+        let ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
+        let gone = ended.filter(|(slot, _)| self.descendants_of(**slot, &orphans.living).is_empty());
+        gone.map(|(_, family)| family.group()).collect()
     }
 
     fn look_at_orphans(&mut self, look: Look) -> Orphans {

@@ -73,7 +73,7 @@ const ALL: [(&str, Animal); 15] = [
 ];
 
 /// Chains of those that fork.
-const CHAINS: usize = 16;
+const CHAINS: usize = 4;
 /// Those that do nothing.
 const THOUSANDS: usize = 2000;
 
