@@ -17,11 +17,11 @@ use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
-use crate::{binaries, init};
 use crate::command::{self, Output, Running};
 use crate::config::{ConfigBuilder, Places};
 use crate::trace::Trace;
 use crate::wait::{BOUND, until};
+use crate::{binaries, init};
 
 mod asserts;
 
