@@ -1,5 +1,5 @@
 //! The hostile zoo, part 2: whatever a worker's children do to themselves, a stop leaves nothing, and a
-//! restart at once comes up (R-CONT-1 to 4, R-CONT-7).
+//! restart at once comes up; so with a crash of the daemon (R-CONT-1 to 5, R-CONT-7).
 //!
 //! Each animal is stopped without a cgroup and, where the machine gives one, in one; with
 //! `MCPD_BACKEND=portable` by what macOS has as well. What an animal costs by each is in the table.
@@ -60,13 +60,16 @@ struct Animal {
     plain: Takes,
     cgroup: Takes,
     portable: Takes,
+    /// Whether the portable backend can still recognise it when the daemon, and with it all that was
+    /// seen before, is gone.
+    outlives_memory: bool,
 }
 
 /// One whose descendants are killed as its worker's, whatever holds it.
 const fn animal(name: &'static str, descendants: u32) -> Animal {
     let takes = Takes::Kill;
     let visible = Visible::Below(descendants);
-    Animal { name, root: false, visible, plain: takes, cgroup: takes, portable: takes }
+    Animal { name, root: false, visible, plain: takes, cgroup: takes, portable: takes, outlives_memory: true }
 }
 
 impl Animal {
@@ -83,35 +86,41 @@ impl Animal {
         }
     }
 
-    /// Two stops, with a restart at once between them.
-    fn is_stopped(&self, cage: Cage) {
+    /// Ends twice, with a restart at once between the two.
+    fn ends_twice(&self, cage: Cage, ends: [End; 2]) {
         let what = format!("the animal {}", self.name);
         if self.root && !skip::is_root_or_skip(&what) {
             return;
         }
-        let mut config = ConfigBuilder::new().times(LONG, LONG);
-        // Dropped after the daemon.
-        let mut scratch = None;
-        if cage == Cage::Cgroup {
-            let why = "it does without cgroups";
-            if !skip::is_linux_backend_or_skip(&what, why) {
-                return;
-            }
-            scratch = Scratch::make(&what);
-            let Some(scratch) = &scratch else { return };
-            config = config.env(CGROUP_VARIABLE, &scratch.text());
+        let memory = "nothing tells whose it is when the daemon is gone";
+        if ends.contains(&End::Crash)
+            && !self.outlives_memory
+            && !skip::is_linux_backend_or_skip(&what, memory)
+        {
+            return;
         }
+        let config = ConfigBuilder::new().times(LONG, LONG);
         let config = config.fixture("polite", "").fixture(ANIMAL, &format!("--zoo {}", self.name));
+        match cage {
+            Cage::Plain => self.ends_each(config, cage, ends),
+            Cage::Cgroup => {
+                if !skip::is_linux_backend_or_skip(&what, "it does without cgroups") {
+                    return;
+                }
+                let Some(scratch) = Scratch::make(&what) else { return };
+                self.ends_each(config.env(CGROUP_VARIABLE, &scratch.text()), cage, ends);
+                assert_eq!(scratch.children(), [] as [&str; 0], "cgroups are left");
+            }
+        }
+    }
+
+    fn ends_each(&self, config: ConfigBuilder, cage: Cage, [first, second]: [End; 2]) {
         let mut daemon = Daemon::launch(config);
         self.wait(&mut daemon);
-        self.ends(&mut daemon, cage, End::Shutdown);
+        self.ends(&mut daemon, cage, first);
         let mut again = daemon.launch_again();
         self.wait(&mut again);
-        self.ends(&mut again, cage, End::ShutdownNow);
-        drop(again);
-        if let Some(scratch) = scratch {
-            assert_eq!(scratch.children(), [] as [&str; 0], "cgroups are left");
-        }
+        self.ends(&mut again, cage, second);
     }
 
     fn wait(&self, daemon: &mut Daemon) {
@@ -158,6 +167,8 @@ enum End {
     Shutdown,
     /// `mcpctl shutdown --wait --now`.
     ShutdownNow,
+    /// `kill -9` of the daemon; its guardian does the rest.
+    Crash,
 }
 
 impl End {
@@ -165,12 +176,19 @@ impl End {
         match (self, takes) {
             (Self::Shutdown, Takes::Nothing | Takes::KillAsStray | Takes::Escapes) => 0,
             (Self::Shutdown, Takes::Kill) | (Self::ShutdownNow, _) => 3,
+            (Self::Crash, _) => 101,
         }
     }
 
     fn stop(self, daemon: &mut Daemon, code: u8) -> ShutdownReport {
-        let now: &[&str] = if self == Self::ShutdownNow { &["--now"] } else { &[] };
-        let output = daemon.mcpctl(&[&["shutdown", "--wait"], now].concat());
+        let output = match self {
+            Self::Shutdown => daemon.mcpctl(&["shutdown", "--wait"]),
+            Self::ShutdownNow => daemon.mcpctl(&["shutdown", "--wait", "--now"]),
+            Self::Crash => {
+                daemon.signal_daemon(Signal::SIGKILL);
+                return daemon.assert_cleaned_up(code);
+            }
+        };
         let report = daemon.assert_no_trace(code);
         assert_eq!(output.code, Some(code.into()), "mcpctl disagrees: {output:?}");
         report
@@ -184,7 +202,7 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
         Takes::Kill if end == End::Shutdown => {
             assert!(kinds.contains(&FindingKind::DescendantsKilled), "{kinds:?}")
         }
-        Takes::KillAsStray => assert_eq!(strays.count(), 1, "{:#?}", report.findings),
+        Takes::KillAsStray if end != End::Crash => assert_eq!(strays.count(), 1, "{:#?}", report.findings),
         _ => assert_eq!(strays.count(), 0, "{:#?}", report.findings),
     }
 }
@@ -207,12 +225,22 @@ macro_rules! zoo {
 
             #[test]
             fn is_stopped() {
-                ANIMAL.is_stopped(Cage::Plain);
+                ANIMAL.ends_twice(Cage::Plain, [End::Shutdown, End::ShutdownNow]);
             }
 
             #[test]
             fn is_stopped_in_a_cgroup() {
-                ANIMAL.is_stopped(Cage::Cgroup);
+                ANIMAL.ends_twice(Cage::Cgroup, [End::Shutdown, End::ShutdownNow]);
+            }
+
+            #[test]
+            fn does_not_outlive_a_crash() {
+                ANIMAL.ends_twice(Cage::Plain, [End::Crash, End::Crash]);
+            }
+
+            #[test]
+            fn does_not_outlive_a_crash_in_a_cgroup() {
+                ANIMAL.ends_twice(Cage::Cgroup, [End::Crash, End::ShutdownNow]);
             }
         }
     )+};
@@ -232,12 +260,15 @@ zoo! {
     tells_its_end_by_odd_signals: animal("odd-signals", 2);
     is_a_subreaper_itself: animal("own-subreaper", 2);
     has_a_pid_namespace: animal("own-namespace", 3).of_root();
-    overwrote_its_environment: animal("overwritten", 1);
+    overwrote_its_environment: Animal { outlives_memory: false, ..animal("overwritten", 1) };
     // Without its cgroup nothing says whose it is; the portable backend sees whose output it holds.
-    has_no_mark: Animal { visible: Visible::AsOrphan, plain: Takes::KillAsStray, ..animal("unmarked", 0) };
+    has_no_mark: Animal {
+        visible: Visible::AsOrphan, plain: Takes::KillAsStray, outlives_memory: false,
+        ..animal("unmarked", 0)
+    };
     has_no_mark_and_no_output: Animal {
         visible: Visible::AsOrphan, plain: Takes::KillAsStray, portable: Takes::Escapes,
-        ..animal("silent", 0)
+        outlives_memory: false, ..animal("silent", 0)
     };
     listens_on_a_socket_it_was_sent: animal("listens", 1);
     has_thousands_of_descendants: animal("thousands", 2000);

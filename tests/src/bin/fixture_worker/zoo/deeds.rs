@@ -149,7 +149,8 @@ pub enum Output {
 /// Another session, no mark, and as another program no environment.
 pub fn escape(output: Output) {
     raw::lower_mark();
-    if leave_parent().is_err() {
+    // Before it becomes an orphan: who is seen in the worker's session is known for ever.
+    if setsid().is_err() || leave_parent().is_err() {
         exit(1);
     }
     if output == Output::GivenUp
