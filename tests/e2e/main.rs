@@ -14,6 +14,7 @@ mod front_door_bad_input;
 mod front_door_next_daemon;
 mod front_door_restart;
 mod front_door_shutdown;
+mod frozen;
 mod full_disk;
 mod guardian;
 mod harness;
