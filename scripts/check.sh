@@ -52,6 +52,14 @@ check_tests() {
     bash -c "$TEST_COMMAND" 2>&1 | tee "$LOGS/tests.log"
 }
 
+# What the backend for macOS promises, by itself: lives and deaths of workers, without subreaper, pidfds and cgroups. The
+# programs are those that check_tests built.
+check_portable_backend() {
+    install_nextest || return 1
+    MCPD_BACKEND=portable cargo nextest run --locked -p mcpd-tests \
+        -E 'test(/^(lifecycle|misbehaviour|frozen)::/) + test(/^zoo::.*::is_stopped$/)' 2>&1 | tee "$LOGS/portable.log"
+}
+
 check_unit_tests() {
     install_nextest || return 1
     cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
@@ -146,6 +154,7 @@ main() {
     else
         run 'dependency policy' check_dependencies
         run tests check_tests
+        run 'portable backend' check_portable_backend
         run 'real MCP clients' check_real_clients
         run soak check_soak
         run 'fuzz targets' check_fuzz_targets

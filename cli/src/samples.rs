@@ -7,7 +7,7 @@ use mcpd_common::check::zombies::{ZOMBIES_SCHEMA, Zombie, ZombieReport};
 use mcpd_common::config::Transport;
 use mcpd_common::ids::{Pgid, Pid, Port, RunId, RunTag, WorkerName};
 use mcpd_common::journal::HistoryRow;
-use mcpd_common::os::{Backend, ProcessInfo};
+use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo};
 use mcpd_common::outcome::*;
 use mcpd_common::paths::StateDir;
 use mcpd_common::phase::Phase;
@@ -104,6 +104,7 @@ pub fn status() -> StatusReport {
             log_dir: "/home/kim/.local/state/mcpd/logs".to_owned(),
             config: None,
             backend: Backend::Linux,
+            containment: Some(contained()),
             shutdown: None,
             warnings: vec!["the journal was damaged and has been set aside".to_owned()],
         }),
@@ -238,6 +239,11 @@ fn worker_report(text: &str, departure: Departure, exit: ExitStatus, after: u64)
     }
 }
 
+fn contained() -> Containment {
+    let detail = "no cgroup: mcpd runs in the root cgroup, which nobody delegates";
+    Containment { by: ContainedBy::Subreaper, detail: detail.to_owned() }
+}
+
 /// One clean worker, one that needed `SIGTERM`, one that needed `SIGKILL` and left its port held.
 pub fn report() -> ShutdownReport {
     let phase = |phase, outcome, duration_ms, limit_ms| PhaseReport { phase, outcome, duration_ms, limit_ms };
@@ -254,6 +260,7 @@ pub fn report() -> ShutdownReport {
         duration_ms: 30_061,
         exit_code: 4,
         backend: Backend::Linux,
+        containment: Some(contained()),
         proof: Some("waitid(P_ALL, WEXITED|WNOHANG|__WALL) = ECHILD".to_owned()),
         phases: vec![
             phase(Phase::Initiated, PhaseOutcome::Done, 0, 0),

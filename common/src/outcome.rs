@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::ports::PortReport;
 use crate::ids::{Pid, Port, RunId, WorkerName};
-use crate::os::{Backend, ProcessInfo};
+use crate::os::{Backend, Containment, ProcessInfo};
 use crate::phase::Phase;
 
 /// The `schema` of a [`ShutdownReport`] in JSON.
@@ -281,6 +281,9 @@ pub struct ShutdownReport {
     pub exit_code: u8,
     /// Which eyes looked.
     pub backend: Backend,
+    /// What held the processes of the workers together; `None` if that was not found out.
+    #[serde(default)]
+    pub containment: Option<Containment>,
     /// The kernel's own statement that no descendant is left; `None` where there is none.
     pub proof: Option<String>,
     /// The phases, in order.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Transport;
 use crate::ids::{Pid, Port, RunId, WorkerName};
-use crate::os::{Backend, ProcessInfo};
+use crate::os::{Backend, Containment, ProcessInfo};
 use crate::outcome::{ExitStatus, ShutdownReport};
 use crate::phase::Phase;
 
@@ -117,6 +117,8 @@ pub struct DaemonStatus {
     pub config: Option<String>,
     /// Which eyes it has.
     pub backend: Backend,
+    /// What holds the processes of the workers together; `None` if the daemon can't say just now.
+    pub containment: Option<Containment>,
     /// Set while it shuts down.
     pub shutdown: Option<ShutdownStatus>,
     /// What it had to put up with at the start: a damaged journal, an unwritable log directory.

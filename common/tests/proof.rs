@@ -24,6 +24,7 @@ fn plan(script: &str) -> SpawnPlan {
         output: None,
         mark: MARK,
         open_files: OpenFileLimit { soft: 256, hard: 256 },
+        cgroup: None,
     }
 }
 

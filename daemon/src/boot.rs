@@ -43,7 +43,7 @@ use crate::shutdown::budget::Budget;
 use crate::shutdown::progress::Progress;
 use crate::shutdown::request::Trigger;
 use crate::verify::own::{Baseline, Expected};
-use crate::workers::containment::Children;
+use crate::workers::containment::{Children, cgroups};
 use crate::workers::keeper::Keeper;
 use crate::workers::orders::Workers;
 use crate::workers::output::Output;
@@ -150,7 +150,8 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let (journal, kept, journal_warnings) =
         JournalHandle::open(&state.journal(), &last_run.records(), || last_run.remembered(&state));
     let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
-    let warnings: Vec<String> = warnings.into_iter().flatten().cloned().collect();
+    let (cgroups, refused) = cgroups::settle(run.tag(), last_run.run(), ward.guardian()).await;
+    let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(refused).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -166,8 +167,8 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
     let ground =
         Ground::of_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
-    let (keeper, news) =
-        Keeper::start(Children::new(run.tag(), open_files)).map_err(StartError::system("start a thread"))?;
+    let (keeper, news) = Keeper::start(Children::new(run.tag(), open_files, cgroups))
+        .map_err(StartError::system("start a thread"))?;
     let output =
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
     let resources = resources(config, &output, &keeper, &ground);
@@ -310,6 +311,7 @@ fn status(config: &Config, run: RunId, warnings: Vec<String>) -> DaemonStatus {
         log_dir: config.daemon.log_dir.display().to_string(),
         config: config.file.as_ref().map(|file| file.display().to_string()),
         backend: os::backend(),
+        containment: None,
         shutdown: None,
         warnings,
     }

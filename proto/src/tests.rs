@@ -8,7 +8,7 @@ use mcpd_common::check::zombies::{ZOMBIES_SCHEMA, Zombie, ZombieReport};
 use mcpd_common::config::Transport;
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 use mcpd_common::ids::{Pgid, Pid, Port, RunId, RunTag, WorkerName};
-use mcpd_common::os::{Backend, ProcessInfo};
+use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo};
 use mcpd_common::outcome::*;
 use mcpd_common::phase::Phase;
 use mcpd_common::status::*;
@@ -108,6 +108,7 @@ fn report() -> ShutdownReport {
         duration_ms: 61,
         exit_code: 102,
         backend: Backend::Linux,
+        containment: Some(Containment { by: ContainedBy::Cgroup, detail: "/c".to_owned() }),
         proof: Some("ECHILD".to_owned()),
         phases: vec![PhaseReport {
             phase: Phase::Exit,
@@ -205,6 +206,7 @@ fn status() -> StatusReport {
             log_dir: "/log".to_owned(),
             config: None,
             backend: Backend::Portable,
+            containment: Some(Containment { by: ContainedBy::Marks, detail: String::new() }),
             shutdown: Some(ShutdownStatus {
                 reason: "manual".to_owned(),
                 phase: Phase::WorkersTerminate,

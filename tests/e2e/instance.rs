@@ -6,7 +6,7 @@ use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process;
 use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::daemon::LONGEST_SHUTDOWN;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, skip, until};
 use nix::sys::signal::kill;
 use serde_json::Value;
 
@@ -67,6 +67,10 @@ fn a_shutdown_without_a_daemon_is_no_error() {
 /// without it, all is well, and the next start comes up.
 #[test]
 fn what_a_killed_daemon_left_is_named() {
+    let why = "an emptied environment leaves no mark to be named by";
+    if !skip::is_linux_backend_or_skip("what a killed daemon left", why) {
+        return;
+    }
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1"));
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.kill_both();

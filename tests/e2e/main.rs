@@ -1,6 +1,7 @@
 //! End-to-end tests: real programs, real processes, looked at from outside.
 
 mod bad_input;
+mod cgroups;
 mod cli;
 mod clients;
 mod control_socket;
@@ -14,6 +15,7 @@ mod front_door_next_daemon;
 mod front_door_restart;
 mod front_door_shutdown;
 mod front_door_sse_era;
+mod frozen;
 mod full_disk;
 mod guardian;
 mod harness;
@@ -29,3 +31,4 @@ mod restarts;
 mod signals;
 mod traced;
 mod without_configuration;
+mod zoo;

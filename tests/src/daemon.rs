@@ -17,11 +17,11 @@ use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
-use crate::binaries;
 use crate::command::{self, Output, Running};
 use crate::config::{ConfigBuilder, Places};
 use crate::trace::Trace;
 use crate::wait::{BOUND, until};
+use crate::{binaries, init};
 
 mod asserts;
 
@@ -69,6 +69,7 @@ impl Daemon {
     /// is added.
     #[track_caller]
     pub fn launch_by(mut command: Command, home: TempDir, config: ConfigBuilder) -> Self {
+        init::stand_in();
         let places = Places::below(home.path());
         fs::create_dir_all(home.path().join("run")).expect("made");
         let file = config.write(home.path());

@@ -13,11 +13,13 @@
 //! in the README does first. `MCPD_TEST_BIN_DIR` names another directory with them.
 
 pub mod binaries;
+pub mod cgroup;
 pub mod command;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod http;
+pub mod init;
 pub mod mcp;
 pub mod ports;
 pub mod repo;

@@ -8,6 +8,7 @@ use std::fs;
 
 use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::{Backend, backend};
 use nix::sys::signal::{Signal, kill};
 
 /// What is known of a run's processes.
@@ -55,13 +56,16 @@ impl Trace {
         pids().filter(|pid| self.is_ours(*pid)).filter_map(process::read).collect()
     }
 
-    /// The same, as sentences.
+    /// The same, as sentences. Without a subreaper orphans are init's, which reaps them in its own time:
+    /// those zombies are not the daemon's to end.
     pub fn remaining_described(&self) -> Vec<String> {
         let describe = |found: Process| match process::describe(found.pid) {
             Some(info) => format!("{info}, state {}, parent {}", found.state, found.ppid),
             None => format!("{} (pid {}), state {}", found.name, found.pid, found.state),
         };
-        self.remaining().into_iter().map(describe).collect()
+        let (portable, me) = (backend() == Backend::Portable, Pid::current().get());
+        let is_inits = |found: &Process| portable && found.state == 'Z' && [1, me].contains(&found.ppid);
+        self.remaining().into_iter().filter(|found| !is_inits(found)).map(describe).collect()
     }
 
     fn is_ours(&self, pid: Pid) -> bool {

@@ -136,6 +136,7 @@ impl CrashRecord {
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(0),
             exit_code: self.exit_code(),
             backend: self.backend,
+            containment: None,
             proof: None,
             phases: vec![],
             workers: vec![],

@@ -75,6 +75,7 @@ fn report(run: RunId, exit_code: u8) -> ShutdownReport {
         duration_ms: 42,
         exit_code,
         backend: Backend::Linux,
+        containment: None,
         proof: None,
         phases: vec![],
         workers: vec![],

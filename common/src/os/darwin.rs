@@ -18,6 +18,10 @@ use super::process::{Process, StartTime};
 use super::socket::Socket;
 use crate::ids::Pid;
 
+mod pipe_info;
+
+pub use pipe_info::{pipe_of, pipes};
+
 /// As many open files as setrlimit(2) grants here (`OPEN_MAX`).
 pub const MOST_OPEN_FILES: u64 = 10_240;
 

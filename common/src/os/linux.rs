@@ -14,7 +14,7 @@ mod sock_diag;
 mod sockets;
 mod tree;
 
-pub use descriptors::{descriptors, owners, threads};
+pub use descriptors::{descriptors, owners, pipe_of, pipes, threads};
 pub use pidfd::{Opened, PidDescriptor};
 pub use procfs::{children, command_line, environment, has_other_threads, mark, owner, pids, read, tracer};
 pub use sockets::{listeners, sockets, tcp_socket};

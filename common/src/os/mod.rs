@@ -8,6 +8,7 @@
 //! handover  a process that goes on as another program
 //! socket    TCP: the kernel's socket table, owners, bind probes
 //! own       this process: descriptors, threads, limits
+//! cgroup    processes held together by the kernel, where a cgroup is delegated to us
 //!
 //! linux     the facts that Linux gives             darwin   those that macOS gives
 //! portable  decisions that need no more than both give
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Pgid, Pid};
 
+pub mod cgroup;
 pub mod child;
 pub mod guard;
 pub mod handover;
@@ -63,6 +65,38 @@ impl fmt::Display for Backend {
             Self::Linux => "linux",
             Self::Portable => "portable",
         })
+    }
+}
+
+/// What holds the processes of the workers together, so that none is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containment {
+    /// By what.
+    pub by: ContainedBy,
+    /// Where, or why by no more, for a person.
+    pub detail: String,
+}
+
+/// What processes can be held together by, from best effort to the kernel's own grip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainedBy {
+    /// Groups, sessions, the tree, and marks in the environment.
+    Marks,
+    /// The daemon is the parent of whatever a worker leaves behind.
+    Subreaper,
+    /// That, and a cgroup for each worker.
+    Cgroup,
+}
+
+impl fmt::Display for Containment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.by {
+            ContainedBy::Marks => "marks",
+            ContainedBy::Subreaper => "subreaper",
+            ContainedBy::Cgroup => "cgroup",
+        };
+        write!(f, "{by} ({})", self.detail)
     }
 }
 

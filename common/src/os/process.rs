@@ -1,6 +1,9 @@
 //! What runs on the machine. Read only; every function tolerates that the process
 //! vanishes meanwhile.
 
+use std::collections::HashSet;
+use std::os::fd::BorrowedFd;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ProcessInfo, portable, system};
@@ -74,7 +77,26 @@ pub fn children(pid: Pid) -> Vec<Pid> {
 
 /// All processes that can be read.
 pub fn all() -> Vec<Process> {
-    system::pids().into_iter().filter_map(read).collect()
+    pids().into_iter().filter_map(read).collect()
+}
+
+/// The pids of all processes, in no particular order.
+pub fn pids() -> Vec<Pid> {
+    system::pids()
+}
+
+/// The kernel's own name for one end of a pipe, or for the whole pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PipeId(pub u64);
+
+/// The pipe that a descriptor of ours leads to.
+pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
+    system::pipe_of(descriptor)
+}
+
+/// The pipes that a process holds; none if it is closed to us.
+pub fn pipes(pid: Pid) -> HashSet<PipeId> {
+    system::pipes(pid)
 }
 
 /// All descendants of `root`, without itself, parents before their children.

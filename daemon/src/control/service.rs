@@ -23,6 +23,7 @@ use crate::clients::registry::Registry;
 use crate::clients::{kernel, list};
 use crate::shutdown::progress::Progress;
 use crate::shutdown::request::Trigger;
+use crate::workers::keeper::Command;
 use crate::workers::orders::{Unknown, Wish, Workers};
 
 /// Answers that one slow reader may lag behind.
@@ -100,7 +101,11 @@ impl Control for ControlService {
         }
         let report = StatusReport {
             schema: STATUS_SCHEMA.to_owned(),
-            daemon: Some(DaemonStatus { shutdown: self.progress.status(), ..self.daemon.clone() }),
+            daemon: Some(DaemonStatus {
+                shutdown: self.progress.status(),
+                containment: self.workers.keeper().ask(Command::Containment).await.ok(),
+                ..self.daemon.clone()
+            }),
             workers,
             last_shutdown: self.last_shutdown.clone(),
         };

@@ -11,6 +11,7 @@ mod processes;
 
 use jiff::Timestamp;
 use mcpd_common::crash::{CrashError, CrashRecord, DaemonEnd, last_shutdown};
+use mcpd_common::ids::RunTag;
 use mcpd_common::journal::{Record, RunStarted};
 use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::paths::{StateDir, durable};
@@ -51,6 +52,11 @@ impl LastRun {
         });
         last.warnings.extend(sentence);
         last
+    }
+
+    /// The dead run that all of this is about.
+    pub fn run(&self) -> Option<RunTag> {
+        self.record.as_ref().map(|record| record.run.tag())
     }
 
     /// What was found now, with what the guardian had found before.

@@ -141,10 +141,16 @@ impl Shutdown {
         let stage = self.begin(Phase::WorkersGraceful);
         let (grace_until, progress) = (stage.deadline().instant(), self.progress.clone());
         self.workers.tell(Order::Leave { grace_until, progress });
+        // Killed instead of asked, however soon they are gone.
+        let running = so_far.before.iter().any(|worker| worker.pid.is_some());
+        let unasked = self.hurry.is_cancelled() && running;
         if self.hurry.is_cancelled() {
             self.workers.tell(Order::Hurry);
         }
-        let outcome = self.wait_for_workers(&stage, Hurrying::CutsShort).await;
+        let outcome = match self.wait_for_workers(&stage, Hurrying::CutsShort).await {
+            PhaseOutcome::Done if unasked => PhaseOutcome::CutShort,
+            outcome => outcome,
+        };
         let summary = self.workers_summary().await;
         self.finish(stage, outcome, summary, so_far);
     }

@@ -15,6 +15,7 @@ use mcpd_common::check::ports::PortReport;
 use mcpd_common::config::ForcePorts;
 use mcpd_common::event::EventKind;
 use mcpd_common::ids::{RunTag, WorkerName};
+use mcpd_common::os::Containment;
 use mcpd_common::outcome::{Check, Finding, FindingKind, OwnReport, ResourceReport};
 use tokio::time::Instant;
 
@@ -61,6 +62,8 @@ pub struct Verdict {
     pub own: OwnReport,
     /// The kernel's statement.
     pub proof: Option<String>,
+    /// What held the workers' processes together.
+    pub containment: Option<Containment>,
 }
 
 /// Runs all checks; none of them waits past the deadline.
@@ -82,6 +85,7 @@ pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verdict {
     let left = processes::end_them(&scope, deadline).await;
     verdict.findings.extend(left.findings);
     verdict.proof = left.proof;
+    verdict.containment = left.containment;
     let processes_ms = watch.stop(&verdict, left.evidence);
 
     let watch = Watch::start(&scope, "descriptors");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_common::os::{ProcessInfo, process};
+use mcpd_common::os::{Containment, ProcessInfo, process};
 use mcpd_common::outcome::{Finding, FindingKind};
 
 use super::Scope;
@@ -26,6 +26,8 @@ pub struct Left {
     pub evidence: String,
     /// The kernel's statement.
     pub proof: Option<String>,
+    /// What held the workers' processes together.
+    pub containment: Option<Containment>,
     /// What could not be ended.
     pub remaining: Vec<ProcessInfo>,
 }
@@ -50,7 +52,8 @@ async fn end_and_prove(scope: &Scope<'_>, deadline: Deadline) -> Result<Left, Ke
         let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
         remaining = until_gone(scope, limit).await?;
     }
-    let proof = scope.keeper.ask(Command::Prove).await?.map(str::to_owned);
+    let containment = Some(scope.keeper.ask(Command::Containment).await?);
+    let proof = scope.keeper.ask(Command::Prove).await?;
     if !remaining.is_empty() {
         // Asking reaped the leaders that were kept for the sake of their groups' ids.
         remaining = scope.keeper.ask(Command::Left).await?;
@@ -62,14 +65,23 @@ async fn end_and_prove(scope: &Scope<'_>, deadline: Deadline) -> Result<Left, Ke
         (None, 0) => UNPROVED.to_owned(),
         (None, left) => format!("{left} could not be ended"),
     };
-    Ok(Left { findings, evidence, proof, remaining })
+    if remaining.is_empty() {
+        findings.extend(dismantle(scope).await?);
+    }
+    Ok(Left { findings, evidence, proof, containment, remaining })
+}
+
+/// Nobody lives in the cgroups any more: they go too.
+async fn dismantle(scope: &Scope<'_>) -> Result<Option<Finding>, KeeperGone> {
+    let done = scope.keeper.ask(Command::Dismantle).await?;
+    Ok(done.err().map(|error| Finding::new(FindingKind::ResourceFailed, "cgroups", error)))
 }
 
 /// Nobody answers for the children: nothing may be claimed then.
 fn unknown() -> Left {
     let detail = "what is left could not be found out: the thread that owns all children does not answer";
     let findings = vec![Finding::new(FindingKind::InternalError, "mcpd", detail)];
-    Left { findings, evidence: detail.to_owned(), proof: None, remaining: vec![] }
+    Left { findings, evidence: detail.to_owned(), proof: None, containment: None, remaining: vec![] }
 }
 
 async fn until_gone(scope: &Scope<'_>, deadline: Deadline) -> Result<Vec<ProcessInfo>, KeeperGone> {

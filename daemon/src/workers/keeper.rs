@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use mcpd_common::ids::{Pid, Slot};
+use mcpd_common::os::Containment;
 use mcpd_common::outcome::ExitStatus;
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,7 +49,11 @@ pub enum Command {
     /// What is left below the daemon.
     Left(oneshot::Sender<Census>),
     /// The kernel's statement that nothing is left.
-    Prove(oneshot::Sender<Option<&'static str>>),
+    Prove(oneshot::Sender<Option<String>>),
+    /// What holds the processes together.
+    Containment(oneshot::Sender<Containment>),
+    /// All is over: remove what was made to hold them together.
+    Dismantle(oneshot::Sender<Result<(), String>>),
 }
 
 /// What the keeper tells the supervisor.
@@ -243,6 +248,8 @@ impl Core {
             Command::Descendants(reply) => drop(reply.send(self.processes.descendants())),
             Command::Left(reply) => drop(reply.send(self.processes.left())),
             Command::Prove(reply) => drop(reply.send(self.processes.prove())),
+            Command::Containment(reply) => drop(reply.send(self.processes.containment())),
+            Command::Dismantle(reply) => drop(reply.send(self.processes.dismantle())),
         }
     }
 
@@ -274,8 +281,8 @@ impl Core {
         if self.hunt_all {
             self.hunt_all = self.processes.kill_all() > 0;
         }
-        for slot in &self.hunted {
-            self.processes.kill(*slot);
+        if !self.hunted.is_empty() {
+            self.processes.kill(&self.hunted);
         }
         for change in self.processes.collect() {
             self.note(change);

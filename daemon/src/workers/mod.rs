@@ -4,7 +4,7 @@
 //!   state.rs, stop.rs, backoff.rs   what to do           (pure)
 //!   supervisor.rs                   one task owns them all, performs the acts
 //!   keeper.rs                       one thread starts, signals, reaps all children
-//!     processes.rs                  the narrow interface; containment.rs is the truth
+//!     processes.rs                  the narrow interface; containment/ is the truth
 //!   output.rs, worker_log.rs        draining what they write
 //!   reach.rs                        asking them; ready.rs, http.rs, ports.rs are the truth
 //! ```

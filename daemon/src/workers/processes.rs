@@ -1,14 +1,15 @@
 //! The narrow interface to processes: all that the keeper needs, so that escalation,
 //! timeouts and every exit code can be tested with a fake (`fake.rs`), without processes and
-//! without waiting. The truth is in `containment.rs`.
+//! without waiting. The truth is in `containment/`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use mcpd_common::ids::{Pid, Slot};
-use mcpd_common::os::ProcessInfo;
 use mcpd_common::os::process::StartTime;
+use mcpd_common::os::{Containment, ProcessInfo};
 use mcpd_common::outcome::ExitStatus;
 
 /// What to start.
@@ -73,8 +74,8 @@ pub trait Processes: Send {
     /// `SIGTERM`, then `SIGCONT`, to everything of a slot.
     fn terminate(&mut self, slot: Slot);
 
-    /// One pass of `SIGKILL` over everything of a slot; how many were there to be killed.
-    fn kill(&mut self, slot: Slot) -> usize;
+    /// One pass of `SIGKILL` over everything of these slots.
+    fn kill(&mut self, slots: &BTreeSet<Slot>);
 
     /// One pass of `SIGKILL` over every descendant of the daemon; how many were there.
     fn kill_all(&mut self) -> usize;
@@ -86,5 +87,14 @@ pub trait Processes: Send {
     fn left(&mut self) -> Census;
 
     /// The kernel's statement that no child is left, if it says so.
-    fn prove(&mut self) -> Option<&'static str>;
+    fn prove(&mut self) -> Option<String>;
+
+    /// What holds them together.
+    fn containment(&self) -> Containment;
+
+    /// Removes what was made to hold them together, when all of them are gone.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn dismantle(&mut self) -> Result<(), String>;
 }

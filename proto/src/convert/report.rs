@@ -57,7 +57,7 @@ mirror!(OwnReport, v1::OwnReport { descriptors_start, descriptors_end, threads_s
 mirror!(
     ShutdownReport,
     v1::ShutdownReport {
-        run, reason, started_at, finished_at, duration_ms, exit_code, backend, proof, phases, workers, clients,
+        run, reason, started_at, finished_at, duration_ms, exit_code, backend, containment, proof, phases, workers, clients,
         ports, resources, own, findings,
     } with { schema: REPORT_SCHEMA }
 );

@@ -3,7 +3,7 @@
 use mcpd_common::check::ports::{PortHolder, PortReport, PortState};
 use mcpd_common::check::zombies::{ZOMBIES_SCHEMA, Zombie, ZombieReport};
 use mcpd_common::config::Transport;
-use mcpd_common::os::{Backend, ProcessInfo};
+use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo};
 use mcpd_common::outcome::ExitStatus;
 use mcpd_common::phase::Phase;
 use mcpd_common::status::{
@@ -16,6 +16,7 @@ use crate::v1;
 use crate::v1::exit_status::Kind;
 
 mirror_enum!(Backend, v1::Backend { Linux, Portable });
+mirror_enum!(ContainedBy, v1::ContainedBy { Marks, Subreaper, Cgroup });
 mirror_enum!(Transport, v1::Transport { Http, Direct });
 mirror_enum!(Phase, v1::Phase { Initiated, WorkersGraceful, Clients, WorkersTerminate, Verification, Exit });
 mirror_enum!(
@@ -24,6 +25,7 @@ mirror_enum!(
 );
 mirror_enum!(PortState, v1::PortState { Free, TimeWait, Serving, InUse });
 
+mirror!(Containment, v1::Containment { by, detail });
 mirror!(ProcessInfo, v1::ProcessInfo { pid, ppid, pgid, state, name, command, user });
 mirror!(
     StatusReport,
@@ -42,6 +44,7 @@ mirror!(
         log_dir,
         config,
         backend,
+        containment,
         shutdown,
         warnings,
     }

@@ -217,6 +217,9 @@ fn end(doc: &mut Doc, report: &ShutdownReport) {
             Tone::Dim,
         ),
     }
+    if let Some(containment) = &report.containment {
+        doc.labelled("Contained by: ", &containment.to_string(), Tone::Dim);
+    }
     let passed = report.workers.iter().flat_map(|worker| &worker.checks).filter(|check| check.passed).count();
     if passed > 0 {
         doc.sentence(&format!("{} passed; `--json` has the evidence", count(passed, "check")), Tone::Dim);

@@ -73,6 +73,8 @@ fn at_80_columns() {
 
     Exit code 4: a port is still in use
     Proof: waitid(P_ALL, WEXITED|WNOHANG|__WALL) = ECHILD
+    Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
+                  delegates)
     6 checks passed; `--json` has the evidence
     ");
 }
@@ -131,6 +133,7 @@ fn at_200_columns() {
 
     Exit code 4: a port is still in use
     Proof: waitid(P_ALL, WEXITED|WNOHANG|__WALL) = ECHILD
+    Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody delegates)
     6 checks passed; `--json` has the evidence
     ");
 }

@@ -46,6 +46,9 @@ fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &
         );
         doc.sentence(&text, Tone::Warn);
     }
+    if let Some(containment) = &daemon.containment {
+        doc.labelled("Contained by: ", &containment.to_string(), Tone::Dim);
+    }
     for warning in &daemon.warnings {
         doc.labelled("Warning: ", warning, Tone::Warn);
     }
@@ -163,6 +166,8 @@ mod tests {
     fn at_80_columns() {
         insta::assert_snapshot!(shown(&samples::status(), 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
+                      delegates)
         Warning: the journal was damaged and has been set aside
 
         NAME          STATE    PID  PORT  CLIENTS     UPTIME  URL
@@ -181,6 +186,7 @@ mod tests {
     fn at_200_columns() {
         insta::assert_snapshot!(shown(&samples::status(), 200, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody delegates)
         Warning: the journal was damaged and has been set aside
 
         NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        BELOW  LAST EXIT  REPOSITORY
@@ -199,6 +205,8 @@ mod tests {
         report.workers.retain(|worker| worker.state == WorkerState::Failed);
         insta::assert_snapshot!(shown(&report, 80, true), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 1 worker ready
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
+                      delegates)
         Warning: the journal was damaged and has been set aside
 
         docs
@@ -227,6 +235,8 @@ mod tests {
         insta::assert_snapshot!(shown(&report, 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 0 workers ready
         Shutting down (manual): workers-graceful; workers still there, clients gone
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
+                      delegates)
         Warning: the journal was damaged and has been set aside
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some

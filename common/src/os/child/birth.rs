@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "between fork and exec there are only the system's own calls")]
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::libc;
 
@@ -18,16 +19,19 @@ pub struct Birth {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux carries marks in limits"))]
     mark: u64,
     open_files: OpenFileLimit,
+    cgroup: Option<RawFd>,
 }
 
 impl Birth {
-    /// Of a child of this process.
-    pub fn new(mark: Mark, open_files: OpenFileLimit) -> Self {
-        Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files }
+    /// Of a child of this process. `cgroup` has to stay open until it is born.
+    pub fn new(mark: Mark, open_files: OpenFileLimit, cgroup: Option<BorrowedFd<'_>>) -> Self {
+        let cgroup = cgroup.map(|entrance| entrance.as_raw_fd());
+        Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, cgroup }
     }
 
     /// Runs in the child.
     pub fn prepare(&self) -> io::Result<()> {
+        self.enter_cgroup();
         // SAFETY: takes no arguments and touches no memory.
         check(unsafe { libc::setsid() })?;
         #[cfg(target_os = "linux")]
@@ -38,6 +42,14 @@ impl Birth {
         self.limit_open_files()?;
         close_others();
         Ok(())
+    }
+
+    /// 0 means who writes it. A refusal is no failure: the parent looks where the child is.
+    fn enter_cgroup(&self) {
+        if let Some(entrance) = self.cgroup {
+            // SAFETY: the byte lives as long as the call.
+            unsafe { libc::write(entrance, b"0".as_ptr().cast(), 1) };
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,6 +35,10 @@ pub struct SpawnPlan {
     pub mark: Mark,
     /// The limit of open files that it gets: the one the daemon was started with.
     pub open_files: OpenFileLimit,
+    /// The way into a cgroup ([`Cgroup::entrance`](crate::os::cgroup::Cgroup::entrance)): it takes it
+    /// before it becomes the program, so that nothing of it ever lives outside. Where the kernel
+    /// refuses, it goes without.
+    pub cgroup: Option<OwnedFd>,
 }
 
 /// Starts a process as the leader of a new session and group, with nothing inherited by accident:
@@ -45,7 +49,7 @@ pub struct SpawnPlan {
 #[expect(unsafe_code, reason = "pre_exec: sessions, limits and the parent-death signal are set in the child")]
 pub fn spawn(plan: SpawnPlan) -> io::Result<Pid> {
     check_directory(&plan.directory)?;
-    let birth = Birth::new(plan.mark, plan.open_files);
+    let birth = Birth::new(plan.mark, plan.open_files, plan.cgroup.as_ref().map(AsFd::as_fd));
     let (output, errors) = output_pair(plan.output)?;
     let mut command = Command::new(&plan.program);
     command

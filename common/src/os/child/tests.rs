@@ -27,6 +27,7 @@ fn plan(script: &str) -> SpawnPlan {
         output: None,
         mark: MARK,
         open_files: OpenFileLimit { soft: 256, hard: 512 },
+        cgroup: None,
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::hash::Hash;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use crate::ids::Pid;
+use crate::os::process::PipeId;
 
 /// The processes that hold these sockets: all of them for each.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
@@ -23,6 +27,22 @@ pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
 
 /// The inodes of the sockets that a process holds; none if it is closed to us.
 fn sockets_of(pid: Pid) -> HashSet<u64> {
+    targets_of(pid, |target| inode(b"socket:[", target))
+}
+
+/// The pipes that a process holds; none if it is closed to us.
+pub fn pipes(pid: Pid) -> HashSet<PipeId> {
+    targets_of(pid, |target| inode(b"pipe:[", target).map(PipeId))
+}
+
+/// The pipe that a descriptor of ours leads to. Both ends have the same name here.
+pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
+    let target = fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
+    inode(b"pipe:[", target.as_os_str().as_bytes()).map(PipeId)
+}
+
+/// What the descriptors of a process lead to, as far as it is wanted.
+fn targets_of<T: Eq + Hash>(pid: Pid, wanted: impl Fn(&[u8]) -> Option<T>) -> HashSet<T> {
     let mut found = HashSet::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()) else { return found };
@@ -34,15 +54,15 @@ fn sockets_of(pid: Pid) -> HashSet<u64> {
         let Ok(target) = readlinkat(&directory, entry.file_name(), std::mem::take(&mut buffer)) else {
             continue;
         };
-        found.extend(socket_inode(target.as_bytes()));
+        found.extend(wanted(target.as_bytes()));
         buffer = target.into_bytes();
     }
     found
 }
 
-/// The number in `socket:[12345]`.
-fn socket_inode(target: &[u8]) -> Option<u64> {
-    let number = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+/// The number in `socket:[12345]`, where `kind` is `socket:[`.
+fn inode(kind: &[u8], target: &[u8]) -> Option<u64> {
+    let number = target.strip_prefix(kind)?.strip_suffix(b"]")?;
     str::from_utf8(number).ok()?.parse().ok()
 }
 
@@ -80,13 +100,34 @@ pub fn threads() -> Vec<(i32, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
     fn only_sockets_have_a_socket_inode() {
-        assert_eq!(socket_inode(b"socket:[12345]"), Some(12345));
+        assert_eq!(inode(b"socket:[", b"socket:[12345]"), Some(12345));
         for other in ["pipe:[12345]", "socket:[]", "socket:[x]", "socket:[1", "/dev/null", ""] {
-            assert_eq!(socket_inode(other.as_bytes()), None, "{other}");
+            assert_eq!(inode(b"socket:[", other.as_bytes()), None, "{other}");
         }
+    }
+
+    /// R-CONT-7: who holds a worker's output is found by it.
+    #[test]
+    fn a_pipe_is_found_with_its_holders() {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let pipe = pipe_of(write.as_fd()).expect("it is one");
+        assert_eq!(pipe_of(read.as_fd()), Some(pipe));
+        assert!(pipes(Pid::current()).contains(&pipe));
+        let mut child =
+            std::process::Command::new("sleep").arg("60").stdout(write).spawn().expect("sleep(1)");
+        drop(read);
+        let pid = Pid::new(child.id().cast_signed()).expect("positive");
+        assert!(pipes(pid).contains(&pipe));
+        assert!(!pipes(Pid::current()).contains(&pipe), "closed here");
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+        let file = tempfile::tempfile().expect("a file");
+        assert_eq!(pipe_of(file.as_fd()), None);
     }
 }

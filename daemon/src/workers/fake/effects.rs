@@ -1,11 +1,13 @@
 //! Signals and requests change the scripted world; time does the rest.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mcpd_common::config::WorkerConfig;
 use mcpd_common::ids::{Pid, Port, Slot};
 use mcpd_common::os::child;
 use mcpd_common::os::process::StartTime;
+use mcpd_common::os::{ContainedBy, Containment};
 use mcpd_common::outcome::ExitStatus;
 
 use super::script::Reply;
@@ -70,22 +72,15 @@ impl Processes for World {
         ends.into_iter().for_each(|end| self.tell_exit_at(end));
     }
 
-    fn kill(&mut self, slot: Slot) -> usize {
-        let mut inner = self.inner();
-        let Some(family) = inner.families.get_mut(&slot) else { return 0 };
-        let ends: Vec<_> = family.bodies_mut().map(|body| body.take_kill()).collect();
-        let living = family.bodies().filter(|body| !body.is_dead()).count();
-        if !std::mem::replace(&mut family.killed, true) {
-            inner.note(slot, Deed::Killed);
+    fn kill(&mut self, slots: &BTreeSet<Slot>) {
+        for slot in slots {
+            self.kill_one(*slot);
         }
-        drop(inner);
-        ends.into_iter().for_each(|end| self.tell_exit_at(end));
-        living
     }
 
     fn kill_all(&mut self) -> usize {
         let slots: Vec<_> = self.inner().families.keys().copied().collect();
-        let members: usize = slots.into_iter().map(|slot| self.kill(slot)).sum();
+        let members: usize = slots.into_iter().map(|slot| self.kill_one(slot)).sum();
         let mut inner = self.inner();
         let strays = inner.strays.iter_mut().filter(|stray| !stray.is_zombie());
         let ends: Vec<_> = strays.map(|stray| stray.take_kill()).collect();
@@ -104,8 +99,31 @@ impl Processes for World {
         self.inner().left()
     }
 
-    fn prove(&mut self) -> Option<&'static str> {
-        self.inner().left().is_empty().then_some(child::PROOF)
+    fn prove(&mut self) -> Option<String> {
+        self.inner().left().is_empty().then(|| child::PROOF.to_owned())
+    }
+
+    fn containment(&self) -> Containment {
+        Containment { by: ContainedBy::Subreaper, detail: "a fake".to_owned() }
+    }
+
+    fn dismantle(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl World {
+    fn kill_one(&self, slot: Slot) -> usize {
+        let mut inner = self.inner();
+        let Some(family) = inner.families.get_mut(&slot) else { return 0 };
+        let ends: Vec<_> = family.bodies_mut().map(|body| body.take_kill()).collect();
+        let living = family.bodies().filter(|body| !body.is_dead()).count();
+        if !std::mem::replace(&mut family.killed, true) {
+            inner.note(slot, Deed::Killed);
+        }
+        drop(inner);
+        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+        living
     }
 }
 

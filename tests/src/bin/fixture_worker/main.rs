@@ -7,6 +7,7 @@
 //! leaving    what a request to leave, or SIGTERM, leads to
 //! offspring  the processes that it starts and leaves behind
 //! bomb       the one that keeps forking
+//! zoo        those that do what nobody expects
 //! report     what it was given: environment, descriptors, limits, signals
 //! raw        the only unsafe code
 //! ```
@@ -26,6 +27,7 @@ mod options;
 mod raw;
 mod report;
 mod serve;
+mod zoo;
 
 use options::{Options, Role};
 

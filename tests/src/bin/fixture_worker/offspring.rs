@@ -27,6 +27,7 @@ pub fn start(options: &Options) -> io::Result<()> {
     }
     escape(options, options.escape, "stubborn-escaper")?;
     escape(options, options.escape_polite, "escaper")?;
+    options.zoo.iter().try_for_each(|animal| animal.release())?;
     bomb::light(options.fork_bomb)
 }
 

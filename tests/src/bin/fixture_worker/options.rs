@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::zoo::Animal;
+
 /// The longest that anything which was left behind stays.
 pub const LIFETIME: Duration = Duration::from_secs(120);
 /// The longest that the worker itself stays; benchmarks take their time.
@@ -112,6 +114,8 @@ pub struct Options {
     pub print_env: bool,
     /// Is an MCP server, too.
     pub mcp: bool,
+    /// Children of the hostile zoo.
+    pub zoo: Vec<Animal>,
 }
 
 impl Options {
@@ -140,6 +144,7 @@ impl Options {
             leader_exits: false,
             print_env: false,
             mcp: false,
+            zoo: vec![],
         }
     }
 
@@ -185,6 +190,7 @@ impl Options {
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
             "--mcp" => self.mcp = true,
+            "--zoo" => self.zoo.push(args.animal()?),
             "--role" => self.role = args.role()?,
             _ => return Err("unknown".to_owned()),
         }
@@ -223,6 +229,11 @@ impl<I: Iterator<Item = String>> Args<I> {
 
     fn millis(&mut self) -> Result<Duration, String> {
         self.number().map(Duration::from_millis)
+    }
+
+    fn animal(&mut self) -> Result<Animal, String> {
+        let name = self.text()?;
+        Animal::named(&name).ok_or_else(|| format!("no animal \"{name}\""))
     }
 
     fn role(&mut self) -> Result<Role, String> {

@@ -17,6 +17,7 @@ use crate::leaving::{self, exit, small_thread};
 use crate::mcp;
 use crate::offspring;
 use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
+use crate::zoo;
 
 static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 const PIECES: usize = 256;
@@ -56,7 +57,11 @@ pub fn run(options: Options) -> ExitCode {
     {
         return crate::complain(&format!("can't hand over: {error}"));
     }
-    accept(&listeners, Server::new(options), WORKER_LIFETIME)
+    if let Err(error) = listeners.iter().take(1).try_for_each(|it| zoo::listening(&options.zoo, it.as_fd())) {
+        return crate::complain(&format!("can't pass its socket on: {error}"));
+    }
+    let animals = options.zoo.clone();
+    zoo::up(&animals, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
 }
 
 /// Serves on the socket that is the standard input, in a session of its own, from when the

@@ -1,0 +1,226 @@
+//! A cgroup for each worker where one is delegated to the daemon, and none where not (R-CONT-4).
+//!
+//! Each test has a cgroup of its own, and says so and does nothing where the machine gives none.
+
+use std::fs;
+use std::time::Duration;
+
+use mcpd_common::os::cgroup::{self, CGROUP_VARIABLE};
+use mcpd_common::os::{Backend, ContainedBy, Containment, backend};
+use mcpd_common::outcome::FindingKind;
+use mcpd_common::status::{StatusReport, WorkerState};
+use mcpd_tests::cgroup::{Scratch, names, names_of};
+use mcpd_tests::daemon::LONGEST_SHUTDOWN;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, skip, until};
+
+const SHORT: Duration = Duration::from_millis(700);
+
+/// A scratch cgroup, unless the backend under test does without.
+fn scratch(what: &str) -> Option<Scratch> {
+    if backend() == Backend::Portable {
+        skip::say(what, "the portable backend uses no cgroups");
+        return None;
+    }
+    Scratch::make(what)
+}
+
+fn config_in(scratch: &Scratch) -> ConfigBuilder {
+    ConfigBuilder::new().env(CGROUP_VARIABLE, &scratch.text()).times(SHORT, SHORT)
+}
+
+fn containment(daemon: &mut Daemon) -> Containment {
+    let status = daemon.wait_status("the containment", |status| containment_in(status).is_some());
+    containment_in(&status).expect("just seen")
+}
+
+fn containment_in(status: &StatusReport) -> Option<Containment> {
+    status.daemon.as_ref()?.containment.clone()
+}
+
+/// R-CONT-4: born in it, killed by it, proved empty by it, and nothing of it is left.
+#[test]
+fn every_worker_lives_in_a_cgroup_of_its_own() {
+    let Some(scratch) = scratch("workers in cgroups") else { return };
+    let config = config_in(&scratch)
+        .fixture("alpha", "")
+        .fixture("beta", "--tree 2 2")
+        .fixture("gamma", "--ignore-shutdown --ignore-term --escape 3");
+    let mut daemon = Daemon::start(config);
+    let contained = containment(&mut daemon);
+    assert_eq!(contained.by, ContainedBy::Cgroup, "{contained}");
+    assert_eq!(names_of(daemon.pid())[0], "daemon");
+    assert_eq!(scratch.children().len(), 2, "{:?}", scratch.children());
+    assert_eq!(names(scratch.run().path()), ["0", "1", "2"]);
+    assert_eq!(until_members(&scratch, "1", 7), 7, "beta and its tree");
+    assert_eq!(until_members(&scratch, "2", 4), 4, "gamma and who escaped from it");
+
+    let report = daemon.assert_shuts_down(3);
+    assert_eq!(report.containment.map(|it| it.by), Some(ContainedBy::Cgroup));
+    let proof = report.proof.expect("a proof");
+    assert!(proof.contains("ECHILD") && proof.contains("populated 0"), "{proof}");
+    assert_eq!(scratch.children(), [] as [&str; 0]);
+
+    let mut again = daemon.launch_again();
+    again.wait_ready();
+    again.signal(Signal::SIGTERM);
+    again.assert_no_trace(3);
+    assert_eq!(scratch.children(), [] as [&str; 0]);
+}
+
+fn until_members(scratch: &Scratch, worker: &str, count: usize) -> usize {
+    until("the members of a worker's cgroup", BOUND, || {
+        let members = scratch.run().child(worker).members().len();
+        (members == count).then_some(members)
+    })
+}
+
+/// R-CONT-4: a worker's own cgroups below its own are its affair, and go with it; what is somebody
+/// else's beside them (systemd's `.control`) stays.
+#[test]
+fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
+    let Some(scratch) = scratch("nested cgroups") else { return };
+    scratch.cgroup().make_child(".control").expect("made");
+    let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--escape 2").fixture("beta", ""));
+    until_members(&scratch, "0", 3);
+    let deep = scratch.run().child("0").make_child("own").and_then(|own| own.make_child("deeper"));
+    let deep = deep.expect("made");
+    let escaped = daemon.processes().into_iter().find(|found| found.session != found.ppid);
+    deep.take(escaped.expect("one that escaped").pid).expect("moved");
+
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    daemon.wait_ready();
+    assert_eq!(names(scratch.run().child("0").path()), [] as [&str; 0], "made anew");
+    until_members(&scratch, "0", 3);
+    daemon.assert_shuts_down(3);
+    assert_eq!(scratch.children(), [".control"]);
+}
+
+/// R-CONT-4: delegated by the attribute that systemd sets, without being told.
+#[test]
+fn a_delegated_cgroup_is_found_and_given_back() {
+    let Some(scratch) = scratch("a delegated cgroup") else { return };
+    scratch.delegate();
+    let mut daemon = launch_inside(&scratch);
+    let contained = containment(&mut daemon);
+    assert_eq!(contained.by, ContainedBy::Cgroup, "{contained}");
+    assert_eq!(names_of(daemon.pid())[0], "daemon");
+    daemon.assert_shuts_down(0);
+    assert_eq!(scratch.children(), [] as [&str; 0]);
+}
+
+/// R-CONT-4: being writable does not prove that it is ours.
+#[test]
+fn a_cgroup_that_nobody_gave_us_is_left_alone() {
+    let Some(scratch) = scratch("a cgroup of somebody else") else { return };
+    let mut daemon = launch_inside(&scratch);
+    let contained = containment(&mut daemon);
+    assert_eq!(contained.by, ContainedBy::Subreaper, "{contained}");
+    assert!(contained.detail.contains("is not delegated to mcpd"), "{contained}");
+    assert_eq!(scratch.children(), [] as [&str; 0]);
+    daemon.assert_shuts_down(0);
+}
+
+fn launch_inside(scratch: &Scratch) -> Daemon {
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let wrapper = scratch.wrapper();
+    let command = Daemon::command_below(&wrapper.each_ref().map(String::as_str), home.path(), &config);
+    let mut daemon = Daemon::launch_by(command, home, config);
+    daemon.wait_ready();
+    daemon
+}
+
+/// Not usable, not there, of v1, not wished for: everything works without, and says why.
+#[test]
+fn without_a_usable_cgroup_there_is_none() {
+    let Some(scratch) = scratch("unusable cgroups") else { return };
+    let threaded = scratch.cgroup().make_child("threaded").expect("made");
+    fs::write(threaded.path().join("cgroup.type"), "threaded").expect("made threaded");
+    // Room for the daemon's leaf alone: half of what is needed.
+    let Some(narrow) = Scratch::make("a cgroup with too little room") else { return };
+    fs::write(narrow.cgroup().path().join("cgroup.max.descendants"), "1").expect("limited");
+    let root = cgroup::current().expect("the scratch is below it");
+    let cases = [
+        ("off".to_owned(), "MCPD_CGROUP=off"),
+        ("somewhere".to_owned(), "neither auto, off, nor an absolute path"),
+        ("/proc".to_owned(), "is no cgroup v2"),
+        (threaded.path().display().to_string(), "is of type \"threaded\""),
+        (narrow.text(), "can't make a cgroup in"),
+        (v1().unwrap_or_else(|| "/none".to_owned()), "is no cgroup v2"),
+    ];
+    for (wish, why) in cases {
+        let config = ConfigBuilder::new().env(CGROUP_VARIABLE, &wish).fixture("alpha", "");
+        let mut daemon = Daemon::start(config);
+        let contained = containment(&mut daemon);
+        assert_eq!(contained.by, ContainedBy::Subreaper, "{wish}: {contained}");
+        assert!(contained.detail.contains(why), "{wish}: {contained}");
+        let warned = daemon.try_status().and_then(|status| status.daemon).expect("it answers").warnings;
+        assert_eq!(warned.is_empty(), wish == "off", "{warned:?}");
+        let path = cgroup::path_of(daemon.pid()).expect("it is in one");
+        assert_eq!(Some(path), cgroup::path_of(mcpd_common::ids::Pid::current()), "{wish}: not moved");
+        daemon.assert_shuts_down(0);
+    }
+    assert!(root.exists());
+    assert_eq!(narrow.children(), [] as [&str; 0], "what was begun is undone");
+}
+
+/// A hierarchy of v1, if one is mounted.
+fn v1() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = mounts.lines().find(|line| line.contains(" - cgroup "))?;
+    Some(line.split(' ').nth(4)?.to_owned())
+}
+
+/// Two daemons can't both have it.
+#[test]
+fn a_cgroup_belongs_to_one_daemon() {
+    let Some(scratch) = scratch("a cgroup for two") else { return };
+    let mut first = Daemon::start(config_in(&scratch).fixture("alpha", ""));
+    let mut second = Daemon::start(config_in(&scratch).fixture("alpha", ""));
+    let contained = containment(&mut second);
+    assert!(contained.detail.contains("another mcpd uses"), "{contained}");
+    second.assert_shuts_down(0);
+    assert_eq!(containment(&mut first).by, ContainedBy::Cgroup);
+    first.assert_shuts_down(0);
+    assert_eq!(scratch.children(), [] as [&str; 0]);
+}
+
+/// R-CONT-4, R-CONT-6: what a killed daemon left in its cgroups is ended by the next start, whatever
+/// happened to its marks; cgroups of others are not emptied by anybody but their own.
+#[test]
+fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
+    let Some(scratch) = scratch("cgroups of a crashed run") else { return };
+    let foreign = scratch.cgroup().make_child("mcpd-0badcafe").expect("made");
+    let mut stranger = std::process::Command::new("sleep").arg("120").spawn().expect("sleep(1)");
+    let pid = mcpd_common::ids::Pid::new(stranger.id().cast_signed()).expect("positive");
+    foreign.take(pid).expect("moved");
+    let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--escape 3"));
+    daemon.signal(Signal::SIGKILL);
+    until("the daemon's end", LONGEST_SHUTDOWN, || daemon.poll_exit());
+
+    let mut again = daemon.launch_again();
+    again.wait_ready();
+    assert_eq!(containment(&mut again).by, ContainedBy::Cgroup);
+    assert_eq!(scratch.children().len(), 3, "{:?}", scratch.children());
+    assert_eq!(foreign.members(), [pid]);
+    again.assert_shuts_down(3);
+    assert_eq!(scratch.children(), ["mcpd-0badcafe"]);
+    stranger.kill().expect("our child");
+    stranger.wait().expect("our child");
+}
+
+/// A cgroup that is taken away while the daemon runs costs a certainty, and nothing else.
+#[test]
+fn a_worker_that_gets_no_cgroup_runs_without() {
+    let Some(scratch) = scratch("a cgroup that is full") else { return };
+    let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", ""));
+    daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
+    fs::write(scratch.cgroup().path().join("cgroup.max.descendants"), "2").expect("limited");
+    daemon.mcpctl(&["start", "alpha"]).expect_code(0);
+    daemon.wait_state("alpha", WorkerState::Ready);
+    let contained = containment(&mut daemon);
+    assert!(contained.detail.contains("a worker runs without one"), "{contained}");
+    let report = daemon.assert_shuts_down(0);
+    assert!(report.findings.iter().all(|finding| finding.kind == FindingKind::Information), "{report:#?}");
+    assert_eq!(scratch.children(), [] as [&str; 0]);
+}

@@ -1,0 +1,90 @@
+//! A process in uninterruptible sleep: not even `SIGKILL` ends it, and the report says so (R-VER-1).
+//!
+//! The freezer of cgroups v1 can make one; where it is not mounted the test says so.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::process;
+use mcpd_common::outcome::FindingKind;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, skip, until};
+
+const SHORT: Duration = Duration::from_millis(500);
+
+/// A cgroup of the freezer. Thawed and removed in the end.
+struct Freezer(PathBuf);
+
+impl Freezer {
+    /// `None`, which is said, where there is none to be had.
+    fn make() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup ") && line.contains("freezer"));
+        let point = line.and_then(|line| line.split(' ').nth(4));
+        let directory = point.map(|point| PathBuf::from(point).join(format!("test-{}", std::process::id())));
+        match directory.filter(|directory| fs::create_dir(directory).is_ok()) {
+            Some(directory) => Some(Self(directory)),
+            None => {
+                skip::say("a process in uninterruptible sleep", "no freezer of cgroups v1 to be had");
+                None
+            }
+        }
+    }
+
+    fn set(&self, state: &str) {
+        fs::write(self.0.join("freezer.state"), state).expect("the freezer obeys");
+    }
+
+    fn freeze(&self, pid: Pid) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("moved");
+        self.set("FROZEN");
+        let frozen =
+            || fs::read_to_string(self.0.join("freezer.state")).is_ok_and(|it| it.trim() == "FROZEN");
+        until("it to be frozen", BOUND, || frozen().then_some(()));
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("freezer.state"), "THAWED");
+        let removed = || fs::remove_dir(&self.0).is_ok().then_some(());
+        if !std::thread::panicking() {
+            until("the freezer to be empty", BOUND, removed);
+        }
+    }
+}
+
+/// Code 5, by whatever backend, and within the time; thawed, it dies of the signal that it has got.
+#[test]
+fn code_5_a_process_in_uninterruptible_sleep() {
+    let Some(freezer) = Freezer::make() else { return };
+    // What the daemon leaves has to be reaped by somebody: by us.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("it can be set");
+    let config = ConfigBuilder::new()
+        .times(SHORT, SHORT)
+        .shutdown("verification = \"3s\"")
+        .fixture("alpha", "--tree 1 1")
+        .fixture("beta", "");
+    let mut daemon = Daemon::start(config);
+    let is_child = |pid| process::describe(pid).is_some_and(|info| info.command.contains("--role tree"));
+    let child = daemon.processes().into_iter().find(|found| is_child(found.pid)).expect("a child");
+    freezer.freeze(child.pid);
+
+    let output = daemon.mcpctl(&["shutdown", "--wait"]);
+    let report = daemon.assert_ended(5);
+    assert_eq!(output.code, Some(5), "{output:?}");
+    let left = report.findings.iter().find(|finding| finding.kind == FindingKind::ProcessLeft);
+    let left = left.unwrap_or_else(|| panic!("{:#?}", report.findings));
+    assert_eq!(left.subject, child.pid.to_string());
+    assert!(left.detail.contains("uninterruptible sleep"), "{}", left.detail);
+    assert_eq!(report.proof, None, "nothing is proved that is not so");
+
+    freezer.set("THAWED");
+    until("it to be gone", BOUND, || {
+        let _ = mcpd_common::os::child::reap(child.pid);
+        let now = process::read(child.pid).filter(|now| now.start == child.start);
+        now.is_none().then_some(())
+    });
+    daemon.assert_nothing_left(&[]);
+}

@@ -1,0 +1,106 @@
+//! A cgroup of a test's own, where the machine lets us make one.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::cgroup::{self, Cgroup};
+
+use crate::skip;
+use crate::wait::until;
+
+/// A cgroup that is removed in the end, with everything in it killed.
+#[derive(Debug)]
+pub struct Scratch(Cgroup);
+
+impl Scratch {
+    /// Makes one below our own cgroup; `None`, which is said, where that can't be.
+    pub fn make(what: &str) -> Option<Self> {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+        let made = cgroup::current().map_err(|error| error.to_string()).and_then(|own| {
+            let name = format!("test-{}-{count}-{nanos}", std::process::id());
+            own.make_child(&name).map_err(|error| error.to_string())
+        });
+        match made {
+            Ok(made) if made.path().join("cgroup.kill").exists() => Some(Self(made)),
+            Ok(made) => {
+                let _ = made.remove();
+                skip::say(what, "no cgroup.kill here");
+                None
+            }
+            Err(error) => {
+                skip::say(what, &format!("no cgroup can be made: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The cgroup.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.0
+    }
+
+    /// Its path, as text for a variable.
+    pub fn text(&self) -> String {
+        self.0.path().display().to_string()
+    }
+
+    /// Says of it what systemd says of the cgroup of a unit with `Delegate=yes`.
+    #[track_caller]
+    pub fn delegate(&self) {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(self.0.path(), "user.delegate", b"1", flags).expect("an attribute can be set");
+    }
+
+    /// A command that goes into it and becomes what follows; see
+    /// [`crate::Daemon::command_below`].
+    pub fn wrapper(&self) -> [String; 4] {
+        let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.text());
+        ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
+    }
+
+    /// The names of the cgroups in it.
+    pub fn children(&self) -> Vec<String> {
+        names(self.0.path())
+    }
+
+    /// The cgroup of the only run in it.
+    #[track_caller]
+    pub fn run(&self) -> Cgroup {
+        let runs: Vec<_> = self.children().into_iter().filter(|name| name.starts_with("mcpd-")).collect();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        self.0.child(&runs[0])
+    }
+}
+
+/// The names of the cgroups below this one, sorted.
+pub fn names(cgroup: &Path) -> Vec<String> {
+    let listed = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    let directories = listed.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut names: Vec<_> =
+        directories.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The name of the cgroup that this process is in, and of those above it, from below.
+pub fn names_of(pid: Pid) -> Vec<String> {
+    let path = cgroup::path_of(pid).unwrap_or_default();
+    path.iter().rev().map(|part| part.to_string_lossy().into_owned()).collect()
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let gone = || (!self.0.exists() || self.0.remove().is_ok()).then_some(());
+        if std::thread::panicking() {
+            // One try: a second panic would hide the first.
+            let _ = gone();
+            return;
+        }
+        until("the scratch cgroup to be removed", Duration::from_secs(10), gone);
+    }
+}

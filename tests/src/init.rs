@@ -1,0 +1,50 @@
+//! A good init for the portable backend.
+//!
+//! That backend is no subreaper, so what a worker leaves behind goes to init. In a container init may
+//! reap only every few seconds; thousands of zombies in between are no fault of mcpd's and would slow
+//! down everything. So the test itself takes init's place, below which nothing of this is seen.
+
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use mcpd_common::ids::Pid;
+use mcpd_common::os::{Backend, backend, child, process};
+
+const EVERY: Duration = Duration::from_millis(5);
+
+/// Takes in orphans and reaps them from now on, if the portable backend is tested.
+pub fn stand_in() {
+    static ONCE: Once = Once::new();
+    if backend() == Backend::Portable {
+        ONCE.call_once(|| {
+            let me = rustix::process::getpid();
+            rustix::process::set_child_subreaper(Some(me)).expect("it can be set");
+            thread::spawn(reap);
+        });
+    }
+}
+
+/// The test's own children are in its session, and are waited for by whoever started them.
+fn reap() {
+    let me = process::read(Pid::current()).expect("this process");
+    loop {
+        for pid in children(me.pid) {
+            let orphan = process::read(pid).filter(|found| found.session != me.session && found.state == 'Z');
+            if orphan.is_some() {
+                let _ = child::reap(pid);
+            }
+        }
+        thread::sleep(EVERY);
+    }
+}
+
+/// From the kernel's lists: the portable backend would look at all processes for them.
+fn children(pid: Pid) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids = lists.flat_map(|list| {
+        list.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<i32>>()
+    });
+    pids.filter_map(Pid::new).collect()
+}
