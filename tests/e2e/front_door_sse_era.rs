@@ -42,7 +42,7 @@ fn a_stream_of_2024_lives_and_ends_with_its_worker() {
     assert_ne!(next, endpoint, "of another process");
     ask(&daemon, &mut events, &next, 2);
     let shutdown = daemon.mcpctl_start(&["shutdown", "--wait"]);
-    while let Some(event) = events.next() {
+    for event in events {
         assert!(event.data.is_empty(), "{event:?}");
     }
     assert_eq!(shutdown.finish(BOUND).code, Some(0));
