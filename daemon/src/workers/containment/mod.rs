@@ -19,11 +19,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
-use mcpd_common::ids::{Mark, Pid, RunTag, Slot};
+use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
 use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::{Backend, ContainedBy, Containment, backend};
+use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo, backend};
 
 use super::processes::{Census, Change, Order, Processes, Started};
 
@@ -155,7 +155,7 @@ impl Processes for Children {
         for (slot, exit) in ended {
             let rest = self.descendants_of(slot, &orphans.living);
             if exited.contains(&slot) {
-                let remaining = rest.iter().filter_map(|process| process::describe(process.pid)).collect();
+                let remaining = rest.iter().map(told).collect();
                 changes.push(Change::LeaderExited { slot, exit, remaining });
             }
             if rest.is_empty() && orphans.are_all() && self.reap_leader(slot) {
@@ -253,6 +253,20 @@ impl Processes for Children {
             None => Ok(()),
         }
     }
+}
+
+/// As a report names it. One that vanished this moment is told by what was seen of it: it may have left
+/// a successor behind, and "nobody remains" would end the search.
+fn told(seen: &Process) -> ProcessInfo {
+    process::describe(seen.pid).unwrap_or_else(|| ProcessInfo {
+        pid: seen.pid,
+        ppid: seen.ppid,
+        pgid: Pid::new(seen.pgid).map(Pgid::led_by),
+        state: seen.state,
+        name: seen.name.clone(),
+        command: format!("[{}]", seen.name),
+        user: "unknown user".to_owned(),
+    })
 }
 
 fn no_cgroup(why: Option<&String>) -> String {
