@@ -44,7 +44,14 @@ pub fn rows(options: &Options) -> Vec<Row> {
     let nginx = Nginx::start(direct.claim.port());
     let daemon = Daemon::start(ConfigBuilder::new().worker("fast", worker()));
     let loads = [direct.claim.port(), nginx.port(), daemon.port("fast")].map(Load::new);
-    let mut rows = Vec::new();
+    let memory = [("nginx", nginx.worker(), &loads[1]), ("mcpd", daemon.pid(), &loads[2])];
+    // Before the load, which would leave memory behind that can be used again.
+    let mut rows: Vec<Row> = memory
+        .map(|(name, pid, load)| {
+            let what = format!("memory (PSS) of an idle client connection, {name}, {IDLE} of them");
+            Row::told(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
+        })
+        .into();
     for (answer, path) in ANSWERS {
         for connections in CONNECTIONS {
             let turn = || [0, 1, 2].map(|peer| Load::round(&loads[peer], path, connections));
@@ -52,11 +59,6 @@ pub fn rows(options: &Options) -> Vec<Row> {
             rows.extend(compare(&format!("{answer}, {}", count(connections)), &turns));
         }
     }
-    let memory = [("nginx", nginx.worker(), &loads[1]), ("mcpd", daemon.pid(), &loads[2])];
-    rows.extend(memory.map(|(name, pid, load)| {
-        let what = format!("memory (PSS) of an idle client connection, {name}, {IDLE} of them");
-        Row::told(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
-    }));
     stop::end(daemon);
     rows
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use mcpd_common::ids::{Pid, Port};
 use mcpd_common::os::process;
-use mcpd_tests::ports::{self, Claim};
 use mcpd_tests::Signal;
+use mcpd_tests::ports::{self, Claim};
 use nix::sys::signal::kill;
 use tempfile::TempDir;
 
