@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde_json::Value;
 
 use super::answer;
 use super::body::{Body, Upload, whole};
 use super::door::Door;
+use super::headers::{LAST_EVENT, SESSION, accepts_events, forget_connection, of_origin, restore_last_event};
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::passing::Passing;
 use super::payload::{self, BODY, Payload};
@@ -23,28 +24,6 @@ use super::sessions::SharedSession;
 use super::sse::Event;
 use super::upstream::{SendError, Up};
 use crate::deadline::Deadline;
-
-/// The session id in both directions.
-pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Where an event stream goes on.
-pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-
-/// Headers that speak of one connection only (RFC 9110, section 7.6.1), and two that mcpd answers for:
-/// `Expect` itself, `Accept-Encoding` because it reads what it forwards.
-fn is_of_a_connection(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "expect"
-            | "accept-encoding"
-            | "trailer"
-    )
-}
 
 /// A request that is to be forwarded.
 pub struct Exchange {
@@ -114,20 +93,6 @@ pub async fn answer(
         return exchange.refused(LEAVING.1).await;
     }
     exchange.forward(payload).await
-}
-
-/// Removes what speaks of one connection only.
-pub fn forget_connection(headers: &mut HeaderMap) {
-    let found = |headers: &HeaderMap| headers.keys().find(|name| is_of_a_connection(name)).cloned();
-    // Most of them are nearly never there, and to look each of them up costs more than to look at all.
-    while let Some(name) = found(headers) {
-        headers.remove(name);
-    }
-}
-
-fn accepts_events(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
 impl Exchange {
@@ -356,24 +321,5 @@ fn is_kept(message: &Message) -> bool {
     match message {
         Message::Request { method, .. } | Message::Notification { method } => KEPT.contains(&method.as_str()),
         Message::Answer { .. } => false,
-    }
-}
-
-/// Path and query only, whatever the client called the server.
-fn of_origin(uri: Uri) -> Uri {
-    match uri.authority() {
-        None => uri,
-        Some(_) => uri.path_and_query().cloned().map(Uri::from).unwrap_or_default(),
-    }
-}
-
-/// The worker knows its own event ids only; one of a dead worker begins the stream anew.
-fn restore_last_event(headers: &mut HeaderMap, session: &Session) {
-    let Some(id) = headers.remove(&LAST_EVENT) else {
-        return;
-    };
-    let known = id.to_str().ok().and_then(EventId::read).filter(|id| id.epoch == session.epoch);
-    if let Some(inner) = known.and_then(|id| HeaderValue::from_str(&id.inner).ok()) {
-        headers.insert(LAST_EVENT, inner);
     }
 }

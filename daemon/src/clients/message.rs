@@ -73,7 +73,7 @@ impl Messages {
     }
 
     /// The same by the parser, which also understands batches and leaves nothing unseen.
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+    pub fn parse(body: &[u8]) -> Option<Self> {
         let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let envelopes: Vec<Envelope<'_>> = match batch {
             true => serde_json::from_slice(body).ok()?,

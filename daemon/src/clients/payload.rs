@@ -98,7 +98,7 @@ impl Pieces {
 }
 
 fn is_json(head: &Parts) -> bool {
-    super::reply::is_kind(&head.headers, "application/json")
+    super::headers::is_kind(&head.headers, "application/json")
 }
 
 fn too_slow() -> Response<Body> {

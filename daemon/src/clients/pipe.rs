@@ -132,3 +132,72 @@ impl Drop for Events {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
+
+    fn next(events: &mut Events) -> Poll<Option<Bytes>> {
+        events.poll_event(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// A turn in which hyper asks for nothing, since its client reads too slowly.
+    fn turn(pipe: &Pipe) {
+        pipe.begin_turn();
+        pipe.end_turn(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Sends that many events, and counts those that were taken.
+    fn stream(pipe: &Pipe, many: usize) -> (Events, Arc<AtomicUsize>) {
+        let (sink, sent) = (pipe.sink(), Arc::new(AtomicUsize::new(0)));
+        let counted = sent.clone();
+        let relay = async move {
+            for number in 0..many {
+                sink.send(number.to_string().into()).await;
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        (pipe.open(relay), sent)
+    }
+
+    #[test]
+    fn every_event_comes_in_order_and_then_the_end() {
+        let pipe = Pipe::default();
+        for many in [0, 1, AHEAD, AHEAD * 3] {
+            let (mut events, _) = stream(&pipe, many);
+            for number in 0..many {
+                assert_eq!(next(&mut events), Poll::Ready(Some(number.to_string().into())));
+            }
+            assert_eq!(next(&mut events), Poll::Ready(None));
+        }
+    }
+
+    /// R-CLIENT-5: a client that does not read keeps no relay from seeing that it has to end.
+    #[test]
+    fn a_relay_goes_on_while_its_client_does_not_read() {
+        let pipe = Pipe::default();
+        let (mut events, sent) = stream(&pipe, AHEAD * 2);
+        turn(&pipe);
+        assert_eq!(sent.load(Ordering::Relaxed), AHEAD, "no further: its worker has to wait");
+        assert_eq!(next(&mut events), Poll::Ready(Some("0".into())));
+        turn(&pipe);
+        assert_eq!(sent.load(Ordering::Relaxed), AHEAD + 1);
+    }
+
+    #[test]
+    fn a_client_that_goes_away_ends_the_relay_where_it_stands() {
+        let (pipe, held) = (Pipe::default(), Arc::new(()));
+        let holds = held.clone();
+        let events = pipe.open(async move {
+            let _holds = holds;
+            std::future::pending::<()>().await;
+        });
+        turn(&pipe);
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(events);
+        assert_eq!(Arc::strong_count(&held), 1);
+        turn(&pipe);
+    }
+}

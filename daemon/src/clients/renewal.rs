@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::body::Upload;
 use super::door::Door;
-use super::exchange::SESSION;
+use super::headers::SESSION;
 use super::link::Answer;
 use super::session::{NotRenewed, Session};
 use super::sse::{Event, Splitter};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{Body, whole};
-use super::exchange::{Exchange, InSession, SESSION, forget_connection};
+use super::exchange::{Exchange, InSession};
+use super::headers::{SESSION, forget_connection, is_kind, without_length};
 use super::link::Answer;
 use super::payload::WHOLE;
 use super::session::Session;
@@ -109,15 +110,4 @@ async fn read(mut body: Answer) -> Result<Bytes, hyper::Error> {
         first = piece;
     }
     Ok(first)
-}
-
-/// Whether a body is of this kind.
-pub fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
-    let given = headers.get(header::CONTENT_TYPE).map(|given| given.as_bytes().trim_ascii_start());
-    given.and_then(|given| given.get(..kind.len())).is_some_and(|it| it.eq_ignore_ascii_case(kind.as_bytes()))
-}
-
-fn without_length(mut head: Parts) -> Parts {
-    head.headers.remove(header::CONTENT_LENGTH);
-    head
 }

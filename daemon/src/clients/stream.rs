@@ -23,7 +23,7 @@ use super::farewell;
 use super::link::Answer;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
 use super::pipe::{Pipe, Sink};
-use super::registry::Connection;
+use super::registry::OpenStream;
 use super::renewal::{self, RenewalError};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
@@ -73,29 +73,13 @@ enum End {
     Pausing,
 }
 
-/// Counts a stream as open, as long as it lives.
-struct Open(Arc<Connection>);
-
 /// Opens an event stream to the client. When the client goes away it is dropped where it stands.
 pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Up>, body: Answer) -> Body {
-    let (open, events) = (Open::new(relay.exchange.connection.clone()), pipe.sink());
+    let (open, events) = (OpenStream::new(relay.exchange.connection.clone()), pipe.sink());
     Body::Events(pipe.open(async move {
         let _open = open;
         relay.follow(Source { up, body, swallow: false }, &events).await;
     }))
-}
-
-impl Open {
-    fn new(connection: Arc<Connection>) -> Self {
-        connection.streams.fetch_add(1, Ordering::Relaxed);
-        Self(connection)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Relay {
