@@ -53,20 +53,20 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
         let is_first = waker.is_none();
         let context = &mut Context::from_waker(waker.get_or_insert_with(|| turn::waker(context)));
         // Once they were asked they wake the task: there is no need to ask again with every request.
-        if is_first || is_forced.is_cancelled() || watched.has_changed().unwrap_or(true) {
-            if forced.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            if !told && leaving.as_mut().poll(context).is_ready() {
-                told = true;
-                // Idle ones close at once, others after the answer they are at.
-                connection.as_mut().graceful_shutdown();
-            }
+        let is_stirred = is_first || is_forced.is_cancelled() || watched.has_changed().unwrap_or(true);
+        if is_stirred && !told && leaving.as_mut().poll(context).is_ready() {
+            told = true;
+            // Idle ones close at once, others after the answer they are at.
+            connection.as_mut().graceful_shutdown();
         }
         timer.tick(context);
         pipe.begin_turn();
         let polled = connection.as_mut().poll(context);
         pipe.end_turn(context);
+        // After the turn: what the worker's end has to do with a request in flight is still told.
+        if is_stirred && polled.is_pending() && forced.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         polled
     });
     if let Err(error) = ended.await {
