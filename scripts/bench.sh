@@ -2,9 +2,11 @@
 # Measures the figures of section 11 and prints them as a Markdown table. Takes some minutes.
 #
 #   scripts/bench.sh                      everything, 5 samples of each figure
-#   scripts/bench.sh --repeat 3 stop      fewer samples, one group (stop, crash, peer, start, idle, status)
+#   scripts/bench.sh door                 the front door against nginx alone, two minutes
+#   scripts/bench.sh --repeat 3 stop      fewer samples, one group (stop, crash, peer, start, idle, status, door)
 #
-# Exit status 1: a figure was missed. The comparison needs s6 (`apt-get install s6`); without it, it is left out.
+# Exit status 1: a figure was missed. The comparisons need s6, nginx and wrk
+# (`apt-get install s6 nginx-light wrk`); without them, they are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -174,7 +174,8 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let resources = resources(config, &output, &keeper, &ground);
     let memory = Memory { run, journal: journal.clone() };
     let (front_door, doors) =
-        FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept, inherited });
+        FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept, inherited })
+            .map_err(StartError::system("start a thread"))?;
     let tools = Tools { keeper, output, ground, memory, doors };
     let (workers, supervising) = supervisor::start(config, tools, news);
     watch(supervising, triggers.clone());

@@ -23,7 +23,7 @@ fn restarts(daemon: &mut Daemon) -> u32 {
 }
 
 /// `kill -9`. Its death is waited for, since until then it takes requests; nobody waits for the next one.
-fn kill_worker(daemon: &mut Daemon) {
+pub fn kill_worker(daemon: &mut Daemon) {
     let worker = daemon.wait_state("alpha", WorkerState::Ready);
     let pid = worker.pid.expect("it runs");
     kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("it runs");
@@ -40,11 +40,16 @@ fn stuck(daemon: &Daemon) -> u64 {
     count.as_u64().expect("a number")
 }
 
+/// Waits until the worker has a call that it never answers.
+pub fn wait_stuck(daemon: &Daemon) {
+    until("the worker to have it", BOUND, || (stuck(daemon) == 1).then_some(()));
+}
+
 /// Sends a request that the worker never answers, and waits until the worker has it.
 fn begin_stuck(daemon: &Daemon, client: &Client, message: &Value) -> TcpStream {
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     stream.write_all(client.compose(message).as_bytes()).expect("sent");
-    until("the worker to have it", BOUND, || (stuck(daemon) == 1).then_some(()));
+    wait_stuck(daemon);
     stream
 }
 

@@ -5,8 +5,8 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::body::{Body, whole};
 use super::message::{Messages, UNAVAILABLE};
-use super::upstream::{Body, whole};
 
 /// Seconds after which a client may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");

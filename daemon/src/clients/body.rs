@@ -1,59 +1,107 @@
-//! A body that passes through as it comes, and gives its connection back at its end.
+//! Bodies in both directions. The usual ones are not boxed: most requests and answers are small and
+//! whole, and what is spent on them is spent on every one.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 
-use super::upstream::{Body, Lease};
+use super::link::Answer;
+use super::passing::Passing;
+use super::pipe::Events;
 
-/// Passes a body on as it comes.
-pub fn plain(body: Incoming, lease: Lease) -> Body {
-    let mut plain = Plain { body, lease: Some(lease) };
-    plain.give_back_at_the_end();
-    plain.map_err(Into::into).boxed_unsync()
+/// Whatever a body may fail with.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+/// What goes to a client.
+pub enum Body {
+    /// It is here.
+    Whole(Bytes),
+    /// It comes from a worker and is passed on as it comes.
+    Worker(Answer),
+    /// An event stream.
+    Events(Events),
 }
 
-/// A body that gives its connection back when it has been read to its end.
-struct Plain {
-    body: Incoming,
-    lease: Option<Lease>,
+/// What goes to a worker.
+#[derive(Debug)]
+pub enum Upload {
+    /// It is here.
+    Whole(Bytes),
+    /// It comes from a client and is passed on as it comes.
+    Client(Incoming),
+    /// The same past the scanner.
+    Passing(Passing),
 }
 
-impl Plain {
-    fn give_back_at_the_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
-        }
-    }
+/// A body that is there already.
+pub fn whole(bytes: impl Into<Bytes>) -> Body {
+    Body::Whole(bytes.into())
 }
 
-impl HttpBody for Plain {
+impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        match self.get_mut() {
+            Self::Whole(bytes) => take(bytes),
+            Self::Worker(answer) => Pin::new(answer).poll_frame(context).map_err(Into::into),
+            Self::Events(events) => {
+                events.poll_event(context).map(|event| event.map(|it| Ok(Frame::data(it))))
+            }
         }
-        self.give_back_at_the_end();
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Worker(answer) => answer.is_end_stream(),
+            Self::Events(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Worker(answer) => answer.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
     }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        match self.get_mut() {
+            Self::Whole(bytes) => take(bytes),
+            Self::Client(incoming) => Pin::new(incoming).poll_frame(context).map_err(Into::into),
+            Self::Passing(passing) => passing.poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Passing(passing) => passing.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Client(incoming) => incoming.size_hint(),
+            Self::Passing(passing) => passing.size_hint(),
+        }
+    }
+}
+
+fn take(bytes: &mut Bytes) -> Polled {
+    let bytes = std::mem::take(bytes);
+    Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
 }

@@ -1,18 +1,14 @@
 //! One door: mcpd listens on a worker's client port and forwards (R-CLIENT-1).
 //!
 //! ```text
-//!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> upstream (the worker)
+//!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> link (to the worker)
 //! ```
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mcpd_common::config::{SessionsPolicy, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
 use mcpd_common::journal::KeptSession;
@@ -24,10 +20,10 @@ use tokio_util::task::TaskTracker;
 use super::guard::Allowed;
 use super::kernel::Ends;
 use super::message::LEAVING;
-use super::registry::{Entry, Registry};
+use super::registry::Registry;
+use super::serve::{serve, turn_away};
 use super::sessions::Sessions;
 use super::upstream::{Up, Upstream, Watcher};
-use super::{answer, exchange};
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::workers::ports::who_holds;
@@ -36,10 +32,6 @@ use crate::workers::ports::who_holds;
 const CONNECTIONS: usize = 1024;
 /// So many more are told so; others are closed unread.
 const TURNED_AWAY: usize = 64;
-/// A request whose headers are not complete by then is given up.
-const HEADERS: Duration = Duration::from_secs(10);
-/// Request headers may be so long in all.
-const HEADER_BYTES: usize = 64 * 1024;
 /// Between two tries to bind a port, or to accept without a free descriptor.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -92,7 +84,8 @@ pub struct Door {
     registry: Registry,
     places: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
-    forced: CancellationToken,
+    /// Cuts connections off.
+    pub forced: CancellationToken,
 }
 
 /// What it needs of the front door as a whole.
@@ -188,7 +181,7 @@ impl Door {
             let ends = Ends { client: peer, server: stream.local_addr().unwrap_or(here) };
             let entry = self.registry.enter(&self.name, ends);
             tasks.spawn(async move {
-                self.serve(stream, entry).await;
+                serve(self, stream, entry).await;
                 drop(place);
             });
         } else if let Ok(place) = self.turned_away.clone().try_acquire_owned() {
@@ -196,46 +189,6 @@ impl Door {
                 turn_away(stream).await;
                 drop(place);
             });
-        }
-    }
-
-    async fn serve(self: Arc<Self>, stream: TcpStream, entry: Entry) {
-        let door = self.clone();
-        let service = service_fn(move |request| {
-            let (door, connection) = (door.clone(), entry.connection.clone());
-            async move { Ok::<_, Infallible>(exchange::answer(door, connection, request).await) }
-        });
-        let mut phase = self.phase.clone();
-        let is_late = *phase.borrow() != Phase::Open;
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_buf_size(HEADER_BYTES)
-            .keep_alive(!is_late)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        // Told to end before its first request, a connection would be closed unread: who comes while
-        // mcpd leaves has until the farewell to ask, and gets one answer.
-        let mut leaving = std::pin::pin!(phase.wait_for(|phase| match is_late {
-            true => matches!(phase, Phase::Farewell(_)),
-            false => *phase != Phase::Open,
-        }));
-        let mut told = false;
-        loop {
-            tokio::select! {
-                ended = &mut connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(worker = %self.name, %error, "a client's connection ended");
-                    }
-                    return;
-                }
-                // Idle ones close at once, others after the answer they are at.
-                _ = &mut leaving, if !told => {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = self.forced.cancelled() => return,
-            }
         }
     }
 
@@ -277,17 +230,4 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub fn serve_from(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
-}
-
-async fn turn_away(stream: TcpStream) {
-    let service = service_fn(async |_| {
-        Ok::<_, Infallible>(answer::later("too many connections to this server\n".to_owned()))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // Whoever does not even read this is none the wiser.
-    let _ = Deadline::after(HEADERS).wait(connection).await;
 }

@@ -4,44 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde_json::Value;
 
+use super::answer;
+use super::body::{Body, Upload, whole};
 use super::door::Door;
+use super::headers::{LAST_EVENT, SESSION, accepts_events, forget_connection, of_origin, restore_last_event};
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
-use super::payload::{self, Payload, WHOLE};
+use super::passing::Passing;
+use super::payload::{self, BODY, Payload};
+use super::pipe::Pipe;
 use super::registry::Connection;
 use super::renewal::{self, RenewalError};
 use super::session::{EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::Event;
-use super::stream::{self, Purpose, Relay};
-use super::upstream::{Body, Lease, SendError, Up, whole};
-use super::{answer, body};
+use super::upstream::{SendError, Up};
 use crate::deadline::Deadline;
-
-/// The session id in both directions.
-pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Where an event stream goes on.
-pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-
-/// Headers that speak of one connection only (RFC 9110, section 7.6.1), and two that mcpd answers for:
-/// `Expect` itself, `Accept-Encoding` because it reads what it forwards.
-const NOT_FORWARDED: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    header::ACCEPT_ENCODING,
-    header::TRAILER,
-];
 
 /// A request that is to be forwarded.
 pub struct Exchange {
@@ -49,18 +31,30 @@ pub struct Exchange {
     pub door: Arc<Door>,
     /// The connection it came on.
     pub connection: Arc<Connection>,
-    /// Its head, fit for the worker but for the session id.
-    pub head: Parts,
+    /// What the connection's event streams go through.
+    pub pipe: Pipe,
     /// What it says, if that is JSON-RPC.
     pub messages: Option<Messages>,
     /// Its body, if it was read.
     pub body: Bytes,
+    /// Its body, if it is JSON too large to be read first.
+    passing: Option<Passing>,
+    /// The client asks for an event stream and nothing else.
+    pub wants_events: bool,
+    method: Method,
+    uri: Uri,
+    /// Fit for the worker but for the session id. Gone with the request, unless it may be sent again.
+    headers: HeaderMap,
 }
+
+/// The session of a request, and the id by which its client calls it.
+pub type InSession = Option<(String, SharedSession)>;
 
 /// Answers one request.
 pub async fn answer(
     door: Arc<Door>,
     connection: Arc<Connection>,
+    pipe: Pipe,
     request: Request<Incoming>,
 ) -> Response<Body> {
     connection.requests.fetch_add(1, Ordering::Relaxed);
@@ -75,29 +69,35 @@ pub async fn answer(
         Ok(payload) => payload,
         Err(response) => return response,
     };
-    let (messages, bytes) = match &payload {
-        Payload::Whole(bytes) => (Messages::read(bytes), bytes.clone()),
-        Payload::Streaming(_) => (None, Bytes::new()),
+    let (messages, body, passing) = match &payload {
+        Payload::Whole(bytes) => (Messages::read(bytes), bytes.clone(), None),
+        Payload::Passing(passing) => (None, Bytes::new(), Some(passing.clone())),
+        Payload::Streaming(_) => (None, Bytes::new(), None),
     };
-    for name in NOT_FORWARDED {
-        head.headers.remove(name);
-    }
-    let exchange = Exchange { door, connection, head, messages, body: bytes };
+    let wants_events = head.method == Method::GET && accepts_events(&head.headers);
+    forget_connection(&mut head.headers);
+    let (method, uri, headers) = (head.method, of_origin(head.uri), head.headers);
+    let mut exchange = Box::new(Exchange {
+        door,
+        connection,
+        pipe,
+        messages,
+        body,
+        passing,
+        wants_events,
+        method,
+        uri,
+        headers,
+    });
     if exchange.door.phase.borrow().is_leaving() {
-        return exchange.refused(LEAVING.1);
+        return exchange.refused(LEAVING.1).await;
     }
     exchange.forward(payload).await
 }
 
 impl Exchange {
-    /// Whether the client asks for an event stream and nothing else.
-    pub fn wants_events(&self) -> bool {
-        let accept = self.head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        self.head.method == Method::GET && accept.is_some_and(|accept| accept.contains("text/event-stream"))
-    }
-
     /// Forwards it, with its session's id for the worker.
-    async fn forward(mut self, payload: Payload) -> Response<Body> {
+    async fn forward(mut self: Box<Self>, payload: Payload) -> Response<Body> {
         let Some(id) = self.session_id() else {
             return self.send(payload, None).await;
         };
@@ -105,8 +105,11 @@ impl Exchange {
         let Some(session) = self.door.sessions.get(&id) else {
             return self.send(payload, None).await;
         };
-        if self.head.method == Method::DELETE {
+        if self.method == Method::DELETE {
             self.door.sessions.forget(&id);
+        }
+        if !self.concerns_the_session() {
+            return self.send(payload, Some((id, session))).await;
         }
         let payload = {
             let mut session = session.lock().await;
@@ -120,25 +123,27 @@ impl Exchange {
     }
 
     fn session_id(&self) -> Option<String> {
-        self.head.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned)
+        self.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned)
+    }
+
+    /// Whether it says anything that has to be kept, or answers what the worker asked.
+    fn concerns_the_session(&self) -> bool {
+        let concerns = |message: &Message| matches!(message, Message::Answer { .. }) || is_kept(message);
+        self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(concerns))
     }
 
     /// Answers get the id that the worker asked with; what has to be said again is kept.
     fn towards_the_worker(&mut self, session: &mut Session, payload: Payload) -> Option<Payload> {
-        let Some(messages) = &self.messages else {
-            return Some(payload);
+        let value: Value = match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(_) => return Some(payload),
         };
-        let answers = messages.all.iter().any(|message| matches!(message, Message::Answer { .. }));
-        if !answers && !messages.all.iter().any(is_kept) {
-            return Some(payload);
-        }
-        let value: Value = serde_json::from_slice(&self.body).ok()?;
         let (batch, all) = match value {
             Value::Array(all) => (true, all),
             one => (false, vec![one]),
         };
         let mut restored = vec![];
-        let kept = messages.all.iter().any(is_kept);
+        let kept = self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(is_kept));
         for message in all {
             session.note(&message);
             match message.get("method").is_none() {
@@ -155,17 +160,17 @@ impl Exchange {
             (false, _) => restored.remove(0),
         };
         self.body = value.to_string().into();
-        self.head.headers.remove(header::CONTENT_LENGTH);
+        self.headers.remove(header::CONTENT_LENGTH);
         Some(Payload::Whole(self.body.clone()))
     }
 
-    async fn send(self, payload: Payload, session: Option<(String, SharedSession)>) -> Response<Body> {
+    async fn send(mut self: Box<Self>, payload: Payload, session: InSession) -> Response<Body> {
         let mut body = payload.into_body();
         let deadline = Deadline::after(self.door.hold);
         loop {
             let up = match self.door.worker().await {
                 Ok(up) => up,
-                Err(why) => return self.refused(&why),
+                Err(why) => return self.refused(&why).await,
             };
             if let Some((id, session)) = &session {
                 match renewal::renew(&self.door, &up, session).await {
@@ -180,7 +185,7 @@ impl Exchange {
                         return answer::text(StatusCode::NOT_FOUND, format!("{why}\n"));
                     }
                     Err(RenewalError::Broken(why)) if deadline.remaining().is_zero() => {
-                        return self.refused(&why);
+                        return self.refused(&why).await;
                     }
                     Err(RenewalError::Broken(_)) => {
                         self.wait_for_another(&up, deadline).await;
@@ -190,23 +195,23 @@ impl Exchange {
             }
             let request = self.request(session.as_ref().map(|(_, session)| session.as_ref()), body).await;
             match up.send(request).await {
-                Ok((response, lease)) => return self.relay(up, response, lease, session).await,
+                Ok(response) => return self.relay(up, response, session).await,
                 Err(SendError::NotSent(request, error)) => {
                     tracing::debug!(worker = %self.door.name, %error, "waiting for the worker");
                     if deadline.remaining().is_zero() {
-                        return self.refused(&error.to_string());
+                        return self.refused(&error.to_string()).await;
                     }
-                    body = request.into_body();
+                    body = self.take_back(*request);
                     self.wait_for_another(&up, deadline).await;
                 }
                 // A stream that has not begun loses nothing by beginning with the next worker.
-                Err(SendError::Broken(_)) if self.wants_events() && !deadline.remaining().is_zero() => {
-                    body = whole("");
+                Err(SendError::Broken(_)) if self.wants_events && !deadline.remaining().is_zero() => {
+                    body = Upload::Whole(Bytes::new());
                     self.wait_for_another(&up, deadline).await;
                 }
                 Err(SendError::Broken(error)) => {
                     tracing::info!(worker = %self.door.name, %error, "a request was interrupted");
-                    return self.interrupted();
+                    return self.interrupted().await;
                 }
             }
         }
@@ -215,8 +220,8 @@ impl Exchange {
     /// The error for a client that comes back for the rest of an answer whose worker is dead. Forwarded it
     /// would be a second `GET` stream.
     async fn lost_answer(&self, session: &tokio::sync::Mutex<Session>) -> Option<Response<Body>> {
-        let last = self.head.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
-        let request = last.request.filter(|_| self.wants_events())?;
+        let last = self.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
+        let request = last.request.filter(|_| self.wants_events)?;
         let error = Event::message(&error_for(&request, INTERRUPTED));
         (last.epoch != session.lock().await.epoch).then(|| answer::events(whole(error)))
     }
@@ -227,12 +232,18 @@ impl Exchange {
         let _ = soon.wait(up.detach.cancelled()).await;
     }
 
-    async fn request(&self, session: Option<&tokio::sync::Mutex<Session>>, body: Body) -> Request<Body> {
+    async fn request(
+        &mut self,
+        session: Option<&tokio::sync::Mutex<Session>>,
+        body: Upload,
+    ) -> Request<Upload> {
         let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = path.parse().unwrap_or_default();
-        *request.headers_mut() = self.head.headers.clone();
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = match self.may_be_sent_again() {
+            true => self.headers.clone(),
+            false => std::mem::take(&mut self.headers),
+        };
         if let Some(session) = session {
             let session = session.lock().await;
             if let Ok(id) = HeaderValue::from_str(&session.worker_id) {
@@ -243,105 +254,64 @@ impl Exchange {
         request
     }
 
+    /// Long-lived streams are attached anew.
+    fn may_be_sent_again(&self) -> bool {
+        self.wants_events || self.is_request("subscriptions/listen")
+    }
+
+    /// Of a request that could not be sent.
+    fn take_back(&mut self, request: Request<Upload>) -> Upload {
+        let (head, body) = request.into_parts();
+        if !self.may_be_sent_again() {
+            self.headers = head.headers;
+        }
+        body
+    }
+
     /// The same request once more, for another worker; its stream begins anew.
-    pub async fn again(&self, session: Option<&tokio::sync::Mutex<Session>>) -> Request<Body> {
-        let mut request = self.request(session, whole(self.body.clone())).await;
+    pub async fn again(&mut self, session: Option<&tokio::sync::Mutex<Session>>) -> Request<Upload> {
+        let mut request = self.request(session, Upload::Whole(self.body.clone())).await;
         request.headers_mut().remove(&LAST_EVENT);
         request
     }
 
+    /// Whether it is one request with this method.
+    pub fn is_request(&self, method: &str) -> bool {
+        self.messages.as_ref().is_some_and(|messages| messages.is_request(method))
+    }
+
+    /// The path that was asked for.
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    /// What a body too large to be read first has said by now.
+    pub fn hear(&mut self) {
+        if let Some(passing) = &self.passing {
+            self.messages = passing.messages();
+        }
+    }
+
+    /// The same when all of it is here.
+    async fn hear_out(&mut self) {
+        if let Some(passing) = self.passing.take() {
+            passing.finish(Deadline::after(BODY)).await;
+            self.messages = passing.messages();
+        }
+    }
+
     /// What was in flight gets an error of its own id, never just a cut.
-    fn interrupted(&self) -> Response<Body> {
+    pub async fn interrupted(&mut self) -> Response<Body> {
+        self.hear_out().await;
         match &self.messages {
             Some(messages) => messages.errors(INTERRUPTED).map_or_else(answer::accepted, answer::json),
             None => answer::text(StatusCode::BAD_GATEWAY, "the server was restarted\n"),
         }
     }
 
-    fn refused(&self, why: &str) -> Response<Body> {
-        answer::refused(self.messages.as_ref(), self.wants_events(), why)
-    }
-
-    async fn relay(
-        self,
-        up: Arc<Up>,
-        mut response: Response<Incoming>,
-        lease: Lease,
-        session: Option<(String, SharedSession)>,
-    ) -> Response<Body> {
-        for name in NOT_FORWARDED {
-            response.headers_mut().remove(name);
-        }
-        let session = match session {
-            Some((id, session)) => Some((id, session)),
-            None => self.begin_session(&up, &response),
-        };
-        if let Some((id, _)) = &session
-            && response.headers().contains_key(SESSION)
-            && let Ok(id) = HeaderValue::from_str(id)
-        {
-            response.headers_mut().insert(SESSION, id);
-        }
-        let events = is_kind(response.headers(), "text/event-stream");
-        let (head, body) = response.into_parts();
-        if events && head.status == StatusCode::OK {
-            let purpose = match (&self.messages, self.wants_events()) {
-                (Some(messages), _) if messages.is_request("subscriptions/listen") => Purpose::Listen,
-                (None, true) => Purpose::Get,
-                (_, _) => Purpose::Answer,
-            };
-            let relay = Relay { exchange: self, session: session.map(|(_, session)| session), purpose };
-            return Response::from_parts(without_length(head), stream::open(relay, up, body, lease));
-        }
-        if self.messages.as_ref().is_some_and(|messages| !messages.open_ids().is_empty()) {
-            return self.collect(head, body, lease, session.map(|(_, session)| session)).await;
-        }
-        Response::from_parts(head, body::plain(body, lease))
-    }
-
-    /// An answer in JSON is read first, so that a worker's end in the middle of it is an error and
-    /// not a cut; a large one streams.
-    async fn collect(
-        self,
-        head: hyper::http::response::Parts,
-        body: Incoming,
-        lease: Lease,
-        session: Option<SharedSession>,
-    ) -> Response<Body> {
-        let large = hyper::body::Body::size_hint(&body).lower() > WHOLE as u64;
-        if large {
-            return Response::from_parts(head, body::plain(body, lease));
-        }
-        let Ok(collected) = body.collect().await else {
-            return self.interrupted();
-        };
-        lease.give_back();
-        let bytes = collected.to_bytes();
-        if let Some(session) = session
-            && self.messages.as_ref().is_some_and(|messages| messages.is_request("initialize"))
-            && let Ok(answer) = serde_json::from_slice::<Value>(&bytes)
-        {
-            let mut session = session.lock().await;
-            session.agree(&answer["result"]);
-            self.door.sessions.save(&session);
-        }
-        Response::from_parts(head, whole(bytes))
-    }
-
-    /// The worker began a session: the client gets an id of ours for it, which outlives the worker.
-    fn begin_session(&self, up: &Up, response: &Response<Incoming>) -> Option<(String, SharedSession)> {
-        let asked = self.messages.as_ref().is_some_and(|messages| messages.is_request("initialize"));
-        if !asked || !response.status().is_success() || !self.door.keeps_sessions {
-            return None;
-        }
-        let worker_id = response.headers().get(&SESSION)?.to_str().ok()?.to_owned();
-        let params = serde_json::from_slice::<Value>(&self.body).ok()?["params"].clone();
-        let path = self.head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let id = super::mint().ok()?;
-        let session = Session::begin(id.clone(), path, worker_id, up.epoch, params);
-        self.connection.used_by(&id);
-        let session = self.door.sessions.keep(session);
-        Some((id, session))
+    async fn refused(&mut self, why: &str) -> Response<Body> {
+        self.hear_out().await;
+        answer::refused(self.messages.as_ref(), self.wants_events, why)
     }
 }
 
@@ -351,27 +321,5 @@ fn is_kept(message: &Message) -> bool {
     match message {
         Message::Request { method, .. } | Message::Notification { method } => KEPT.contains(&method.as_str()),
         Message::Answer { .. } => false,
-    }
-}
-
-/// Whether a body is of this kind.
-fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|given| given.to_str().ok());
-    given.is_some_and(|given| given.trim_start().to_ascii_lowercase().starts_with(kind))
-}
-
-fn without_length(mut head: hyper::http::response::Parts) -> hyper::http::response::Parts {
-    head.headers.remove(header::CONTENT_LENGTH);
-    head
-}
-
-/// The worker knows its own event ids only; one of a dead worker begins the stream anew.
-fn restore_last_event(headers: &mut HeaderMap, session: &Session) {
-    let Some(id) = headers.remove(&LAST_EVENT) else {
-        return;
-    };
-    let known = id.to_str().ok().and_then(EventId::read).filter(|id| id.epoch == session.epoch);
-    if let Some(inner) = known.and_then(|id| HeaderValue::from_str(&id.inner).ok()) {
-        headers.insert(LAST_EVENT, inner);
     }
 }

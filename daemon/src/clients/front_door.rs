@@ -1,6 +1,7 @@
 //! The front door: all doors, opened together and closed together.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +12,13 @@ use mcpd_common::ids::{Port, RunTag, WorkerName};
 use mcpd_common::journal::KeptSession;
 use mcpd_common::status::WorkerState;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{Door, Phase, Shared, serve_from};
+use super::porter::Porter;
 use super::registry::Registry;
 use super::session;
 use super::upstream::{Publisher, Up, Upstream};
@@ -105,6 +108,8 @@ pub struct FrontDoor {
     tasks: TaskTracker,
     listeners: Listeners,
     ports: Vec<Port>,
+    /// Nobody, if there is no door.
+    porter: Option<Porter>,
 }
 
 /// Everything that listens: it outlives the program when that is replaced.
@@ -113,10 +118,15 @@ type Listeners = Arc<Mutex<Vec<Arc<TcpListener>>>>;
 impl FrontDoor {
     /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
     /// tried again until it is free.
-    pub fn open(config: &Config, opening: Opening) -> (Self, HashMap<WorkerName, Backstage>) {
+    ///
+    /// # Errors
+    /// When the kernel gives no thread or no descriptor for it.
+    pub fn open(config: &Config, opening: Opening) -> io::Result<(Self, HashMap<WorkerName, Backstage>)> {
         let (phase, watched) = watch::channel(Phase::Open);
         let http = || config.workers.values().filter(|worker| worker.transport == Transport::Http);
+        let porter = http().next().map(|_| Porter::start()).transpose()?;
         let front = Self {
+            porter,
             phase,
             registry: Registry::default(),
             told: Arc::default(),
@@ -138,17 +148,18 @@ impl FrontDoor {
         };
         let mut backstage = HashMap::new();
         let mut inherited = opening.inherited;
-        for worker in http() {
+        for (worker, porter) in http().zip(front.porter.iter().cycle()) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting);
             let door = Door::new(worker, upstream, &shared);
             let ours = |listener: &mut std::net::TcpListener| {
                 listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())
             };
             let listening = inherited.extract_if(.., ours).collect();
-            let opened = listen(door, &shared, front.listeners.clone(), listening);
+            let listening = Listening { all: front.listeners.clone(), inherited: listening };
+            let opened = listen(door, &shared, listening, porter.handle().clone());
             backstage.insert(worker.name.clone(), Backstage { run: opening.run, publisher, opened });
         }
-        (front, backstage)
+        Ok((front, backstage))
     }
 
     /// Every connection.
@@ -199,8 +210,11 @@ impl FrontDoor {
         self.closed.cancel();
         self.forced.cancel();
         self.tasks.close();
-        // What does not end in time ends with the process, and is seen by the verification.
+        // What does not end in time ends with its thread.
         let _ = deadline.wait(self.tasks.wait()).await;
+        if let Some(porter) = &self.porter {
+            porter.leave(deadline).await;
+        }
     }
 
     /// The listening sockets, for the next program.
@@ -216,12 +230,17 @@ impl FrontDoor {
     }
 }
 
-fn listen(
-    door: Arc<Door>,
-    shared: &Shared,
-    listening: Listeners,
+/// What a door listens with.
+struct Listening {
+    /// Where it is kept.
+    all: Listeners,
+    /// What the program before listened with.
     inherited: Vec<std::net::TcpListener>,
-) -> Opened {
+}
+
+/// Takes the port, on the threads of everything else: to find out who holds it takes a while.
+fn listen(door: Arc<Door>, shared: &Shared, listening: Listening, porter: Handle) -> Opened {
+    let Listening { all, inherited } = listening;
     let adopted: Vec<_> = inherited.into_iter().filter_map(|listener| serve_from(listener).ok()).collect();
     let first = if adopted.is_empty() { door.bind() } else { Ok(adopted) };
     let (told, opened) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -242,8 +261,8 @@ fn listen(
         };
         drop(told.send_replace(Ok(())));
         for listener in listeners.into_iter().map(Arc::new) {
-            listening.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
-            tasks.spawn(door.clone().accept(listener, closed.clone(), tasks.clone()));
+            all.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
+            tasks.spawn_on(door.clone().accept(listener, closed.clone(), tasks.clone()), &porter);
         }
     });
     opened

@@ -32,16 +32,26 @@ impl Allowed {
     /// # Errors
     /// Which header stands in its way.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-        let named = headers.get(HOST).map_or_else(|| uri.authority().cloned(), authority_of);
-        // Of two, the worker might take the other one.
-        let is_one = headers.get_all(HOST).iter().count() <= 1;
-        if !is_one || !named.is_some_and(|authority| self.is_allowed_host(authority.host())) {
+        let mut hosts = headers.get_all(HOST).iter();
+        let is_allowed = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => {
+                is_plain_loopback(host.as_bytes()) || self.is_allowed_authority(authority_of(host))
+            }
+            (None, _) => self.is_allowed_authority(uri.authority().cloned()),
+            // Of two, the worker might take the other one.
+            (Some(_), Some(_)) => false,
+        };
+        if !is_allowed {
             return Err(Refused::Host);
         }
         match headers.get_all(ORIGIN).iter().all(|origin| self.is_allowed_origin(origin)) {
             true => Ok(()),
             false => Err(Refused::Origin),
         }
+    }
+
+    fn is_allowed_authority(&self, authority: Option<Authority>) -> bool {
+        authority.is_some_and(|authority| self.is_allowed_host(authority.host()))
     }
 
     fn is_allowed_host(&self, host: &str) -> bool {
@@ -59,6 +69,17 @@ impl Allowed {
 
 fn authority_of(value: &HeaderValue) -> Option<Authority> {
     value.to_str().ok()?.parse().ok()
+}
+
+/// What nearly every client sends, seen without taking it apart: one of the three, and perhaps a port.
+fn is_plain_loopback(host: &[u8]) -> bool {
+    let names: [&[u8]; 3] = [b"127.0.0.1", b"localhost", b"[::1]"];
+    let rest = names.iter().find_map(|name| host.strip_prefix(*name));
+    rest.is_some_and(|rest| match rest {
+        [] => true,
+        [b':', port @ ..] => (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    })
 }
 
 fn is_loopback(host: &str) -> bool {

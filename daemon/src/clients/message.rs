@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::quick;
+
 /// The answer to a request that its worker could not finish.
 pub const INTERRUPTED: (i64, &str) = (-32000, "the server was restarted while it worked on this request");
 /// The answer to a request that comes while mcpd shuts down.
@@ -52,9 +54,26 @@ struct Envelope<'a> {
     method: Option<Cow<'a, str>>,
 }
 
+impl Message {
+    /// The message with these members; `None` if it has neither.
+    pub fn new(id: Option<Value>, method: Option<String>) -> Option<Self> {
+        match (id.filter(|id| !id.is_null()), method) {
+            (Some(id), Some(method)) => Some(Self::Request { id, method }),
+            (None, Some(method)) => Some(Self::Notification { method }),
+            (Some(id), None) => Some(Self::Answer { id }),
+            (None, None) => None,
+        }
+    }
+}
+
 impl Messages {
     /// Reads a body; `None` if it is no JSON-RPC.
     pub fn read(body: &[u8]) -> Option<Self> {
+        quick::read(body).or_else(|| Self::parse(body))
+    }
+
+    /// The same by the parser, which also understands batches and leaves nothing unseen.
+    pub fn parse(body: &[u8]) -> Option<Self> {
         let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let envelopes: Vec<Envelope<'_>> = match batch {
             true => serde_json::from_slice(body).ok()?,
@@ -97,12 +116,7 @@ pub fn error_for(id: &Value, (code, message): (i64, &str)) -> Value {
 
 fn message(envelope: Envelope<'_>) -> Option<Message> {
     let id = envelope.id.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-    match (id.filter(|id| !id.is_null()), envelope.method) {
-        (Some(id), Some(method)) => Some(Message::Request { id, method: method.into_owned() }),
-        (None, Some(method)) => Some(Message::Notification { method: method.into_owned() }),
-        (Some(id), None) => Some(Message::Answer { id }),
-        (None, None) => None,
-    }
+    Message::new(id, envelope.method.map(Cow::into_owned))
 }
 
 #[cfg(test)]

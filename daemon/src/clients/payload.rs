@@ -2,34 +2,40 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use hyper::header;
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
 use super::answer;
-use super::upstream::{Body, whole};
+use super::body::{Body, Upload};
+use super::passing::Passing;
+use super::turn::{another, quietly};
 use crate::deadline::Deadline;
 
-/// JSON up to this is read before it is forwarded; larger bodies stream past.
+/// JSON up to this is read before it is forwarded; larger bodies stream past a scanner.
 pub const WHOLE: usize = 4 * 1024 * 1024;
-/// How long a client has to send a body that is read first.
-const BODY: Duration = Duration::from_secs(30);
+/// How long a client has to send a body that is read.
+pub const BODY: Duration = Duration::from_secs(30);
+
 /// What is sent on.
 pub enum Payload {
     /// It is here.
     Whole(Bytes),
+    /// It is JSON, and still coming.
+    Passing(Passing),
     /// It is still coming.
     Streaming(Incoming),
 }
 
 impl Payload {
     /// As a body for the worker.
-    pub fn into_body(self) -> Body {
+    pub fn into_body(self) -> Upload {
         match self {
-            Self::Whole(bytes) => whole(bytes),
-            Self::Streaming(incoming) => incoming.map_err(Into::into).boxed_unsync(),
+            Self::Whole(bytes) => Upload::Whole(bytes),
+            Self::Passing(passing) => Upload::Passing(passing),
+            Self::Streaming(incoming) => Upload::Client(incoming),
         }
     }
 }
@@ -38,24 +44,63 @@ impl Payload {
 ///
 /// # Errors
 /// The answer to a client that does not send it.
-pub async fn read(head: &Parts, body: Incoming) -> Result<Payload, Response<Body>> {
-    let json = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
-    let length =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if head.method != Method::POST || !json || length.is_some_and(|length: usize| length > WHOLE) {
+pub async fn read(head: &Parts, mut body: Incoming) -> Result<Payload, Response<Body>> {
+    if head.method != Method::POST || !is_json(head) {
         return Ok(Payload::Streaming(body));
     }
-    match Deadline::after(BODY).wait(Limited::new(body, WHOLE).collect()).await {
-        Ok(Ok(collected)) => Ok(Payload::Whole(collected.to_bytes())),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let why = "a JSON body of more than 4 MiB needs a Content-Length\n";
-            Err(answer::text(StatusCode::LENGTH_REQUIRED, why))
-        }
-        Ok(Err(_)) => Err(answer::text(StatusCode::BAD_REQUEST, "the body was broken off\n")),
-        Err(_) => Err(answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
+    if hyper::body::Body::size_hint(&body).lower() > WHOLE as u64 {
+        return Ok(Payload::Passing(Passing::new(Bytes::new(), body)));
     }
+    // Mostly it came with the head, in one piece: no clock is looked at then, and no other turn is needed.
+    let mut pieces = Pieces::default();
+    let mut deadline = None;
+    loop {
+        let frame = match quietly(|| body.frame().now_or_never()) {
+            Some(frame) => frame,
+            None => {
+                another().await;
+                let deadline = deadline.get_or_insert_with(|| Deadline::after(BODY));
+                deadline.wait(body.frame()).await.map_err(|_| too_slow())?
+            }
+        };
+        match frame {
+            None => return Ok(Payload::Whole(pieces.join())),
+            Some(Ok(frame)) => pieces.add(frame.into_data().unwrap_or_default()),
+            Some(Err(_)) => return Err(answer::text(StatusCode::BAD_REQUEST, "the body was broken off\n")),
+        }
+        if pieces.length > WHOLE {
+            another().await;
+            return Ok(Payload::Passing(Passing::new(pieces.join(), body)));
+        }
+    }
+}
+
+/// What has come of a body. Only when there are several pieces are they copied.
+#[derive(Default)]
+struct Pieces {
+    all: Vec<Bytes>,
+    length: usize,
+}
+
+impl Pieces {
+    fn add(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.all.push(piece);
+    }
+
+    fn join(mut self) -> Bytes {
+        match self.all.len() {
+            0 => Bytes::new(),
+            1 => self.all.remove(0),
+            _ => self.all.concat().into(),
+        }
+    }
+}
+
+fn is_json(head: &Parts) -> bool {
+    super::headers::is_kind(&head.headers, "application/json")
+}
+
+fn too_slow() -> Response<Body> {
+    answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")
 }

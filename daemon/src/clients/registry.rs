@@ -70,6 +70,23 @@ impl Registry {
     }
 }
 
+/// Counts an event stream as open, as long as it lives.
+pub struct OpenStream(Arc<Connection>);
+
+impl OpenStream {
+    /// One more on this connection.
+    pub fn new(connection: Arc<Connection>) -> Self {
+        connection.streams.fetch_add(1, Ordering::Relaxed);
+        Self(connection)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         self.registry.connections().remove(&self.connection.id);

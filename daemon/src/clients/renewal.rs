@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response};
 use serde_json::Value;
 
+use super::body::Upload;
 use super::door::Door;
-use super::exchange::SESSION;
+use super::headers::SESSION;
+use super::link::Answer;
 use super::session::{NotRenewed, Session};
 use super::sse::{Event, Splitter};
-use super::upstream::{Body, Up, whole};
+use super::upstream::Up;
 use crate::deadline::Deadline;
 
 /// A worker that takes longer for one replayed message does not go on with the session.
@@ -76,9 +78,8 @@ async fn post(
     session: &Session,
     message: &Value,
     id: Option<&str>,
-) -> Result<Response<Incoming>, RenewalError> {
-    let body: Body = whole(message.to_string());
-    let mut request = Request::new(body);
+) -> Result<Response<Answer>, RenewalError> {
+    let mut request = Request::new(Upload::Whole(message.to_string().into()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = session.path.parse().unwrap_or_default();
     let host = format!("127.0.0.1:{}", door.port);
@@ -96,9 +97,7 @@ async fn post(
         let name = header::HeaderName::from_static("mcp-protocol-version");
         request.headers_mut().insert(name, HeaderValue::from_str(version).map_err(broken)?);
     }
-    let (response, lease) = up.send(request).await.map_err(broken)?;
-    // Its body is read to the end or dropped with its connection; either way it is not used again.
-    drop(lease);
+    let response = up.send(request).await.map_err(broken)?;
     match response.status().is_success() {
         true => Ok(response),
         false => Err(NotRenewed(format!("answered {}", response.status())).into()),
@@ -106,7 +105,7 @@ async fn post(
 }
 
 /// The one message of an answer, in JSON or as the first event with data.
-async fn first_message(response: Response<Incoming>) -> Result<Value, RenewalError> {
+async fn first_message(response: Response<Answer>) -> Result<Value, RenewalError> {
     let events = response
         .headers()
         .get(header::CONTENT_TYPE)

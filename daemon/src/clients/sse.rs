@@ -44,9 +44,9 @@ impl Splitter {
 
 fn end_of_event(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    while at < bytes.len() {
-        let line_end = line_end_at(bytes, at)?;
-        match line_end {
+    while let Some(to_end) = bytes.get(at..)?.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        at += to_end;
+        match line_end_at(bytes, at)? {
             0 => at += 1,
             // A line ended here; the event ends if another one does at once.
             length => match line_end_at(bytes, at + length)? {

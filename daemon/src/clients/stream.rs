@@ -1,7 +1,7 @@
 //! Event streams on their way to the client: they outlive the worker they came from.
 //!
 //! ```text
-//!   worker --events--> Relay (a task) --channel--> the client's body
+//!   worker --events--> Relay --Sink--> the client's body (pipe.rs)
 //!                        | worker died: errors for what is open; GET and listen streams attach anew
 //!                        | worker leaves: GET and listen streams let go of it and wait
 //!                        ` farewell: last events, end
@@ -10,26 +10,25 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::StreamExt;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::Mutex;
 
 use super::answer::{RETRY, RETRY_SOON};
+use super::body::Body;
 use super::door::Phase;
 use super::exchange::Exchange;
 use super::farewell;
+use super::link::Answer;
 use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
+use super::pipe::{Pipe, Sink};
+use super::registry::OpenStream;
 use super::renewal::{self, RenewalError};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
-use super::upstream::{Body, BodyError, Lease, Up, Upstream};
-
-/// Events that a slow client may lag behind before its worker has to wait.
-const AHEAD: usize = 16;
+use super::upstream::{Up, Upstream};
 
 /// What an event stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub enum Purpose {
 /// An event stream on its way.
 pub struct Relay {
     /// What was asked.
-    pub exchange: Exchange,
+    pub exchange: Box<Exchange>,
     /// In which session.
     pub session: Option<SharedSession>,
     /// What it is for.
@@ -55,8 +54,7 @@ pub struct Relay {
 /// The worker's end of it.
 struct Source {
     up: Arc<Up>,
-    body: Incoming,
-    lease: Lease,
+    body: Answer,
     /// The client had its acknowledgement from an earlier worker.
     swallow: bool,
 }
@@ -69,54 +67,42 @@ enum End {
     Broken,
     /// The worker leaves.
     Detached,
-    /// The client went away.
-    ClientGone,
     /// mcpd shuts down and says good-bye.
     Farewell(String),
     /// mcpd goes on as another program in a moment.
     Pausing,
 }
 
-/// The client went away.
-struct Gone;
-
-/// Opens an event stream to the client.
-pub fn open(relay: Relay, up: Arc<Up>, body: Incoming, lease: Lease) -> Body {
-    let (events, received) = mpsc::channel(AHEAD);
-    tokio::spawn(relay.run(Source { up, body, lease, swallow: false }, events));
-    let frames = ReceiverStream::new(received).map(|bytes: Bytes| Ok::<_, BodyError>(Frame::data(bytes)));
-    StreamBody::new(frames).boxed_unsync()
+/// Opens an event stream to the client. When the client goes away it is dropped where it stands.
+pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Up>, body: Answer) -> Body {
+    let (open, events) = (OpenStream::new(relay.exchange.connection.clone()), pipe.sink());
+    Body::Events(pipe.open(async move {
+        let _open = open;
+        relay.follow(Source { up, body, swallow: false }, &events).await;
+    }))
 }
 
 impl Relay {
-    async fn run(mut self, source: Source, events: mpsc::Sender<Bytes>) {
-        self.exchange.connection.streams.fetch_add(1, Ordering::Relaxed);
-        // A client that went away needs nothing any more.
-        let _ = self.follow(source, &events).await;
-        self.exchange.connection.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    async fn follow(&mut self, source: Source, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+    async fn follow(&mut self, source: Source, events: &Sink) {
         let mut open = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
         if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
-            send(events, RETRY).await?;
-            tell_of_changes(session, events).await?;
+            events.send(RETRY).await;
+            tell_of_changes(session, events).await;
         }
         let mut source = Some(source);
         loop {
             let epoch = source.as_ref().map(|source| source.up.epoch);
             let end = match source.take() {
-                Some(source) => self.pass_on(source, &mut open, events).await?,
-                None => self.wait_for_farewell(events).await,
+                Some(source) => self.pass_on(source, &mut open, events).await,
+                None => self.wait_for_farewell().await,
             };
             match (end, self.purpose) {
-                (End::ClientGone, _) => return Ok(()),
                 (End::Farewell(reason), _) => {
-                    self.say_good_bye(&reason, &open, events).await?;
+                    self.say_good_bye(&reason, &open, events).await;
                     if self.purpose != Purpose::Answer {
                         self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
                     }
-                    return Ok(());
+                    return;
                 }
                 (End::Pausing, _) => return self.say_see_you_soon(&open, events).await,
                 (End::Finished, _) => return fail(&open, INTERRUPTED, events).await,
@@ -124,11 +110,11 @@ impl Relay {
                     return fail(&open, INTERRUPTED, events).await;
                 }
                 (End::Broken | End::Detached, Purpose::Get | Purpose::Listen) => {
-                    self.take_questions_back(events).await?;
-                    source = match self.attach_anew(epoch, events).await? {
+                    self.take_questions_back(events).await;
+                    source = match self.attach_anew(epoch, events).await {
                         Anew::Source(source) => Some(*source),
                         Anew::Waits => None,
-                        Anew::Ended => return Ok(()),
+                        Anew::Ended => return,
                     };
                 }
             }
@@ -136,12 +122,7 @@ impl Relay {
     }
 
     /// Passes events on until there are no more.
-    async fn pass_on(
-        &self,
-        mut source: Source,
-        open: &mut Vec<Value>,
-        events: &mpsc::Sender<Bytes>,
-    ) -> Result<End, Gone> {
+    async fn pass_on(&self, mut source: Source, open: &mut Vec<Value>, events: &Sink) -> End {
         let mut splitter = Splitter::default();
         let mut phase = self.exchange.door.phase.clone();
         let mut farewell = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
@@ -149,21 +130,19 @@ impl Relay {
         loop {
             let frame = tokio::select! {
                 biased;
-                () = events.closed() => return Ok(End::ClientGone),
                 frame = source.body.frame() => frame,
-                () = detach.cancelled(), if self.purpose != Purpose::Answer => return Ok(End::Detached),
-                phase = &mut farewell => return Ok(end(phase.as_deref().ok())),
+                () = detach.cancelled(), if self.purpose != Purpose::Answer => return End::Detached,
+                phase = &mut farewell => return end(phase.as_deref().ok()),
             };
             let bytes = match frame {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(_)) => return Ok(End::Broken),
+                Some(Err(_)) => return End::Broken,
                 None => {
                     let rest = splitter.rest();
                     if !rest.is_empty() {
-                        send(events, rest).await?;
+                        events.send(rest).await;
                     }
-                    source.lease.give_back();
-                    return Ok(End::Finished);
+                    return End::Finished;
                 }
             };
             for event in splitter.push(&bytes) {
@@ -172,7 +151,7 @@ impl Relay {
                     continue;
                 }
                 let event = self.outward(event, source.up.epoch, open).await;
-                send(events, event).await?;
+                events.send(event).await;
             }
         }
     }
@@ -219,24 +198,23 @@ impl Relay {
     }
 
     /// What the dead worker asked will not be answered any more.
-    async fn take_questions_back(&self, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+    async fn take_questions_back(&self, events: &Sink) {
         if let Some(session) = &self.session {
             for cancelled in session.lock().await.cancel_asked() {
-                send(events, Event::message(&cancelled)).await?;
+                events.send(Event::message(&cancelled)).await;
             }
         }
-        Ok(())
     }
 
     /// The same stream with the next worker.
-    async fn attach_anew(&self, old: Option<Epoch>, events: &mpsc::Sender<Bytes>) -> Result<Anew, Gone> {
+    async fn attach_anew(&mut self, old: Option<Epoch>, events: &Sink) -> Anew {
         if self.purpose == Purpose::Get && self.session.is_none() {
-            return Ok(Anew::Ended);
+            return Anew::Ended;
         }
         let mut old = old;
         loop {
-            let Some(up) = self.next_worker(old, events).await? else {
-                return Ok(Anew::Waits);
+            let Some(up) = self.next_worker(old).await else {
+                return Anew::Waits;
             };
             if let Some(session) = &self.session {
                 match renewal::renew(&self.exchange.door, &up, session).await {
@@ -247,50 +225,43 @@ impl Relay {
                     }
                     Err(RenewalError::Refused(why)) => {
                         tracing::info!(worker = %self.exchange.door.name, %why, "a stream ended with its session");
-                        return Ok(Anew::Ended);
+                        return Anew::Ended;
                     }
                 }
-                tell_of_changes(session, events).await?;
+                tell_of_changes(session, events).await;
             }
             let request = self.exchange.again(self.session.as_deref()).await;
             match up.send(request).await {
-                Ok((response, lease)) if response.status().is_success() => {
+                Ok(response) if response.status().is_success() => {
                     let swallow = self.purpose == Purpose::Listen;
-                    let source = Source { up, body: response.into_body(), lease, swallow };
-                    return Ok(Anew::Source(Box::new(source)));
+                    let source = Source { up, body: response.into_body(), swallow };
+                    return Anew::Source(Box::new(source));
                 }
-                Ok(_) => return Ok(Anew::Ended),
+                Ok(_) => return Anew::Ended,
                 Err(_) => old = Some(up.epoch),
             }
         }
     }
 
     /// Waits for another worker than this; `None` when mcpd shuts down meanwhile.
-    async fn next_worker(
-        &self,
-        old: Option<Epoch>,
-        events: &mpsc::Sender<Bytes>,
-    ) -> Result<Option<Arc<Up>>, Gone> {
+    async fn next_worker(&self, old: Option<Epoch>) -> Option<Arc<Up>> {
         let (mut upstream, mut phase) =
             (self.exchange.door.upstream.clone(), self.exchange.door.phase.clone());
         let next = upstream.wait_for(|state| matches!(state, Upstream::Up(up) if Some(up.epoch) != old));
         tokio::select! {
             biased;
-            () = events.closed() => Err(Gone),
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => Ok(None),
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => None,
             next = next => match next.as_deref() {
-                Ok(Upstream::Up(up)) => Ok(Some(up.clone())),
-                _ => Ok(None),
+                Ok(Upstream::Up(up)) => Some(up.clone()),
+                _ => None,
             },
         }
     }
 
-    async fn wait_for_farewell(&self, events: &mpsc::Sender<Bytes>) -> End {
+    async fn wait_for_farewell(&self) -> End {
         let mut phase = self.exchange.door.phase.clone();
-        tokio::select! {
-            () = events.closed() => End::ClientGone,
-            phase = phase.wait_for(|phase| self.ends_with(phase)) => end(phase.as_deref().ok()),
-        }
+        let farewell = phase.wait_for(|phase| self.ends_with(phase)).await;
+        end(farewell.as_deref().ok())
     }
 
     /// What is in flight may finish while mcpd pauses.
@@ -299,41 +270,34 @@ impl Relay {
     }
 
     /// The last events before a pause: the session goes on, and so would its stream.
-    async fn say_see_you_soon(&self, open: &[Value], events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+    async fn say_see_you_soon(&self, open: &[Value], events: &Sink) {
         match self.purpose {
             Purpose::Get => {
-                self.take_questions_back(events).await?;
-                send(events, RETRY_SOON).await
+                self.take_questions_back(events).await;
+                events.send(RETRY_SOON).await;
             }
             Purpose::Answer | Purpose::Listen => self.say_good_bye("restart", open, events).await,
         }
     }
 
     /// The last events (R-CLIENT-5).
-    async fn say_good_bye(
-        &self,
-        reason: &str,
-        open: &[Value],
-        events: &mpsc::Sender<Bytes>,
-    ) -> Result<(), Gone> {
+    async fn say_good_bye(&self, reason: &str, open: &[Value], events: &Sink) {
         match self.purpose {
             Purpose::Answer => fail(open, LEAVING, events).await,
             Purpose::Listen => {
                 for id in open {
-                    send(events, Event::message(&farewell::complete(id))).await?;
+                    events.send(Event::message(&farewell::complete(id))).await;
                 }
-                Ok(())
             }
             Purpose::Get => {
-                send(events, RETRY).await?;
+                events.send(RETRY).await;
                 let Some(session) = &self.session else {
-                    return Ok(());
+                    return;
                 };
-                send(events, Event::message(&farewell::notice(reason))).await?;
+                events.send(Event::message(&farewell::notice(reason))).await;
                 if session.lock().await.has_logging() {
-                    send(events, Event::message(&farewell::log(reason))).await?;
+                    events.send(Event::message(&farewell::log(reason))).await;
                 }
-                Ok(())
             }
         }
     }
@@ -357,22 +321,16 @@ fn end(phase: Option<&Phase>) -> End {
 }
 
 /// A client whose session went on with another worker hears it on the first stream it has.
-async fn tell_of_changes(session: &Mutex<Session>, events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+async fn tell_of_changes(session: &Mutex<Session>, events: &Sink) {
     for changed in session.lock().await.take_list_changed() {
-        send(events, Event::message(&changed)).await?;
+        events.send(Event::message(&changed)).await;
     }
-    Ok(())
 }
 
-async fn send(events: &mpsc::Sender<Bytes>, event: Bytes) -> Result<(), Gone> {
-    events.send(event).await.map_err(|_| Gone)
-}
-
-async fn fail(open: &[Value], error: (i64, &str), events: &mpsc::Sender<Bytes>) -> Result<(), Gone> {
+async fn fail(open: &[Value], error: (i64, &str), events: &Sink) {
     for id in open {
-        send(events, Event::message(&error_for(id, error))).await?;
+        events.send(Event::message(&error_for(id, error))).await;
     }
-    Ok(())
 }
 
 fn is_acknowledgement(event: &[u8]) -> bool {

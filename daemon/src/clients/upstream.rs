@@ -1,40 +1,26 @@
 //! The worker behind a door, as the supervisor tells it, and the connections to it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use mcpd_common::ids::Port;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Upload;
+use super::link::{Answer, Link};
 use super::session::Epoch;
 use crate::deadline::{self, Deadline};
-
-/// Whatever a body may fail with.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
-/// A body in either direction.
-pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 
 /// Idle connections are dropped before the servers' own limit of 5 s.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// A body that is there already.
-pub fn whole(bytes: impl Into<Bytes>) -> Body {
-    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
-}
-
 /// What is behind a door.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Upstream {
     /// Nobody yet, or nobody at the moment: requests wait.
     Waiting,
@@ -50,7 +36,6 @@ pub type Publisher = watch::Sender<Upstream>;
 pub type Watcher = watch::Receiver<Upstream>;
 
 /// One life of a worker.
-#[derive(Debug)]
 pub struct Up {
     /// Which one.
     pub epoch: Epoch,
@@ -63,9 +48,8 @@ pub struct Up {
     drained: Notify,
 }
 
-#[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Body>,
+    link: Box<Link>,
     since: Instant,
 }
 
@@ -74,20 +58,14 @@ struct Idle {
 pub enum SendError {
     /// Nothing was sent: it may be tried again, with this request.
     #[error("no connection to the worker: {1}")]
-    NotSent(Box<Request<Body>>, std::io::Error),
+    NotSent(Box<Request<Upload>>, io::Error),
     /// It was sent, and the connection broke.
     #[error("the connection to the worker broke: {0}")]
     Broken(#[from] hyper::Error),
 }
 
-/// A connection that answers one request.
-pub struct Lease {
-    sender: Option<SendRequest<Body>>,
-    flight: Flight,
-}
-
 /// Counts a request as being in flight, as long as it lives.
-struct Flight(Arc<Up>);
+pub struct Flight(Arc<Up>);
 
 impl Up {
     /// A worker that listens on this private port.
@@ -116,62 +94,49 @@ impl Up {
         }
     }
 
-    /// Sends a request; the lease is given back when its answer has been read.
+    /// Sends a request. Its connection is used again when its answer has been read.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(
-        self: &Arc<Self>,
-        request: Request<Body>,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
+    pub async fn send(self: &Arc<Self>, mut request: Request<Upload>) -> Result<Response<Answer>, SendError> {
         let flight = Flight::begin(self);
-        let mut sender = match self.connection().await {
-            Ok(sender) => sender,
-            Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
-        };
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok((response, Lease { sender: Some(sender), flight })),
-            Err(mut failed) => match failed.take_message() {
-                // The worker closed an idle connection in this very moment: nothing was sent.
-                Some(request) => {
-                    Err(SendError::NotSent(Box::new(request), std::io::ErrorKind::ConnectionReset.into()))
-                }
-                None => Err(SendError::Broken(failed.into_error())),
-            },
-        }
-    }
-
-    async fn connection(self: &Arc<Self>) -> std::io::Result<SendRequest<Body>> {
-        while let Some(mut sender) = self.take_idle() {
-            if sender.ready().await.is_ok() {
-                return Ok(sender);
+        loop {
+            let (mut link, is_used) = match self.take_idle() {
+                Some(link) => (link, true),
+                None => match Link::open(self.port).await {
+                    Ok(link) => (link, false),
+                    Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
+                },
+            };
+            match link.exchange(request).await {
+                Ok(response) => return Ok(response.map(|body| Answer::new(body, link, flight))),
+                Err(mut failed) => match failed.take_message() {
+                    // The worker has closed an idle connection: there may be another one.
+                    Some(unsent) if is_used => request = unsent,
+                    Some(unsent) => {
+                        let reset = io::ErrorKind::ConnectionReset.into();
+                        return Err(SendError::NotSent(Box::new(unsent), reset));
+                    }
+                    None => return Err(SendError::Broken(failed.into_error())),
+                },
             }
         }
-        let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.get()))).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        tokio::spawn(async move {
-            // How it ends is told by the request that was on it.
-            let _ = connection.await;
-        });
-        Ok(sender)
     }
 
-    fn take_idle(&self) -> Option<SendRequest<Body>> {
+    fn take_idle(&self) -> Option<Box<Link>> {
         let idle = self.idle().pop()?;
-        (deadline::now().saturating_duration_since(idle.since) < IDLE).then_some(idle.sender)
+        (deadline::now().saturating_duration_since(idle.since) < IDLE).then_some(idle.link)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(self: &Arc<Self>, sender: SendRequest<Body>) {
-        if self.detach.is_cancelled() || sender.is_closed() {
+    fn put(self: &Arc<Self>, mut link: Box<Link>) {
+        if self.detach.is_cancelled() || !link.rest() {
             return;
         }
-        self.idle().push(Idle { sender, since: deadline::now() });
+        self.idle().push(Idle { link, since: deadline::now() });
         if !self.is_swept.swap(true, Ordering::AcqRel) {
             tokio::spawn(self.clone().sweep());
         }
@@ -194,19 +159,15 @@ impl Up {
     }
 }
 
-impl Lease {
-    /// The answer has been read to its end: the connection may be used again.
-    pub fn give_back(mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.flight.0.put(sender);
-        }
-    }
-}
-
 impl Flight {
     fn begin(up: &Arc<Up>) -> Self {
         up.in_flight.fetch_add(1, Ordering::AcqRel);
         Self(up.clone())
+    }
+
+    /// The answer has been read to its end: its connection may be used again.
+    pub fn land(&self, link: Box<Link>) {
+        self.0.put(link);
     }
 }
 

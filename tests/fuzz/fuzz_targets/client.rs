@@ -5,14 +5,19 @@
 
 use libfuzzer_sys::fuzz_target;
 use message::{INTERRUPTED, Messages};
+use scan::Scanner;
 use serde_json::{Value, json};
 use session::{EventId, Session};
 use sse::{Event, Splitter};
 
 #[path = "../../../daemon/src/clients/message.rs"]
 mod message;
+#[path = "../../../daemon/src/clients/quick.rs"]
+mod quick;
 #[path = "../../../daemon/src/random.rs"]
 mod random;
+#[path = "../../../daemon/src/clients/scan.rs"]
+mod scan;
 #[path = "../../../daemon/src/clients/session.rs"]
 mod session;
 #[path = "../../../daemon/src/clients/sse.rs"]
@@ -21,6 +26,7 @@ mod sse;
 fuzz_target!(|input: (&[u8], &str, Vec<u8>)| {
     let (bytes, text, cuts) = input;
     messages(bytes);
+    scanned(bytes, &cuts);
     events(bytes, &cuts);
     ids(text);
     questions(bytes);
@@ -38,6 +44,24 @@ fn messages(bytes: &[u8]) {
     let errors = errors.as_array().cloned().unwrap_or_else(|| vec![errors]);
     let answered: Vec<_> = errors.iter().map(|error| error["id"].clone()).collect();
     assert_eq!(answered, ids);
+}
+
+/// The ways to read a message agree: the parser, the quick one, and the one that keeps nothing.
+fn scanned(bytes: &[u8], cuts: &[u8]) {
+    let (mut whole, mut parts, mut rest) = (Scanner::default(), Scanner::default(), bytes);
+    whole.push(bytes);
+    for cut in cuts {
+        let (part, after) = rest.split_at(usize::from(*cut).min(rest.len()));
+        parts.push(part);
+        rest = after;
+    }
+    parts.push(rest);
+    assert_eq!(parts.messages(), whole.messages());
+    if let Some(parsed) = Messages::parse(bytes)
+        && !parsed.batch
+    {
+        assert_eq!(Messages::read(bytes), Some(parsed));
+    }
 }
 
 /// Where the bytes are cut on their way changes nothing, and nothing is lost.

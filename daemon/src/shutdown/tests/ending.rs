@@ -133,7 +133,8 @@ impl Ending {
 
     fn front_door(&self) -> FrontDoor {
         let (run, journal) = (scene::run().tag(), JournalHandle::none());
-        FrontDoor::open(&self.scene.config, Opening { run, journal, kept: vec![], inherited: vec![] }).0
+        let opening = Opening { run, journal, kept: vec![], inherited: vec![] };
+        FrontDoor::open(&self.scene.config, opening).expect("a thread").0
     }
 
     fn shutdown(self) -> Shutdown {

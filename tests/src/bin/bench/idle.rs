@@ -89,7 +89,8 @@ fn assert_only_one(daemon: &Daemon) {
     assert!(same.is_empty(), "the same mcpd runs as {same:?} too; its memory can't be told while it does");
 }
 
-fn proportional_megabytes(pid: Pid) -> f64 {
+/// Proportional memory of a process, of millions of bytes.
+pub fn proportional_megabytes(pid: Pid) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the daemon runs");
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());

@@ -7,6 +7,7 @@
 //! crash    `kill -9` of the daemon until nothing is left
 //! start    from starting mcpd until all workers are ready
 //! idle     memory, CPU and `mcpctl status` while nothing happens
+//! door     the front door against nginx, before the same server
 //! peer     the same 50 workers under s6, in turns with ours
 //! watch    waiting for the end of a process, to the microsecond
 //! table    medians, spreads, verdicts
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 mod alone;
 mod crash;
+mod door;
 mod idle;
 mod options;
 mod peer;
@@ -34,16 +36,20 @@ use table::Row;
 type Group = (&'static str, fn(&Options) -> Vec<Row>);
 
 /// In the order of the table.
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     ("stop", stop::rows),
     ("crash", crash::rows),
     ("peer", peer::rows),
     ("start", start::rows),
     ("idle", idle::rows),
     ("status", idle::status_rows),
+    ("door", door::rows),
 ];
 
 fn main() -> ExitCode {
+    if let Some(port) = served_port() {
+        return door::server::run(port);
+    }
     let known = GROUPS.map(|(name, _)| name);
     let options = match Options::parse(std::env::args().skip(1), &known) {
         Ok(options) => options,
@@ -62,6 +68,12 @@ fn main() -> ExitCode {
     rows.extend(stop::survivors());
     table::print(&rows, &options, &load);
     if rows.iter().all(Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// `bench serve PORT`: the server behind the front door, started by the benchmark itself.
+fn served_port() -> Option<u16> {
+    let mut args = std::env::args().skip(1);
+    (args.next()? == "serve").then(|| args.next()?.parse().ok())?
 }
 
 /// Progress goes to standard error: the table alone is on standard output.

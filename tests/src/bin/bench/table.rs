@@ -12,6 +12,8 @@ pub enum Unit {
     Millis,
     /// Millions of bytes.
     Megabytes,
+    /// Thousands of bytes.
+    Kilobytes,
     /// Hundredths of a core.
     Percent,
     /// Times as much as something else.
@@ -20,40 +22,61 @@ pub enum Unit {
     Count,
 }
 
+/// What a figure is held against.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    None,
+    AtMost(f64),
+    AtLeast(f64),
+}
+
 /// A line of the table.
 #[derive(Debug)]
 pub struct Row {
     what: String,
     unit: Unit,
-    limit: Option<f64>,
+    limit: Limit,
     samples: Vec<f64>,
 }
 
 impl Row {
-    /// A figure that has to be reached.
+    /// A figure that must not be higher.
     pub fn new(what: impl Into<String>, unit: Unit, limit: f64, samples: Vec<f64>) -> Self {
-        Self { limit: Some(limit), ..Self::told(what, unit, samples) }
+        Self { limit: Limit::AtMost(limit), ..Self::told(what, unit, samples) }
+    }
+
+    /// A figure that must not be lower.
+    pub fn at_least(what: impl Into<String>, unit: Unit, limit: f64, samples: Vec<f64>) -> Self {
+        Self { limit: Limit::AtLeast(limit), ..Self::told(what, unit, samples) }
     }
 
     /// A figure that is only told.
     pub fn told(what: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
-        Self { what: what.into(), unit, limit: None, samples }
+        Self { what: what.into(), unit, limit: Limit::None, samples }
     }
 
     /// Whether it was reached; true if there is nothing to reach.
     pub fn is_met(&self) -> bool {
-        self.limit.is_none_or(|limit| median(&self.samples) <= limit)
+        match self.limit {
+            Limit::None => true,
+            Limit::AtMost(limit) => median(&self.samples) <= limit,
+            Limit::AtLeast(limit) => median(&self.samples) >= limit,
+        }
     }
 
     fn line(&self) -> String {
         let show = |value| self.unit.show(value);
         let least = self.samples.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let limit = self.limit.map_or("-".to_owned(), show);
-        let met = match self.limit {
-            None => "-",
-            Some(_) if self.is_met() => "yes",
-            Some(_) => "no",
+        let limit = match self.limit {
+            Limit::None => "-".to_owned(),
+            Limit::AtMost(limit) => show(limit),
+            Limit::AtLeast(limit) => format!("at least {}", show(limit)),
+        };
+        let met = match (self.limit, self.is_met()) {
+            (Limit::None, _) => "-",
+            (_, true) => "yes",
+            (_, false) => "no",
         };
         let middle = show(median(&self.samples));
         format!("| {} | {limit} | {middle} | {} to {} | {met} |", self.what, show(least), show(most))
@@ -65,6 +88,7 @@ impl Unit {
         match self {
             Self::Millis => format!("{value:.1} ms"),
             Self::Megabytes => format!("{value:.1} MB"),
+            Self::Kilobytes => format!("{value:.1} kB"),
             Self::Percent => format!("{value:.3} %"),
             Self::Ratio => format!("{value:.2}"),
             Self::Count => format!("{value:.0}"),

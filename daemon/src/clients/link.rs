@@ -1,0 +1,142 @@
+//! One connection to a worker.
+//!
+//! It has no task of its own: whoever waits for its answer drives it, in the task that serves the
+//! client. So nothing has to be handed from task to task, an answer costs no wake-up but the one that
+//! its bytes cause, and a client that goes away takes the request to the worker with it at once.
+//!
+//! What hyper's two ends of the connection tell each other (the request, the head of the answer, pieces
+//! of its body) changes only while it is driven. They are therefore asked right after that, and with a
+//! waker that wakes nobody.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use mcpd_common::ids::Port;
+use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
+
+use super::body::Upload;
+use super::turn::quietly;
+use super::upstream::Flight;
+
+/// A connection that answers one request at a time.
+pub struct Link {
+    sender: SendRequest<Upload>,
+    /// `None` when it is over.
+    driver: Option<Connection<TokioIo<TcpStream>, Upload>>,
+}
+
+impl Link {
+    /// Connects to a worker's private port.
+    ///
+    /// # Errors
+    /// Those of the kernel: most likely nobody listens.
+    pub async fn open(port: Port) -> io::Result<Box<Self>> {
+        let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()))).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        Ok(Box::new(Self { sender, driver: Some(driver) }))
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// With the request, if nothing of it was sent.
+    pub async fn exchange(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        // A budget that is used up would wake the waker that wakes nobody.
+        let mut answered = pin!(unconstrained(self.sender.try_send_request(request)));
+        let driver = &mut self.driver;
+        poll_fn(|context| {
+            drive(driver, context);
+            answered.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    /// Whether it can be used once more, now that its answer has been read. Nobody is woken any more by
+    /// what happens on it.
+    pub fn rest(&mut self) -> bool {
+        drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
+        self.driver.is_some() && self.sender.is_ready()
+    }
+}
+
+/// Lets the connection read and write. At its end it is dropped at once: only this tells the other end.
+fn drive(driver: &mut Option<Connection<TokioIo<TcpStream>, Upload>>, context: &mut Context<'_>) {
+    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
+        *driver = None;
+    }
+}
+
+/// The body of an answer. It drives its connection, and gives it back at its end; dropped before,
+/// it takes the connection along.
+pub struct Answer {
+    body: Incoming,
+    link: Option<Box<Link>>,
+    flight: Flight,
+}
+
+impl Answer {
+    /// The body that comes on this connection.
+    pub fn new(body: Incoming, link: Box<Link>, flight: Flight) -> Self {
+        let mut answer = Self { body, link: Some(link), flight };
+        if answer.body.is_end_stream() {
+            answer.give_back();
+        }
+        answer
+    }
+
+    fn give_back(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.flight.land(link);
+        }
+    }
+
+    fn poll_body(&mut self) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut nobody = Context::from_waker(Waker::noop());
+        // Whoever reads on drives the connection on, and nobody else has to.
+        let polled = quietly(|| Pin::new(&mut self.body).poll_frame(&mut nobody));
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.give_back();
+        }
+        polled
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = self.poll_body();
+        if polled.is_ready() {
+            return polled;
+        }
+        if let Some(link) = &mut self.link {
+            drive(&mut link.driver, context);
+        }
+        self.poll_body()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,134 @@
+//! The front door against nginx, before the same server, in one run.
+//!
+//! ```text
+//!   wrk --> server                 direct
+//!   wrk --> nginx --> server       one worker process, connections kept, nothing buffered
+//!   wrk --> mcpd  --> server       a worker of transport http
+//! ```
+//!
+//! Rounds of one second in turns (direct, nginx, mcpd, direct, ...), so that whatever else the machine
+//! does hits all alike; a ratio is taken within a turn, and the median of the turns counts. The server
+//! direct and behind nginx is one process, the same program is mcpd's worker.
+
+use std::process::{Child, Command, Stdio};
+
+use mcpd_common::ids::{Pid, Port};
+use mcpd_tests::ports::{self, Claim};
+use mcpd_tests::{ConfigBuilder, Daemon, WorkerSpec};
+
+use crate::options::Options;
+use crate::table::{Row, Unit, median};
+use crate::{alone, idle, say, stop};
+
+mod nginx;
+pub mod server;
+mod wrk;
+
+use nginx::Nginx;
+use wrk::{Load, Round};
+
+/// Connections at the same time, each with one request after the other.
+const CONNECTIONS: [usize; 3] = [1, 8, 64];
+/// What is answered, and where.
+const ANSWERS: [(&str, &str); 2] = [("JSON", server::JSON), ("SSE", server::EVENTS)];
+/// Connections that do nothing.
+const IDLE: usize = 1000;
+
+/// Throughput, latency and memory of the front door.
+pub fn rows(options: &Options) -> Vec<Row> {
+    if !Nginx::is_installed() || !Load::is_installed() {
+        say("nginx or wrk is missing: no comparison (apt-get install nginx-light wrk)");
+        return Vec::new();
+    }
+    let direct = Server::start();
+    let nginx = Nginx::start(direct.claim.port());
+    let daemon = Daemon::start(ConfigBuilder::new().worker("fast", worker()));
+    let loads = [direct.claim.port(), nginx.port(), daemon.port("fast")].map(Load::new);
+    let memory = [("nginx", nginx.worker(), &loads[1]), ("mcpd", daemon.pid(), &loads[2])];
+    // Before the load, which would leave memory behind that can be used again.
+    let mut rows: Vec<Row> = memory
+        .map(|(name, pid, load)| {
+            let what = format!("memory (PSS) of an idle client connection, {name}, {IDLE} of them");
+            Row::told(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
+        })
+        .into();
+    for (answer, path) in ANSWERS {
+        for connections in CONNECTIONS {
+            let turn = || [0, 1, 2].map(|peer| Load::round(&loads[peer], path, connections));
+            let turns: Vec<[Round; 3]> = (0..options.repeat).map(|_| turn()).collect();
+            rows.extend(compare(&format!("{answer}, {}", count(connections)), &turns));
+        }
+    }
+    stop::end(daemon);
+    rows
+}
+
+fn count(connections: usize) -> String {
+    if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") }
+}
+
+/// The three figures of one kind of load, as ratios.
+fn compare(kind: &str, turns: &[[Round; 3]]) -> [Row; 3] {
+    let row = |name: &str, figure: fn(&Round) -> f64, new: fn(String, Unit, f64, Vec<f64>) -> Row| {
+        let of = |peer: usize| -> Vec<f64> { turns.iter().map(|turn| figure(&turn[peer])).collect() };
+        let to =
+            |peer: usize| -> Vec<f64> { of(2).iter().zip(of(peer)).map(|(ours, its)| ours / its).collect() };
+        let [direct, nginx, mcpd] = [0, 1, 2].map(|peer| median(&of(peer)));
+        let to_direct = median(&to(0));
+        let what = format!(
+            "{kind}: {name}, mcpd / nginx (direct {direct:.0}, nginx {nginx:.0}, mcpd {mcpd:.0}; mcpd / direct {to_direct:.2})"
+        );
+        new(what, Unit::Ratio, 1.0, to(1))
+    };
+    [
+        row("requests/s", |round| round.rate, Row::at_least),
+        row("p50 in µs", |round| round.p50, Row::new),
+        row("p99 in µs", |round| round.p99, Row::new),
+    ]
+}
+
+fn per_idle_connection(pid: Pid, load: &Load) -> f64 {
+    let before = idle::proportional_megabytes(pid);
+    let connections = load.idle(IDLE);
+    let growth = idle::proportional_megabytes(pid) - before;
+    drop(connections);
+    growth * 1000.0 / IDLE as f64
+}
+
+fn worker() -> WorkerSpec {
+    WorkerSpec::command([me(), "serve".to_owned(), "{port}".to_owned()])
+        .with("transport = \"http\"")
+        .with("shutdown_path = \"\"")
+}
+
+fn me() -> String {
+    std::env::current_exe().expect("a running program has a path").display().to_string()
+}
+
+/// The server by itself.
+struct Server {
+    child: Child,
+    claim: Claim,
+}
+
+impl Server {
+    fn start() -> Self {
+        let claim = ports::claim();
+        let mut command = Command::new(me());
+        command.args(["serve", &claim.port().to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
+        let server = Self { child: command.spawn().expect("it was started before"), claim };
+        alone::wait_healthy(server.port());
+        server
+    }
+
+    fn port(&self) -> Port {
+        self.claim.port()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,108 @@
+//! The load: `wrk`, one thread, requests as MCP clients send them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use mcpd_common::ids::Port;
+use mcpd_tests::{http, wire};
+use tempfile::TempDir;
+
+const CALL: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","#,
+    r#""arguments":{"text":"hello"},"_meta":{"progressToken":1}}}"#
+);
+const HELLO: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","#,
+    r#""capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#
+);
+const HEADERS: [&str; 3] = [
+    "content-type: application/json",
+    "accept: application/json, text/event-stream",
+    "mcp-protocol-version: 2025-06-18",
+];
+
+/// What one round measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Answers a second.
+    pub rate: f64,
+    /// Half of them came within so many microseconds.
+    pub p50: f64,
+    /// All but a hundredth of them did.
+    pub p99: f64,
+}
+
+/// The load on one server, in a session that was begun there.
+pub struct Load {
+    script: PathBuf,
+    port: Port,
+    _directory: TempDir,
+}
+
+impl Load {
+    /// Whether there is a `wrk` on this machine.
+    pub fn is_installed() -> bool {
+        Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    }
+
+    /// Begins a session on this port.
+    pub fn new(port: Port) -> Self {
+        let reply = wire::request(port, &wire::compose("POST /mcp", &HEADERS, HELLO));
+        let session = reply.header("mcp-session-id").expect("initialize begins a session").to_owned();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let script = directory.path().join("call.lua");
+        fs::write(&script, lua(&session)).expect("a file can be written");
+        Self { script, port, _directory: directory }
+    }
+
+    /// One second of it, from so many connections.
+    pub fn round(&self, path: &str, connections: usize) -> Round {
+        let output = Command::new("wrk")
+            .args(["-t1", "-d1s", "--timeout", "5s", "-c", &connections.to_string(), "-s"])
+            .arg(&self.script)
+            .arg(format!("http://127.0.0.1:{}{path}", self.port))
+            .stdin(Stdio::null())
+            .output()
+            .expect("wrk can be started");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("figures ")).expect("wrk ends with figures");
+        let figures: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [requests, micros, p50, p99, errors] = figures[..] else { panic!("not figures: {line}") };
+        assert!(errors == 0.0 && requests > 0.0, "wrong answers on port {}: {text}", self.port);
+        Round { rate: requests / micros * 1e6, p50, p99 }
+    }
+
+    /// Connections that have asked once and are quiet since.
+    pub fn idle(&self, connections: usize) -> Vec<std::net::TcpStream> {
+        let open = |_| {
+            let stream = http::connect(self.port).expect("somebody listens");
+            let mut writer = &stream;
+            let text = wire::compose("POST /mcp", &HEADERS, CALL);
+            std::io::Write::write_all(&mut writer, text.as_bytes()).expect("sent");
+            let (_, stream) = wire::Reply::read(stream).and_then(wire::Reply::finish).expect("an answer");
+            stream
+        };
+        (0..connections).map(open).collect()
+    }
+}
+
+/// The request never changes, so the script costs nothing while it runs.
+fn lua(session: &str) -> String {
+    let header = |line: &str| {
+        let (name, value) = line.split_once(": ").expect("a header");
+        format!("wrk.headers[\"{name}\"] = \"{value}\"\n")
+    };
+    let headers: String = HEADERS.into_iter().map(header).collect();
+    format!(
+        "wrk.method = \"POST\"\nwrk.body = [[{CALL}]]\n{headers}wrk.headers[\"mcp-session-id\"] = \"{session}\"
+function done(summary, latency, requests)
+  local e = summary.errors
+  local errors = e.connect + e.read + e.write + e.status + e.timeout
+  io.write(string.format(\"figures %d %d %d %d %d\\n\", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99), errors))
+end
+"
+    )
+}
