@@ -10,7 +10,6 @@ use mcpd_common::os::{Backend, ContainedBy, Containment, backend};
 use mcpd_common::outcome::FindingKind;
 use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::cgroup::{Scratch, names, names_of};
-use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, skip, until};
 
 const SHORT: Duration = Duration::from_millis(700);
@@ -195,8 +194,7 @@ fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     let pid = mcpd_common::ids::Pid::new(stranger.id().cast_signed()).expect("positive");
     foreign.take(pid).expect("moved");
     let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--escape 3"));
-    daemon.signal(Signal::SIGKILL);
-    until("the daemon's end", LONGEST_SHUTDOWN, || daemon.poll_exit());
+    daemon.kill_both();
 
     let mut again = daemon.launch_again();
     again.wait_ready();
