@@ -271,6 +271,24 @@ fn the_rest_of_a_dead_workers_answer_is_the_error() {
     daemon.assert_shuts_down(0);
 }
 
+/// The rest of an answer is asked for with a `GET`, and is no stream of the session: it ends with its worker.
+#[test]
+fn the_rest_of_an_answer_ends_with_its_worker() {
+    let mut daemon = start();
+    let client = Client::initialize(daemon.port("alpha"));
+    let slow = client.tool("slow", &json!({ "steps": 1, "pause": 0, "early": true }));
+    let mut events = Events::of(client.post(&slow));
+    let last = format!("last-event-id: {}", events.next().and_then(|event| event.id).expect("an id"));
+    assert!(events.next().is_none(), "a server may close it early: no error, the client comes back");
+    let mut again = client.listen(&[&last]);
+    assert_eq!(again.message()["params"]["data"]["last_event_id"], "1");
+    kill_worker(&mut daemon);
+    let error = again.message();
+    assert_eq!((&error["id"], &error["error"]["code"]), (&slow["id"], &json!(-32000)));
+    assert!(again.next().is_none(), "nothing else");
+    daemon.assert_shuts_down(0);
+}
+
 /// The Rust SDK's client has one session all the time, and one failed call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_sdk_client_goes_on() {

@@ -19,7 +19,7 @@ use super::payload::{self, BODY, Payload};
 use super::pipe::Pipe;
 use super::registry::Connection;
 use super::renewal::{self, RenewalError};
-use super::session::{EventId, Session};
+use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::Event;
 use super::upstream::{SendError, Up};
@@ -220,10 +220,16 @@ impl Exchange {
     /// The error for a client that comes back for the rest of an answer whose worker is dead. Forwarded it
     /// would be a second `GET` stream.
     async fn lost_answer(&self, session: &tokio::sync::Mutex<Session>) -> Option<Response<Body>> {
+        let (epoch, request) = self.resumed()?;
+        let error = Event::message(&error_for(&request, INTERRUPTED));
+        (epoch != session.lock().await.epoch).then(|| answer::events(whole(error)))
+    }
+
+    /// The request whose answer the client comes back for, and the worker that was asked.
+    pub fn resumed(&self) -> Option<(Epoch, Value)> {
         let last = self.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
         let request = last.request.filter(|_| self.wants_events)?;
-        let error = Event::message(&error_for(&request, INTERRUPTED));
-        (last.epoch != session.lock().await.epoch).then(|| answer::events(whole(error)))
+        Some((last.epoch, request))
     }
 
     /// The worker is not there although the supervisor has not said so yet.

@@ -59,6 +59,13 @@ struct Source {
     swallow: bool,
 }
 
+/// What the client still waits for on this stream.
+struct Open {
+    ids: Vec<Value>,
+    /// It can come back for the rest: an event had an id. Servers that close a stream early count on it.
+    resumable: bool,
+}
+
 /// Why a source gave no more.
 enum End {
     /// The worker ended the stream.
@@ -84,7 +91,11 @@ pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Up>, body: Answer) -> Body {
 
 impl Relay {
     async fn follow(&mut self, source: Source, events: &Sink) {
-        let mut open = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
+        let ids = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
+        let mut open = Open { ids, resumable: false };
+        if let (Purpose::Answer, Some((_, request))) = (self.purpose, self.exchange.resumed()) {
+            open = Open { ids: vec![request], resumable: true };
+        }
         if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
             events.send(RETRY).await;
             tell_of_changes(session, events).await;
@@ -98,16 +109,16 @@ impl Relay {
             };
             match (end, self.purpose) {
                 (End::Farewell(reason), _) => {
-                    self.say_good_bye(&reason, &open, events).await;
+                    self.say_good_bye(&reason, &open.ids, events).await;
                     if self.purpose != Purpose::Answer {
                         self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
                     }
                     return;
                 }
-                (End::Pausing, _) => return self.say_see_you_soon(&open, events).await,
-                (End::Finished, _) => return fail(&open, INTERRUPTED, events).await,
-                (End::Broken | End::Detached, Purpose::Answer) => {
-                    return fail(&open, INTERRUPTED, events).await;
+                (End::Pausing, _) => return self.say_see_you_soon(&open.ids, events).await,
+                (End::Finished, _) if open.resumable => return,
+                (End::Finished, _) | (End::Broken | End::Detached, Purpose::Answer) => {
+                    return fail(&open.ids, INTERRUPTED, events).await;
                 }
                 (End::Broken | End::Detached, Purpose::Get | Purpose::Listen) => {
                     self.take_questions_back(events).await;
@@ -122,7 +133,7 @@ impl Relay {
     }
 
     /// Passes events on until there are no more.
-    async fn pass_on(&self, mut source: Source, open: &mut Vec<Value>, events: &Sink) -> End {
+    async fn pass_on(&self, mut source: Source, open: &mut Open, events: &Sink) -> End {
         let mut splitter = Splitter::default();
         let mut phase = self.exchange.door.phase.clone();
         let mut farewell = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
@@ -157,17 +168,17 @@ impl Relay {
     }
 
     /// An event as the client shall see it: ids carry the epoch.
-    async fn outward(&self, bytes: Bytes, epoch: Epoch, open: &mut Vec<Value>) -> Bytes {
-        if self.session.is_none() && open.is_empty() {
+    async fn outward(&self, bytes: Bytes, epoch: Epoch, open: &mut Open) -> Bytes {
+        if self.session.is_none() && open.ids.is_empty() {
             return bytes;
         }
         let Some(mut event) = Event::read(&bytes) else {
             return bytes;
         };
-        let asked = open.first().cloned();
+        let asked = open.ids.first().cloned();
         for message in Messages::read(event.data.as_bytes()).unwrap_or_default().all {
             if let Message::Answer { id } = message {
-                open.retain(|waiting| *waiting != id);
+                open.ids.retain(|waiting| *waiting != id);
             }
         }
         let Some(session) = &self.session else {
@@ -178,6 +189,7 @@ impl Relay {
             return bytes;
         }
         let request = asked.filter(|_| self.purpose == Purpose::Answer);
+        open.resumable |= event.id.is_some() && request.is_some();
         event.id = event.id.map(|inner| EventId { epoch, request, inner }.write());
         event.data = rewritten.unwrap_or(event.data);
         event.write()

@@ -45,7 +45,7 @@ fn run(length: Duration, mut dice: Dice) -> ExitCode {
         say(&format!("  once: {name}"));
         deed(&mut stage, &mut dice);
     }
-    let before = stage.settle();
+    let before = stage.settle(None);
     let (begin, mut done) = (Instant::now(), BTreeMap::<&str, u32>::new());
     while begin.elapsed() < length {
         let (name, deed) = DEEDS[dice.below(DEEDS.len())];
@@ -53,7 +53,7 @@ fn run(length: Duration, mut dice: Dice) -> ExitCode {
         *done.entry(name).or_default() += 1;
         stage.assert_same_daemon();
     }
-    let after = stage.settle();
+    let after = stage.settle(Some(&before));
     let told: Vec<_> = done.iter().map(|(name, times)| format!("{name} {times}")).collect();
     say(&format!("done: {}", told.join(", ")));
     say(&format!("before: {before}\nafter:  {after}"));

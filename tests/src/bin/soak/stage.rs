@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcpd_common::ids::{Pid, Port};
 use mcpd_common::status::{StatusReport, WorkerState};
@@ -20,6 +20,8 @@ pub const GUESTS: [&str; 2] = ["flood", "crashes"];
 
 /// Where Debian's libfaketime is; without it the clock does not jump.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// So long idle threads and connections stay, and some more.
+const IDLE: Duration = Duration::from_secs(30);
 /// The size of the disk that the logs are on.
 const DISK: &str = "size=24m";
 
@@ -80,8 +82,9 @@ impl Stage {
         assert_eq!(self.daemon.find_pid(), Some(self.pid), "another daemon");
     }
 
-    /// Waits until guests have gone, the others are ready, and nothing changes any more.
-    pub fn settle(&mut self) -> Level {
+    /// Waits until guests have gone, the others are ready, and nothing changes any more; if there is an
+    /// earlier level, also for what goes down to it by itself, as idle threads do after some seconds.
+    pub fn settle(&mut self, before: Option<&Level>) -> Level {
         self.set_clock("+0");
         for guest in GUESTS {
             self.daemon.mcpctl(&["stop", guest]);
@@ -94,11 +97,13 @@ impl Stage {
             gone && are_ready(status, &STEADY)
         };
         self.daemon.wait_status("everything to settle", settled);
-        let pid = self.pid;
+        let (pid, end) = (self.pid, Instant::now() + IDLE);
         until("the level to stay as it is", BOUND, || {
             let first = Level::of(pid);
             std::thread::sleep(Duration::from_secs(1));
-            first.is_same_but_memory(&Level::of(pid)).then(|| Level::of(pid))
+            let level = Level::of(pid);
+            let is_down = before.is_none_or(|before| level.exceeds(before).is_none());
+            (first.is_same_but_memory(&level) && (is_down || Instant::now() > end)).then_some(level)
         })
     }
 
