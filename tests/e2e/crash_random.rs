@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use mcpd_common::os::process;
+use mcpd_tests::dice::Dice;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, until};
 
 const ROUNDS: u64 = 6;
@@ -41,33 +42,16 @@ enum Moment {
     ShuttingDown(Duration),
 }
 
-/// Numbers that look random and depend on the seed alone (SplitMix64).
-struct Dice(u64);
+fn time(dice: &mut Dice, most_ms: usize) -> Duration {
+    Duration::from_micros(dice.below(most_ms * 1000) as u64)
+}
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.roll(from.len() as u64)).expect("small")]
-    }
-
-    fn time(&mut self, most: u64) -> Duration {
-        Duration::from_micros(self.roll(most * 1000))
-    }
-
-    fn moment(&mut self) -> Moment {
-        match self.roll(4) {
-            0 => Moment::Starting(self.time(120)),
-            1 => Moment::Running,
-            2 => Moment::Restarting(self.time(100)),
-            _ => Moment::ShuttingDown(self.time(400)),
-        }
+fn random_moment(dice: &mut Dice) -> Moment {
+    match dice.below(4) {
+        0 => Moment::Starting(time(dice, 120)),
+        1 => Moment::Running,
+        2 => Moment::Restarting(time(dice, 100)),
+        _ => Moment::ShuttingDown(time(dice, 400)),
     }
 }
 
@@ -80,9 +64,9 @@ fn sudden_deaths_at_random_moments_leave_nothing() {
     let now = jiff::Timestamp::now().as_nanosecond();
     let seed = number("MCPD_CRASH_SEED").unwrap_or(u64::try_from(now & 0xffff_ffff).expect("masked"));
     for round in 0..number("MCPD_CRASH_ROUNDS").unwrap_or(ROUNDS) {
-        let mut dice = Dice(seed.wrapping_add(round));
-        let (victim, moment) =
-            (dice.pick(&[Victim::Daemon, Victim::Daemon, Victim::Guardian, Victim::Both]), dice.moment());
+        let mut dice = Dice::new(seed.wrapping_add(round));
+        let victim = dice.pick(&[Victim::Daemon, Victim::Daemon, Victim::Guardian, Victim::Both]);
+        let moment = random_moment(&mut dice);
         let story =
             format!("MCPD_CRASH_SEED={} (one round): {victim:?}, {moment:?}", seed.wrapping_add(round));
         let told = Story(&story);

@@ -18,6 +18,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod dice;
 pub mod http;
 pub mod init;
 pub mod mcp;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use mcpd_common::ids::{Pid, Port};
 use mcpd_common::os::child::{Handle, Signal as Deadly};
 use mcpd_common::os::process;
+use mcpd_tests::dice::Dice;
 use mcpd_tests::{Signal, http, wire};
 use rustix::process::{Resource, Rlimit, prlimit};
 
-use crate::dice::Dice;
 use crate::stage::{SERVERS, STEADY, Stage};
 
 /// A name and what it does.

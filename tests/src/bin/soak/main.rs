@@ -12,7 +12,6 @@
 //! runs this.
 
 mod deeds;
-mod dice;
 mod level;
 mod stage;
 
@@ -21,7 +20,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use deeds::DEEDS;
-use dice::Dice;
+use mcpd_tests::dice::Dice;
 use stage::Stage;
 
 fn main() -> ExitCode {

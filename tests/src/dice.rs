@@ -1,6 +1,7 @@
 //! Random numbers that a seed repeats (splitmix64, by Sebastiano Vigna, public domain).
 
 /// The generator.
+#[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
