@@ -63,7 +63,7 @@ fn code_5_a_process_in_uninterruptible_sleep() {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("it can be set");
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
-        .shutdown("verification = \"3s\"")
+        .shutdown("verification = \"8s\"")
         .fixture("alpha", "--tree 1 1")
         .fixture("beta", "");
     let mut daemon = Daemon::start(config);

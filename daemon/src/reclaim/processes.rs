@@ -23,6 +23,8 @@ use crate::deadline::{self, Deadline};
 const LIMIT: Duration = Duration::from_secs(5);
 /// Between two passes.
 const AGAIN: Duration = Duration::from_millis(5);
+/// Whoever keeps forking can be missed by a pass: so many in a row must find nobody.
+const QUIET: u32 = 4;
 
 /// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
 /// that run is dead.
@@ -62,35 +64,36 @@ async fn end_all(last: &RunFile, record: &mut CrashRecord) {
     };
     let (deadline, spared) = (Deadline::after(LIMIT), ourselves());
     let mut seen: HashSet<(Pid, StartTime)> = HashSet::new();
-    loop {
-        let alive = of_run(last.run, &spared);
-        if alive.is_empty() || deadline.remaining().is_zero() {
-            record.left = alive.iter().map(remnant).collect();
-            record.ended.retain(|ended| record.left.iter().all(|left| left.pid != ended.pid));
-            record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
-            return;
-        }
-        for process in &alive {
-            let Some(handle) = Handle::open(process) else { continue };
+    let mut quiet = 0;
+    while quiet < QUIET {
+        let mut alive = vec![];
+        for process in process::pids().into_iter().filter_map(|pid| of_run(pid, last.run, &spared)) {
+            // Killed when it is found: at the end of the pass it may be gone, and its child there.
+            let Some(handle) = Handle::open(&process) else { continue };
             // Asked before it is killed: afterwards it has no command line any more.
             if seen.insert((process.pid, process.start)) && record.ended.len() < NAMED {
-                record.ended.push(remnant(process));
+                record.ended.push(remnant(&process));
             }
             let _ = handle.signal(Signal::Kill);
+            alive.push(process);
         }
+        if !alive.is_empty() && deadline.remaining().is_zero() {
+            record.left = alive.iter().map(remnant).collect();
+            break;
+        }
+        quiet = if alive.is_empty() { quiet + 1 } else { 0 };
         deadline::until(deadline::now() + AGAIN).await;
     }
+    record.ended.retain(|ended| record.left.iter().all(|left| left.pid != ended.pid));
+    record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
 }
 
 /// One whose leader has exited while other threads run still holds its ports.
-fn of_run(run: RunId, spared: &HashSet<Pid>) -> Vec<Process> {
-    let mut all = process::all();
-    all.retain(|process| {
-        !process::is_zombie(process)
-            && !spared.contains(&process.pid)
-            && process::mark(process.pid).is_some_and(|mark| mark.run == run.tag())
-    });
-    all
+fn of_run(pid: Pid, run: RunId, spared: &HashSet<Pid>) -> Option<Process> {
+    let is_marked = |pid| process::mark(pid).is_some_and(|mark| mark.run == run.tag());
+    let process = Some(pid).filter(|pid| !spared.contains(pid) && is_marked(*pid)).and_then(process::read)?;
+    // Read after the mark: a stranger who got the pid meanwhile must have the mark himself.
+    (!process::is_zombie(&process) && is_marked(pid)).then_some(process)
 }
 
 /// This process and those above it: a daemon started from inside the last run's worker spares

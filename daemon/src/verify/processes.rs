@@ -36,21 +36,28 @@ pub struct Left {
 pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
     // Also when the checks before took all the time: not having looked is not the same as nothing.
     let limit = deadline.max(Deadline::after(AT_LEAST));
-    match limit.wait(end_and_prove(scope, limit)).await {
+    let mut seen = None;
+    match limit.wait(end_and_prove(scope, limit, &mut seen)).await {
         Ok(Ok(left)) => left,
-        Ok(Err(_)) | Err(_) => unknown(),
+        Ok(Err(_)) | Err(_) => seen.filter(|seen| !seen.is_empty()).map_or_else(unknown, not_in_time),
     }
 }
 
-async fn end_and_prove(scope: &Scope<'_>, deadline: Deadline) -> Result<Left, KeeperGone> {
+/// `seen` is what was there at the last look: it stands if the time runs out.
+async fn end_and_prove(
+    scope: &Scope<'_>,
+    deadline: Deadline,
+    seen: &mut Option<Vec<ProcessInfo>>,
+) -> Result<Left, KeeperGone> {
     let strays = scope.keeper.ask(Command::Left).await?;
+    *seen = Some(strays.clone());
     let mut remaining = strays.clone();
     if !strays.is_empty() {
         scope.keeper.tell(Command::HuntAll);
         // A second is kept for what comes after: the report must not be lost to a process
         // that can't be ended.
         let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
-        remaining = until_gone(scope, limit).await?;
+        remaining = until_gone(scope, limit, seen).await?;
     }
     let containment = Some(scope.keeper.ask(Command::Containment).await?);
     let proof = scope.keeper.ask(Command::Prove).await?;
@@ -84,9 +91,21 @@ fn unknown() -> Left {
     Left { findings, evidence: detail.to_owned(), proof: None, containment: None, remaining: vec![] }
 }
 
-async fn until_gone(scope: &Scope<'_>, deadline: Deadline) -> Result<Vec<ProcessInfo>, KeeperGone> {
+/// Somebody could not be ended, and looking at him took all the time: that is known, and no more.
+fn not_in_time(remaining: Vec<ProcessInfo>) -> Left {
+    let evidence = format!("{} could not be ended; nothing more was found out in time", remaining.len());
+    let findings = remaining.iter().map(finding).collect();
+    Left { findings, evidence, proof: None, containment: None, remaining }
+}
+
+async fn until_gone(
+    scope: &Scope<'_>,
+    deadline: Deadline,
+    seen: &mut Option<Vec<ProcessInfo>>,
+) -> Result<Vec<ProcessInfo>, KeeperGone> {
     loop {
         let remaining = scope.keeper.ask(Command::Left).await?;
+        *seen = Some(remaining.clone());
         if remaining.is_empty() || deadline.remaining().is_zero() {
             return Ok(remaining);
         }
