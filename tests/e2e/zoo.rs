@@ -37,6 +37,8 @@ enum Takes {
     Kill,
     /// Nobody can say whose it is: it ends with the daemon, which tells it.
     KillAsStray,
+    /// It is killed, as its worker's or as a stray: which of the two is chance.
+    KillEitherWay,
     /// This backend finds it only by chance, else it stays. The report proves nothing then.
     Escapes,
 }
@@ -150,6 +152,10 @@ impl Animal {
         if takes == Takes::Escapes {
             return self.may_escape(daemon, end);
         }
+        if takes == Takes::KillEitherWay && end == End::Shutdown {
+            let (report, code) = by_chance(daemon, end);
+            return check(&report, if code == 0 { Takes::KillAsStray } else { Takes::Kill }, end);
+        }
         let code = end.code(takes);
         let report = end.stop(daemon, code);
         check(&report, takes, end);
@@ -159,9 +165,7 @@ impl Animal {
     /// known either way.
     fn may_escape(&self, daemon: &mut Daemon, end: End) {
         let orphans = sleeping_orphans(daemon);
-        let output = end.ask(daemon);
-        let code = output.code.and_then(|code| u8::try_from(code).ok()).filter(|code| [0, 3].contains(code));
-        let report = daemon.assert_no_trace(code.unwrap_or_else(|| panic!("{output:?}")));
+        let (report, _) = by_chance(daemon, end);
         assert_eq!(report.proof, None, "nothing is proved that is not known");
         for orphan in orphans {
             // Still the same: nobody else's process is touched.
@@ -170,6 +174,14 @@ impl Animal {
             }
         }
     }
+}
+
+/// A stop that costs a kill, or nothing, as chance will have it.
+fn by_chance(daemon: &mut Daemon, end: End) -> (ShutdownReport, u8) {
+    let output = end.ask(daemon);
+    let code = output.code.and_then(|code| u8::try_from(code).ok()).filter(|code| [0, 3].contains(code));
+    let code = code.unwrap_or_else(|| panic!("{output:?}"));
+    (daemon.assert_no_trace(code), code)
 }
 
 /// How the daemon ends.
@@ -187,7 +199,7 @@ impl End {
     fn code(self, takes: Takes) -> u8 {
         match (self, takes) {
             (Self::Shutdown, Takes::Nothing | Takes::KillAsStray | Takes::Escapes) => 0,
-            (Self::Shutdown, Takes::Kill) | (Self::ShutdownNow, _) => 3,
+            (Self::Shutdown, Takes::Kill | Takes::KillEitherWay) | (Self::ShutdownNow, _) => 3,
             (Self::Crash, _) => 101,
         }
     }
@@ -218,6 +230,7 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
         Takes::Kill if end == End::Shutdown => {
             assert!(kinds.contains(&FindingKind::DescendantsKilled), "{kinds:?}")
         }
+        Takes::KillEitherWay => {}
         Takes::KillAsStray if end != End::Crash => assert_eq!(strays.count(), 1, "{:#?}", report.findings),
         _ => assert_eq!(strays.count(), 0, "{:#?}", report.findings),
     }
@@ -265,7 +278,10 @@ macro_rules! zoo {
 zoo! {
     forks_faster_than_it_is_killed: Animal { visible: Visible::InPassing, ..animal("forks", 0) };
     vforks_a_child_that_stops: animal("vforks", 2);
-    wanders_through_groups_and_sessions: animal("wanders", 1);
+    wanders_through_groups_and_sessions: Animal {
+        portable: Takes::KillEitherWay,
+        ..animal("wanders", 1)
+    };
     traces_its_sibling: animal("traces", 3);
     loses_its_leading_thread: Animal {
         plain: Takes::Nothing, cgroup: Takes::Nothing, portable: Takes::Nothing,

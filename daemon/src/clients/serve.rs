@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::body::Body;
 use super::door::{Door, Phase};
 use super::head_timer::HeadTimer;
 use super::pipe::Pipe;
@@ -74,11 +77,13 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
     }
 }
 
+async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    Ok(answer::later("too many connections to this server\n".to_owned()))
+}
+
 /// Tells a client that there are too many.
 pub async fn turn_away(stream: TcpStream) {
-    let service = service_fn(async |_| {
-        Ok::<_, Infallible>(answer::later("too many connections to this server\n".to_owned()))
-    });
+    let service = service_fn(too_many);
     let mut timer = HeadTimer::new(HEADERS);
     let connection = http1::Builder::new()
         .timer(timer.handle())

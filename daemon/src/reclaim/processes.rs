@@ -17,14 +17,12 @@ use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::{self, backend};
 use mcpd_common::run_file::RunFile;
 
-use crate::deadline::{self, Deadline};
+use crate::deadline::Deadline;
 
 /// What does not end within this is reported and left.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Between two passes.
-const AGAIN: Duration = Duration::from_millis(5);
-/// Whoever keeps forking can be missed by a pass: so many in a row must find nobody.
-const QUIET: u32 = 4;
+/// Whoever keeps forking can be missed by a pass: passes must find nobody for so long.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
 /// that run is dead.
@@ -64,10 +62,12 @@ async fn end_all(last: &RunFile, record: &mut CrashRecord) {
     };
     let (deadline, spared) = (Deadline::after(LIMIT), ourselves());
     let mut seen: HashSet<(Pid, StartTime)> = HashSet::new();
-    let mut quiet = 0;
-    while quiet < QUIET {
-        let mut alive = vec![];
-        for process in process::pids().into_iter().filter_map(|pid| of_run(pid, last.run, &spared)) {
+    let mut quiet = Deadline::after(QUIET);
+    while !quiet.remaining().is_zero() {
+        let (mut alive, mut pids) = (vec![], process::pids());
+        // The newest first: they are who moves on.
+        pids.sort_unstable_by(|a, b| b.cmp(a));
+        for process in pids.into_iter().filter_map(|pid| of_run(pid, last.run, &spared)) {
             // Killed when it is found: at the end of the pass it may be gone, and its child there.
             let Some(handle) = Handle::open(&process) else { continue };
             // Asked before it is killed: afterwards it has no command line any more.
@@ -81,8 +81,10 @@ async fn end_all(last: &RunFile, record: &mut CrashRecord) {
             record.left = alive.iter().map(remnant).collect();
             break;
         }
-        quiet = if alive.is_empty() { quiet + 1 } else { 0 };
-        deadline::until(deadline::now() + AGAIN).await;
+        if !alive.is_empty() {
+            quiet = Deadline::after(QUIET);
+        }
+        tokio::task::yield_now().await;
     }
     record.ended.retain(|ended| record.left.iter().all(|left| left.pid != ended.pid));
     record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
