@@ -65,11 +65,6 @@ check_unit_tests() {
     cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
 }
 
-# A minute of what scripts/soak.sh does for an hour.
-check_soak() {
-    target/debug/soak 60
-}
-
 check_real_clients() {
     scripts/real_clients.sh
 }
@@ -156,7 +151,6 @@ main() {
         run tests check_tests
         run 'portable backend' check_portable_backend
         run 'real MCP clients' check_real_clients
-        run soak check_soak
         run 'fuzz targets' check_fuzz_targets
         run macOS check_macos
     fi
