@@ -57,12 +57,17 @@ check_tests() {
 check_portable_backend() {
     install_nextest || return 1
     MCPD_BACKEND=portable cargo nextest run --locked -p mcpd-tests \
-        -E 'test(/^(lifecycle|misbehaviour|frozen)::/) + test(/^zoo::.*::is_stopped$/)' 2>&1 | tee "$LOGS/portable.log"
+        -E 'test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^zoo::.*::is_stopped$/)' 2>&1 | tee "$LOGS/portable.log"
 }
 
 check_unit_tests() {
     install_nextest || return 1
     cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
+}
+
+# A minute of what scripts/soak.sh does for an hour.
+check_soak() {
+    target/debug/soak 60
 }
 
 check_real_clients() {
@@ -151,6 +156,7 @@ main() {
         run tests check_tests
         run 'portable backend' check_portable_backend
         run 'real MCP clients' check_real_clients
+        run soak check_soak
         run 'fuzz targets' check_fuzz_targets
         run macOS check_macos
     fi

@@ -27,6 +27,7 @@ mod lifecycle;
 mod mcp_client;
 mod memory;
 mod misbehaviour;
+mod no_descriptors;
 mod repository;
 mod restarts;
 mod signals;

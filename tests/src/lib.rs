@@ -21,6 +21,7 @@ pub mod daemon;
 pub mod dice;
 pub mod http;
 pub mod init;
+pub mod limits;
 pub mod mcp;
 pub mod ports;
 pub mod repo;

@@ -8,6 +8,7 @@
 //! handover  a process that goes on as another program
 //! socket    TCP: the kernel's socket table, owners, bind probes
 //! own       this process: descriptors, threads, limits
+//! sight     whether any of this could be looked at
 //! cgroup    processes held together by the kernel, where a cgroup is delegated to us
 //!
 //! linux     the facts that Linux gives             darwin   those that macOS gives
@@ -30,6 +31,7 @@ pub mod guard;
 pub mod handover;
 pub mod own;
 pub mod process;
+pub mod sight;
 pub mod socket;
 
 #[cfg(not(target_os = "linux"))]

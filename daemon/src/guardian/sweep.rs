@@ -13,6 +13,7 @@ use mcpd_common::crash::{NAMED, Remnant};
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
 use mcpd_common::os::child::{self, Handle, Proof, Signal};
 use mcpd_common::os::process::{self, Process};
+use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::os::{Backend, backend};
 
 use super::spared::Spared;
@@ -59,8 +60,8 @@ impl Sweep<'_> {
                 self.kill_others(&children, &mut swept);
             }
             let proof = self.reap_all(&children, &mut swept);
-            let there = self.children();
-            if there.is_empty() && self.marked().is_empty() {
+            let (there, sight) = sight::watched(|| self.children());
+            if there.is_empty() && sight == Sight::Clear && self.marked().is_empty() {
                 swept.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
                 break;
             }

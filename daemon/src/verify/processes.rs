@@ -8,6 +8,7 @@ use mcpd_common::outcome::{Finding, FindingKind};
 use super::Scope;
 use crate::deadline::{self, Deadline};
 use crate::workers::keeper::{Command, KeeperGone};
+use crate::workers::processes::LastWord;
 
 /// Between two looks at what has been sent `SIGKILL`.
 const LOOK: Duration = Duration::from_millis(5);
@@ -49,30 +50,43 @@ async fn end_and_prove(
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
 ) -> Result<Left, KeeperGone> {
+    // A second is kept for what comes after: the report must not be lost to a process that can't be
+    // ended.
+    let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
     let strays = scope.keeper.ask(Command::Left).await?;
     *seen = Some(strays.clone());
     let mut remaining = strays.clone();
     if !strays.is_empty() {
-        scope.keeper.tell(Command::HuntAll);
-        // A second is kept for what comes after: the report must not be lost to a process
-        // that can't be ended.
-        let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
-        remaining = until_gone(scope, limit, seen).await?;
+        remaining = hunt(scope, limit, seen).await?;
     }
     let containment = Some(scope.keeper.ask(Command::Containment).await?);
-    let proof = scope.keeper.ask(Command::Prove).await?;
+    let mut word = scope.keeper.ask(Command::Prove).await?;
     if !remaining.is_empty() {
         // Asking reaped the leaders that were kept for the sake of their groups' ids.
         remaining = scope.keeper.ask(Command::Left).await?;
     }
+    while matches!(word, LastWord::Doubted(_)) && remaining.is_empty() {
+        // Somebody is there whom we did not see: no descriptor to look with, most likely.
+        let is_last = limit.remaining().is_zero();
+        remaining = hunt(scope, limit, seen).await?;
+        word = scope.keeper.ask(Command::Prove).await?;
+        if is_last {
+            break;
+        }
+    }
     let mut findings: Vec<_> = remaining.iter().map(finding).collect();
     findings.extend(ended(&strays, &remaining).map(stray));
-    let evidence = match (&proof, remaining.len()) {
-        (Some(proof), _) => proof.clone(),
-        (None, 0) => UNPROVED.to_owned(),
-        (None, left) => format!("{left} could not be ended"),
+    let is_doubted = matches!(word, LastWord::Doubted(_));
+    let (evidence, proof) = match (word, remaining.len()) {
+        (LastWord::Proved(proof), _) => (proof.clone(), Some(proof)),
+        (LastWord::Unprovable, 0) => (UNPROVED.to_owned(), None),
+        (LastWord::Doubted(why), 0) => {
+            findings.push(Finding::new(FindingKind::ProcessLeft, "mcpd", why));
+            (why.to_owned(), None)
+        }
+        (_, left) => (format!("{left} could not be ended"), None),
     };
-    if remaining.is_empty() {
+    if remaining.is_empty() && !is_doubted {
         findings.extend(dismantle(scope).await?);
     }
     Ok(Left { findings, evidence, proof, containment, remaining })
@@ -98,18 +112,20 @@ fn not_in_time(remaining: Vec<ProcessInfo>) -> Left {
     Left { findings, evidence, proof: None, containment: None, remaining }
 }
 
-async fn until_gone(
+/// Ends all of them; who is left at the deadline.
+async fn hunt(
     scope: &Scope<'_>,
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
 ) -> Result<Vec<ProcessInfo>, KeeperGone> {
+    scope.keeper.tell(Command::HuntAll);
     loop {
+        deadline::until(deadline::now() + LOOK).await;
         let remaining = scope.keeper.ask(Command::Left).await?;
         *seen = Some(remaining.clone());
         if remaining.is_empty() || deadline.remaining().is_zero() {
             return Ok(remaining);
         }
-        deadline::until(deadline::now() + LOOK).await;
     }
 }
 

@@ -20,7 +20,7 @@ use mcpd_common::os::Containment;
 use mcpd_common::outcome::ExitStatus;
 use tokio::sync::{mpsc, oneshot};
 
-use super::processes::{Census, Change, Order, Processes, Started};
+use super::processes::{Census, Change, LastWord, Order, Processes, Started};
 use crate::deadline::{self, Deadline};
 
 /// In case a `SIGCHLD` says nothing: children made by clone(2) with another exit signal.
@@ -48,8 +48,8 @@ pub enum Command {
     Descendants(oneshot::Sender<Vec<(Pid, u32)>>),
     /// What is left below the daemon.
     Left(oneshot::Sender<Census>),
-    /// The kernel's statement that nothing is left.
-    Prove(oneshot::Sender<Option<String>>),
+    /// What the kernel says about it.
+    Prove(oneshot::Sender<LastWord>),
     /// What holds the processes together.
     Containment(oneshot::Sender<Containment>),
     /// All is over: remove what was made to hold them together.

@@ -60,6 +60,18 @@ pub enum Change {
 /// Processes that nobody could be made responsible for, or that are left.
 pub type Census = Vec<ProcessInfo>;
 
+/// What is known at the end, beyond what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum LastWord {
+    /// No descendant is left: the kernel's statement.
+    Proved(String),
+    /// The kernel says nothing here: no subreaper, or children that were there before mcpd.
+    Unprovable,
+    /// Somebody is left or may be, seen or unseen; why.
+    Doubted(&'static str),
+}
+
 /// Effects on processes. Only the keeper's thread calls them.
 pub trait Processes: Send {
     /// Starts the leader of a slot.
@@ -77,7 +89,8 @@ pub trait Processes: Send {
     /// One pass of `SIGKILL` over everything of these slots.
     fn kill(&mut self, slots: &BTreeSet<Slot>);
 
-    /// One pass of `SIGKILL` over every descendant of the daemon; how many were there.
+    /// One pass of `SIGKILL` over every descendant of the daemon; how many were there, and not 0 if that
+    /// could not be seen.
     fn kill_all(&mut self) -> usize;
 
     /// The living descendants of each leader.
@@ -86,8 +99,8 @@ pub trait Processes: Send {
     /// Everything that is left below the daemon, zombies included.
     fn left(&mut self) -> Census;
 
-    /// The kernel's statement that no child is left, if it says so.
-    fn prove(&mut self) -> Option<String>;
+    /// What is known of children that are left, beyond what can be seen.
+    fn prove(&mut self) -> LastWord;
 
     /// What holds them together.
     fn containment(&self) -> Containment;

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::ids::Pid;
+use crate::os::sight::seen;
 
 mod ours;
 pub mod parse;
@@ -63,7 +64,7 @@ impl Cgroup {
 
     /// Those directly below it.
     pub fn children(&self) -> Vec<Self> {
-        let Ok(listing) = fs::read_dir(&self.path) else { return vec![] };
+        let Some(listing) = seen(fs::read_dir(&self.path)) else { return vec![] };
         let directories = listing.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         directories.map(|entry| Self { path: entry.path() }).collect()
     }
@@ -84,7 +85,7 @@ impl Cgroup {
 
     /// The processes in it, without those below.
     pub fn procs(&self) -> Vec<Pid> {
-        self.read("cgroup.procs").map(|text| parse::procs(&text)).unwrap_or_default()
+        seen(self.read("cgroup.procs")).map(|text| parse::procs(&text)).unwrap_or_default()
     }
 
     /// The processes in it and below.
@@ -173,6 +174,6 @@ impl Cgroup {
 
 /// The cgroup that a process is in, as `/proc` names it; a zombie is still in its last one.
 pub fn path_of(pid: Pid) -> Option<PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = seen(fs::read_to_string(format!("/proc/{pid}/cgroup")))?;
     parse::own_path(&text).map(Path::to_owned)
 }

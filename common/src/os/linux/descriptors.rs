@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use crate::ids::Pid;
 use crate::os::process::PipeId;
+use crate::os::sight::seen;
 
 /// The processes that hold these sockets: all of them for each.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
@@ -45,8 +46,9 @@ pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
 fn targets_of<T: Eq + Hash>(pid: Pid, wanted: impl Fn(&[u8]) -> Option<T>) -> HashSet<T> {
     let mut found = HashSet::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(directory) = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()) else { return found };
-    let Ok(listing) = Dir::read_from(&directory) else { return found };
+    let directory = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(Into::into);
+    let Some(directory) = seen(directory) else { return found };
+    let Some(listing) = seen(Dir::read_from(&directory).map_err(Into::into)) else { return found };
     let mut buffer = Vec::new();
     for entry in listing.flatten() {
         buffer.clear();

@@ -1,5 +1,5 @@
 //! Processes, read from `/proc`. A file that is gone or closed to us is "nothing known", never
-//! an error: the process may have vanished between two looks.
+//! an error: the process may have vanished between two looks. That we could not look is noted (`os::sight`).
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use super::{parse, pid_of_name};
 use crate::ids::{Mark, Pid};
 use crate::os::process::Process;
+use crate::os::sight::seen;
 
 /// Longest command line that is read; reports are for people.
 const COMMAND_LIMIT: u64 = 4096;
@@ -16,7 +17,7 @@ const COMMAND_LIMIT: u64 = 4096;
 pub fn read(pid: Pid) -> Option<Process> {
     // One page holds any stat line, and saves asking for a size that /proc does not know.
     let mut buffer = [0; 2048];
-    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buffer).ok()?;
+    let length = seen(File::open(format!("/proc/{pid}/stat")))?.read(&mut buffer).ok()?;
     parse::stat(&buffer[..length])
 }
 
@@ -27,7 +28,7 @@ pub fn pids() -> Vec<Pid> {
 
 /// The pids or thread ids that a directory of `/proc` lists.
 fn entries(directory: &str) -> Vec<Pid> {
-    let Ok(listing) = fs::read_dir(directory) else { return Vec::new() };
+    let Some(listing) = seen(fs::read_dir(directory)) else { return Vec::new() };
     listing.filter_map(|entry| pid_of_name(&entry.ok()?.file_name())).collect()
 }
 
@@ -42,7 +43,7 @@ pub fn children(pid: Pid) -> Option<Vec<Pid>> {
 
 /// The children of one thread. Most processes have only one, which is named like the process.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> Option<Vec<Pid>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok()?;
+    let text = seen(fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")))?;
     Some(text.split_ascii_whitespace().filter_map(|word| word.parse().ok().and_then(Pid::new)).collect())
 }
 
@@ -59,13 +60,13 @@ pub fn has_other_threads(pid: Pid) -> bool {
 /// The command line, arguments joined by spaces. Empty for a zombie or a thread of the kernel.
 pub fn command_line(pid: Pid) -> Option<String> {
     let mut bytes = Vec::new();
-    File::open(format!("/proc/{pid}/cmdline")).ok()?.take(COMMAND_LIMIT).read_to_end(&mut bytes).ok()?;
+    seen(File::open(format!("/proc/{pid}/cmdline")))?.take(COMMAND_LIMIT).read_to_end(&mut bytes).ok()?;
     Some(parse::printable(&bytes))
 }
 
 /// The user it acts as.
 pub fn owner(pid: Pid) -> Option<u32> {
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = seen(fs::read(format!("/proc/{pid}/status")))?;
     // real, effective, saved, file system
     parse::status_field(&status, "Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
@@ -78,18 +79,18 @@ pub fn tracer(pid: Pid) -> Option<Pid> {
 }
 
 fn status_pid(pid: Pid, field: &str) -> Option<Pid> {
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = seen(fs::read(format!("/proc/{pid}/status")))?;
     parse::status_field(&status, field)?.parse().ok().and_then(Pid::new)
 }
 
 /// The mark in its limits.
 pub fn mark(pid: Pid) -> Option<Mark> {
-    let limits = fs::read(format!("/proc/{pid}/limits")).ok()?;
+    let limits = seen(fs::read(format!("/proc/{pid}/limits")))?;
     parse::file_locks_limit(&limits).and_then(Mark::from_limit)
 }
 
 /// A variable of the environment that it was started with.
 pub fn environment(pid: Pid, variable: &str) -> Option<String> {
-    let block = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let block = seen(fs::read(format!("/proc/{pid}/environ")))?;
     parse::variable(&block, variable)
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use mcpd_common::ids::{Pgid, Pid, Slot};
 use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::outcome::ExitStatus;
 
 use super::Children;
@@ -30,14 +31,8 @@ const LOOKS: usize = 3;
 /// A census of orphans, and whose each is.
 pub(super) struct Orphans {
     pub living: Vec<Owned>,
-    reaped: usize,
-}
-
-impl Orphans {
-    /// Whether nobody can have been missed.
-    pub fn are_all(&self) -> bool {
-        self.reaped == 0
-    }
+    /// Nobody can have been missed: nobody ended meanwhile, and all could be looked at.
+    pub are_all: bool,
 }
 
 impl Children {
@@ -92,7 +87,7 @@ impl Children {
         let one_is_enough = self.elsewhere.is_none();
         for _ in 0..LOOKS {
             let seem_gone = self.families_that_seem_gone(&seen);
-            if (seen.are_all() && one_is_enough) || seem_gone.is_empty() {
+            if (seen.are_all && one_is_enough) || seem_gone.is_empty() {
                 break;
             }
             if !one_is_enough {
@@ -114,6 +109,12 @@ impl Children {
     }
 
     fn look_at_orphans(&mut self, look: Look) -> Orphans {
+        let ((living, reaped), sight) = sight::watched(|| self.list_orphans(look));
+        Orphans { living, are_all: reaped == 0 && sight == Sight::Clear }
+    }
+
+    /// The living ones, and how many were reaped.
+    fn list_orphans(&mut self, look: Look) -> (Vec<Owned>, usize) {
         let mut known = HashMap::new();
         let (mut living, mut reaped) = (vec![], 0);
         for pid in self.orphans() {
@@ -129,7 +130,7 @@ impl Children {
         }
         self.orphans = known;
         living.extend(self.look_elsewhere(look, |_, _| {}));
-        Orphans { living, reaped }
+        (living, reaped)
     }
 
     /// Its cgroup first, which takes a deliberate move to leave; then what can be lost by accident.

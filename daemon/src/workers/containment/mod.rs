@@ -23,9 +23,10 @@ use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
 use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo, backend};
 
-use super::processes::{Census, Change, Order, Processes, Started};
+use super::processes::{Census, Change, LastWord, Order, Processes, Started};
 
 mod census;
 pub mod cgroups;
@@ -35,6 +36,11 @@ pub use cgroups::Cgroups;
 
 use census::Family;
 use elsewhere::{Elsewhere, Look};
+
+/// The kernel's word against our eyes.
+const UNSEEN: &str = "the kernel says that a descendant of mcpd is left, but none could be seen";
+/// Where it has no word.
+const NOT_LOOKED: &str = "no descriptor is left to look with: a process of mcpd may be left";
 
 /// As often is looked for somebody who is not stopped yet.
 const LOOKS_TO_FREEZE: usize = 5;
@@ -153,12 +159,13 @@ impl Processes for Children {
         let ended: Vec<_> =
             self.families.iter().filter_map(|(slot, family)| Some((*slot, family.exit?))).collect();
         for (slot, exit) in ended {
-            let rest = self.descendants_of(slot, &orphans.living);
+            let (rest, sight) = sight::watched(|| self.descendants_of(slot, &orphans.living));
             if exited.contains(&slot) {
                 let remaining = rest.iter().map(told).collect();
                 changes.push(Change::LeaderExited { slot, exit, remaining });
             }
-            if rest.is_empty() && orphans.are_all() && self.reap_leader(slot) {
+            let is_alone = rest.is_empty() && orphans.are_all && sight == Sight::Clear;
+            if is_alone && self.reap_leader(slot) {
                 changes.push(Change::Gone { slot });
             }
         }
@@ -208,7 +215,10 @@ impl Processes for Children {
         }
         // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
         self.tend_orphans(Look::Close);
-        self.all().len()
+        match sight::watched(|| self.all().len()) {
+            (count, Sight::Clear) => count,
+            (count, Sight::Blocked) => count.max(1),
+        }
     }
 
     fn descendants(&mut self) -> Vec<(Pid, u32)> {
@@ -222,15 +232,21 @@ impl Processes for Children {
         left.iter().filter_map(|process| process::describe(process.pid)).collect()
     }
 
-    fn prove(&mut self) -> Option<String> {
+    fn prove(&mut self) -> LastWord {
         // What it reaps here was nobody's: every family is gone by then, or the answer is no.
         let proof = child::prove_no_children().proof;
-        if backend() != Backend::Linux || proof != Proof::NoChildren {
-            return None;
-        }
-        match &self.cgroups {
-            None => Some(child::PROOF.to_owned()),
-            Some(cgroups) => cgroups.prove_empty().map(|empty| format!("{}; {empty}", child::PROOF)),
+        match (backend(), proof, &self.cgroups) {
+            (Backend::Portable, _, _) => match sight::watched(|| self.all()).1 {
+                Sight::Clear => LastWord::Unprovable,
+                Sight::Blocked => LastWord::Doubted(NOT_LOOKED),
+            },
+            (Backend::Linux, Proof::Children, _) if !self.inherited.is_empty() => LastWord::Unprovable,
+            (Backend::Linux, Proof::Children, _) => LastWord::Doubted(UNSEEN),
+            (Backend::Linux, Proof::NoChildren, None) => LastWord::Proved(child::PROOF.to_owned()),
+            (Backend::Linux, Proof::NoChildren, Some(cgroups)) => match cgroups.prove_empty() {
+                Some(empty) => LastWord::Proved(format!("{}; {empty}", child::PROOF)),
+                None => LastWord::Doubted(UNSEEN),
+            },
         }
     }
 

@@ -14,7 +14,7 @@ use super::script::Reply;
 use super::world::{Deed, Family, World};
 use crate::deadline::Deadline;
 use crate::workers::http::Ask;
-use crate::workers::processes::{Census, Change, Order, Processes, Started};
+use crate::workers::processes::{Census, Change, LastWord, Order, Processes, Started};
 use crate::workers::reach::{Answering, Reach};
 
 impl Processes for World {
@@ -99,8 +99,11 @@ impl Processes for World {
         self.inner().left()
     }
 
-    fn prove(&mut self) -> Option<String> {
-        self.inner().left().is_empty().then(|| child::PROOF.to_owned())
+    fn prove(&mut self) -> LastWord {
+        match self.inner().left().is_empty() {
+            true => LastWord::Proved(child::PROOF.to_owned()),
+            false => LastWord::Doubted("somebody lives"),
+        }
     }
 
     fn containment(&self) -> Containment {

@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use mcpd_common::ids::{Pid, Port};
+use mcpd_common::ids::Port;
 use mcpd_common::os::child::{Handle, Signal as Deadly};
 use mcpd_common::os::process;
 use mcpd_tests::dice::Dice;
+use mcpd_tests::limits::FewDescriptors;
 use mcpd_tests::{Signal, http, wire};
-use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::stage::{SERVERS, STEADY, Stage};
 
@@ -157,30 +157,13 @@ fn full_disk(stage: &mut Stage, dice: &mut Dice) {
     std::fs::remove_file(&file).expect("ours");
 }
 
-/// The daemon can open nothing more while clients come, then everything again.
+/// The daemon can open hardly anything while clients come and a worker dies, then everything again.
 fn no_descriptors(stage: &mut Stage, dice: &mut Dice) {
-    let open = std::fs::read_dir(format!("/proc/{}/fd", stage.pid)).map_or(0, Iterator::count);
-    let Some(before) = limit(stage.pid, None) else { return };
-    limit(stage.pid, Some(Rlimit { current: Some(open as u64 + 2), ..before }));
+    let few = FewDescriptors::of(stage.pid, Some(2));
     rude_clients(stage, dice);
     death(stage, dice);
     thread::sleep(MOMENT);
-    limit(stage.pid, Some(before));
-}
-
-/// Sets the limit of open files if there is a new one; what it was.
-fn limit(pid: Pid, new: Option<Rlimit>) -> Option<Rlimit> {
-    let pid = rustix::process::Pid::from_raw(pid.get())?;
-    match new {
-        Some(new) => prlimit(Some(pid), Resource::Nofile, new).ok(),
-        None => {
-            // To set what is there already tells it.
-            let text = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-            let mut values = line.split_whitespace().map(|value| value.parse().ok());
-            Some(Rlimit { current: values.next()?, maximum: values.next()? })
-        }
-    }
+    drop(few);
 }
 
 /// The wall clock jumps, and then the whole daemon sleeps a while, as with the lid closed.

@@ -1,0 +1,57 @@
+//! A daemon that has no descriptor left can't look at anybody. It must not take what it does not see for
+//! what is not there (R-SUP-3, R-VER-1).
+
+use std::time::Duration;
+
+use mcpd_common::os::child::{Handle, Signal};
+use mcpd_common::os::{Backend, backend, process};
+use mcpd_common::status::WorkerState;
+use mcpd_tests::limits::FewDescriptors;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, until};
+
+/// A worker dies meanwhile and leaves children that escaped from it: they are not forgotten, and the next
+/// one starts only when they are gone.
+#[test]
+fn nobody_is_forgotten_while_nothing_can_be_opened() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 2"));
+    daemon.wait_status("its children", |status| status.workers[0].descendants == 2);
+    daemon.remember();
+    let old = daemon.processes();
+    let leader = daemon.try_status().expect("it answers").workers[0].pid.expect("it runs");
+    let seen = process::read(leader).expect("it runs");
+
+    let few = FewDescriptors::of(daemon.pid(), None).expect("ours");
+    let _ = Handle::open(&seen).expect("it runs").signal(Signal::Kill);
+    until("the death to be noticed", BOUND, || daemon.log().contains("state=\"stopping\"").then_some(()));
+    let kept = process::read(leader).expect("unreaped: nobody knows yet whether it was alone");
+    assert_eq!((kept.state, kept.start), ('Z', seen.start));
+    drop(few);
+
+    daemon.wait_status("the next one", |status| {
+        let alpha = &status.workers[0];
+        alpha.restarts == 1 && alpha.state == WorkerState::Ready && alpha.descendants == 2
+    });
+    let is_old = |now: &process::Process| old.iter().any(|it| (it.pid, it.start) == (now.pid, now.start));
+    let left: Vec<_> = daemon.processes().into_iter().filter(is_old).collect();
+    assert!(left.is_empty(), "{left:?}");
+    daemon.assert_shuts_down(3);
+}
+
+/// The shutdown itself, with escaped children that only `SIGKILL` ends.
+#[test]
+fn a_shutdown_that_could_not_look_never_says_that_it_was_clean() {
+    let short = Duration::from_millis(500);
+    let config = ConfigBuilder::new().times(short, short).shutdown("verification = \"2s\"");
+    let mut daemon = Daemon::start(config.fixture("alpha", "--escape 2").fixture("beta", ""));
+    daemon.wait_status("its children", |status| status.workers.iter().any(|it| it.descendants == 2));
+    daemon.remember();
+    let few = FewDescriptors::of(daemon.pid(), None).expect("ours");
+    daemon.signal(mcpd_tests::Signal::SIGTERM);
+    let code = daemon.wait_exit(mcpd_tests::daemon::LONGEST_SHUTDOWN);
+    drop(few);
+    assert_eq!(code, 5, "{}", daemon.log());
+    // Its guardian ended what it left, except where whoever has no mark is nobody's.
+    if backend() == Backend::Linux {
+        daemon.assert_nothing_left(&[]);
+    }
+}
