@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh                      everything, 5 samples of each figure
 #   scripts/bench.sh door                 the front door against nginx alone, two minutes
-#   scripts/bench.sh --repeat 3 stop      fewer samples, one group (stop, crash, peer, start, idle, status, door)
+#   scripts/bench.sh --repeat 3 stop      fewer samples, one group (stop, crash, peer, start, contained, idle, status, door)
 #
 # Exit status 1: a figure was missed. The comparisons need s6, nginx and wrk
 # (`apt-get install s6 nginx-light wrk`); without them, they are left out.

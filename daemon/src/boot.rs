@@ -143,7 +143,8 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let lock = lock.filter(|(path, _)| path == state.path()).map(|(_, lock)| lock);
     let instance = Instance::acquire(&state, &config.daemon.socket, lock)?;
     let control = Arc::new(listen(&config.daemon.socket, control)?);
-    let details = Details { run, socket: config.daemon.socket.clone(), state_dir: state.path().to_owned() };
+    let (socket, state_dir) = (config.daemon.socket.clone(), state.path().to_owned());
+    let mut details = Details { run, socket, state_dir, cgroups: None };
     ward.tell(&details).map_err(StartError::system("tell the guardian"))?;
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
     let mut last_run = LastRun::reclaim(&state).await;
@@ -151,6 +152,8 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
         JournalHandle::open(&state.journal(), &last_run.records(), || last_run.remembered(&state));
     let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
     let (cgroups, refused) = cgroups::settle(run.tag(), last_run.run(), ward.guardian()).await;
+    details.cgroups = cgroups.as_ref().ok().map(|cgroups| cgroups.layout().clone());
+    ward.tell(&details).map_err(StartError::system("tell the guardian"))?;
     let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(refused).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");

@@ -207,6 +207,24 @@ fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     stranger.wait().expect("our child");
 }
 
+/// R-CONT-4, R-CONT-5: the guardian kills the cgroups of its daemon as a whole, removes them, and is where
+/// it was before.
+#[test]
+fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
+    let Some(scratch) = scratch("the guardian and cgroups") else { return };
+    let config = config_in(&scratch).fixture("alpha", "--escape 3").fixture("beta", "--ignore-term");
+    let mut daemon = Daemon::start(config);
+    daemon.wait_status("its children", |status| status.workers.iter().any(|it| it.descendants == 3));
+    daemon.remember();
+    let deep = scratch.run().child("0").make_child("made").and_then(|it| it.make_child("by alpha"));
+    let escaped = daemon.processes().into_iter().find(|found| found.session != found.ppid);
+    deep.expect("made").take(escaped.expect("one that escaped").pid).expect("moved");
+
+    daemon.signal_daemon(Signal::SIGKILL);
+    daemon.assert_cleaned_up(101);
+    assert_eq!(scratch.children(), [] as [&str; 0], "not even its own leaf");
+}
+
 /// A cgroup that is taken away while the daemon runs costs a certainty, and nothing else.
 #[test]
 fn a_worker_that_gets_no_cgroup_runs_without() {

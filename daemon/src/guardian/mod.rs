@@ -58,7 +58,8 @@ pub struct Launch {
 
 impl Launch {
     fn details(&self) -> Details {
-        Details { run: self.run, socket: self.socket.clone(), state_dir: self.state.path().to_owned() }
+        let (socket, state_dir) = (self.socket.clone(), self.state.path().to_owned());
+        Details { run: self.run, socket, state_dir, cgroups: None }
     }
 }
 

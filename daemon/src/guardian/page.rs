@@ -19,6 +19,8 @@ use mcpd_common::ids::RunId;
 use mcpd_common::os::guard::SharedWords;
 use serde::{Deserialize, Serialize};
 
+use crate::workers::containment::cgroups::Layout;
+
 /// Only the pages that are written take memory.
 const WORDS: usize = 2048;
 const BOUND: usize = 0;
@@ -44,6 +46,9 @@ pub struct Details {
     pub socket: PathBuf,
     /// Where its record goes.
     pub state_dir: PathBuf,
+    /// The cgroups, if there are some.
+    #[serde(default)]
+    pub cgroups: Option<Layout>,
 }
 
 /// The page.
@@ -155,7 +160,7 @@ mod tests {
 
     fn details(socket: &str, tag: u32) -> Details {
         let run = RunId::new(jiff::Timestamp::UNIX_EPOCH, RunTag(tag));
-        Details { run, socket: socket.into(), state_dir: "/state".into() }
+        Details { run, socket: socket.into(), state_dir: "/state".into(), cgroups: None }
     }
 
     #[test]

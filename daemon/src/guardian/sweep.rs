@@ -3,10 +3,11 @@
 //!
 //! Our own children can be signalled by their pids, since nobody else reaps them; all others by handles
 //! that were compared with the census (see `os::child::Handle`): no pid is hit that could have been
-//! given away. The portable backend has no subreaper: there the run's mark
-//! is looked for on the whole machine as well.
+//! given away. Where the workers have cgroups, these are killed as a whole before each pass, so that not
+//! even what forks faster than it is looked at gains time. The portable backend has no subreaper: there
+//! the run's mark is looked for on the whole machine as well.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mcpd_common::crash::{NAMED, Remnant};
@@ -18,6 +19,7 @@ use mcpd_common::os::{Backend, backend};
 
 use super::spared::Spared;
 use crate::deadline::Deadline;
+use crate::workers::containment::cgroups::Layout;
 
 /// Between two passes.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -35,6 +37,8 @@ pub struct Sweep<'a> {
     pub names: HashMap<Slot, WorkerName>,
     /// Gone already, and not to be counted.
     pub daemon: Pid,
+    /// Its cgroups.
+    pub cgroups: Option<Layout>,
 }
 
 /// What became of it.
@@ -55,13 +59,15 @@ impl Sweep<'_> {
     pub fn end_all(&self, limit: Deadline, mut pause: impl FnMut(Duration)) -> Swept {
         let mut swept = Swept::default();
         for pass in 0u64.. {
+            self.kill_cgroups(&mut swept);
             let children = self.kill_children(&mut swept);
             if pass.is_multiple_of(WHOLE_TREE) {
                 self.kill_others(&children, &mut swept);
             }
             let proof = self.reap_all(&children, &mut swept);
-            let (there, sight) = sight::watched(|| self.children());
-            if there.is_empty() && sight == Sight::Clear && self.marked().is_empty() {
+            let ((there, others), sight) = sight::watched(|| (self.children(), self.elsewhere()));
+            if there.is_empty() && others.is_empty() && sight == Sight::Clear {
+                self.remove_cgroups();
                 swept.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
                 break;
             }
@@ -72,6 +78,29 @@ impl Sweep<'_> {
             pause(AGAIN);
         }
         swept
+    }
+
+    /// All of them at once, whoever they are.
+    fn kill_cgroups(&self, swept: &mut Swept) {
+        for process in self.in_cgroups().take(NAMED) {
+            self.name(process.pid, swept);
+        }
+        if let Some(cgroups) = &self.cgroups {
+            // What it does not end, the pass does.
+            let _ = cgroups.run().kill();
+        }
+    }
+
+    fn in_cgroups(&self) -> impl Iterator<Item = Process> {
+        let members = self.cgroups.iter().flat_map(|cgroups| cgroups.run().members());
+        members.filter_map(process::read)
+    }
+
+    /// What can't be removed the next start removes.
+    fn remove_cgroups(&self) {
+        if let Some(cgroups) = &self.cgroups {
+            let _ = cgroups.take_down();
+        }
     }
 
     /// Our own children, at once: what forks without end must not gain time while others are looked at.
@@ -118,7 +147,15 @@ impl Sweep<'_> {
     /// Everything that is there, parents first.
     fn all(&self, children: &[Pid]) -> Vec<Process> {
         let below = |pid: &Pid| process::read(*pid).into_iter().chain(process::tree(*pid));
-        children.iter().flat_map(below).chain(self.marked()).collect()
+        let mut all: Vec<_> = children.iter().flat_map(below).collect();
+        let seen: HashSet<_> = all.iter().map(|process| process.pid).collect();
+        all.extend(self.elsewhere().into_iter().filter(|process| !seen.contains(&process.pid)));
+        all
+    }
+
+    /// Who is the run's although it may not be below us.
+    fn elsewhere(&self) -> Vec<Process> {
+        self.marked().into_iter().chain(self.in_cgroups()).collect()
     }
 
     /// Where orphans do not come to us.

@@ -122,9 +122,16 @@ impl Guardian {
                 SWEEP
             }
         };
-        let Details { run, socket, state_dir } = self.page.details().unwrap_or_else(|| self.launch.details());
+        let Details { run, socket, state_dir, cgroups } =
+            self.page.details().unwrap_or_else(|| self.launch.details());
         let state = StateDir::new(state_dir);
-        let sweep = Sweep { spared: &self.spared, run: run.tag(), names: names(&state), daemon: self.daemon };
+        let sweep = Sweep {
+            spared: &self.spared,
+            run: run.tag(),
+            names: names(&state),
+            daemon: self.daemon,
+            cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
+        };
         let Swept { ended_count, ended, left, proved, .. } =
             sweep.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
         if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {

@@ -15,6 +15,8 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::Pid;
 use crate::os::sight::seen;
 
@@ -27,7 +29,8 @@ pub use ours::{CGROUP_VARIABLE, NotOurs, Wish, current, find};
 const MOST_BELOW: usize = 10_000;
 
 /// One cgroup. It may vanish at any time; then everything about it is an error, or empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Cgroup {
     path: PathBuf,
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use mcpd_common::ids::{Pid, RunTag, Slot};
 use mcpd_common::os::cgroup::{self, Cgroup, NotOurs, Wish};
 use mcpd_common::os::{Backend, backend};
+use serde::{Deserialize, Serialize};
 
 use crate::deadline::{self, Deadline};
 
@@ -45,17 +46,50 @@ pub async fn settle(
     }
 }
 
-/// The cgroups of this run.
-#[derive(Debug)]
-pub struct Cgroups {
-    _lock: File,
+/// Where everything is: what a guardian has to know as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
     root: Cgroup,
     /// Where we were before, and go back to at the end.
     before: Cgroup,
     leaf: Cgroup,
     run: Cgroup,
+}
+
+/// The cgroups of this run.
+#[derive(Debug)]
+pub struct Cgroups {
+    _lock: File,
+    layout: Layout,
     /// How many tasks each worker may have; `None`: they are not counted here.
     tasks: Option<u64>,
+}
+
+impl Layout {
+    /// Whether it is that of this run, and there: whoever says it may err.
+    pub fn is_of(&self, run: RunTag) -> bool {
+        self.run == self.root.child(&name_of(run)) && self.leaf == self.root.child(LEAF) && self.run.exists()
+    }
+
+    /// Where all workers of the run live.
+    pub fn run(&self) -> &Cgroup {
+        &self.run
+    }
+
+    /// Removes all of them, and goes back to where we were, with everybody of mcpd.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub fn take_down(&self) -> Result<(), NotOurs> {
+        self.run.remove().map_err(refused("remove", &self.run))?;
+        // As long as tasks are counted below it no process may be in the root itself; where they were
+        // not, this changes nothing.
+        let _ = self.root.count_tasks_below(false);
+        for pid in self.leaf.procs() {
+            self.before.take(pid).map_err(refused("go back to", &self.before))?;
+        }
+        self.leaf.remove().map_err(refused("remove", &self.leaf))
+    }
 }
 
 impl Cgroups {
@@ -80,7 +114,7 @@ impl Cgroups {
             let _ = leaf.remove();
         })?;
         let tasks = count_tasks(&root, &run);
-        Ok(Self { _lock: lock, root, before, leaf, run, tasks })
+        Ok(Self { _lock: lock, layout: Layout { root, before, leaf, run }, tasks })
     }
 
     fn move_in(root: &Cgroup, leaf: &Cgroup, run: RunTag, others: &[Pid]) -> Result<Cgroup, NotOurs> {
@@ -91,10 +125,19 @@ impl Cgroups {
         Ok(run)
     }
 
+    /// Where everything is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// For `status` and the report.
     pub fn describe(&self) -> String {
         let tasks = self.tasks.map(|most| format!(", at most {most} tasks in each"));
-        format!("a cgroup for each worker in {}{}", self.root.path().display(), tasks.unwrap_or_default())
+        format!(
+            "a cgroup for each worker in {}{}",
+            self.layout.root.path().display(),
+            tasks.unwrap_or_default()
+        )
     }
 
     /// The worker's cgroup, made if need be.
@@ -102,7 +145,7 @@ impl Cgroups {
     /// # Errors
     /// What the kernel said.
     pub fn make(&self, slot: Slot) -> std::io::Result<Cgroup> {
-        let made = self.run.make_child(&slot.0.to_string())?;
+        let made = self.layout.run.make_child(&slot.0.to_string())?;
         if let Some(most) = self.tasks {
             made.limit_tasks(most)?;
         }
@@ -110,12 +153,12 @@ impl Cgroups {
     }
 
     fn of(&self, slot: Slot) -> Cgroup {
-        self.run.child(&slot.0.to_string())
+        self.layout.run.child(&slot.0.to_string())
     }
 
     /// Whose cgroup this process is in.
     pub fn owner(&self, pid: Pid) -> Option<Slot> {
-        slot_in(&cgroup::path_of(pid)?, self.run.path())
+        slot_in(&cgroup::path_of(pid)?, self.layout.run.path())
     }
 
     /// Everything that lives in a worker's cgroup and below.
@@ -125,7 +168,7 @@ impl Cgroups {
 
     /// Everything that lives in the cgroups of this run.
     pub fn all_members(&self) -> Vec<Pid> {
-        self.run.members()
+        self.layout.run.members()
     }
 
     /// Kills a worker's cgroup as a whole.
@@ -138,7 +181,7 @@ impl Cgroups {
 
     /// Kills all cgroups of this run.
     pub fn kill_all(&self) {
-        tell(&self.run, "kill", self.run.kill());
+        tell(&self.layout.run, "kill", self.layout.run.kill());
     }
 
     /// Removes a worker's cgroup, when everything in it is gone.
@@ -149,23 +192,7 @@ impl Cgroups {
 
     /// The kernel's statement that nothing lives in any of them.
     pub fn prove_empty(&self) -> Option<&'static str> {
-        matches!(self.run.is_populated(), Ok(false)).then_some("cgroup.events: populated 0")
-    }
-
-    /// Removes all of them, and goes back to where we were, with everybody of mcpd.
-    ///
-    /// # Errors
-    /// What could not be done.
-    pub fn take_down(&self) -> Result<(), NotOurs> {
-        self.run.remove().map_err(refused("remove", &self.run))?;
-        if self.tasks.is_some() {
-            // As long as tasks are counted below it no process may be in the root itself.
-            let _ = self.root.count_tasks_below(false);
-        }
-        for pid in self.leaf.procs() {
-            self.before.take(pid).map_err(refused("go back to", &self.before))?;
-        }
-        self.leaf.remove().map_err(refused("remove", &self.leaf))
+        matches!(self.layout.run.is_populated(), Ok(false)).then_some("cgroup.events: populated 0")
     }
 }
 

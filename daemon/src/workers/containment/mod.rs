@@ -265,7 +265,7 @@ impl Processes for Children {
 
     fn dismantle(&mut self) -> Result<(), String> {
         match self.cgroups.take() {
-            Some(cgroups) => cgroups.take_down().map_err(|error| error.to_string()),
+            Some(cgroups) => cgroups.layout().take_down().map_err(|error| error.to_string()),
             None => Ok(()),
         }
     }

@@ -25,7 +25,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
 }
 
 /// Milliseconds.
-fn death(config: ConfigBuilder) -> f64 {
+pub fn death(config: ConfigBuilder) -> f64 {
     let mut daemon = Daemon::start(config);
     daemon.remember();
     let watch = Watch::on(daemon.guardian());

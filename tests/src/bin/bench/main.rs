@@ -6,6 +6,7 @@
 //! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon's process is gone
 //! crash    `kill -9` of the daemon until nothing is left
 //! start    from starting mcpd until all workers are ready
+//! contained  all of these with a cgroup for each worker, and without
 //! idle     memory, CPU and `mcpctl status` while nothing happens
 //! door     the front door against nginx, before the same server
 //! peer     the same 50 workers under s6, in turns with ours
@@ -19,6 +20,7 @@
 use std::process::ExitCode;
 
 mod alone;
+mod contained;
 mod crash;
 mod door;
 mod idle;
@@ -36,11 +38,12 @@ use table::Row;
 type Group = (&'static str, fn(&Options) -> Vec<Row>);
 
 /// In the order of the table.
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     ("stop", stop::rows),
     ("crash", crash::rows),
     ("peer", peer::rows),
     ("start", start::rows),
+    ("contained", contained::rows),
     ("idle", idle::rows),
     ("status", idle::status_rows),
     ("door", door::rows),

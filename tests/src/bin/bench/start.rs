@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_common::status::WorkerState;
-use mcpd_tests::{BOUND, Daemon, WorkerSpec};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec};
 
 use crate::alone;
 use crate::options::Options;
@@ -24,7 +24,8 @@ pub fn rows(options: &Options) -> Vec<Row> {
         .map(|(kind, flags)| {
             let words: Vec<&str> = flags.split_whitespace().collect();
             let own = median(&options.samples(|| alone::starting(&words)));
-            let samples = options.samples(|| all_ready(flags) - own);
+            let config = || stop::config(WORKERS, &WorkerSpec::fixture(flags));
+            let samples = options.samples(|| all_ready(config()) - own);
             let what = format!("all of {WORKERS} workers started, beyond one's own start; they {kind}");
             Row::new(what, Unit::Millis, LIMIT, samples)
         })
@@ -32,8 +33,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
 }
 
 /// By the times at which the daemon saw each worker answer; milliseconds.
-fn all_ready(flags: &str) -> f64 {
-    let config = stop::config(WORKERS, &WorkerSpec::fixture(flags));
+pub fn all_ready(config: ConfigBuilder) -> f64 {
     let home = tempfile::tempdir().expect("a temporary directory");
     // Directories are made before the clock runs.
     config.write(home.path());

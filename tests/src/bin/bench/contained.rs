@@ -1,0 +1,38 @@
+//! What it costs to hold workers together: the same with a cgroup for each of them, and without.
+//!
+//! In turns, so that whatever else the machine does hits both alike.
+
+use mcpd_common::os::cgroup::CGROUP_VARIABLE;
+use mcpd_tests::ConfigBuilder;
+use mcpd_tests::cgroup::Scratch;
+
+use crate::options::Options;
+use crate::table::{Row, Unit, median};
+use crate::{crash, start, stop};
+
+const WORKERS: usize = 50;
+
+/// What is done to a daemon, and how many milliseconds it takes.
+type Deed = (&'static str, fn(ConfigBuilder) -> f64);
+
+const DEEDS: [Deed; 3] = [
+    ("start until all are ready", start::all_ready),
+    ("shutdown", stop::by_signal),
+    ("`kill -9` of the daemon to nothing left", crash::death),
+];
+
+/// Nothing where no cgroup can be made; that is said.
+pub fn rows(options: &Options) -> Vec<Row> {
+    let Some(scratch) = Scratch::make("the cost of cgroups") else { return Vec::new() };
+    let config = |where_to: &str| stop::config(WORKERS, &stop::polite()).env(CGROUP_VARIABLE, where_to);
+    let row = |(what, deed): Deed| {
+        let turn = |_| (deed(config("off")), deed(config(&scratch.text())));
+        let (without, within): (Vec<f64>, Vec<f64>) = (0..options.repeat).map(turn).unzip();
+        let ratios = within.iter().zip(&without).map(|(within, without)| within / without).collect();
+        let (without, within) = (median(&without), median(&within));
+        let what =
+            format!("{what}, {WORKERS} workers: a cgroup for each / none ({within:.1} ms / {without:.1} ms)");
+        Row::told(what, Unit::Ratio, ratios)
+    };
+    DEEDS.map(row).into()
+}
