@@ -9,10 +9,12 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpd_common::config::Config;
 use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::{RunId, WorkerName};
+use mcpd_common::os::own;
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::paths::StateDir;
 use mcpd_common::phase::PAST_BOUND;
@@ -29,6 +31,9 @@ use crate::shutdown::budget::Budget;
 use crate::shutdown::exit::Exit;
 use crate::shutdown::request::{Ending, Requests, Response, Trigger};
 use crate::workers::orders::{Order, Wish, Workers};
+
+/// So long after the start what it needed is not needed any more, as a rule.
+const START: Duration = Duration::from_secs(2);
 
 /// How the daemon was started.
 pub struct Options {
@@ -91,6 +96,7 @@ impl Booted {
             wish(&self.parts.workers, name.name.clone(), Wish::Start);
         }
         crate::banner::show(&self.config);
+        tokio::spawn(give_back_memory());
         Running { config: self.config, ward: self.ward, parts: self.parts, requests: Requests::default() }
     }
 }
@@ -224,6 +230,12 @@ impl Attendant {
             }
         }
     }
+}
+
+/// What only the start needed is let go when the start is over.
+async fn give_back_memory() {
+    deadline::until(deadline::now() + START).await;
+    own::give_back_memory();
 }
 
 fn note_internal_error(noted: &mpsc::UnboundedSender<Finding>, what: String) {

@@ -7,7 +7,7 @@
 //! guard     a process and its guardian: fork, signals, shared memory
 //! handover  a process that goes on as another program
 //! socket    TCP: the kernel's socket table, owners, bind probes
-//! own       this process: descriptors, threads, limits
+//! own       this process: descriptors, threads, limits, memory
 //! sight     whether any of this could be looked at
 //! cgroup    processes held together by the kernel, where a cgroup is delegated to us
 //!

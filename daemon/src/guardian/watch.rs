@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_common::crash::{CrashRecord, DaemonEnd, Witness};
 use mcpd_common::ids::{Pid, Slot, WorkerName};
-use mcpd_common::os::backend;
 use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::guard::{self, Arrivals, Origin};
+use mcpd_common::os::{backend, own};
 use mcpd_common::paths::StateDir;
 use mcpd_common::run_file::RunFile;
 
@@ -52,7 +52,7 @@ impl Guardian {
     /// Watches over the daemon to its end and beyond; the exit code.
     pub fn watch(mut self) -> u8 {
         guard::rename(NAME);
-        guard::give_back_memory();
+        own::give_back_memory();
         // Somebody may read us no more, or never have: not a reason to wait.
         let _always_possible = self.line.set_nonblocking(true);
         let ended = self.until_the_daemon_ends();

@@ -1,4 +1,4 @@
-//! This process: its descriptors, threads, limits and terminal.
+//! This process: its descriptors, threads, limits, memory and terminal.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,6 +8,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::child::Signal;
 use super::system;
+
+mod memory;
+
+pub use memory::give_back_memory;
 
 /// The limit of open files. `u64::MAX` means that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
