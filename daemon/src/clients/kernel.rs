@@ -2,8 +2,10 @@
 //!
 //! A connection counts as long as the client has it open, or bytes or our `FIN` are still to be
 //! acknowledged: from `ESTABLISHED` to `FIN_WAIT1`. After that (`FIN_WAIT2`, `TIME_WAIT`) the client
-//! has everything, and its own `FIN` is not awaited; in `CLOSE_WAIT` it has left by itself. The
-//! daemon's own requests to its workers are no clients.
+//! has everything, and its own `FIN` is not awaited; in `CLOSE_WAIT` it has left by itself. And as long
+//! as it is there itself: of a client on this machine the kernel shows the other end as well, and when no
+//! process has that any more our end may wait for ever, since loopback loses packets too (a full queue
+//! drops an `RST`). The daemon's own requests to its workers are no clients.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -43,8 +45,16 @@ pub struct Connection {
 pub fn connections(ports: &Ports) -> std::io::Result<Vec<Connection>> {
     let table = socket::sockets()?;
     let own = own_requests(&table);
+    let mut connections = clients_in(&table, ports);
+    connections.retain(|connection| !own.contains(&connection.ends));
+    Ok(connections)
+}
+
+fn clients_in(table: &[Socket], ports: &Ports) -> Vec<Connection> {
+    let held: HashSet<Ends> = table.iter().filter(|socket| socket.inode != 0).map(as_client).collect();
+    let is_there = |ends: &Ends| !ends.client.ip().is_loopback() || held.contains(ends);
     let connections = table.iter().filter_map(|socket| connection(socket, ports));
-    Ok(connections.filter(|connection| !own.contains(&connection.ends)).collect())
+    connections.filter(|connection| is_there(&connection.ends)).collect()
 }
 
 /// Connections in which the daemon is the client.
@@ -130,6 +140,24 @@ mod tests {
             send_queue: 0,
             timer: None,
         }
+    }
+
+    /// R-CLIENT-5: who has its end no more is not waited for, whatever ours waits for.
+    #[test]
+    fn a_client_without_its_own_end_has_left() {
+        let (door, name) = (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
+        let ports = Ports::from([(door, name)]);
+        let (ours, its) = (socket(8080, 40000), socket(40000, 8080));
+        let count = |table: &[Socket]| clients_in(table, &ports).len();
+        assert_eq!(count(&[ours.clone(), its.clone()]), 1);
+        assert_eq!(count(std::slice::from_ref(&ours)), 0, "vanished");
+        let orphaned = Socket { inode: 0, state: TcpState::FinWait1, ..its.clone() };
+        assert_eq!(count(&[ours.clone(), orphaned]), 0, "no process has it");
+        let late = Socket { state: TcpState::CloseWait, ..its };
+        let closed = Socket { state: TcpState::FinWait1, ..ours.clone() };
+        assert_eq!(count(&[closed, late]), 1, "it has not taken its last bytes");
+        let far = Socket { peer: ([192, 0, 2, 1], 40000).into(), ..ours };
+        assert_eq!(count(&[far]), 1, "of who is elsewhere only our end is seen");
     }
 
     /// R-CLIENT-2: a client on 40000 calls the door on 8080; we, on 40000 too, call the worker on 9090.
