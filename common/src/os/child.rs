@@ -17,7 +17,7 @@ mod wait;
 
 pub use handle::Handle;
 pub use spawn::{SpawnPlan, spawn};
-pub use wait::{PROOF, Proof, Sweep, peek_exit, prove_no_children, reap};
+pub use wait::{PROOF, Proof, Sweep, has_any_ended, peek_exit, prove_no_children, reap};
 
 /// The variable that carries the mark of a process where resource limits can't.
 pub const MARK_VARIABLE: &str = "MCPD_MARK";

@@ -1,9 +1,8 @@
-//! The facts that macOS gives: libproc and sysctl(3). Best effort: no socket table yet, no tracer's
+//! The facts that macOS gives: libproc and sysctl(3). Best effort: no sockets of other users, no tracer's
 //! name, no names of threads.
 
 #![expect(unsafe_code, reason = "libproc and sysctl have no safe wrapper")]
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_int, c_void};
 use std::fs;
 use std::io;
@@ -14,13 +13,14 @@ use nix::libc;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::procargs;
-use super::process::{Process, StartTime};
-use super::socket::Socket;
+use super::process::{Birth, Process, StartTime};
 use crate::ids::Pid;
 
 mod pipe_info;
+mod sockets;
 
 pub use pipe_info::{pipe_of, pipes};
+pub use sockets::{SHOWS_EVERY_SOCKET, connections, listeners, owners, sockets, sockets_of};
 
 /// As many open files as setrlimit(2) grants here (`OPEN_MAX`).
 pub const MOST_OPEN_FILES: u64 = 10_240;
@@ -88,7 +88,26 @@ pub fn read(pid: Pid) -> Option<Process> {
         name: String::from_utf8_lossy(&name).into_owned(),
         threads: thread_count(pid),
         exit_signal: libc::SIGCHLD,
+        birth: birth(pid),
     })
+}
+
+/// `PROC_PIDUNIQIDENTIFIERINFO`.
+const UNIQUE_IDENTIFIERS: c_int = 17;
+
+/// `struct proc_uniqidentifierinfo`.
+#[repr(C)]
+struct UniqueIdentifiers {
+    program: [u8; 16],
+    own: u64,
+    parent: u64,
+    others: [u64; 3],
+}
+
+/// Set by fork(2), and the same for ever: neither exec nor the parent's end changes them.
+fn birth(pid: Pid) -> Option<Birth> {
+    let found: UniqueIdentifiers = info(pid, UNIQUE_IDENTIFIERS, 0)?;
+    Some(Birth { own: found.own, parent: found.parent })
 }
 
 /// ps(1)'s letters for the states of `<sys/proc.h>`.
@@ -165,25 +184,6 @@ fn target(number: i32) -> Option<String> {
 pub fn threads() -> Vec<(i32, String)> {
     let count = i32::try_from(thread_count(Pid::current())).unwrap_or(i32::MAX);
     (1..=count).map(|number| (number, "thread".to_owned())).collect()
-}
-
-fn no_socket_table<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "mcpd can't read this system's socket table"))
-}
-
-/// Listening sockets: not known here.
-pub fn listeners() -> io::Result<Vec<Socket>> {
-    no_socket_table()
-}
-
-/// Sockets: not known here.
-pub fn sockets() -> io::Result<Vec<Socket>> {
-    no_socket_table()
-}
-
-/// Holders of sockets: not known here.
-pub fn owners(_inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
-    HashMap::new()
 }
 
 /// A new TCP socket that no program started later inherits.

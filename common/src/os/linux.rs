@@ -14,10 +14,10 @@ mod sock_diag;
 mod sockets;
 mod tree;
 
-pub use descriptors::{descriptors, owners, pipe_of, pipes, threads};
+pub use descriptors::{descriptors, owners, pipe_of, pipes, sockets_of, threads};
 pub use pidfd::{Opened, PidDescriptor};
 pub use procfs::{children, command_line, environment, has_other_threads, mark, owner, pids, read, tracer};
-pub use sockets::{listeners, sockets, tcp_socket};
+pub use sockets::{SHOWS_EVERY_SOCKET, connections, listeners, sockets, tcp_socket};
 pub use tree::tree;
 
 /// As many open files as we ask for: what the kernel itself allows unless told otherwise.

@@ -41,6 +41,8 @@ mod linux;
 mod portable;
 #[cfg(any(test, fuzzing, not(target_os = "linux")))]
 mod procargs;
+#[cfg(any(test, fuzzing, not(target_os = "linux")))]
+mod sockinfo;
 
 #[cfg(fuzzing)]
 pub use linux::fuzzing;

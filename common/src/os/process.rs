@@ -15,6 +15,16 @@ use crate::ids::{Mark, Pgid, Pid};
 #[serde(transparent)]
 pub struct StartTime(pub u64);
 
+/// Numbers that a process was born with, which the kernel never gives twice: its own and its parent's.
+/// They outlive changes of program, session and parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// Its own.
+    pub own: u64,
+    /// That of the process which forked it, whoever inherited it later.
+    pub parent: u64,
+}
+
 /// A process at the moment it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -36,6 +46,8 @@ pub struct Process {
     pub threads: u32,
     /// The signal its parent gets when it ends; not `SIGCHLD` for some made by clone(2).
     pub exit_signal: i32,
+    /// Of whom it was born, where the system remembers (macOS).
+    pub birth: Option<Birth>,
 }
 
 /// The process with this pid.

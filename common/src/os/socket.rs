@@ -40,6 +40,11 @@ pub enum TcpState {
 }
 
 impl TcpState {
+    /// Whether there is another side, or was until now.
+    pub fn is_connected(self) -> bool {
+        !matches!(self, Self::Listen | Self::TimeWait | Self::Close)
+    }
+
     /// The name as netstat(8) shows it.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,7 +78,7 @@ pub struct Socket {
     pub peer: SocketAddr,
     /// Its state.
     pub state: TcpState,
-    /// What its descriptors are found by; 0 when no process holds it any more.
+    /// What its descriptors are found by (on Linux the inode); 0 when no process holds it any more.
     pub inode: u64,
     /// Its owner.
     pub uid: u32,
@@ -95,11 +100,25 @@ pub fn sockets() -> io::Result<Vec<Socket>> {
     system::sockets()
 }
 
+/// Those of them that have another side. A machine may remember thousands of past connections
+/// (`TIME_WAIT`), which are not even read here.
+pub fn connections() -> io::Result<Vec<Socket>> {
+    system::connections()
+}
+
 /// The processes that hold these sockets: all of them for each. Those of other users stay hidden
 /// unless we are root.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
     system::owners(inodes)
 }
+
+/// The inodes of the TCP sockets that this process holds.
+pub fn own() -> HashSet<u64> {
+    system::sockets_of(Pid::current())
+}
+
+/// Whether the table shows also sockets of other users, and those that no process holds any more.
+pub const SHOWS_ALL: bool = system::SHOWS_EVERY_SOCKET;
 
 /// Whether `SO_REUSEADDR` is set for a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 
 use mcpd_common::ids::{Port, WorkerName};
 use mcpd_common::os::ProcessInfo;
+use mcpd_common::os::process;
 use mcpd_common::os::socket::{self, Socket, TcpState};
-use mcpd_common::os::{own, process};
 use mcpd_common::outcome::ClientReport;
 
 /// Which worker holds which port.
@@ -43,7 +43,7 @@ pub struct Connection {
 /// # Errors
 /// When the kernel does not show its socket table.
 pub fn connections(ports: &Ports) -> std::io::Result<Vec<Connection>> {
-    let table = socket::sockets()?;
+    let table = socket::connections()?;
     let own = own_requests(&table);
     let mut connections = clients_in(&table, ports);
     connections.retain(|connection| !own.contains(&connection.ends));
@@ -52,16 +52,15 @@ pub fn connections(ports: &Ports) -> std::io::Result<Vec<Connection>> {
 
 fn clients_in(table: &[Socket], ports: &Ports) -> Vec<Connection> {
     let held: HashSet<Ends> = table.iter().filter(|socket| socket.inode != 0).map(as_client).collect();
-    let is_there = |ends: &Ends| !ends.client.ip().is_loopback() || held.contains(ends);
+    let is_shown = |ends: &Ends| socket::SHOWS_ALL && ends.client.ip().is_loopback();
+    let is_there = |ends: &Ends| !is_shown(ends) || held.contains(ends);
     let connections = table.iter().filter_map(|socket| connection(socket, ports));
     connections.filter(|connection| is_there(&connection.ends)).collect()
 }
 
 /// Connections in which the daemon is the client.
 fn own_requests(table: &[Socket]) -> HashSet<Ends> {
-    let inode =
-        |(_, target): (i32, String)| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok();
-    let own: HashSet<u64> = own::descriptors().into_iter().filter_map(inode).collect();
+    let own = socket::own();
     table.iter().filter(|socket| own.contains(&socket.inode)).map(as_client).collect()
 }
 
@@ -89,7 +88,7 @@ pub fn reports(connections: &[Connection]) -> Vec<ClientReport> {
 
 /// The processes at the clients' ends of these connections.
 pub fn processes_at(connections: &[Ends]) -> HashMap<Ends, ProcessInfo> {
-    let table = socket::sockets().unwrap_or_default();
+    let table = socket::connections().unwrap_or_default();
     let inode_of: HashMap<Ends, u64> = table
         .iter()
         .filter(|socket| socket.inode != 0)

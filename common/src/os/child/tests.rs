@@ -133,6 +133,7 @@ fn an_end_can_be_seen_before_it_is_taken() {
     let pid = spawn(plan("exit 7")).expect("sh(1)");
     assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(7));
     assert_eq!(peek_exit(pid), Some(ExitStatus::Code(7)), "still unreaped");
+    assert!(has_any_ended());
     assert!(process::read(pid).is_some_and(|p| process::is_zombie(&p)));
     assert_eq!(reap(pid), Some(ExitStatus::Code(7)));
     assert_eq!((reap(pid), peek_exit(pid)), (None, None));

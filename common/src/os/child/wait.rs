@@ -20,6 +20,11 @@ const ALL_KINDS: libc::c_int = libc::__WALL;
 #[cfg(not(target_os = "linux"))]
 const ALL_KINDS: libc::c_int = 0;
 
+/// Whether any child has ended that is not reaped yet: one question instead of one for each.
+pub fn has_any_ended() -> bool {
+    !matches!(wait(libc::P_ALL, 0, libc::WNOWAIT), Ok(None))
+}
+
 /// How this child ended, if it did, leaving it unreaped: its pid stays its own.
 pub fn peek_exit(pid: Pid) -> Option<ExitStatus> {
     wait_for(pid, libc::WNOWAIT)

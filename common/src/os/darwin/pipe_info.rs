@@ -41,7 +41,8 @@ pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
     handle(Pid::current(), descriptor.as_raw_fd())
 }
 
-fn descriptors(pid: Pid) -> Vec<libc::proc_fdinfo> {
+/// The descriptors of a process; none if it is closed to us.
+pub(super) fn descriptors(pid: Pid) -> Vec<libc::proc_fdinfo> {
     let none = std::ptr::null_mut();
     // SAFETY: without a buffer the call only tells the size.
     let size = unsafe { libc::proc_pidinfo(pid.get(), libc::PROC_PIDLISTFDS, 0, none, 0) };

@@ -27,7 +27,7 @@ pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
 }
 
 /// The inodes of the sockets that a process holds; none if it is closed to us.
-fn sockets_of(pid: Pid) -> HashSet<u64> {
+pub fn sockets_of(pid: Pid) -> HashSet<u64> {
     targets_of(pid, |target| inode(b"socket:[", target))
 }
 

@@ -26,6 +26,7 @@ pub fn stat(text: &[u8]) -> Option<Process> {
         threads: field(20)?.parse().ok()?,
         start: StartTime(field(22)?.parse().ok()?),
         exit_signal: field(38)?.parse().ok()?,
+        birth: None,
     })
 }
 

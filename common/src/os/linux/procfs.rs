@@ -10,6 +10,8 @@ use crate::ids::{Mark, Pid};
 use crate::os::process::Process;
 use crate::os::sight::seen;
 
+/// What holds the children of most processes, in bytes.
+const PAGE: usize = 4096;
 /// Longest command line that is read; reports are for people.
 const COMMAND_LIMIT: u64 = 4096;
 
@@ -43,7 +45,10 @@ pub fn children(pid: Pid) -> Option<Vec<Pid>> {
 
 /// The children of one thread. Most processes have only one, which is named like the process.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> Option<Vec<Pid>> {
-    let text = seen(fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")))?;
+    let mut text = String::with_capacity(PAGE);
+    let file = File::open(format!("/proc/{pid}/task/{thread}/children"));
+    // Through `take` nobody asks for a size that /proc does not know.
+    seen(file.and_then(|file| file.take(u64::MAX).read_to_string(&mut text)))?;
     Some(text.split_ascii_whitespace().filter_map(|word| word.parse().ok().and_then(Pid::new)).collect())
 }
 

@@ -35,6 +35,12 @@ pub fn sockets() -> io::Result<Vec<Socket>> {
     table(&StateFlags::from_bits_retain(StateFlags::all().bits() | BOUND_INACTIVE))
 }
 
+/// Sockets that have another side, and are more than a memory of it.
+pub fn connections() -> io::Result<Vec<Socket>> {
+    let others = StateFlags::LISTEN | StateFlags::TIME_WAIT | StateFlags::CLOSE;
+    table(&(StateFlags::all() - others))
+}
+
 fn table(states: &StateFlags) -> io::Result<Vec<Socket>> {
     let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
     netlink.connect(&NetlinkAddress::new(0, 0))?;

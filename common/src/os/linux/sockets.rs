@@ -12,6 +12,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use super::sock_diag;
 use crate::os::socket::{Socket, TcpState};
 
+/// Whether also sockets of others, and of nobody, are shown.
+pub const SHOWS_EVERY_SOCKET: bool = true;
+
 /// All listening TCP sockets.
 pub fn listeners() -> io::Result<Vec<Socket>> {
     sock_diag::listeners().or_else(|refused| {
@@ -24,6 +27,15 @@ pub fn listeners() -> io::Result<Vec<Socket>> {
 /// All TCP sockets.
 pub fn sockets() -> io::Result<Vec<Socket>> {
     sock_diag::sockets().or_else(|refused| from_proc(&refused))
+}
+
+/// TCP sockets that have another side, without `TIME_WAIT`.
+pub fn connections() -> io::Result<Vec<Socket>> {
+    sock_diag::connections().or_else(|refused| {
+        let mut table = from_proc(&refused)?;
+        table.retain(|socket| socket.state.is_connected());
+        Ok(table)
+    })
 }
 
 /// A new TCP socket that no program started meanwhile inherits.

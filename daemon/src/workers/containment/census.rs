@@ -177,6 +177,10 @@ impl Children {
 
     pub(super) fn note_exits(&mut self) -> Vec<Slot> {
         let mut exited = vec![];
+        // Most looks find nobody, and most workers are many.
+        if !child::has_any_ended() {
+            return exited;
+        }
         for (slot, family) in &mut self.families {
             if family.exit.is_none() {
                 family.exit = child::peek_exit(family.leader);

@@ -1,11 +1,11 @@
 //! Those who left the tree, where the daemon is no subreaper (R-CONT-7): what a worker leaves behind
 //! becomes a child of init there, and has to be recognised among all processes of the machine.
 //!
-//! A process is a family's if it was seen to be one before (pid and start time), if it is below one,
-//! shares a session with one (a session has no members but those who were born into it), carries the
-//! run's mark in its environment, or holds the pipe that the worker writes to, which it can only have
-//! got from the worker. Who gave up all of these at once between two looks is lost: best effort, which
-//! is why this backend claims no proof.
+//! A process is a family's if it was seen to be one before (pid and start time), if it is below one, was
+//! born of one (which macOS remembers), shares a session with one (a session has no members but those who
+//! were born into it), carries the run's mark in its environment, or holds the pipe that the worker writes
+//! to, which it can only have got from the worker. Who gave up all of these at once between two looks is
+//! lost: best effort, which is why this backend claims no proof.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -35,6 +35,8 @@ pub(super) struct Elsewhere {
     /// another program shows no environment for a moment.
     strangers: HashMap<(Pid, StartTime), u8>,
     pipes: BTreeMap<Slot, PipeId>,
+    /// Whoever was ever seen to be a family's, by the number it was born with.
+    born: HashMap<u64, Slot>,
 }
 
 /// A process and whose it is; `None`: of this run, but of no family that is still there.
@@ -42,13 +44,21 @@ pub(super) type Owned = (Process, Option<Slot>);
 
 impl Elsewhere {
     pub fn new(run: RunTag) -> Self {
-        Self { run, seen: HashMap::new(), strangers: HashMap::new(), pipes: BTreeMap::new() }
+        Self {
+            run,
+            seen: HashMap::new(),
+            strangers: HashMap::new(),
+            pipes: BTreeMap::new(),
+            born: HashMap::new(),
+        }
     }
 
-    /// A leader was started that writes into this pipe.
-    pub fn born(&mut self, slot: Slot, pipe: Option<PipeId>) {
+    /// A leader was started that writes into this pipe. All that came of the one before is gone.
+    pub fn born(&mut self, slot: Slot, leader: Option<&Process>, pipe: Option<PipeId>) {
         self.pipes.remove(&slot);
         self.pipes.extend(pipe.map(|pipe| (slot, pipe)));
+        self.born.retain(|_, known| *known != slot);
+        self.born.extend(leader.and_then(|leader| leader.birth).map(|birth| (birth.own, slot)));
     }
 
     /// Everything of the run but the leaders, `inherited` and what is below those. `found` is told of
@@ -84,6 +94,8 @@ impl Elsewhere {
         self.strangers.retain(|key, _| there.contains(key));
         let owned: Vec<Owned> =
             all.into_iter().filter_map(|one| owners.get(&one.pid).map(|slot| (one, *slot))).collect();
+        let births = owned.iter().filter_map(|(one, slot)| Some((one.birth?.own, (*slot)?)));
+        self.born.extend(births);
         let known = owned.iter().filter_map(|(one, slot)| Some(((one.pid, one.start), (*slot)?)));
         self.seen = known.collect();
         owned
@@ -100,6 +112,7 @@ impl Elsewhere {
         // Leaders are unreaped, so their numbers are still theirs.
         let cheap = self.seen.get(&(process.pid, process.start)).copied();
         let cheap = cheap.or_else(|| leads(process.session)).or_else(|| leads(process.pgid));
+        let cheap = cheap.or_else(|| self.born.get(&process.birth?.parent).copied());
         if cheap.is_some() {
             return Some(cheap);
         }
@@ -164,6 +177,8 @@ fn complete(
 
 #[cfg(test)]
 mod tests {
+    use mcpd_common::os::process::Birth;
+
     use super::*;
 
     fn process(pid: i32, ppid: i32, session: i32) -> Process {
@@ -177,7 +192,23 @@ mod tests {
             name: "x".to_owned(),
             threads: 1,
             exit_signal: 17,
+            birth: None,
         }
+    }
+
+    /// R-CONT-7: who gave up parent, session, mark and output is known by whom it was born of.
+    #[test]
+    fn a_birth_tells_whose_it_is_when_nothing_else_does() {
+        let with = |process: Process, own, parent| Process { birth: Some(Birth { own, parent }), ..process };
+        let mut elsewhere = Elsewhere::new(RunTag(1));
+        elsewhere.born(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
+        let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Look::Passing);
+        assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Some(Some(Slot(2))));
+        assert_eq!(whose(with(process(41, 1, 41), 102, 101)), None, "its parent was never seen");
+        assert_eq!(whose(process(42, 1, 42)), None);
+        elsewhere.born(Slot(2), Some(&with(process(50, 1, 50), 200, 7)), None);
+        let of_the_last_one = with(process(43, 1, 43), 103, 100);
+        assert_eq!(elsewhere.whose(&of_the_last_one, &HashMap::new(), &HashMap::new(), Look::Passing), None);
     }
 
     /// R-CONT-7: a session and a parent lead to a family, through as many steps as it takes; strangers

@@ -137,10 +137,11 @@ impl Processes for Children {
             format!("can't start {program}: {error}")
         })?;
         // Readable for certain: an unreaped child keeps its entry.
-        let start = process::read(pid).map_or(StartTime(0), |process| process.start);
+        let leader = process::read(pid);
+        let start = leader.as_ref().map_or(StartTime(0), |process| process.start);
         self.families.insert(order.slot, Family { leader: pid, start, exit: None });
         if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.born(order.slot, pipe);
+            elsewhere.born(order.slot, leader.as_ref(), pipe);
         }
         if has_entered {
             self.check_entered(order.slot, pid);
