@@ -52,12 +52,12 @@ check_tests() {
     bash -c "$TEST_COMMAND" 2>&1 | tee "$LOGS/tests.log"
 }
 
-# What the backend for macOS promises, by itself: lives and deaths of workers, without subreaper, pidfds and cgroups. The
+# What the backend for macOS promises, by itself: lives and deaths of workers and of mcpd, without subreaper, pidfds and cgroups. The
 # programs are those that check_tests built.
 check_portable_backend() {
     install_nextest || return 1
     MCPD_BACKEND=portable cargo nextest run --locked -p mcpd-tests \
-        -E 'test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^zoo::.*::is_stopped$/)' 2>&1 | tee "$LOGS/portable.log"
+        -E 'test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^crash::whom/) + test(/^zoo::.*::(is_stopped|does_not_outlive_a_crash)$/)' 2>&1 | tee "$LOGS/portable.log"
 }
 
 check_unit_tests() {

@@ -118,6 +118,11 @@ impl StateDir {
         self.0.join("run.json")
     }
 
+    /// See [`crate::members`].
+    pub fn members(&self) -> PathBuf {
+        self.0.join("members.json")
+    }
+
     /// What a guardian had to clean up; see [`crate::crash`].
     pub fn crash(&self) -> PathBuf {
         self.0.join("crash.jsonl")

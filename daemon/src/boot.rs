@@ -11,6 +11,7 @@ use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::own;
 use mcpd_common::ids::{Pid, RunId, Slot};
 use mcpd_common::journal::{Record, RunStarted};
+use mcpd_common::members::Notebook;
 use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{self, own as own_process, process};
@@ -170,7 +171,8 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
     let ground =
         Ground::of_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
-    let (keeper, news) = Keeper::start(Children::new(run.tag(), open_files, cgroups))
+    let notebook = Notebook::new(state.members(), run.tag());
+    let (keeper, news) = Keeper::start(Children::new(run.tag(), open_files, cgroups, notebook))
         .map_err(StartError::system("start a thread"))?;
     let output =
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;

@@ -297,7 +297,7 @@ zoo! {
     tells_its_end_by_odd_signals: animal("odd-signals", 2);
     is_a_subreaper_itself: animal("own-subreaper", 2);
     has_a_pid_namespace: animal("own-namespace", 3).of_root();
-    overwrote_its_environment: Animal { outlives_memory: false, ..animal("overwritten", 1) };
+    overwrote_its_environment: animal("overwritten", 1);
     // Without its cgroup nothing says whose it is; the portable backend sees whose output it holds.
     has_no_mark: Animal {
         visible: Visible::AsOrphan, plain: Takes::KillAsStray, outlives_memory: false,

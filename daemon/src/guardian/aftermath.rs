@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use mcpd_common::crash::{CrashRecord, DaemonEnd};
-use mcpd_common::paths::StateDir;
+use mcpd_common::paths::{StateDir, durable};
 use mcpd_common::run_file::RunFile;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -24,6 +24,8 @@ pub fn settle(record: &CrashRecord, socket: &Path, state: &StateDir) -> u8 {
     match record.publish(state) {
         // What could not be ended is looked for again by the next start.
         Ok(()) if record.left.is_empty() => {
+            // Of another run it names nobody: no harm if it stays.
+            let _ = durable::remove(&state.members());
             problems.extend(RunFile::remove(&state.run_file()).err().map(|error| error.to_string()));
         }
         Ok(()) => {}

@@ -5,21 +5,24 @@
 //! that were compared with the census (see `os::child::Handle`): no pid is hit that could have been
 //! given away. Where the workers have cgroups, these are killed as a whole before each pass, so that not
 //! even what forks faster than it is looked at gains time. The portable backend has no subreaper: there
-//! the run's mark is looked for on the whole machine as well.
+//! the run's mark, and whom the daemon
+//! knew, is looked for on the whole machine as well.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mcpd_common::crash::{NAMED, Remnant};
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
+use mcpd_common::members::{self, Member};
 use mcpd_common::os::child::{self, Handle, Proof, Signal};
-use mcpd_common::os::process::{self, Process};
+use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::os::{Backend, backend};
 
 use super::spared::Spared;
 use crate::deadline::Deadline;
 use crate::workers::containment::cgroups::Layout;
+use crate::workers::containment::elsewhere;
 
 /// Between two passes.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -35,6 +38,8 @@ pub struct Sweep<'a> {
     pub run: RunTag,
     /// Whose slot is whose, as far as it is known.
     pub names: HashMap<Slot, WorkerName>,
+    /// Whom the daemon knew, where orphans do not come to us.
+    pub known: Vec<Member>,
     /// Gone already, and not to be counted.
     pub daemon: Pid,
     /// Its cgroups.
@@ -52,6 +57,8 @@ pub struct Swept {
     pub left: Vec<Remnant>,
     /// The kernel said that there is no child any more.
     pub proved: bool,
+    /// Those that were ended as children of somebody else.
+    of_others: HashSet<(Pid, StartTime)>,
 }
 
 impl Sweep<'_> {
@@ -72,7 +79,10 @@ impl Sweep<'_> {
                 break;
             }
             if limit.remaining().is_zero() {
-                swept.left = self.all(&there).iter().map(|process| self.remnant(process)).collect();
+                let left = self.all(&there);
+                let counted = left.iter().filter(|it| swept.of_others.contains(&(it.pid, it.start))).count();
+                swept.ended_count -= counted as u64;
+                swept.left = left.iter().map(|process| self.remnant(process)).collect();
                 break;
             }
             pause(AGAIN);
@@ -121,6 +131,10 @@ impl Sweep<'_> {
             let Some(handle) = Handle::open(&process) else { continue };
             self.name(process.pid, swept);
             let _ = handle.signal(Signal::Kill);
+            // Those who don't come to us are not counted when they are reaped.
+            if backend() == Backend::Portable && swept.of_others.insert((process.pid, process.start)) {
+                swept.ended_count += 1;
+            }
         }
     }
 
@@ -163,10 +177,16 @@ impl Sweep<'_> {
         if backend() == Backend::Linux {
             return vec![];
         }
-        let is_ours = |found: &Process| {
-            !process::is_zombie(found) && process::mark(found.pid).is_some_and(|mark| mark.run == self.run)
-        };
-        process::all().into_iter().filter(is_ours).collect()
+        let mut all = process::all();
+        all.retain(|found| !process::is_zombie(found));
+        let is_known = |found: &Process| members::slot_of(&self.known, found).is_some();
+        let is_marked = |found: &Process| process::mark(found.pid).is_some_and(|mark| mark.run == self.run);
+        let ours = all.iter().filter(|found| is_known(found) || is_marked(found));
+        let mut owners = ours.map(|found| (found.pid, None)).collect();
+        // And who is theirs: below them, or in a session that they were born into.
+        elsewhere::complete(&all, &mut owners, |_, _| {});
+        all.retain(|found| owners.contains_key(&found.pid));
+        all
     }
 
     /// The first ones get names, before they are killed: afterwards they have no command line any more.
@@ -181,7 +201,8 @@ impl Sweep<'_> {
     }
 
     fn remnant(&self, process: &Process) -> Remnant {
-        let slot = process::mark(process.pid).filter(|mark| mark.run == self.run).map(|mark| mark.slot);
+        let mark = process::mark(process.pid).filter(|mark| mark.run == self.run);
+        let slot = mark.map(|mark| mark.slot).or_else(|| members::slot_of(&self.known, process));
         let worker = slot.and_then(|slot| self.names.get(&slot).cloned());
         Remnant { pid: process.pid, command: process::command(process), worker }
     }

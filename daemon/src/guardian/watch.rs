@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_common::crash::{CrashRecord, DaemonEnd, Witness};
 use mcpd_common::ids::{Pid, Slot, WorkerName};
+use mcpd_common::members;
 use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::guard::{self, Arrivals, Origin};
 use mcpd_common::os::{backend, own};
@@ -129,6 +130,7 @@ impl Guardian {
             spared: &self.spared,
             run: run.tag(),
             names: names(&state),
+            known: members::of_run(&state.members(), run.tag()),
             daemon: self.daemon,
             cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
         };

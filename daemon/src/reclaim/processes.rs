@@ -2,7 +2,7 @@
 //!
 //! Only what is proven to be of that run is touched: the run file names the run, the boot id says
 //! that its processes can still be alive, and a living process carries the run's mark, which nobody
-//! else can have. The signal goes by a handle that was compared with the process's start time. A
+//! else can have, or is by pid and start time one that the run's daemon knew. The signal goes by a handle that was compared with the process's start time. A
 //! process that merely got a recorded pid, or holds a recorded port, is never touched; a port that
 //! a proven leftover holds is free when that has ended.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_common::crash::{CrashRecord, DaemonEnd, NAMED, Remnant, Witness};
 use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
+use mcpd_common::members::{self, Member};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::{self, backend};
@@ -26,7 +27,7 @@ const QUIET: Duration = Duration::from_millis(300);
 
 /// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
 /// that run is dead.
-pub async fn reclaim(last: &RunFile) -> CrashRecord {
+pub async fn reclaim(last: &RunFile, known: &[Member]) -> CrashRecord {
     let now = Timestamp::now();
     let mut record = CrashRecord {
         run: last.run,
@@ -46,28 +47,33 @@ pub async fn reclaim(last: &RunFile) -> CrashRecord {
     };
     // After another boot nothing of it is alive, and its pids and marks say nothing.
     if os::boot_id().unwrap_or_default() == last.boot_id {
-        end_all(last, &mut record).await;
+        end_all(last, known, &mut record).await;
         record.finished_at = Timestamp::now();
     }
     record
 }
 
-async fn end_all(last: &RunFile, record: &mut CrashRecord) {
+async fn end_all(last: &RunFile, known: &[Member], record: &mut CrashRecord) {
+    let proof = Proof { run: last.run, known, spared: ourselves() };
     let names: HashMap<Slot, WorkerName> =
         last.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect();
+    let slot_of = |process: &Process| {
+        let mark = process::mark(process.pid).map(|mark| mark.slot);
+        mark.or_else(|| members::slot_of(known, process))
+    };
     let remnant = |process: &Process| Remnant {
         pid: process.pid,
         command: process::command(process),
-        worker: process::mark(process.pid).and_then(|mark| names.get(&mark.slot).cloned()),
+        worker: slot_of(process).and_then(|slot| names.get(&slot).cloned()),
     };
-    let (deadline, spared) = (Deadline::after(LIMIT), ourselves());
+    let deadline = Deadline::after(LIMIT);
     let mut seen: HashSet<(Pid, StartTime)> = HashSet::new();
     let mut quiet = Deadline::after(QUIET);
     while !quiet.remaining().is_zero() {
         let (mut alive, mut pids) = (vec![], process::pids());
         // The newest first: they are who moves on.
         pids.sort_unstable_by(|a, b| b.cmp(a));
-        for process in pids.into_iter().filter_map(|pid| of_run(pid, last.run, &spared)) {
+        for process in pids.into_iter().filter_map(|pid| proof.of(pid)) {
             // Killed when it is found: at the end of the pass it may be gone, and its child there.
             let Some(handle) = Handle::open(&process) else { continue };
             // Asked before it is killed: afterwards it has no command line any more.
@@ -90,12 +96,32 @@ async fn end_all(last: &RunFile, record: &mut CrashRecord) {
     record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
 }
 
-/// One whose leader has exited while other threads run still holds its ports.
-fn of_run(pid: Pid, run: RunId, spared: &HashSet<Pid>) -> Option<Process> {
-    let is_marked = |pid| process::mark(pid).is_some_and(|mark| mark.run == run.tag());
-    let process = Some(pid).filter(|pid| !spared.contains(pid) && is_marked(*pid)).and_then(process::read)?;
-    // Read after the mark: a stranger who got the pid meanwhile must have the mark himself.
-    (!process::is_zombie(&process) && is_marked(pid)).then_some(process)
+/// What makes a process one of the dead run's.
+struct Proof<'a> {
+    run: RunId,
+    /// Whom its daemon knew, where marks can be lost.
+    known: &'a [Member],
+    spared: HashSet<Pid>,
+}
+
+impl Proof<'_> {
+    /// One whose leader has exited while other threads run still holds its ports.
+    fn of(&self, pid: Pid) -> Option<Process> {
+        let may_be = || self.is_marked(pid) || self.known.iter().any(|known| known.process.pid == pid);
+        let process =
+            Some(pid).filter(|pid| !self.spared.contains(pid) && may_be()).and_then(process::read)?;
+        // Asked again of what was read: a stranger who got the pid meanwhile must have the mark himself.
+        let is_proven = self.is_marked(pid) || self.is_known(&process);
+        (!process::is_zombie(&process) && is_proven).then_some(process)
+    }
+
+    fn is_marked(&self, pid: Pid) -> bool {
+        process::mark(pid).is_some_and(|mark| mark.run == self.run.tag())
+    }
+
+    fn is_known(&self, process: &Process) -> bool {
+        members::slot_of(self.known, process).is_some()
+    }
 }
 
 /// This process and those above it: a daemon started from inside the last run's worker spares

@@ -92,12 +92,14 @@ impl Exit {
             tracing::info!("somebody on the control socket did not read the last event in time");
             self.service.abort();
         }
+        let members = durable::remove(&self.state.members());
         let run_file = RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other);
         let socket = match self.ending {
             Ending::Exit => durable::remove(&self.socket),
             Ending::Replace => Ok(()),
         };
-        for (what, result) in [("control socket", socket), ("run file", run_file)] {
+        for (what, result) in [("control socket", socket), ("members file", members), ("run file", run_file)]
+        {
             if let Err(error) = result {
                 tracing::error!(%error, "the {what} could not be removed");
             }

@@ -71,7 +71,7 @@ impl Daemon {
             let refused = ports::held(port);
             assert!(held.contains(&name.as_str()) || refused.is_empty(), "port of {name}: {refused:?}");
         }
-        for file in [self.places.socket.clone(), self.state().run_file()] {
+        for file in [self.places.socket.clone(), self.state().run_file(), self.state().members()] {
             assert!(!file.exists(), "{} is left", file.display());
         }
     }

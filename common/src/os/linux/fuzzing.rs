@@ -1,7 +1,7 @@
 //! What the fuzz targets in `tests/fuzz` reach: parsers of bytes that others made.
 
 use super::{parse, sock_diag};
-use crate::os::procargs;
+use crate::os::{procargs, sockinfo};
 
 /// Every parser of a text of `/proc`, and of macOS's block of arguments.
 pub fn proc(bytes: &[u8]) {
@@ -19,10 +19,13 @@ pub fn proc(bytes: &[u8]) {
     }
 }
 
-/// One datagram of the socket table.
+/// One datagram of the socket table, and what macOS tells of a socket.
 pub fn sockets(datagram: &[u8]) {
     let mut found = vec![];
     // An error is the kernel's refusal, whatever its number.
     let _ = sock_diag::take(datagram, &mut found);
     assert!(found.len() <= datagram.len());
+    if let Some(bytes) = datagram.first_chunk() {
+        let _ = sockinfo::parse(bytes);
+    }
 }

@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mcpd_common::ids::{Pid, RunTag, Slot};
+use mcpd_common::members::{Member, Notebook};
 use mcpd_common::os::process::{self, PipeId, Process, StartTime};
+use mcpd_common::run_file::ProcessId;
 
 use super::census::Family;
 
@@ -37,19 +39,22 @@ pub(super) struct Elsewhere {
     pipes: BTreeMap<Slot, PipeId>,
     /// Whoever was ever seen to be a family's, by the number it was born with.
     born: HashMap<u64, Slot>,
+    /// For whoever cleans up after us.
+    notebook: Notebook,
 }
 
 /// A process and whose it is; `None`: of this run, but of no family that is still there.
 pub(super) type Owned = (Process, Option<Slot>);
 
 impl Elsewhere {
-    pub fn new(run: RunTag) -> Self {
+    pub fn new(run: RunTag, notebook: Notebook) -> Self {
         Self {
             run,
             seen: HashMap::new(),
             strangers: HashMap::new(),
             pipes: BTreeMap::new(),
             born: HashMap::new(),
+            notebook,
         }
     }
 
@@ -98,7 +103,15 @@ impl Elsewhere {
         self.born.extend(births);
         let known = owned.iter().filter_map(|(one, slot)| Some(((one.pid, one.start), (*slot)?)));
         self.seen = known.collect();
+        self.note(families);
         owned
+    }
+
+    fn note(&mut self, families: &BTreeMap<Slot, Family>) {
+        let leaders = families.iter().map(|(slot, family)| ((family.leader, family.start), *slot));
+        let all = self.seen.iter().map(|(process, slot)| (*process, *slot)).chain(leaders);
+        let member = |((pid, start), slot)| Member { process: ProcessId { pid, start }, slot };
+        self.notebook.note(all.map(member).collect());
     }
 
     fn whose(
@@ -151,7 +164,7 @@ fn spared(inherited: &HashSet<Pid>) -> HashSet<Pid> {
 }
 
 /// Adds who is below somebody's process, or in a session with one, until nobody comes any more.
-fn complete(
+pub fn complete(
     all: &[Process],
     owners: &mut HashMap<Pid, Option<Slot>>,
     mut found: impl FnMut(&Process, Option<Slot>),
@@ -200,7 +213,9 @@ mod tests {
     #[test]
     fn a_birth_tells_whose_it_is_when_nothing_else_does() {
         let with = |process: Process, own, parent| Process { birth: Some(Birth { own, parent }), ..process };
-        let mut elsewhere = Elsewhere::new(RunTag(1));
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let notebook = Notebook::new(directory.path().join("members.json"), RunTag(1));
+        let mut elsewhere = Elsewhere::new(RunTag(1), notebook);
         elsewhere.born(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
         let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Look::Passing);
         assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Some(Some(Slot(2))));

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
+use mcpd_common::members::Notebook;
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
 use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::{self, Process, StartTime};
@@ -30,7 +31,7 @@ use super::processes::{Census, Change, LastWord, Order, Processes, Started};
 
 mod census;
 pub mod cgroups;
-mod elsewhere;
+pub mod elsewhere;
 
 pub use cgroups::Cgroups;
 
@@ -64,15 +65,20 @@ pub struct Children {
 
 impl Children {
     /// No children yet. `open_files` is the limit that workers get back; `cgroups` are theirs, or why
-    /// there are none.
-    pub fn new(run: RunTag, open_files: OpenFileLimit, cgroups: Result<Cgroups, String>) -> Self {
+    /// there are none. `notebook` is for whom nobody else would know.
+    pub fn new(
+        run: RunTag,
+        open_files: OpenFileLimit,
+        cgroups: Result<Cgroups, String>,
+        notebook: Notebook,
+    ) -> Self {
         let inherited = process::children(Pid::current()).into_iter().collect();
         let (cgroups, without) = match cgroups {
             Ok(cgroups) => (Some(cgroups), None),
             Err(why) => (None, Some(why)),
         };
         let (families, orphans) = (BTreeMap::new(), HashMap::new());
-        let elsewhere = (backend() == Backend::Portable).then(|| Elsewhere::new(run));
+        let elsewhere = (backend() == Backend::Portable).then(|| Elsewhere::new(run, notebook));
         Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without }
     }
 
