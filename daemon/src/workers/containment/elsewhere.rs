@@ -37,7 +37,9 @@ pub(super) struct Elsewhere {
     /// another program shows no environment for a moment.
     strangers: HashMap<(Pid, StartTime), u8>,
     pipes: BTreeMap<Slot, PipeId>,
-    /// Whoever was ever seen to be a family's, by the number it was born with.
+    /// The numbers that leaders were born with, and those that whoever the last look saw was born with:
+    /// a child that nobody saw yet was born of one of them.
+    leaders: BTreeMap<Slot, u64>,
     born: HashMap<u64, Slot>,
     /// For whoever cleans up after us.
     notebook: Notebook,
@@ -53,6 +55,7 @@ impl Elsewhere {
             seen: HashMap::new(),
             strangers: HashMap::new(),
             pipes: BTreeMap::new(),
+            leaders: BTreeMap::new(),
             born: HashMap::new(),
             notebook,
         }
@@ -62,8 +65,9 @@ impl Elsewhere {
     pub fn born(&mut self, slot: Slot, leader: Option<&Process>, pipe: Option<PipeId>) {
         self.pipes.remove(&slot);
         self.pipes.extend(pipe.map(|pipe| (slot, pipe)));
+        self.leaders.remove(&slot);
+        self.leaders.extend(leader.and_then(|leader| leader.birth).map(|birth| (slot, birth.own)));
         self.born.retain(|_, known| *known != slot);
-        self.born.extend(leader.and_then(|leader| leader.birth).map(|birth| (birth.own, slot)));
     }
 
     /// Everything of the run but the leaders, `inherited` and what is below those. `found` is told of
@@ -100,7 +104,7 @@ impl Elsewhere {
         let owned: Vec<Owned> =
             all.into_iter().filter_map(|one| owners.get(&one.pid).map(|slot| (one, *slot))).collect();
         let births = owned.iter().filter_map(|(one, slot)| Some((one.birth?.own, (*slot)?)));
-        self.born.extend(births);
+        self.born = births.collect();
         let known = owned.iter().filter_map(|(one, slot)| Some(((one.pid, one.start), (*slot)?)));
         self.seen = known.collect();
         self.note(families);
@@ -125,7 +129,7 @@ impl Elsewhere {
         // Leaders are unreaped, so their numbers are still theirs.
         let cheap = self.seen.get(&(process.pid, process.start)).copied();
         let cheap = cheap.or_else(|| leads(process.session)).or_else(|| leads(process.pgid));
-        let cheap = cheap.or_else(|| self.born.get(&process.birth?.parent).copied());
+        let cheap = cheap.or_else(|| self.born_of(process.birth?.parent));
         if cheap.is_some() {
             return Some(cheap);
         }
@@ -145,6 +149,11 @@ impl Elsewhere {
             *self.strangers.entry(key).or_default() += 1;
         }
         holder
+    }
+
+    fn born_of(&self, parent: u64) -> Option<Slot> {
+        let leader = self.leaders.iter().find(|(_, leader)| **leader == parent).map(|(slot, _)| *slot);
+        leader.or_else(|| self.born.get(&parent).copied())
     }
 
     fn holder(&self, pid: Pid) -> Option<Option<Slot>> {
