@@ -131,8 +131,9 @@ impl Sweep<'_> {
             let Some(handle) = Handle::open(&process) else { continue };
             self.name(process.pid, swept);
             let _ = handle.signal(Signal::Kill);
-            // Those who don't come to us are not counted when they are reaped.
-            if backend() == Backend::Portable && swept.of_others.insert((process.pid, process.start)) {
+            // Who does not come to us is not counted when it is reaped.
+            let is_of_others = backend() == Backend::Portable && !children.contains(&process.pid);
+            if is_of_others && swept.of_others.insert((process.pid, process.start)) {
                 swept.ended_count += 1;
             }
         }
