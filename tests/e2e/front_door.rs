@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use mcpd_common::os::socket;
 use mcpd_tests::mcp::{Client, Events};
 use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, until};
@@ -25,6 +26,22 @@ fn echo(daemon: &Daemon, line: &str, headers: &[&str], body: &str) -> Value {
 fn header<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
     let all = echo["headers"].as_array().expect("an array").iter();
     all.filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
+}
+
+/// R-CLIENT-5: the kernel finds out who vanished without a word, also when nothing is sent any more.
+#[test]
+fn a_quiet_connection_is_probed() {
+    let mut daemon = start();
+    let client = http::connect(daemon.port("alpha")).expect("mcpd listens");
+    let (ours, its) = (client.peer_addr().expect("connected"), client.local_addr().expect("connected"));
+    let probed = || {
+        let table = socket::connections().expect("the kernel shows its table");
+        table.into_iter().find(|it| (it.local, it.peer) == (ours, its))?.timer
+    };
+    let first = until("mcpd to have it", BOUND, probed);
+    assert!(first <= Duration::from_secs(60), "{first:?}");
+    drop(client);
+    daemon.assert_shuts_down(0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mcpd_common::config::{SessionsPolicy, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
 use mcpd_common::journal::KeptSession;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,11 @@ use crate::workers::ports::who_holds;
 const CONNECTIONS: usize = 1024;
 /// So many more are told so; others are closed unread.
 const TURNED_AWAY: usize = 64;
+/// A connection that is quiet for so long is probed, so often, at such intervals: a client that vanished
+/// without a word, as one does whose `RST` was lost, shall not keep its place for ever.
+const QUIET: Duration = Duration::from_secs(60);
+const PROBES: u32 = 3;
+const BETWEEN_PROBES: Duration = Duration::from_secs(10);
 /// Between two tries to bind a port, or to accept without a free descriptor.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -219,6 +225,14 @@ impl Door {
     }
 }
 
+/// What is accepted inherits this.
+fn probe_quiet_clients(listener: &std::net::TcpListener) -> rustix::io::Result<()> {
+    sockopt::set_tcp_keepidle(listener, QUIET)?;
+    sockopt::set_tcp_keepintvl(listener, BETWEEN_PROBES)?;
+    sockopt::set_tcp_keepcnt(listener, PROBES)?;
+    sockopt::set_socket_keepalive(listener, true)
+}
+
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     serve_from(std::net::TcpListener::bind(address)?)
 }
@@ -229,5 +243,6 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// When the runtime can't have it.
 pub fn serve_from(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
+    probe_quiet_clients(&listener)?;
     TcpListener::from_std(listener)
 }
