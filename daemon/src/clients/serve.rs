@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,17 +14,20 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::body::Body;
 use super::door::{Door, Phase};
 use super::head_timer::HeadTimer;
 use super::pipe::Pipe;
-use super::registry::Entry;
+use super::registry::{Connection, Entry};
 use super::{answer, exchange, turn};
 use crate::deadline::Deadline;
 
 /// A request whose headers are not complete by then is given up.
 const HEADERS: Duration = Duration::from_secs(10);
+/// What a client that has connected has, in a pause, for its first request to arrive.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// Request headers may be so long in all.
 const HEADER_BYTES: usize = 64 * 1024;
 
@@ -31,8 +35,9 @@ const HEADER_BYTES: usize = 64 * 1024;
 pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
     let (timer, pipe) = (HeadTimer::new(HEADERS), Pipe::default());
     let (name, is_forced) = (door.name.clone(), door.forced.clone());
-    let (mut phase, watched) = (door.phase.clone(), door.phase.clone());
-    let is_late = *phase.borrow() != Phase::Open;
+    let watched = door.phase.clone();
+    let is_late = *watched.borrow() != Phase::Open;
+    let mut leaving = pin!(told_to_end(door.phase.clone(), entry.connection.clone()));
     let events = pipe.clone();
     let service = service_fn(move |request| {
         let (door, connection, events) = (door.clone(), entry.connection.clone(), events.clone());
@@ -45,12 +50,6 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
         .keep_alive(!is_late)
         .serve_connection(TokioIo::new(stream), service);
     let (mut connection, mut timer, mut forced) = (pin!(connection), timer, pin!(is_forced.cancelled()));
-    // Told to end before its first request, a connection would be closed unread: who comes while
-    // mcpd leaves has until the farewell to ask, and gets one answer.
-    let mut leaving = pin!(phase.wait_for(|phase| match is_late {
-        true => matches!(phase, Phase::Farewell(_)),
-        false => *phase != Phase::Open,
-    }));
     let (mut told, mut waker) = (false, None);
     let ended = poll_fn(|context| {
         let is_first = waker.is_none();
@@ -75,6 +74,27 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
     if let Err(error) = ended.await {
         tracing::debug!(worker = %name, %error, "a client's connection ended");
     }
+}
+
+/// When mcpd leaves or pauses. Told to end before its first request, a connection would be closed unread,
+/// with what its client has just sent: who has asked nothing yet has until the farewell to ask, or in a
+/// pause, which has none, a moment.
+async fn told_to_end(mut phase: watch::Receiver<Phase>, connection: Arc<Connection>) {
+    let is_pause =
+        phase.wait_for(|phase| *phase != Phase::Open).await.is_ok_and(|now| *now == Phase::Pausing);
+    let farewell = phase.wait_for(|phase| matches!(phase, Phase::Farewell(_)));
+    let mut waiting = pin!(async {
+        match is_pause {
+            true => drop(Deadline::after(FIRST_REQUEST).wait(farewell).await),
+            false => drop(farewell.await),
+        }
+    });
+    // Polled in every turn from the beginning of the end.
+    poll_fn(|context| match connection.requests.load(Ordering::Relaxed) {
+        0 => waiting.as_mut().poll(context),
+        _ => Poll::Ready(()),
+    })
+    .await;
 }
 
 async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, Infallible> {
