@@ -119,6 +119,29 @@ fn a_restart_of_the_daemon_is_a_pause() {
     daemon.assert_shuts_down(0);
 }
 
+/// R-CLIENT-7: who calls in the very moment in which mcpd pauses waits as well, whatever was read of the
+/// call by then.
+#[test]
+fn nobody_who_calls_in_the_moment_of_the_pause_fails() {
+    let mut daemon = start();
+    let clients: Vec<_> = (0..8).map(|_| client(&daemon)).collect();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for client in &clients {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    client.state();
+                }
+            });
+        }
+        for _ in 0..3 {
+            daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    daemon.assert_shuts_down(0);
+}
+
 /// Only what is in flight is told, by its own id; a question of the dead worker's is taken back.
 #[test]
 fn what_is_in_flight_at_the_restart_gets_its_error() {
