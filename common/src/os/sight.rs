@@ -35,19 +35,11 @@ pub fn watched<T>(look: impl FnOnce() -> T) -> (T, Sight) {
 
 /// What a look brought; if it brought nothing, whether the machine was at fault is noted.
 pub(super) fn seen<T>(result: io::Result<T>) -> Option<T> {
-    if let Err(error) = &result {
-        note(error);
-    }
-    result.ok()
-}
-
-pub(super) fn note(error: &io::Error) {
-    let is_want = [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
-        .iter()
-        .any(|want| error.raw_os_error() == Some(want.raw_os_error()));
-    if is_want {
+    let errno = result.as_ref().err().and_then(Errno::from_io_error);
+    if matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)) {
         BLOCKED.set(true);
     }
+    result.ok()
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 //! that were compared with the census (see `os::child::Handle`): no pid is hit that could have been
 //! given away. Where the workers have cgroups, these are killed as a whole before each pass, so that not
 //! even what forks faster than it is looked at gains time. The portable backend has no subreaper: there
-//! the run's mark, and whom the daemon
-//! knew, is looked for on the whole machine as well.
+//! the run's mark, and whom the daemon knew, is looked for on the whole machine as well.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -2,9 +2,10 @@
 //!
 //! Only what is proven to be of that run is touched: the run file names the run, the boot id says
 //! that its processes can still be alive, and a living process carries the run's mark, which nobody
-//! else can have, or is by pid and start time one that the run's daemon knew. The signal goes by a handle that was compared with the process's start time. A
-//! process that merely got a recorded pid, or holds a recorded port, is never touched; a port that
-//! a proven leftover holds is free when that has ended.
+//! else can have, or is by pid and start time one that the run's daemon knew. The signal goes by a
+//! handle that was compared with the process's start time. A process that merely got a recorded pid,
+//! or holds a recorded port, is never touched; a port that a proven leftover holds is free when that
+//! has ended.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -17,25 +17,17 @@ pub const SHOWS_EVERY_SOCKET: bool = true;
 
 /// All listening TCP sockets.
 pub fn listeners() -> io::Result<Vec<Socket>> {
-    sock_diag::listeners().or_else(|refused| {
-        let mut table = from_proc(&refused)?;
-        table.retain(|socket| socket.state == TcpState::Listen);
-        Ok(table)
-    })
+    sock_diag::listeners().or_else(|refused| from_proc(&refused, |state| state == TcpState::Listen))
 }
 
 /// All TCP sockets.
 pub fn sockets() -> io::Result<Vec<Socket>> {
-    sock_diag::sockets().or_else(|refused| from_proc(&refused))
+    sock_diag::sockets().or_else(|refused| from_proc(&refused, |_| true))
 }
 
 /// TCP sockets that have another side, without `TIME_WAIT`.
 pub fn connections() -> io::Result<Vec<Socket>> {
-    sock_diag::connections().or_else(|refused| {
-        let mut table = from_proc(&refused)?;
-        table.retain(|socket| socket.state.is_connected());
-        Ok(table)
-    })
+    sock_diag::connections().or_else(|refused| from_proc(&refused, TcpState::is_connected))
 }
 
 /// A new TCP socket that no program started meanwhile inherits.
@@ -43,15 +35,16 @@ pub fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Both tables of `/proc/net`; IPv6 may be missing on this machine.
-fn from_proc(refused: &io::Error) -> io::Result<Vec<Socket>> {
+/// Those in wanted states of both tables of `/proc/net`; IPv6 may be missing on this machine.
+fn from_proc(refused: &io::Error, is_wanted: fn(TcpState) -> bool) -> io::Result<Vec<Socket>> {
     let v4 = fs::read_to_string("/proc/net/tcp").map_err(|error| {
         let text =
             format!("the kernel's socket table can't be read: sock_diag: {refused}; /proc/net/tcp: {error}");
         io::Error::new(error.kind(), text)
     })?;
     let v6 = fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
-    Ok(v4.lines().chain(v6.lines()).filter_map(socket_of_line).collect())
+    let all = v4.lines().chain(v6.lines()).filter_map(socket_of_line);
+    Ok(all.filter(|socket| is_wanted(socket.state)).collect())
 }
 
 /// The states as the kernel numbers them.
@@ -159,7 +152,7 @@ mod tests {
     fn both_sources_show_the_same_listener() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let local = listener.local_addr().expect("bound");
-        let proc = from_proc(&io::ErrorKind::Other.into()).expect("/proc/net/tcp");
+        let proc = from_proc(&io::ErrorKind::Other.into(), |_| true).expect("/proc/net/tcp");
         let seen = |table: &[Socket]| {
             table.iter().filter(|s| s.local == local).map(|s| (s.state, s.inode, s.uid)).collect::<Vec<_>>()
         };

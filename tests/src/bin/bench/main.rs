@@ -6,7 +6,7 @@
 //! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon's process is gone
 //! crash    `kill -9` of the daemon until nothing is left
 //! start    from starting mcpd until all workers are ready
-//! contained  all of these with a cgroup for each worker, and without
+//! contained   all of these with a cgroup for each worker, and without
 //! idle     memory, CPU and `mcpctl status` while nothing happens
 //! door     the front door against nginx, before the same server
 //! peer     the same 50 workers under s6, in turns with ours
