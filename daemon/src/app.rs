@@ -27,10 +27,10 @@ use crate::guardian::Ward;
 use crate::handover::{Handover, Inheritance};
 use crate::resources::Resource;
 use crate::shutdown::Shutdown;
-use crate::shutdown::budget::Budget;
 use crate::shutdown::exit::Exit;
 use crate::shutdown::request::{Ending, Requests, Response, Trigger};
-use crate::workers::orders::{Order, Wish, Workers};
+use crate::supervisor::handle::{Order, Wish, Workers};
+use crate::time_limits::Budget;
 
 /// So long after the start what it needed is not needed any more, as a rule.
 const START: Duration = Duration::from_secs(2);
@@ -205,7 +205,7 @@ struct Attendant {
     triggers: mpsc::UnboundedReceiver<Trigger>,
     requests: Requests,
     workers: Workers,
-    progress: crate::shutdown::progress::Progress,
+    progress: crate::progress::Progress,
     hurry: CancellationToken,
     noted: mpsc::UnboundedSender<Finding>,
     exit_asked: watch::Sender<Option<String>>,

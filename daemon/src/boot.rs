@@ -25,8 +25,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Options;
-use crate::clients::front_door::{FrontDoor, Opening};
-use crate::clients::kernel;
 use crate::control::health::Health;
 use crate::control::service::ControlService;
 use crate::control::socket::{self, SocketError};
@@ -35,22 +33,24 @@ use crate::handover::Inheritance;
 use crate::instance::{Instance, InstanceError};
 use crate::journal::JournalHandle;
 use crate::logging::{self, Logs};
+use crate::process::containment::{Children, cgroups};
+use crate::process::launch::Ground;
+use crate::process::output::Output;
+use crate::process::process_thread::Keeper;
+use crate::progress::Progress;
+use crate::proxy::observe::socket_table;
+use crate::proxy::{FrontDoor, Opening};
 use crate::random;
-use crate::reclaim::LastRun;
+use crate::recovery::LastRun;
 use crate::resources::Resource;
 use crate::resources::declared::Declared;
 use crate::resources::logs::WorkerLogs;
-use crate::shutdown::budget::Budget;
-use crate::shutdown::progress::Progress;
 use crate::shutdown::request::Trigger;
+use crate::supervisor::handle::Workers;
+use crate::supervisor::recorder::Memory;
+use crate::supervisor::{self, Tools};
+use crate::time_limits::Budget;
 use crate::verify::own::{Baseline, Expected};
-use crate::workers::containment::{Children, cgroups};
-use crate::workers::keeper::Keeper;
-use crate::workers::orders::Workers;
-use crate::workers::output::Output;
-use crate::workers::record::Memory;
-use crate::workers::spawn::Ground;
-use crate::workers::supervisor::{self, Tools};
 
 /// Why the daemon could not start (R-EXIT-2).
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ pub struct Parts {
     /// The doors that clients come through.
     pub front_door: Arc<FrontDoor>,
     /// Whose ports these are.
-    pub ports: kernel::Ports,
+    pub ports: socket_table::Ports,
     /// What has to be closed at the end.
     pub resources: Vec<Box<dyn Resource>>,
     /// What was open when all of this was there.
@@ -185,7 +185,7 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let (workers, supervising) = supervisor::start(config, tools, news);
     watch(supervising, triggers.clone());
 
-    let ports: kernel::Ports =
+    let ports: socket_table::Ports =
         config.workers.values().map(|worker| (worker.port, worker.name.clone())).collect();
     let expected = Expected::default();
     let service = ControlService {

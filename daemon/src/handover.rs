@@ -27,8 +27,8 @@ use mcpd_common::os::handover::{adopt, exec, hold_stop_signals, keep};
 use mcpd_common::os::own::{self, OpenFileLimit};
 use serde::{Deserialize, Serialize};
 
-use crate::clients::front_door::FrontDoor;
 use crate::guardian::Ward;
+use crate::proxy::FrontDoor;
 
 /// How the next program learns of its inheritance.
 pub const VARIABLE: &str = "MCPD_HANDOVER";

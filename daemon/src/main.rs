@@ -7,7 +7,6 @@ mod app;
 mod args;
 mod banner;
 mod boot;
-mod clients;
 mod commands;
 mod control;
 mod deadline;
@@ -17,14 +16,18 @@ mod handover;
 mod instance;
 mod journal;
 mod logging;
+mod process;
+mod progress;
+mod proxy;
 mod random;
-mod reclaim;
+mod recovery;
 mod repo_worker;
 mod resources;
 mod shutdown;
 mod signals;
+mod supervisor;
+mod time_limits;
 mod verify;
-mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,7 +48,7 @@ use commands::run::Wanted;
 use guardian::{Divided, Launch, Ward};
 use handover::Inheritance;
 use instance::Instance;
-use shutdown::budget::Budget;
+use time_limits::Budget;
 
 /// What a runtime may take to end its own threads, when all is done.
 const RUNTIME_END: Duration = Duration::from_millis(100);

@@ -19,12 +19,12 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::wishes;
-use crate::clients::registry::Registry;
-use crate::clients::{kernel, list};
-use crate::shutdown::progress::Progress;
+use crate::process::process_thread::Command;
+use crate::progress::Progress;
+use crate::proxy::observe::registry::Registry;
+use crate::proxy::observe::{list, socket_table};
 use crate::shutdown::request::Trigger;
-use crate::workers::keeper::Command;
-use crate::workers::orders::{Unknown, Wish, Workers};
+use crate::supervisor::handle::{Unknown, Wish, Workers};
 
 /// Answers that one slow reader may lag behind.
 const AHEAD: usize = 16;
@@ -39,7 +39,7 @@ pub struct ControlService {
     /// The connections to the front door.
     pub clients: Registry,
     /// Whose ports these are.
-    pub ports: kernel::Ports,
+    pub ports: socket_table::Ports,
     /// The story of the shutdown.
     pub progress: Progress,
     /// The only way to start one.
@@ -95,7 +95,7 @@ impl Control for ControlService {
             let name = self.known(&wanted)?;
             workers.retain(|worker| worker.name == name);
         }
-        let clients = kernel::count(&self.ports);
+        let clients = socket_table::count(&self.ports);
         for worker in &mut workers {
             worker.clients = clients.get(&worker.name).copied().unwrap_or(0);
         }

@@ -10,8 +10,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::deadline::{self, Deadline};
-use crate::shutdown::progress::millis;
-use crate::workers::orders::{Order, Transition, Wish, Workers};
+use crate::progress::millis;
+use crate::supervisor::handle::{Order, Transition, Wish, Workers};
 
 /// A worker that takes longer to become ready is reported as it is.
 const START: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ use mcpd_common::ids::RunId;
 use mcpd_common::os::guard::SharedWords;
 use serde::{Deserialize, Serialize};
 
-use crate::workers::containment::cgroups::Layout;
+use crate::process::containment::cgroups::Layout;
 
 /// Only the pages that are written take memory.
 const WORDS: usize = 2048;

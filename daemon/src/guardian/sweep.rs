@@ -20,8 +20,8 @@ use mcpd_common::os::{Backend, backend};
 
 use super::spared::Spared;
 use crate::deadline::Deadline;
-use crate::workers::containment::cgroups::Layout;
-use crate::workers::containment::elsewhere;
+use crate::process::containment::attribution;
+use crate::process::containment::cgroups::Layout;
 
 /// Between two passes.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -184,7 +184,7 @@ impl Sweep<'_> {
         let ours = all.iter().filter(|found| is_known(found) || is_marked(found));
         let mut owners = ours.map(|found| (found.pid, None)).collect();
         // And who is theirs: below them, or in a session that they were born into.
-        elsewhere::complete(&all, &mut owners, |_, _| {});
+        attribution::complete(&all, &mut owners, |_, _| {});
         all.retain(|found| owners.contains_key(&found.pid));
         all
     }

@@ -20,8 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::leave::{Requests, TOKEN_VARIABLE};
 use super::paths::Root;
 use super::server::{RepoServer, Sessions};
-use crate::clients::guard::Allowed;
 use crate::deadline;
+use crate::proxy::http::guard::Allowed;
 
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 type Mcp = StreamableHttpService<

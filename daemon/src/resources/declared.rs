@@ -9,8 +9,8 @@ use mcpd_common::outcome::ExitStatus;
 
 use super::{Closing, Resource};
 use crate::deadline::Deadline;
-use crate::workers::keeper::Keeper;
-use crate::workers::spawn::Ground;
+use crate::process::launch::Ground;
+use crate::process::process_thread::Keeper;
 
 /// A declared resource and what is needed to close it.
 pub struct Declared {

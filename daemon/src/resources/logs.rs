@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Closing, Resource};
 use crate::deadline::Deadline;
-use crate::workers::output::Output;
+use crate::process::output::Output;
 
 /// The thread that drains what workers write.
 pub struct WorkerLogs(pub Output);

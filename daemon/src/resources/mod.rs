@@ -11,7 +11,7 @@ use std::time::Duration;
 use mcpd_common::outcome::ResourceReport;
 
 use crate::deadline::{self, Deadline};
-use crate::shutdown::progress::millis;
+use crate::progress::millis;
 
 /// Closing, as a future that says what went wrong.
 pub type Closing<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;

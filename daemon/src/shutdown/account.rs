@@ -7,9 +7,9 @@ use mcpd_common::os::ProcessInfo;
 use mcpd_common::outcome::{Asked, Check, Departure, Finding, FindingKind, WorkerReport};
 use mcpd_common::status::WorkerStatus;
 
-use super::progress::millis;
-use crate::workers::orders::Account;
-use crate::workers::stop::Leave;
+use crate::progress::millis;
+use crate::supervisor::handle::Account;
+use crate::supervisor::stop_sequence::Leave;
 
 /// What the workers' departures add to the findings.
 pub fn findings(accounts: &[Account]) -> Vec<Finding> {

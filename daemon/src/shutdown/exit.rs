@@ -14,11 +14,11 @@ use mcpd_common::run_file::RunFile;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::EXIT;
-use super::progress::{Progress, millis};
 use super::request::Ending;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
+use crate::progress::{Progress, millis};
+use crate::time_limits::EXIT;
 
 /// How long those who watch have for the last event.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -14,9 +14,7 @@
 //! each phase may take, `progress.rs` tells every step to whoever listens.
 
 pub mod account;
-pub mod budget;
 pub mod exit;
-pub mod progress;
 mod report;
 pub mod request;
 mod stage;
@@ -35,17 +33,17 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::departure::Departures;
-use crate::clients::front_door::FrontDoor;
-use crate::clients::kernel;
+use self::request::Ending;
 use crate::deadline;
+use crate::progress::{Progress, millis};
+use crate::proxy::FrontDoor;
+use crate::proxy::observe::client_drain::Departures;
+use crate::proxy::observe::socket_table;
 use crate::resources::Resource;
-use crate::shutdown::budget::Budget;
-use crate::shutdown::progress::{Progress, millis};
-use crate::shutdown::request::Ending;
+use crate::supervisor::handle::{Account, Order, Workers};
+use crate::time_limits::Budget;
 use crate::verify::own::Baseline;
 use crate::verify::{self, Verdict};
-use crate::workers::orders::{Account, Order, Workers};
 
 /// Everything that a shutdown works with.
 pub struct Shutdown {
@@ -60,7 +58,7 @@ pub struct Shutdown {
     /// The doors that clients come through.
     pub front_door: Arc<FrontDoor>,
     /// Whose ports these are.
-    pub ports: kernel::Ports,
+    pub ports: socket_table::Ports,
     /// How long each phase may take.
     pub budget: Budget,
     /// Whose processes may be killed to free a port.
@@ -223,7 +221,7 @@ impl Shutdown {
     }
 
     /// What the next program goes on listening on is not given back.
-    fn ports_to_verify(&self) -> kernel::Ports {
+    fn ports_to_verify(&self) -> socket_table::Ports {
         let mut ports = self.ports.clone();
         if self.ending == Ending::Replace {
             ports.retain(|port, _| !self.front_door.ports().contains(port));

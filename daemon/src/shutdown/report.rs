@@ -5,10 +5,10 @@ use mcpd_common::exit_code;
 use mcpd_common::os::backend;
 use mcpd_common::outcome::{ClientsReport, Finding, FindingKind, OwnReport, REPORT_SCHEMA, ShutdownReport};
 
-use super::progress::millis;
 use super::{Collected, Shutdown, account};
 use crate::deadline;
-use crate::workers::orders::Account;
+use crate::progress::millis;
+use crate::supervisor::handle::Account;
 
 impl Shutdown {
     /// What is reported if all of this overruns its total bound, which no phase should allow.

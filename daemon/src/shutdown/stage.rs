@@ -9,12 +9,12 @@ use mcpd_common::outcome::{PhaseOutcome, PhaseReport};
 use mcpd_common::phase::Phase;
 use tokio::time::Instant;
 
-use super::progress::millis;
 use super::{Collected, Hurrying, NOTICE, Shutdown};
-use crate::clients::departure::Departures;
-use crate::clients::registry::Connection;
 use crate::deadline::{self, Deadline};
 use crate::logging::state;
+use crate::progress::millis;
+use crate::proxy::observe::client_drain::Departures;
+use crate::proxy::observe::registry::Connection;
 
 /// Between two looks at the kernel's socket table.
 const LOOK: Duration = Duration::from_millis(20);

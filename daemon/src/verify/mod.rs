@@ -19,12 +19,12 @@ use mcpd_common::os::Containment;
 use mcpd_common::outcome::{Check, Finding, FindingKind, OwnReport, ResourceReport};
 use tokio::time::Instant;
 
-use crate::clients::kernel::Ports;
 use crate::deadline::{self, Deadline};
+use crate::process::process_thread::Keeper;
+use crate::progress::{Progress, millis};
+use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{self, Resource};
-use crate::shutdown::progress::{Progress, millis};
-use crate::workers::keeper::Keeper;
-use crate::workers::orders::Account;
+use crate::supervisor::handle::Account;
 use own::Baseline;
 
 /// What is to be verified, and with what.

@@ -7,8 +7,8 @@ use mcpd_common::outcome::{Finding, FindingKind};
 
 use super::Scope;
 use crate::deadline::{self, Deadline};
-use crate::workers::keeper::{Command, KeeperGone};
-use crate::workers::processes::LastWord;
+use crate::process::operations::LastWord;
+use crate::process::process_thread::{Command, KeeperGone};
 
 /// Between two looks at what has been sent `SIGKILL`.
 const LOOK: Duration = Duration::from_millis(5);

@@ -10,8 +10,8 @@ use mcpd_common::outcome::{Check, CheckSubject};
 
 use super::{Scope, Verdict, ports};
 use crate::deadline;
-use crate::shutdown::progress::millis;
-use crate::workers::orders::Account;
+use crate::progress::millis;
+use crate::supervisor::handle::Account;
 
 /// The checks of every worker.
 pub fn checks(

@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use session::{EventId, Session};
 use sse::{Event, Splitter};
 
-#[path = "../../../daemon/src/clients/message.rs"]
+#[path = "../../../daemon/src/proxy/mcp/message.rs"]
 mod message;
-#[path = "../../../daemon/src/clients/quick.rs"]
+#[path = "../../../daemon/src/proxy/mcp/quick.rs"]
 mod quick;
 #[path = "../../../daemon/src/random.rs"]
 mod random;
-#[path = "../../../daemon/src/clients/scan.rs"]
+#[path = "../../../daemon/src/proxy/mcp/scan.rs"]
 mod scan;
-#[path = "../../../daemon/src/clients/session.rs"]
+#[path = "../../../daemon/src/proxy/mcp/session.rs"]
 mod session;
-#[path = "../../../daemon/src/clients/sse.rs"]
+#[path = "../../../daemon/src/proxy/mcp/sse.rs"]
 mod sse;
 
 fuzz_target!(|input: (&[u8], &str, Vec<u8>)| {

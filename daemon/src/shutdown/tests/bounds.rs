@@ -7,9 +7,9 @@ use mcpd_common::outcome::ExitStatus;
 use proptest::prelude::*;
 
 use super::ending::{Ended, Ending};
-use crate::workers::fake::scene::Scene;
-use crate::workers::fake::script::{Nature, Reply, Script, ms};
-use crate::workers::fake::world::Deed;
+use crate::supervisor::fake::scene::Scene;
+use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
+use crate::supervisor::fake::world::Deed;
 
 /// How soon, if ever; often at once.
 fn soon(at_most_s: u64) -> impl Strategy<Value = Option<Duration>> {

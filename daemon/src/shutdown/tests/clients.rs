@@ -13,10 +13,10 @@ use mcpd_common::phase::Phase;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::ending::{Ended, Ending};
-use crate::clients::kernel::Ports;
-use crate::workers::fake::scene::{Scene, name};
-use crate::workers::fake::script::{Nature, Reply, Script, ms};
-use crate::workers::fake::world::Deed::{Gone, Killed, Posted, Termed};
+use crate::proxy::observe::socket_table::Ports;
+use crate::supervisor::fake::scene::{Scene, name};
+use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
+use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
 
 /// A connection to a worker's port on which nobody listens any more. The client's end is in
 /// nobody's hands, on its way through a Unix socket: one of this process would be no client.

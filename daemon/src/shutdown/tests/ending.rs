@@ -11,20 +11,19 @@ use mcpd_common::phase::Phase;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::front_door::{FrontDoor, Opening};
-use crate::clients::kernel::Ports;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
+use crate::progress::Progress;
+use crate::proxy::observe::socket_table::Ports;
+use crate::proxy::{FrontDoor, Opening};
 use crate::resources::Resource;
-use crate::shutdown::Shutdown;
-use crate::shutdown::budget::Budget;
-use crate::shutdown::progress::Progress;
-use crate::shutdown::request;
+use crate::shutdown::{Shutdown, request};
+use crate::supervisor::fake::scene::{self, Scene};
+use crate::supervisor::fake::script::{Script, ms};
+use crate::supervisor::fake::world::{Deed, World};
+use crate::supervisor::handle::Order;
+use crate::time_limits::Budget;
 use crate::verify::own::{Baseline, Expected};
-use crate::workers::fake::scene::{self, Scene};
-use crate::workers::fake::script::{Script, ms};
-use crate::workers::fake::world::{Deed, World};
-use crate::workers::orders::Order;
 
 /// The phases that `Shutdown::run` has; the last one needs its report.
 const PHASES: [Phase; 5] =

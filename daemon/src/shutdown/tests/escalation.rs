@@ -4,8 +4,8 @@ use mcpd_common::outcome::{Asked, Departure, FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
 use super::ending::{shut_down, shut_down_one};
-use crate::workers::fake::script::{Nature, Reply, Script, ms};
-use crate::workers::fake::world::Deed::{Gone, Killed, Posted, Termed};
+use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
+use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
 
 /// Follows `SIGTERM` after half a second.
 const SLOW: Nature = Nature { on_term: Some(ms(500)), on_kill: Some(ms(0)) };

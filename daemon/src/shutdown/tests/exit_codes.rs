@@ -8,12 +8,12 @@ use mcpd_common::ids::Port;
 use mcpd_common::outcome::{ExitStatus, FindingKind};
 
 use super::ending::{Ended, Ending, shut_down};
-use crate::clients::kernel::Ports;
 use crate::deadline::Deadline;
+use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{Closing, Resource};
-use crate::workers::fake::scene::{Scene, name};
-use crate::workers::fake::script::{Nature, Script, ms};
-use crate::workers::fake::world::Deed;
+use crate::supervisor::fake::scene::{Scene, name};
+use crate::supervisor::fake::script::{Nature, Script, ms};
+use crate::supervisor::fake::world::Deed;
 
 struct Scripted(Option<Result<(), &'static str>>);
 

@@ -4,9 +4,9 @@ use mcpd_common::outcome::{FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
 use super::ending::{Ended, Ending};
-use crate::workers::fake::scene::Scene;
-use crate::workers::fake::script::{Nature, Script, ms};
-use crate::workers::fake::world::Deed::{Gone, Killed, Posted, Termed};
+use crate::supervisor::fake::scene::Scene;
+use crate::supervisor::fake::script::{Nature, Script, ms};
+use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
 
 async fn hurried_after(wait_ms: u64, script: Script) -> Ended {
     let scene = Scene::running([("docs", script)]).await;

@@ -4,10 +4,10 @@ use mcpd_common::outcome::{Departure, ExitStatus, FindingKind};
 use mcpd_common::status::WorkerState;
 
 use super::ending::Ending;
-use crate::workers::fake::scene::{Scene, name};
-use crate::workers::fake::script::{Nature, Script, ms};
-use crate::workers::fake::world::Deed;
-use crate::workers::orders::{Order, Wish};
+use crate::supervisor::fake::scene::{Scene, name};
+use crate::supervisor::fake::script::{Nature, Script, ms};
+use crate::supervisor::fake::world::Deed;
+use crate::supervisor::handle::{Order, Wish};
 
 const CRASH: ExitStatus = ExitStatus::Code(1);
 

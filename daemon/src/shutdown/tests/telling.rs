@@ -4,8 +4,8 @@ use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::phase::Phase;
 
 use super::ending::{Ended, Ending, shut_down, shut_down_one, told};
-use crate::workers::fake::scene::Scene;
-use crate::workers::fake::script::{Nature, Script, ms};
+use crate::supervisor::fake::scene::Scene;
+use crate::supervisor::fake::script::{Nature, Script, ms};
 
 fn stubborn() -> Script {
     Script::deaf().with_leader(Nature::STUBBORN)

@@ -1,0 +1,199 @@
+//! Which process belongs to whom: families, orphans, and to whom an orphan is given.
+
+use std::collections::{HashMap, HashSet};
+
+use mcpd_common::ids::{Pgid, Pid, Slot};
+use mcpd_common::os::child::{self, Signal};
+use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::sight::{self, Sight};
+use mcpd_common::outcome::ExitStatus;
+
+use super::Children;
+use super::attribution::{Look, Owned};
+
+/// A leader and what is known of it.
+pub(super) struct Family {
+    pub leader: Pid,
+    pub start: StartTime,
+    pub exit: Option<ExitStatus>,
+}
+
+impl Family {
+    pub fn group(&self) -> Pgid {
+        Pgid::led_by(self.leader)
+    }
+}
+
+/// As often a census is taken anew at once because somebody ended meanwhile; a process that keeps
+/// forking must not keep us from everything else.
+const LOOKS: usize = 3;
+
+/// A census of orphans, and whose each is.
+pub(super) struct Orphans {
+    pub living: Vec<Owned>,
+    /// Nobody can have been missed: nobody ended meanwhile, and all could be looked at.
+    pub are_all: bool,
+}
+
+impl Children {
+    /// The daemon's own children, leaders and orphans alike.
+    fn children(&self) -> Vec<Pid> {
+        let mut children = process::children(Pid::current());
+        children.retain(|pid| !self.inherited.contains(pid));
+        children
+    }
+
+    /// The daemon's own children that lead no family.
+    fn orphans(&self) -> Vec<Pid> {
+        let leaders: HashSet<_> = self.families.values().map(|family| family.leader).collect();
+        let mut children = self.children();
+        children.retain(|pid| !leaders.contains(pid));
+        children
+    }
+
+    /// Everything below the daemon that is ours, and what else lives in our cgroups or elsewhere.
+    pub(super) fn all(&mut self) -> Vec<Process> {
+        let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
+        let mut all: Vec<_> = self.children().into_iter().flat_map(below).collect();
+        let elsewhere = self.look_elsewhere(Look::Close, |_, _| {});
+        add_unseen(elsewhere.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
+        let members = self.cgroups.as_ref().map(|cgroups| cgroups.all_members()).unwrap_or_default();
+        add_unseen(members, &mut all);
+        all
+    }
+
+    /// Reaps orphans that ended, and learns whose the others are.
+    pub(super) fn tend_orphans(&mut self, look: Look) -> Vec<Owned> {
+        self.look_at_orphans(look).living
+    }
+
+    /// Those who left the tree, where nobody brings them back to us.
+    pub(super) fn look_elsewhere(
+        &mut self,
+        look: Look,
+        found: impl FnMut(&Process, Option<Slot>),
+    ) -> Vec<Owned> {
+        let (families, inherited) = (&self.families, &self.inherited);
+        let elsewhere = self.elsewhere.as_mut();
+        elsewhere.map(|elsewhere| elsewhere.look(families, inherited, look, found)).unwrap_or_default()
+    }
+
+    /// A census that says for certain of whom nobody is left, if there is one. The list of a moment in
+    /// which somebody ended does not show whom he left behind, who became our child only then.
+    pub(super) fn settled_orphans(&mut self) -> Orphans {
+        let mut seen = self.look_at_orphans(Look::Close);
+        // Elsewhere even a census without any end may miss one: the child of one who was not listed
+        // yet may have got a pid that was passed already.
+        let one_is_enough = self.elsewhere.is_none();
+        for _ in 0..LOOKS {
+            let seem_gone = self.families_that_seem_gone(&seen);
+            if (seen.are_all && one_is_enough) || seem_gone.is_empty() {
+                break;
+            }
+            if !one_is_enough {
+                // Who is stopped can be seen, however fast it forks. The leader is unreaped, so the
+                // group is still ours.
+                for group in seem_gone {
+                    let _ = child::signal_group(group, Signal::Stop);
+                }
+            }
+            seen = self.look_at_orphans(Look::Close);
+        }
+        seen
+    }
+
+    fn families_that_seem_gone(&self, orphans: &Orphans) -> Vec<Pgid> {
+        let ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
+        let gone = ended.filter(|(slot, _)| self.descendants_of(**slot, &orphans.living).is_empty());
+        gone.map(|(_, family)| family.group()).collect()
+    }
+
+    fn look_at_orphans(&mut self, look: Look) -> Orphans {
+        let ((living, reaped), sight) = sight::watched(|| self.list_orphans(look));
+        Orphans { living, are_all: reaped == 0 && sight == Sight::Clear }
+    }
+
+    /// The living ones, and how many were reaped.
+    fn list_orphans(&mut self, look: Look) -> (Vec<Owned>, usize) {
+        let mut known = HashMap::new();
+        let (mut living, mut reaped) = (vec![], 0);
+        for pid in self.orphans() {
+            if child::reap(pid).is_some() {
+                reaped += 1;
+                continue;
+            }
+            let Some(orphan) = process::read(pid) else { continue };
+            let key = (pid, orphan.start);
+            let slot = self.orphans.get(&key).copied().flatten().or_else(|| self.attribute(&orphan));
+            known.insert(key, slot);
+            living.push((orphan, slot));
+        }
+        self.orphans = known;
+        living.extend(self.look_elsewhere(look, |_, _| {}));
+        (living, reaped)
+    }
+
+    /// Its cgroup first, which takes a deliberate move to leave; then what can be lost by accident.
+    fn attribute(&self, orphan: &Process) -> Option<Slot> {
+        let is_known = |slot: &Slot| self.families.contains_key(slot);
+        let by_cgroup = || self.cgroups.as_ref()?.owner(orphan.pid).filter(is_known);
+        let by_mark = || {
+            let mark = process::mark(orphan.pid).filter(|mark| mark.run == self.run);
+            mark.map(|mark| mark.slot).filter(is_known)
+        };
+        let by_id = || {
+            let ids = [orphan.session, orphan.pgid];
+            let family = |(_, family): &(&Slot, &Family)| ids.contains(&family.leader.get());
+            self.families.iter().find(family).map(|(slot, _)| *slot)
+        };
+        by_cgroup().or_else(by_mark).or_else(by_id)
+    }
+
+    /// Everything of a family but its leader, parents first.
+    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[Owned]) -> Vec<Process> {
+        let Some(family) = self.families.get(&slot) else {
+            return vec![];
+        };
+        let orphans = orphans.iter().filter(|(_, owner)| *owner == Some(slot));
+        if self.elsewhere.is_some() {
+            // They were looked for among all processes, those below the leader included.
+            return orphans.map(|(process, _)| process.clone()).collect();
+        }
+        let mut all = match family.exit {
+            Some(_) => vec![],
+            None => process::tree(family.leader),
+        };
+        for (orphan, _) in orphans {
+            all.push(orphan.clone());
+            all.extend(process::tree(orphan.pid));
+        }
+        // While the leader lives the tree says enough; when it is gone nobody may be missed.
+        if let (Some(cgroups), Some(_)) = (&self.cgroups, family.exit) {
+            let members = cgroups.members(slot).into_iter().filter(|pid| *pid != family.leader);
+            add_unseen(members.collect(), &mut all);
+        }
+        all
+    }
+
+    pub(super) fn note_exits(&mut self) -> Vec<Slot> {
+        let mut exited = vec![];
+        // Most looks find nobody, and most workers are many.
+        if !child::has_any_ended() {
+            return exited;
+        }
+        for (slot, family) in &mut self.families {
+            if family.exit.is_none() {
+                family.exit = child::peek_exit(family.leader);
+                if family.exit.is_some() {
+                    exited.push(*slot);
+                }
+            }
+        }
+        exited
+    }
+}
+
+fn add_unseen(members: Vec<Pid>, all: &mut Vec<Process>) {
+    let seen: HashSet<_> = all.iter().map(|process| process.pid).collect();
+    all.extend(members.into_iter().filter(|pid| !seen.contains(pid)).filter_map(process::read));
+}

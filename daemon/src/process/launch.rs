@@ -1,0 +1,90 @@
+//! From a worker's configuration to the process to start. Pure, but for reading the
+//! daemon's own environment once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use mcpd_common::config::{Program, WorkerConfig};
+use mcpd_common::ids::{Port, Slot};
+use mcpd_common::os::cgroup::CGROUP_VARIABLE;
+
+use super::operations::Order;
+use crate::handover;
+
+/// Of the daemon's environment, what is not for workers: it speaks of the daemon itself
+/// (sd_notify(3), sd_listen_fds(3)).
+const NOT_FOR_WORKERS: [&str; 4] = ["NOTIFY_SOCKET", "MCPD_CONFIG", handover::VARIABLE, CGROUP_VARIABLE];
+const NOT_FOR_WORKERS_PREFIXES: [&str; 2] = ["WATCHDOG_", "LISTEN_"];
+/// Where the built-in worker finds the token that its shutdown route asks for.
+pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
+
+/// What all workers start from.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// This program, for built-in workers.
+    pub mcpd: PathBuf,
+    /// The daemon's environment, cleaned.
+    pub env: BTreeMap<OsString, OsString>,
+    /// The secret between the daemon and its built-in workers.
+    pub token: String,
+}
+
+impl Ground {
+    /// From the environment of this process.
+    ///
+    /// # Errors
+    /// When this program's own path can't be found out.
+    pub fn of_this_process(token: String) -> std::io::Result<Self> {
+        let env = std::env::vars_os().filter(|(key, _)| is_for_workers(key)).collect();
+        Ok(Self { mcpd: std::env::current_exe()?, env, token })
+    }
+
+    /// The order that starts this worker, listening on this port.
+    pub fn order(&self, worker: &WorkerConfig, port: Port, slot: Slot, output: Option<OwnedFd>) -> Order {
+        let (program, args) = self.command(worker, port);
+        let mut env = self.env.clone();
+        env.insert("PORT".into(), port.to_string().into());
+        env.extend(self.token_for(worker).map(|token| (TOKEN_VARIABLE.into(), token.into())));
+        env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.with(port).into())));
+        Order { slot, program, args, directory: worker.repo.clone(), env: env.into_iter().collect(), output }
+    }
+
+    /// The token that this worker's shutdown route asks for, if it is a built-in one.
+    pub fn token_for(&self, worker: &WorkerConfig) -> Option<String> {
+        (worker.program == Program::BuiltIn).then(|| self.token.clone())
+    }
+
+    /// The order that runs a command of the user's, not a worker.
+    pub fn helper(&self, command: &[String], directory: &Path, slot: Slot) -> Order {
+        let (program, args) = parts(command);
+        let env = self.env.clone().into_iter().collect();
+        Order { slot, program, args, directory: directory.to_owned(), env, output: None }
+    }
+
+    fn command(&self, worker: &WorkerConfig, port: Port) -> (PathBuf, Vec<OsString>) {
+        match &worker.program {
+            Program::BuiltIn => {
+                let port = port.to_string();
+                let args = ["worker".into(), "--repo".into(), worker.repo.clone().into_os_string()];
+                (self.mcpd.clone(), args.into_iter().chain(["--port".into(), port.into()]).collect())
+            }
+            Program::Command(command) => {
+                let words: Vec<_> = command.iter().map(|word| word.with(port)).collect();
+                parts(&words)
+            }
+        }
+    }
+}
+
+fn parts(command: &[String]) -> (PathBuf, Vec<OsString>) {
+    let mut parts = command.iter().map(OsString::from);
+    (parts.next().unwrap_or_default().into(), parts.collect())
+}
+
+fn is_for_workers(key: &std::ffi::OsStr) -> bool {
+    let key = key.to_string_lossy();
+    !NOT_FOR_WORKERS.contains(&&*key)
+        && !NOT_FOR_WORKERS_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}

@@ -1,0 +1,331 @@
+//! One request: refused, answered here, or forwarded (R-CLIENT-1, R-CLIENT-3).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use serde_json::Value;
+
+use super::body::{Body, Upload, whole};
+use super::headers::{LAST_EVENT, SESSION, accepts_events, forget_connection, of_origin, restore_last_event};
+use super::passing::Passing;
+use super::payload::{self, BODY, Payload};
+use super::pipe::Pipe;
+use super::upstream::{SendError, Up};
+use crate::deadline::Deadline;
+use crate::proxy::listener::Door;
+use crate::proxy::mcp::errors;
+use crate::proxy::mcp::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
+use crate::proxy::mcp::replay::{self, RenewalError};
+use crate::proxy::mcp::session::{Epoch, EventId, Session};
+use crate::proxy::mcp::sessions::SharedSession;
+use crate::proxy::mcp::sse::Event;
+use crate::proxy::observe::registry::Connection;
+
+/// A request that is to be forwarded.
+pub struct Exchange {
+    /// The door it came through.
+    pub door: Arc<Door>,
+    /// The connection it came on.
+    pub connection: Arc<Connection>,
+    /// What the connection's event streams go through.
+    pub pipe: Pipe,
+    /// What it says, if that is JSON-RPC.
+    pub messages: Option<Messages>,
+    /// Its body, if it was read.
+    pub body: Bytes,
+    /// Its body, if it is JSON too large to be read first.
+    passing: Option<Passing>,
+    /// The client asks for an event stream and nothing else.
+    pub wants_events: bool,
+    method: Method,
+    uri: Uri,
+    /// Fit for the worker but for the session id. Gone with the request, unless it may be sent again.
+    headers: HeaderMap,
+}
+
+/// The session of a request, and the id by which its client calls it.
+pub type InSession = Option<(String, SharedSession)>;
+
+/// Answers one request.
+pub async fn answer(
+    door: Arc<Door>,
+    connection: Arc<Connection>,
+    pipe: Pipe,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    connection.requests.fetch_add(1, Ordering::Relaxed);
+    if let Err(refused) = door.allowed.check(request.uri(), request.headers()) {
+        return errors::text(StatusCode::FORBIDDEN, format!("{refused}\n"));
+    }
+    if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
+        return errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n");
+    }
+    let (mut head, body) = request.into_parts();
+    let payload = match payload::read(&head, body).await {
+        Ok(payload) => payload,
+        Err(response) => return response,
+    };
+    let (messages, body, passing) = match &payload {
+        Payload::Whole(bytes) => (Messages::read(bytes), bytes.clone(), None),
+        Payload::Passing(passing) => (None, Bytes::new(), Some(passing.clone())),
+        Payload::Streaming(_) => (None, Bytes::new(), None),
+    };
+    let wants_events = head.method == Method::GET && accepts_events(&head.headers);
+    forget_connection(&mut head.headers);
+    let (method, uri, headers) = (head.method, of_origin(head.uri), head.headers);
+    let mut exchange = Box::new(Exchange {
+        door,
+        connection,
+        pipe,
+        messages,
+        body,
+        passing,
+        wants_events,
+        method,
+        uri,
+        headers,
+    });
+    if exchange.door.phase.borrow().is_leaving() {
+        return exchange.refused(LEAVING.1).await;
+    }
+    exchange.forward(payload).await
+}
+
+impl Exchange {
+    /// Forwards it, with its session's id for the worker.
+    async fn forward(mut self: Box<Self>, payload: Payload) -> Response<Body> {
+        let Some(id) = self.session_id() else {
+            return self.send(payload, None).await;
+        };
+        self.connection.used_by(&id);
+        let Some(session) = self.door.sessions.get(&id) else {
+            return self.send(payload, None).await;
+        };
+        if self.method == Method::DELETE {
+            self.door.sessions.forget(&id);
+        }
+        if !self.concerns_the_session() {
+            return self.send(payload, Some((id, session))).await;
+        }
+        let payload = {
+            let mut session = session.lock().await;
+            match self.towards_the_worker(&mut session, payload) {
+                Some(payload) => payload,
+                // An answer to a worker that is dead.
+                None => return errors::accepted(),
+            }
+        };
+        self.send(payload, Some((id, session))).await
+    }
+
+    fn session_id(&self) -> Option<String> {
+        self.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned)
+    }
+
+    /// Whether it says anything that has to be kept, or answers what the worker asked.
+    fn concerns_the_session(&self) -> bool {
+        let concerns = |message: &Message| matches!(message, Message::Answer { .. }) || is_kept(message);
+        self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(concerns))
+    }
+
+    /// Answers get the id that the worker asked with; what has to be said again is kept.
+    fn towards_the_worker(&mut self, session: &mut Session, payload: Payload) -> Option<Payload> {
+        let value: Value = match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(_) => return Some(payload),
+        };
+        let (batch, all) = match value {
+            Value::Array(all) => (true, all),
+            one => (false, vec![one]),
+        };
+        let mut restored = vec![];
+        let kept = self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(is_kept));
+        for message in all {
+            session.note(&message);
+            match message.get("method").is_none() {
+                true => restored.extend(session.inward(&message)),
+                false => restored.push(message),
+            }
+        }
+        if kept {
+            self.door.sessions.save(session);
+        }
+        let value = match (batch, restored.len()) {
+            (_, 0) => return None,
+            (true, _) => Value::Array(restored),
+            (false, _) => restored.remove(0),
+        };
+        self.body = value.to_string().into();
+        self.headers.remove(header::CONTENT_LENGTH);
+        Some(Payload::Whole(self.body.clone()))
+    }
+
+    async fn send(mut self: Box<Self>, payload: Payload, session: InSession) -> Response<Body> {
+        let mut body = payload.into_body();
+        let deadline = Deadline::after(self.door.hold);
+        loop {
+            let up = match self.door.worker().await {
+                Ok(up) => up,
+                Err(why) => return self.refused(&why).await,
+            };
+            if let Some((id, session)) = &session {
+                match replay::renew(&self.door, &up, session).await {
+                    Ok(()) => {
+                        if let Some(error) = self.lost_answer(session).await {
+                            return error;
+                        }
+                    }
+                    Err(RenewalError::Refused(why)) => {
+                        tracing::info!(worker = %self.door.name, %why, "a session ended");
+                        self.door.sessions.forget(id);
+                        return errors::text(StatusCode::NOT_FOUND, format!("{why}\n"));
+                    }
+                    Err(RenewalError::Broken(why)) if deadline.remaining().is_zero() => {
+                        return self.refused(&why).await;
+                    }
+                    Err(RenewalError::Broken(_)) => {
+                        self.wait_for_another(&up, deadline).await;
+                        continue;
+                    }
+                }
+            }
+            let request = self.request(session.as_ref().map(|(_, session)| session.as_ref()), body).await;
+            match up.send(request).await {
+                Ok(response) => return self.relay(up, response, session).await,
+                Err(SendError::NotSent(request, error)) => {
+                    tracing::debug!(worker = %self.door.name, %error, "waiting for the worker");
+                    if deadline.remaining().is_zero() {
+                        return self.refused(&error.to_string()).await;
+                    }
+                    body = self.take_back(*request);
+                    self.wait_for_another(&up, deadline).await;
+                }
+                // A stream that has not begun loses nothing by beginning with the next worker.
+                Err(SendError::Broken(_)) if self.wants_events && !deadline.remaining().is_zero() => {
+                    body = Upload::Whole(Bytes::new());
+                    self.wait_for_another(&up, deadline).await;
+                }
+                Err(SendError::Broken(error)) => {
+                    tracing::info!(worker = %self.door.name, %error, "a request was interrupted");
+                    return self.interrupted().await;
+                }
+            }
+        }
+    }
+
+    /// The error for a client that comes back for the rest of an answer whose worker is dead. Forwarded it
+    /// would be a second `GET` stream.
+    async fn lost_answer(&self, session: &tokio::sync::Mutex<Session>) -> Option<Response<Body>> {
+        let (epoch, request) = self.resumed()?;
+        let error = Event::message(&error_for(&request, INTERRUPTED));
+        (epoch != session.lock().await.epoch).then(|| errors::events(whole(error)))
+    }
+
+    /// The request whose answer the client comes back for, and the worker that was asked.
+    pub fn resumed(&self) -> Option<(Epoch, Value)> {
+        let last = self.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
+        let request = last.request.filter(|_| self.wants_events)?;
+        Some((last.epoch, request))
+    }
+
+    /// The worker is not there although the supervisor has not said so yet.
+    async fn wait_for_another(&self, up: &Up, deadline: Deadline) {
+        let soon = deadline.at_most(Duration::from_millis(50));
+        let _ = soon.wait(up.detach.cancelled()).await;
+    }
+
+    async fn request(
+        &mut self,
+        session: Option<&tokio::sync::Mutex<Session>>,
+        body: Upload,
+    ) -> Request<Upload> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = match self.may_be_sent_again() {
+            true => self.headers.clone(),
+            false => std::mem::take(&mut self.headers),
+        };
+        if let Some(session) = session {
+            let session = session.lock().await;
+            if let Ok(id) = HeaderValue::from_str(&session.worker_id) {
+                request.headers_mut().insert(SESSION, id);
+            }
+            restore_last_event(request.headers_mut(), &session);
+        }
+        request
+    }
+
+    /// Long-lived streams are attached anew.
+    fn may_be_sent_again(&self) -> bool {
+        self.wants_events || self.is_request("subscriptions/listen")
+    }
+
+    /// Of a request that could not be sent.
+    fn take_back(&mut self, request: Request<Upload>) -> Upload {
+        let (head, body) = request.into_parts();
+        if !self.may_be_sent_again() {
+            self.headers = head.headers;
+        }
+        body
+    }
+
+    /// The same request once more, for another worker; its stream begins anew.
+    pub async fn again(&mut self, session: Option<&tokio::sync::Mutex<Session>>) -> Request<Upload> {
+        let mut request = self.request(session, Upload::Whole(self.body.clone())).await;
+        request.headers_mut().remove(&LAST_EVENT);
+        request
+    }
+
+    /// Whether it is one request with this method.
+    pub fn is_request(&self, method: &str) -> bool {
+        self.messages.as_ref().is_some_and(|messages| messages.is_request(method))
+    }
+
+    /// The path that was asked for.
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    /// What a body too large to be read first has said by now.
+    pub fn hear(&mut self) {
+        if let Some(passing) = &self.passing {
+            self.messages = passing.messages();
+        }
+    }
+
+    /// The same when all of it is here.
+    async fn hear_out(&mut self) {
+        if let Some(passing) = self.passing.take() {
+            passing.finish(Deadline::after(BODY)).await;
+            self.messages = passing.messages();
+        }
+    }
+
+    /// What was in flight gets an error of its own id, never just a cut.
+    pub async fn interrupted(&mut self) -> Response<Body> {
+        self.hear_out().await;
+        match &self.messages {
+            Some(messages) => messages.errors(INTERRUPTED).map_or_else(errors::accepted, errors::json),
+            None => errors::text(StatusCode::BAD_GATEWAY, "the server was restarted\n"),
+        }
+    }
+
+    async fn refused(&mut self, why: &str) -> Response<Body> {
+        self.hear_out().await;
+        errors::refused(self.messages.as_ref(), self.wants_events, why)
+    }
+}
+
+fn is_kept(message: &Message) -> bool {
+    const KEPT: [&str; 4] =
+        ["notifications/initialized", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+    match message {
+        Message::Request { method, .. } | Message::Notification { method } => KEPT.contains(&method.as_str()),
+        Message::Answer { .. } => false,
+    }
+}

@@ -1,0 +1,75 @@
+//! What the front door does to heads of requests and answers, and nothing else.
+
+use hyper::Uri;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::response::Parts;
+
+use crate::proxy::mcp::session::{EventId, Session};
+
+/// The session id in both directions.
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Where an event stream goes on.
+pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Headers that speak of one connection only (RFC 9110, section 7.6.1), and two that mcpd answers for:
+/// `Expect` itself, `Accept-Encoding` because it reads what it forwards.
+fn is_of_a_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+            | "accept-encoding"
+            | "trailer"
+    )
+}
+
+/// Removes what speaks of one connection only.
+pub fn forget_connection(headers: &mut HeaderMap) {
+    let found = |headers: &HeaderMap| headers.keys().find(|name| is_of_a_connection(name)).cloned();
+    // Most of them are nearly never there, and to look each of them up costs more than to look at all.
+    while let Some(name) = found(headers) {
+        headers.remove(name);
+    }
+}
+
+/// Whether event streams are among what the client takes.
+pub fn accepts_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+/// Path and query only, whatever the client called the server.
+pub fn of_origin(uri: Uri) -> Uri {
+    match uri.authority() {
+        None => uri,
+        Some(_) => uri.path_and_query().cloned().map(Uri::from).unwrap_or_default(),
+    }
+}
+
+/// The worker knows its own event ids only; one of a dead worker begins the stream anew.
+pub fn restore_last_event(headers: &mut HeaderMap, session: &Session) {
+    let Some(id) = headers.remove(&LAST_EVENT) else {
+        return;
+    };
+    let known = id.to_str().ok().and_then(EventId::read).filter(|id| id.epoch == session.epoch);
+    if let Some(inner) = known.and_then(|id| HeaderValue::from_str(&id.inner).ok()) {
+        headers.insert(LAST_EVENT, inner);
+    }
+}
+
+/// Whether a body is of this kind.
+pub fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).map(|given| given.as_bytes().trim_ascii_start());
+    given.and_then(|given| given.get(..kind.len())).is_some_and(|it| it.eq_ignore_ascii_case(kind.as_bytes()))
+}
+
+/// Of a stream that may get more, or less, than its worker meant to send.
+pub fn without_length(mut head: Parts) -> Parts {
+    head.headers.remove(header::CONTENT_LENGTH);
+    head
+}

@@ -1,0 +1,115 @@
+//! What a worker answered, on its way to the client.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Bytes};
+use hyper::header::HeaderValue;
+use hyper::http::response::Parts;
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+
+use super::body::{Body, whole};
+use super::exchange::{Exchange, InSession};
+use super::headers::{SESSION, forget_connection, is_kind, without_length};
+use super::link::Answer;
+use super::payload::WHOLE;
+use super::upstream::Up;
+use crate::proxy::mcp::session::Session;
+use crate::proxy::mcp::sessions::SharedSession;
+use crate::proxy::mcp::stream::{self, Purpose, Relay};
+
+impl Exchange {
+    /// Passes an answer on.
+    pub async fn relay(
+        mut self: Box<Self>,
+        up: Arc<Up>,
+        mut response: Response<Answer>,
+        session: InSession,
+    ) -> Response<Body> {
+        self.hear();
+        forget_connection(response.headers_mut());
+        let session = match session {
+            Some((id, session)) => Some((id, session)),
+            None => self.begin_session(&up, &response),
+        };
+        if let Some((id, _)) = &session
+            && response.headers().contains_key(SESSION)
+            && let Ok(id) = HeaderValue::from_str(id)
+        {
+            response.headers_mut().insert(SESSION, id);
+        }
+        let events = is_kind(response.headers(), "text/event-stream");
+        let (head, body) = response.into_parts();
+        let session = session.map(|(_, session)| session);
+        if events && head.status == StatusCode::OK {
+            let purpose = match (&self.messages, self.wants_events) {
+                (Some(_), _) if self.is_request("subscriptions/listen") => Purpose::Listen,
+                // The rest of an answer: only streams that nobody asked for outlive their worker.
+                (None, true) if session.is_some() && self.resumed().is_some() => Purpose::Answer,
+                (None, true) => Purpose::Get,
+                (_, _) => Purpose::Answer,
+            };
+            let pipe = self.pipe.clone();
+            let relay = Relay { exchange: self, session, purpose };
+            return Response::from_parts(without_length(head), stream::open(&pipe, relay, up, body));
+        }
+        if self.messages.as_ref().is_some_and(|messages| !messages.open_ids().is_empty()) {
+            return self.collect(head, body, session).await;
+        }
+        Response::from_parts(head, Body::Worker(body))
+    }
+
+    /// An answer in JSON is read first, so that a worker's end in the middle of it is an error and
+    /// not a cut; a large one streams.
+    async fn collect(
+        mut self: Box<Self>,
+        head: Parts,
+        body: Answer,
+        session: Option<SharedSession>,
+    ) -> Response<Body> {
+        if body.size_hint().lower() > WHOLE as u64 {
+            return Response::from_parts(head, Body::Worker(body));
+        }
+        let Ok(bytes) = read(body).await else {
+            return self.interrupted().await;
+        };
+        if let Some(session) = session
+            && self.is_request("initialize")
+            && let Ok(answer) = serde_json::from_slice::<Value>(&bytes)
+        {
+            let mut session = session.lock().await;
+            session.agree(&answer["result"]);
+            self.door.sessions.save(&session);
+        }
+        Response::from_parts(head, whole(bytes))
+    }
+
+    /// The worker began a session: the client gets an id of ours for it, which outlives the worker.
+    fn begin_session(&self, up: &Up, response: &Response<Answer>) -> InSession {
+        if !self.is_request("initialize") || !response.status().is_success() || !self.door.keeps_sessions {
+            return None;
+        }
+        let worker_id = response.headers().get(&SESSION)?.to_str().ok()?.to_owned();
+        let params = serde_json::from_slice::<Value>(&self.body).ok()?["params"].clone();
+        let id = crate::proxy::mint().ok()?;
+        let session = Session::begin(id.clone(), self.path().to_owned(), worker_id, up.epoch, params);
+        self.connection.used_by(&id);
+        let session = self.door.sessions.keep(session);
+        Some((id, session))
+    }
+}
+
+/// A body, read to its end. Nearly all come in one piece, which is not copied then.
+async fn read(mut body: Answer) -> Result<Bytes, hyper::Error> {
+    let mut first = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if !first.is_empty() {
+            let rest = body.collect().await?.to_bytes();
+            return Ok([first, piece, rest].concat().into());
+        }
+        first = piece;
+    }
+    Ok(first)
+}

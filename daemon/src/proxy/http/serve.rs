@@ -1,0 +1,121 @@
+//! One connection of a client, in one task: what comes in, what goes to the worker and what comes back.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::body::Body;
+use super::head_timer::HeadTimer;
+use super::pipe::Pipe;
+use super::{exchange, turn};
+use crate::deadline::Deadline;
+use crate::proxy::listener::{Door, Phase};
+use crate::proxy::mcp::errors;
+use crate::proxy::observe::registry::{Connection, Entry};
+
+/// A request whose headers are not complete by then is given up.
+const HEADERS: Duration = Duration::from_secs(10);
+/// What a client that has connected has, in a pause, for its first request to arrive.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
+/// Request headers may be so long in all.
+const HEADER_BYTES: usize = 64 * 1024;
+
+/// Serves until the client goes away, or mcpd.
+pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
+    let (timer, pipe) = (HeadTimer::new(HEADERS), Pipe::default());
+    let (name, is_forced) = (door.name.clone(), door.forced.clone());
+    let watched = door.phase.clone();
+    let is_late = *watched.borrow() != Phase::Open;
+    let mut leaving = pin!(told_to_end(door.phase.clone(), entry.connection.clone()));
+    let events = pipe.clone();
+    let service = service_fn(move |request| {
+        let (door, connection, events) = (door.clone(), entry.connection.clone(), events.clone());
+        async move { Ok::<_, Infallible>(exchange::answer(door, connection, events, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(timer.handle())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(HEADER_BYTES)
+        .keep_alive(!is_late)
+        .serve_connection(TokioIo::new(stream), service);
+    let (mut connection, mut timer, mut forced) = (pin!(connection), timer, pin!(is_forced.cancelled()));
+    let (mut told, mut waker) = (false, None);
+    let ended = poll_fn(|context| {
+        let is_first = waker.is_none();
+        let context = &mut Context::from_waker(waker.get_or_insert_with(|| turn::waker(context)));
+        // Once they were asked they wake the task: there is no need to ask again with every request.
+        let is_stirred = is_first || is_forced.is_cancelled() || watched.has_changed().unwrap_or(true);
+        if is_stirred && !told && leaving.as_mut().poll(context).is_ready() {
+            told = true;
+            // Idle ones close at once, others after the answer they are at.
+            connection.as_mut().graceful_shutdown();
+        }
+        timer.tick(context);
+        pipe.begin_turn();
+        let polled = connection.as_mut().poll(context);
+        pipe.end_turn(context);
+        // After the turn: what the worker's end has to do with a request in flight is still told.
+        if is_stirred && polled.is_pending() && forced.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        polled
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(worker = %name, %error, "a client's connection ended");
+    }
+}
+
+/// When mcpd leaves or pauses. Told to end before its first request, a connection would be closed unread,
+/// with what its client has just sent: who has asked nothing yet has until the farewell to ask, or in a
+/// pause, which has none, a moment.
+async fn told_to_end(mut phase: watch::Receiver<Phase>, connection: Arc<Connection>) {
+    let is_pause =
+        phase.wait_for(|phase| *phase != Phase::Open).await.is_ok_and(|now| *now == Phase::Pausing);
+    let farewell = phase.wait_for(|phase| matches!(phase, Phase::Farewell(_)));
+    let mut waiting = pin!(async {
+        match is_pause {
+            true => drop(Deadline::after(FIRST_REQUEST).wait(farewell).await),
+            false => drop(farewell.await),
+        }
+    });
+    // Polled in every turn from the beginning of the end.
+    poll_fn(|context| match connection.requests.load(Ordering::Relaxed) {
+        0 => waiting.as_mut().poll(context),
+        _ => Poll::Ready(()),
+    })
+    .await;
+}
+
+async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    Ok(errors::later("too many connections to this server\n".to_owned()))
+}
+
+/// Tells a client that there are too many.
+pub async fn turn_away(stream: TcpStream) {
+    let service = service_fn(too_many);
+    let mut timer = HeadTimer::new(HEADERS);
+    let connection = http1::Builder::new()
+        .timer(timer.handle())
+        .header_read_timeout(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let answered = poll_fn(|context| {
+        timer.tick(context);
+        connection.as_mut().poll(context)
+    });
+    // Whoever does not even read this is none the wiser.
+    let _ = Deadline::after(HEADERS).wait(answered).await;
+}

@@ -1,0 +1,180 @@
+//! The worker behind a door, as the supervisor tells it, and the connections to it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::{Request, Response};
+use mcpd_common::ids::Port;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::body::Upload;
+use super::link::{Answer, Link};
+use crate::deadline::{self, Deadline};
+use crate::proxy::mcp::session::Epoch;
+
+/// Idle connections are dropped before the servers' own limit of 5 s.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// What is behind a door.
+#[derive(Clone)]
+pub enum Upstream {
+    /// Nobody yet, or nobody at the moment: requests wait.
+    Waiting,
+    /// A worker that answers.
+    Up(Arc<Up>),
+    /// Nobody, and nobody will come by itself.
+    Away(String),
+}
+
+/// The supervisor's end.
+pub type Publisher = watch::Sender<Upstream>;
+/// The door's end.
+pub type Watcher = watch::Receiver<Upstream>;
+
+/// One life of a worker.
+pub struct Up {
+    /// Which one.
+    pub epoch: Epoch,
+    /// It is about to leave, or has left: long-lived streams let go of it.
+    pub detach: CancellationToken,
+    port: Port,
+    idle: Mutex<Vec<Idle>>,
+    is_swept: AtomicBool,
+    in_flight: AtomicUsize,
+    drained: Notify,
+}
+
+struct Idle {
+    link: Box<Link>,
+    since: Instant,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Nothing was sent: it may be tried again, with this request.
+    #[error("no connection to the worker: {1}")]
+    NotSent(Box<Request<Upload>>, io::Error),
+    /// It was sent, and the connection broke.
+    #[error("the connection to the worker broke: {0}")]
+    Broken(#[from] hyper::Error),
+}
+
+/// Counts a request as being in flight, as long as it lives.
+pub struct Flight(Arc<Up>);
+
+impl Up {
+    /// A worker that listens on this private port.
+    pub fn new(epoch: Epoch, port: Port) -> Self {
+        let detach = CancellationToken::new();
+        let (idle, is_swept) = (Mutex::default(), AtomicBool::new(false));
+        let (in_flight, drained) = (AtomicUsize::new(0), Notify::new());
+        Self { epoch, detach, port, idle, is_swept, in_flight, drained }
+    }
+
+    /// Requests whose answers have not been read to their end.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Completes when none is in flight.
+    pub async fn drained(&self) {
+        loop {
+            // Listened to before it is looked at, so that no end is missed in between.
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Sends a request. Its connection is used again when its answer has been read.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(self: &Arc<Self>, mut request: Request<Upload>) -> Result<Response<Answer>, SendError> {
+        let flight = Flight::begin(self);
+        loop {
+            let (mut link, is_used) = match self.take_idle() {
+                Some(link) => (link, true),
+                None => match Link::open(self.port).await {
+                    Ok(link) => (link, false),
+                    Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
+                },
+            };
+            match link.exchange(request).await {
+                Ok(response) => return Ok(response.map(|body| Answer::new(body, link, flight))),
+                Err(mut failed) => match failed.take_message() {
+                    // The worker has closed an idle connection: there may be another one.
+                    Some(unsent) if is_used => request = unsent,
+                    Some(unsent) => {
+                        let reset = io::ErrorKind::ConnectionReset.into();
+                        return Err(SendError::NotSent(Box::new(unsent), reset));
+                    }
+                    None => return Err(SendError::Broken(failed.into_error())),
+                },
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Option<Box<Link>> {
+        let idle = self.idle().pop()?;
+        (deadline::now().saturating_duration_since(idle.since) < IDLE).then_some(idle.link)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(self: &Arc<Self>, mut link: Box<Link>) {
+        if self.detach.is_cancelled() || !link.rest() {
+            return;
+        }
+        self.idle().push(Idle { link, since: deadline::now() });
+        if !self.is_swept.swap(true, Ordering::AcqRel) {
+            tokio::spawn(self.clone().sweep());
+        }
+    }
+
+    /// Drops what has been idle too long, until nothing is idle any more.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let pause = Deadline::after(IDLE / 4);
+            // Ends at once when the worker leaves: no worker shall wait for an idle connection.
+            let leaving = pause.wait(self.detach.cancelled()).await.is_ok();
+            let now = deadline::now();
+            let mut idle = self.idle();
+            idle.retain(|idle| !leaving && now.saturating_duration_since(idle.since) < IDLE);
+            if idle.is_empty() {
+                self.is_swept.store(false, Ordering::Release);
+                return;
+            }
+        }
+    }
+}
+
+impl Flight {
+    fn begin(up: &Arc<Up>) -> Self {
+        up.in_flight.fetch_add(1, Ordering::AcqRel);
+        Self(up.clone())
+    }
+
+    /// The answer has been read to its end: its connection may be used again.
+    pub fn land(&self, link: Box<Link>) {
+        self.0.put(link);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.drained.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One door: mcpd listens on a worker's client port and forwards (R-CLIENT-1).
+//!
+//! ```text
+//!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> link (to the worker)
+//! ```
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use mcpd_common::config::{SessionsPolicy, WorkerConfig};
+use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::journal::KeptSession;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::http::guard::Allowed;
+use super::http::serve::{serve, turn_away};
+use super::http::upstream::{Up, Upstream, Watcher};
+use super::mcp::message::LEAVING;
+use super::mcp::sessions::Sessions;
+use super::observe::registry::Registry;
+use super::observe::socket_table::Ends;
+use crate::deadline::{self, Deadline};
+use crate::journal::JournalHandle;
+use crate::supervisor::private_ports::who_holds;
+
+/// More connections than this to one worker get a 503.
+const CONNECTIONS: usize = 1024;
+/// So many more are told so; others are closed unread.
+const TURNED_AWAY: usize = 64;
+/// A connection that is quiet for so long is probed, so often, at such intervals: a client that vanished
+/// without a word, as one does whose `RST` was lost, shall not keep its place for ever.
+const QUIET: Duration = Duration::from_secs(60);
+const PROBES: u32 = 3;
+const BETWEEN_PROBES: Duration = Duration::from_secs(10);
+/// Between two tries to bind a port, or to accept without a free descriptor.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Where a door is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It forwards.
+    Open,
+    /// mcpd is about to go on as another program: nobody new is accepted, which is to say that they wait
+    /// in the listening socket's queue; what is in flight may finish.
+    Pausing,
+    /// mcpd shuts down: what is in flight may finish, everything new is answered here.
+    Leaving,
+    /// Streams get their last events; the reason is told.
+    Farewell(String),
+}
+
+impl Phase {
+    /// Whether what is new is answered by mcpd itself.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self, Self::Leaving | Self::Farewell(_))
+    }
+
+    /// Whether event streams get their last events.
+    pub fn ends_streams(&self) -> bool {
+        matches!(self, Self::Pausing | Self::Farewell(_))
+    }
+}
+
+/// What the connections of one door share.
+pub struct Door {
+    /// The worker.
+    pub name: WorkerName,
+    /// The port that clients use.
+    pub port: Port,
+    /// Who may ask.
+    pub allowed: Allowed,
+    /// How long a request waits for the worker.
+    pub hold: Duration,
+    /// The worker behind it.
+    pub upstream: Watcher,
+    /// Where it is in its life.
+    pub phase: watch::Receiver<Phase>,
+    /// Sessions by the id that the client knows.
+    pub sessions: Sessions,
+    /// Whether sessions are kept over a restart.
+    pub keeps_sessions: bool,
+    /// Streams that had their last events.
+    pub told: Arc<AtomicU32>,
+    registry: Registry,
+    places: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    /// Cuts connections off.
+    pub forced: CancellationToken,
+}
+
+/// What it needs of the front door as a whole.
+pub struct Shared {
+    /// Where all doors are in their lives.
+    pub phase: watch::Receiver<Phase>,
+    /// All connections.
+    pub registry: Registry,
+    /// Streams that had their last events.
+    pub told: Arc<AtomicU32>,
+    /// Cuts connections off.
+    pub forced: CancellationToken,
+    /// Closes the listeners.
+    pub closed: CancellationToken,
+    /// All tasks.
+    pub tasks: TaskTracker,
+    /// Where sessions are kept.
+    pub journal: JournalHandle,
+    /// Those that were.
+    pub kept: Vec<KeptSession>,
+}
+
+impl Door {
+    /// A door for this worker.
+    pub fn new(worker: &WorkerConfig, upstream: Watcher, shared: &Shared) -> Arc<Self> {
+        let allowed =
+            Allowed { hosts: worker.allowed_hosts.clone(), origins: worker.allowed_origins.clone() };
+        Arc::new(Self {
+            name: worker.name.clone(),
+            port: worker.port,
+            allowed,
+            hold: worker.hold,
+            upstream,
+            phase: shared.phase.clone(),
+            sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
+            keeps_sessions: worker.sessions == SessionsPolicy::Keep,
+            told: shared.told.clone(),
+            registry: shared.registry.clone(),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            forced: shared.forced.clone(),
+        })
+    }
+
+    /// Listens on 127.0.0.1 and, where the machine has it, on ::1.
+    ///
+    /// # Errors
+    /// Who holds the port.
+    pub fn bind(&self) -> Result<Vec<TcpListener>, String> {
+        let number = self.port.get();
+        let first = listen((Ipv4Addr::LOCALHOST, number).into());
+        let second = listen((Ipv6Addr::LOCALHOST, number).into());
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok(vec![first, second]),
+            // A machine without IPv6 says so; a held port is held.
+            (Ok(first), Err(error)) if error.kind() != std::io::ErrorKind::AddrInUse => Ok(vec![first]),
+            _ => Err(who_holds(self.port, &self.name)),
+        }
+    }
+
+    /// Accepts until the door is closed, or pauses.
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: Arc<TcpListener>,
+        closed: CancellationToken,
+        tasks: TaskTracker,
+    ) {
+        let mut phase = self.phase.clone();
+        let mut pausing = std::pin::pin!(phase.wait_for(|phase| *phase == Phase::Pausing));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = closed.cancelled() => return,
+                _ = &mut pausing => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.clone().admit(stream, peer, &tasks),
+                Err(error) => {
+                    // No descriptor left, most likely: one may be free again soon.
+                    tracing::warn!(worker = %self.name, %error, "can't accept a client");
+                    deadline::until(deadline::now() + AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &TaskTracker) {
+        // Without it a small event waits for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            let here = SocketAddr::new(peer.ip(), self.port.get());
+            let ends = Ends { client: peer, server: stream.local_addr().unwrap_or(here) };
+            let entry = self.registry.enter(&self.name, ends);
+            tasks.spawn(async move {
+                serve(self, stream, entry).await;
+                drop(place);
+            });
+        } else if let Ok(place) = self.turned_away.clone().try_acquire_owned() {
+            tasks.spawn(async move {
+                turn_away(stream).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// The worker, as soon as it answers.
+    ///
+    /// # Errors
+    /// A sentence for the client.
+    pub async fn worker(&self) -> Result<Arc<Up>, String> {
+        // Nearly always it is there: no timer is needed then.
+        if let Upstream::Up(up) = &*self.upstream.borrow() {
+            return Ok(up.clone());
+        }
+        let (mut upstream, mut phase) = (self.upstream.clone(), self.phase.clone());
+        let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
+        let there = tokio::select! {
+            there = Deadline::after(self.hold).wait(there) => there,
+            _ = phase.wait_for(Phase::is_leaving) => return Err(LEAVING.1.to_owned()),
+        };
+        match there {
+            Ok(Ok(state)) => match &*state {
+                Upstream::Up(up) => Ok(up.clone()),
+                Upstream::Away(why) => Err(format!("{} is not running: {why}", self.name)),
+                Upstream::Waiting => Err(format!("{} is not running", self.name)),
+            },
+            Ok(Err(_)) => Err(LEAVING.1.to_owned()),
+            Err(_) => Err(format!("{} did not come back within {} s", self.name, self.hold.as_secs())),
+        }
+    }
+}
+
+/// What is accepted inherits this.
+fn probe_quiet_clients(listener: &std::net::TcpListener) -> rustix::io::Result<()> {
+    sockopt::set_tcp_keepidle(listener, QUIET)?;
+    sockopt::set_tcp_keepintvl(listener, BETWEEN_PROBES)?;
+    sockopt::set_tcp_keepcnt(listener, PROBES)?;
+    sockopt::set_socket_keepalive(listener, true)
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    serve_from(std::net::TcpListener::bind(address)?)
+}
+
+/// A listening socket, for the runtime.
+///
+/// # Errors
+/// When the runtime can't have it.
+pub fn serve_from(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    probe_quiet_clients(&listener)?;
+    TcpListener::from_std(listener)
+}

@@ -1,0 +1,136 @@
+//! Initializing a new worker behind the client's back, with what the client once sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body as _;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response};
+use serde_json::Value;
+
+use super::session::{NotRenewed, Session};
+use super::sse::{Event, Splitter};
+use crate::deadline::Deadline;
+use crate::proxy::http::body::Upload;
+use crate::proxy::http::headers::SESSION;
+use crate::proxy::http::link::Answer;
+use crate::proxy::http::upstream::Up;
+use crate::proxy::listener::Door;
+
+/// A worker that takes longer for one replayed message does not go on with the session.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Its answer may be so long.
+const LONGEST: usize = 4 * 1024 * 1024;
+
+/// Why a session is not one of the present worker.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewalError {
+    /// It ends, as it would without mcpd.
+    #[error(transparent)]
+    Refused(#[from] NotRenewed),
+    /// The worker is gone already: the next one may go on with it.
+    #[error("the new worker could not be initialized: {0}")]
+    Broken(String),
+}
+
+/// Makes the session one of the present worker. Whoever comes first does it, others wait.
+///
+/// # Errors
+/// See [`RenewalError`].
+pub async fn renew(
+    door: &Door,
+    up: &Arc<Up>,
+    session: &tokio::sync::Mutex<Session>,
+) -> Result<(), RenewalError> {
+    let mut session = session.lock().await;
+    if session.epoch == up.epoch {
+        return Ok(());
+    }
+    let before = session.epoch;
+    let renewed = Deadline::after(ANSWER).wait(replay(door, up, &mut session)).await;
+    if !matches!(renewed, Ok(Ok(()))) {
+        // Half renewed is not renewed.
+        session.epoch = before;
+    }
+    door.sessions.save(&session);
+    renewed.unwrap_or_else(|_| Err(NotRenewed("did not answer in time".to_owned()).into()))
+}
+
+async fn replay(door: &Door, up: &Arc<Up>, session: &mut Session) -> Result<(), RenewalError> {
+    let hello = post(door, up, session, &session.hello(), None).await?;
+    let id = hello.headers().get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let id = id.ok_or_else(|| NotRenewed("gave no session id".to_owned()))?;
+    let answer = first_message(hello).await?;
+    for message in session.renew(up.epoch, id, &answer)? {
+        let answer = post(door, up, session, &message, Some(&session.worker_id)).await?;
+        if message.get("id").is_some() {
+            first_message(answer).await?;
+        }
+    }
+    tracing::info!(worker = %door.name, epoch = up.epoch, "a session goes on with the new worker");
+    Ok(())
+}
+
+async fn post(
+    door: &Door,
+    up: &Arc<Up>,
+    session: &Session,
+    message: &Value,
+    id: Option<&str>,
+) -> Result<Response<Answer>, RenewalError> {
+    let mut request = Request::new(Upload::Whole(message.to_string().into()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = session.path.parse().unwrap_or_default();
+    let host = format!("127.0.0.1:{}", door.port);
+    let headers = [
+        (header::HOST, host.as_str()),
+        (header::CONTENT_TYPE, "application/json"),
+        (header::ACCEPT, "application/json, text/event-stream"),
+    ];
+    for (name, value) in headers {
+        request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(broken)?);
+    }
+    if let Some(id) = id {
+        request.headers_mut().insert(SESSION, HeaderValue::from_str(id).map_err(broken)?);
+        let version = session.version().unwrap_or_default();
+        let name = header::HeaderName::from_static("mcp-protocol-version");
+        request.headers_mut().insert(name, HeaderValue::from_str(version).map_err(broken)?);
+    }
+    let response = up.send(request).await.map_err(broken)?;
+    match response.status().is_success() {
+        true => Ok(response),
+        false => Err(NotRenewed(format!("answered {}", response.status())).into()),
+    }
+}
+
+/// The one message of an answer, in JSON or as the first event with data.
+async fn first_message(response: Response<Answer>) -> Result<Value, RenewalError> {
+    let events = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let mut body = Limited::new(response.into_body(), LONGEST);
+    if !events {
+        let bytes = body.collect().await.map_err(broken)?.to_bytes();
+        return serde_json::from_slice(&bytes)
+            .map_err(|_| NotRenewed("did not answer in JSON".to_owned()).into());
+    }
+    let mut splitter = Splitter::default();
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(broken)?;
+        let read = splitter.push(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+        let answers = read.iter().filter_map(|event| Event::read(event));
+        let mut values = answers.filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+        if let Some(answer) = values.find(|value| value.get("method").is_none() && value.get("id").is_some())
+        {
+            return Ok(answer);
+        }
+    }
+    Err(RenewalError::Broken("it ended its answer early".to_owned()))
+}
+
+fn broken(error: impl std::fmt::Display) -> RenewalError {
+    RenewalError::Broken(error.to_string())
+}

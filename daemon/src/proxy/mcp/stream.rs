@@ -1,0 +1,351 @@
+//! Event streams on their way to the client: they outlive the worker they came from.
+//!
+//! ```text
+//!   worker --events--> Relay --Sink--> the client's body (pipe.rs)
+//!                        | worker died: errors for what is open; GET and listen streams attach anew
+//!                        | worker leaves: GET and listen streams let go of it and wait
+//!                        ` farewell: last events, end
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::errors::{RETRY, RETRY_SOON};
+use super::farewell;
+use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
+use super::replay::{self, RenewalError};
+use super::session::{Epoch, EventId, Session};
+use super::sessions::SharedSession;
+use super::sse::{Event, Splitter};
+use crate::proxy::http::body::Body;
+use crate::proxy::http::exchange::Exchange;
+use crate::proxy::http::link::Answer;
+use crate::proxy::http::pipe::{Pipe, Sink};
+use crate::proxy::http::upstream::{Up, Upstream};
+use crate::proxy::listener::Phase;
+use crate::proxy::observe::registry::OpenStream;
+
+/// What an event stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A `GET` stream of the session era.
+    Get,
+    /// The answer to a `POST`.
+    Answer,
+    /// The answer to `subscriptions/listen`, which stays open.
+    Listen,
+}
+
+/// An event stream on its way.
+pub struct Relay {
+    /// What was asked.
+    pub exchange: Box<Exchange>,
+    /// In which session.
+    pub session: Option<SharedSession>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// The worker's end of it.
+struct Source {
+    up: Arc<Up>,
+    body: Answer,
+    /// The client had its acknowledgement from an earlier worker.
+    swallow: bool,
+}
+
+/// What the client still waits for on this stream.
+struct Open {
+    ids: Vec<Value>,
+    /// It can come back for the rest: an event had an id. Servers that close a stream early count on it.
+    resumable: bool,
+}
+
+/// Why a source gave no more.
+enum End {
+    /// The worker ended the stream.
+    Finished,
+    /// The connection broke: the worker died.
+    Broken,
+    /// The worker leaves.
+    Detached,
+    /// mcpd shuts down and says good-bye.
+    Farewell(String),
+    /// mcpd goes on as another program in a moment.
+    Pausing,
+}
+
+/// Opens an event stream to the client. When the client goes away it is dropped where it stands.
+pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Up>, body: Answer) -> Body {
+    let (open, events) = (OpenStream::new(relay.exchange.connection.clone()), pipe.sink());
+    Body::Events(pipe.open(async move {
+        let _open = open;
+        relay.follow(Source { up, body, swallow: false }, &events).await;
+    }))
+}
+
+impl Relay {
+    async fn follow(&mut self, source: Source, events: &Sink) {
+        let ids = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
+        let mut open = Open { ids, resumable: false };
+        if let (Purpose::Answer, Some((_, request))) = (self.purpose, self.exchange.resumed()) {
+            open = Open { ids: vec![request], resumable: true };
+        }
+        if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
+            events.send(RETRY).await;
+            tell_of_changes(session, events).await;
+        }
+        let mut source = Some(source);
+        loop {
+            let epoch = source.as_ref().map(|source| source.up.epoch);
+            let end = match source.take() {
+                Some(source) => self.pass_on(source, &mut open, events).await,
+                None => self.wait_for_farewell().await,
+            };
+            match (end, self.purpose) {
+                (End::Farewell(reason), _) => {
+                    self.say_good_bye(&reason, &open.ids, events).await;
+                    if self.purpose != Purpose::Answer {
+                        self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return;
+                }
+                (End::Pausing, _) => return self.say_see_you_soon(&open.ids, events).await,
+                (End::Finished, _) if open.resumable => return,
+                (End::Finished, _) | (End::Broken | End::Detached, Purpose::Answer) => {
+                    return fail(&open.ids, INTERRUPTED, events).await;
+                }
+                (End::Broken | End::Detached, Purpose::Get | Purpose::Listen) => {
+                    self.take_questions_back(events).await;
+                    source = match self.attach_anew(epoch, events).await {
+                        Anew::Source(source) => Some(*source),
+                        Anew::Waits => None,
+                        Anew::Ended => return,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Passes events on until there are no more.
+    async fn pass_on(&self, mut source: Source, open: &mut Open, events: &Sink) -> End {
+        let mut splitter = Splitter::default();
+        let mut phase = self.exchange.door.phase.clone();
+        let mut farewell = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
+        let detach = source.up.detach.clone();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = source.body.frame() => frame,
+                () = detach.cancelled(), if self.purpose != Purpose::Answer => return End::Detached,
+                phase = &mut farewell => return end(phase.as_deref().ok()),
+            };
+            let bytes = match frame {
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return End::Broken,
+                None => {
+                    let rest = splitter.rest();
+                    if !rest.is_empty() {
+                        events.send(rest).await;
+                    }
+                    return End::Finished;
+                }
+            };
+            for event in splitter.push(&bytes) {
+                if source.swallow && is_acknowledgement(&event) {
+                    source.swallow = false;
+                    continue;
+                }
+                let event = self.outward(event, source.up.epoch, open).await;
+                events.send(event).await;
+            }
+        }
+    }
+
+    /// An event as the client shall see it: ids carry the epoch.
+    async fn outward(&self, bytes: Bytes, epoch: Epoch, open: &mut Open) -> Bytes {
+        if self.session.is_none() && open.ids.is_empty() {
+            return bytes;
+        }
+        let Some(mut event) = Event::read(&bytes) else {
+            return bytes;
+        };
+        let asked = open.ids.first().cloned();
+        for message in Messages::read(event.data.as_bytes()).unwrap_or_default().all {
+            if let Message::Answer { id } = message {
+                open.ids.retain(|waiting| *waiting != id);
+            }
+        }
+        let Some(session) = &self.session else {
+            return bytes;
+        };
+        let rewritten = self.rewrite(&event.data, session).await;
+        if event.id.is_none() && rewritten.is_none() {
+            return bytes;
+        }
+        let request = asked.filter(|_| self.purpose == Purpose::Answer);
+        open.resumable |= event.id.is_some() && request.is_some();
+        event.id = event.id.map(|inner| EventId { epoch, request, inner }.write());
+        event.data = rewritten.unwrap_or(event.data);
+        event.write()
+    }
+
+    async fn rewrite(&self, data: &str, session: &Mutex<Session>) -> Option<String> {
+        let begins = self.exchange.messages.as_ref().is_some_and(|asked| asked.is_request("initialize"));
+        if !begins && !data.contains("\"method\"") {
+            return None;
+        }
+        let message: Value = serde_json::from_str(data).ok()?;
+        let mut session = session.lock().await;
+        if begins && message.get("result").is_some() {
+            session.agree(&message["result"]);
+            self.exchange.door.sessions.save(&session);
+        }
+        session.outward(&message).map(|message| message.to_string())
+    }
+
+    /// What the dead worker asked will not be answered any more.
+    async fn take_questions_back(&self, events: &Sink) {
+        if let Some(session) = &self.session {
+            for cancelled in session.lock().await.cancel_asked() {
+                events.send(Event::message(&cancelled)).await;
+            }
+        }
+    }
+
+    /// The same stream with the next worker.
+    async fn attach_anew(&mut self, old: Option<Epoch>, events: &Sink) -> Anew {
+        if self.purpose == Purpose::Get && self.session.is_none() {
+            return Anew::Ended;
+        }
+        let mut old = old;
+        loop {
+            let Some(up) = self.next_worker(old).await else {
+                return Anew::Waits;
+            };
+            if let Some(session) = &self.session {
+                match replay::renew(&self.exchange.door, &up, session).await {
+                    Ok(()) => {}
+                    Err(RenewalError::Broken(_)) => {
+                        old = Some(up.epoch);
+                        continue;
+                    }
+                    Err(RenewalError::Refused(why)) => {
+                        tracing::info!(worker = %self.exchange.door.name, %why, "a stream ended with its session");
+                        return Anew::Ended;
+                    }
+                }
+                tell_of_changes(session, events).await;
+            }
+            let request = self.exchange.again(self.session.as_deref()).await;
+            match up.send(request).await {
+                Ok(response) if response.status().is_success() => {
+                    let swallow = self.purpose == Purpose::Listen;
+                    let source = Source { up, body: response.into_body(), swallow };
+                    return Anew::Source(Box::new(source));
+                }
+                Ok(_) => return Anew::Ended,
+                Err(_) => old = Some(up.epoch),
+            }
+        }
+    }
+
+    /// Waits for another worker than this; `None` when mcpd shuts down meanwhile.
+    async fn next_worker(&self, old: Option<Epoch>) -> Option<Arc<Up>> {
+        let (mut upstream, mut phase) =
+            (self.exchange.door.upstream.clone(), self.exchange.door.phase.clone());
+        let next = upstream.wait_for(|state| matches!(state, Upstream::Up(up) if Some(up.epoch) != old));
+        tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => None,
+            next = next => match next.as_deref() {
+                Ok(Upstream::Up(up)) => Some(up.clone()),
+                _ => None,
+            },
+        }
+    }
+
+    async fn wait_for_farewell(&self) -> End {
+        let mut phase = self.exchange.door.phase.clone();
+        let farewell = phase.wait_for(|phase| self.ends_with(phase)).await;
+        end(farewell.as_deref().ok())
+    }
+
+    /// What is in flight may finish while mcpd pauses.
+    fn ends_with(&self, phase: &Phase) -> bool {
+        phase.ends_streams() && !(self.purpose == Purpose::Answer && *phase == Phase::Pausing)
+    }
+
+    /// The last events before a pause: the session goes on, and so would its stream.
+    async fn say_see_you_soon(&self, open: &[Value], events: &Sink) {
+        match self.purpose {
+            Purpose::Get => {
+                self.take_questions_back(events).await;
+                events.send(RETRY_SOON).await;
+            }
+            Purpose::Answer | Purpose::Listen => self.say_good_bye("restart", open, events).await,
+        }
+    }
+
+    /// The last events (R-CLIENT-5).
+    async fn say_good_bye(&self, reason: &str, open: &[Value], events: &Sink) {
+        match self.purpose {
+            Purpose::Answer => fail(open, LEAVING, events).await,
+            Purpose::Listen => {
+                for id in open {
+                    events.send(Event::message(&farewell::complete(id))).await;
+                }
+            }
+            Purpose::Get => {
+                events.send(RETRY).await;
+                let Some(session) = &self.session else {
+                    return;
+                };
+                events.send(Event::message(&farewell::notice(reason))).await;
+                if session.lock().await.has_logging() {
+                    events.send(Event::message(&farewell::log(reason))).await;
+                }
+            }
+        }
+    }
+}
+
+/// What became of attaching anew.
+enum Anew {
+    Source(Box<Source>),
+    /// Nothing more comes but the farewell.
+    Waits,
+    /// The stream is over.
+    Ended,
+}
+
+fn end(phase: Option<&Phase>) -> End {
+    match phase {
+        Some(Phase::Pausing) => End::Pausing,
+        Some(Phase::Farewell(reason)) => End::Farewell(reason.clone()),
+        _ => End::Farewell("manual".to_owned()),
+    }
+}
+
+/// A client whose session went on with another worker hears it on the first stream it has.
+async fn tell_of_changes(session: &Mutex<Session>, events: &Sink) {
+    for changed in session.lock().await.take_list_changed() {
+        events.send(Event::message(&changed)).await;
+    }
+}
+
+async fn fail(open: &[Value], error: (i64, &str), events: &Sink) {
+    for id in open {
+        events.send(Event::message(&error_for(id, error))).await;
+    }
+}
+
+fn is_acknowledgement(event: &[u8]) -> bool {
+    const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+    Event::read(event).is_some_and(|event| event.data.contains(ACKNOWLEDGED))
+}

@@ -1,0 +1,284 @@
+//! The front door: all doors, opened together and closed together.
+
+pub mod http;
+pub mod listener;
+pub mod mcp;
+pub mod observe;
+pub mod thread;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mcpd_common::config::{Config, Transport};
+use mcpd_common::ids::{Port, RunTag, WorkerName};
+use mcpd_common::journal::KeptSession;
+use mcpd_common::status::WorkerState;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::http::upstream::{Publisher, Up, Upstream};
+use self::listener::{Door, Phase, Shared, serve_from};
+use self::mcp::session;
+use self::observe::registry::Registry;
+use self::thread::Porter;
+use crate::deadline::{self, Deadline};
+use crate::journal::JournalHandle;
+use crate::random;
+
+/// Between two tries to get a port that somebody holds.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether a door is open, or who holds its port.
+pub type Opened = watch::Receiver<Result<(), String>>;
+
+/// The supervisor's end of one door.
+pub struct Backstage {
+    /// Whose processes these are.
+    pub run: RunTag,
+    /// Tells the door of the worker behind it.
+    pub publisher: Publisher,
+    /// Whether the door is open.
+    pub opened: Opened,
+}
+
+impl Backstage {
+    /// Whether clients can come in.
+    ///
+    /// # Errors
+    /// Who holds the client port.
+    pub fn is_open(&self) -> Result<(), String> {
+        self.opened.borrow().clone()
+    }
+
+    /// Whether requests are in flight.
+    pub fn is_busy(&self) -> bool {
+        matches!(&*self.publisher.borrow(), Upstream::Up(up) if up.in_flight() > 0)
+    }
+
+    /// Tells the door what became of its worker's `process`, the first being 1.
+    pub fn show(&self, state: WorkerState, process: u32, port: Port, reason: Option<&str>) {
+        let epoch = session::epoch(self.run, process);
+        let next = match state {
+            WorkerState::Ready | WorkerState::Unhealthy => match &*self.publisher.borrow() {
+                Upstream::Up(up) if up.epoch == epoch => return,
+                _ => Upstream::Up(Arc::new(Up::new(epoch, port))),
+            },
+            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => Upstream::Waiting,
+            WorkerState::Failed | WorkerState::Stopped => {
+                Upstream::Away(reason.unwrap_or(state.name()).to_owned())
+            }
+        };
+        // Streams let go before the worker is asked to leave: none shall wait for a client.
+        if let Upstream::Up(up) = self.publisher.send_replace(next) {
+            up.detach.cancel();
+        }
+    }
+
+    /// The worker leaves: new requests wait, streams let go of it.
+    pub fn let_go(&self) -> Option<Arc<Up>> {
+        match self.publisher.send_replace(Upstream::Waiting) {
+            Upstream::Up(up) => {
+                up.detach.cancel();
+                Some(up)
+            }
+            Upstream::Waiting | Upstream::Away(_) => None,
+        }
+    }
+}
+
+/// What doors are opened with.
+pub struct Opening {
+    /// This life of the daemon.
+    pub run: RunTag,
+    /// Where sessions are kept.
+    pub journal: JournalHandle,
+    /// Those that an earlier daemon kept.
+    pub kept: Vec<KeptSession>,
+    /// What the program before listened with.
+    pub inherited: Vec<std::net::TcpListener>,
+}
+
+/// All doors.
+pub struct FrontDoor {
+    phase: watch::Sender<Phase>,
+    registry: Registry,
+    told: Arc<AtomicU32>,
+    forced: CancellationToken,
+    closed: CancellationToken,
+    tasks: TaskTracker,
+    listeners: Listeners,
+    ports: Vec<Port>,
+    /// Nobody, if there is no door.
+    porter: Option<Porter>,
+}
+
+/// Everything that listens: it outlives the program when that is replaced.
+type Listeners = Arc<Mutex<Vec<Arc<TcpListener>>>>;
+
+impl FrontDoor {
+    /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
+    /// tried again until it is free.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread or no descriptor for it.
+    pub fn open(config: &Config, opening: Opening) -> io::Result<(Self, HashMap<WorkerName, Backstage>)> {
+        let (phase, watched) = watch::channel(Phase::Open);
+        let http = || config.workers.values().filter(|worker| worker.transport == Transport::Http);
+        let porter = http().next().map(|_| Porter::start()).transpose()?;
+        let front = Self {
+            porter,
+            phase,
+            registry: Registry::default(),
+            told: Arc::default(),
+            forced: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            listeners: Listeners::default(),
+            ports: http().map(|worker| worker.port).collect(),
+        };
+        let shared = Shared {
+            phase: watched,
+            registry: front.registry.clone(),
+            told: front.told.clone(),
+            forced: front.forced.clone(),
+            closed: front.closed.clone(),
+            tasks: front.tasks.clone(),
+            journal: opening.journal,
+            kept: opening.kept,
+        };
+        let mut backstage = HashMap::new();
+        let mut inherited = opening.inherited;
+        for (worker, porter) in http().zip(front.porter.iter().cycle()) {
+            let (publisher, upstream) = watch::channel(Upstream::Waiting);
+            let door = Door::new(worker, upstream, &shared);
+            let ours = |listener: &mut std::net::TcpListener| {
+                listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())
+            };
+            let listening = inherited.extract_if(.., ours).collect();
+            let listening = Listening { all: front.listeners.clone(), inherited: listening };
+            let opened = listen(door, &shared, listening, porter.handle().clone());
+            backstage.insert(worker.name.clone(), Backstage { run: opening.run, publisher, opened });
+        }
+        Ok((front, backstage))
+    }
+
+    /// Every connection.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The ports that mcpd itself listens on.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// mcpd is about to go on as another program: nobody new is accepted, streams end with a word to come
+    /// back soon, idle connections are closed.
+    pub fn pause(&self) {
+        self.phase.send_replace(Phase::Pausing);
+        self.tasks.close();
+    }
+
+    /// Completes when nobody is connected any more. To be asked in a pause.
+    pub async fn drained(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// mcpd shuts down: from now on it answers itself what is new, and closes what is idle.
+    pub fn begin_leaving(&self) {
+        self.phase.send_replace(Phase::Leaving);
+    }
+
+    /// Streams get their last events and end.
+    pub fn say_farewell(&self, reason: &str) {
+        self.phase.send_replace(Phase::Farewell(reason.to_owned()));
+    }
+
+    /// Streams that had their last events.
+    pub fn told(&self) -> u32 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// Closes the listeners, and whatever is still connected.
+    pub async fn close(&self, deadline: Deadline) {
+        self.cut_off(deadline).await;
+        self.listening().clear();
+    }
+
+    /// Closes whatever is still connected; the listeners stay.
+    pub async fn cut_off(&self, deadline: Deadline) {
+        self.closed.cancel();
+        self.forced.cancel();
+        self.tasks.close();
+        // What does not end in time ends with its thread.
+        let _ = deadline.wait(self.tasks.wait()).await;
+        if let Some(porter) = &self.porter {
+            porter.leave(deadline).await;
+        }
+    }
+
+    /// The listening sockets, for the next program.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn hand_over(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.listening().iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect()
+    }
+
+    fn listening(&self) -> std::sync::MutexGuard<'_, Vec<Arc<TcpListener>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a door listens with.
+struct Listening {
+    /// Where it is kept.
+    all: Listeners,
+    /// What the program before listened with.
+    inherited: Vec<std::net::TcpListener>,
+}
+
+/// Takes the port, on the threads of everything else: to find out who holds it takes a while.
+fn listen(door: Arc<Door>, shared: &Shared, listening: Listening, porter: Handle) -> Opened {
+    let Listening { all, inherited } = listening;
+    let adopted: Vec<_> = inherited.into_iter().filter_map(|listener| serve_from(listener).ok()).collect();
+    let first = if adopted.is_empty() { door.bind() } else { Ok(adopted) };
+    let (told, opened) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
+    let (closed, tasks, mut phase) = (shared.closed.clone(), shared.tasks.clone(), shared.phase.clone());
+    shared.tasks.spawn(async move {
+        let mut bound = first;
+        let listeners = loop {
+            match bound {
+                Ok(listeners) => break listeners,
+                Err(why) => drop(told.send_replace(Err(why))),
+            }
+            let pause = deadline::until(deadline::now() + AGAIN);
+            tokio::select! {
+                () = pause => bound = door.bind(),
+                () = closed.cancelled() => return,
+                _ = phase.wait_for(|phase| *phase == Phase::Pausing) => return,
+            }
+        };
+        drop(told.send_replace(Ok(())));
+        for listener in listeners.into_iter().map(Arc::new) {
+            all.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
+            tasks.spawn_on(door.clone().accept(listener, closed.clone(), tasks.clone()), &porter);
+        }
+    });
+    opened
+}
+
+/// A session id: 128 random bits, visible ASCII as the specification of MCP asks for.
+///
+/// # Errors
+/// When the kernel gives no random bytes.
+pub fn mint() -> std::io::Result<String> {
+    Ok(random::hex(&random::bytes::<16>()?))
+}

@@ -1,0 +1,42 @@
+//! Who is connected now: what the front door knows, and what the kernel sees of the rest.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use mcpd_common::status::{CLIENTS_SCHEMA, ClientConnection, ClientList};
+
+use super::registry::Registry;
+use super::socket_table::{self, Ports};
+
+/// Every client connection, by worker. Looks at the processes of the machine: some milliseconds.
+pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
+    let known = registry.all();
+    let known_ends: HashSet<_> = known.iter().map(|connection| connection.ends).collect();
+    let mut others = socket_table::connections(ports).unwrap_or_default();
+    others.retain(|connection| !known_ends.contains(&connection.ends));
+    let all: Vec<_> = known_ends.into_iter().chain(others.iter().map(|connection| connection.ends)).collect();
+    let processes = socket_table::processes_at(&all);
+    let through_the_door = known.iter().map(|connection| ClientConnection {
+        id: Some(connection.id),
+        worker: connection.worker.clone(),
+        peer: connection.ends.client.to_string(),
+        process: processes.get(&connection.ends).cloned(),
+        since: Some(connection.since),
+        requests: Some(connection.requests.load(Ordering::Relaxed)),
+        session: connection.session(),
+        streams: Some(connection.streams.load(Ordering::Relaxed)),
+    });
+    let direct = others.iter().map(|connection| ClientConnection {
+        id: None,
+        worker: connection.worker.clone(),
+        peer: connection.ends.client.to_string(),
+        process: processes.get(&connection.ends).cloned(),
+        since: None,
+        requests: None,
+        session: None,
+        streams: None,
+    });
+    let mut clients: Vec<_> = through_the_door.chain(direct).collect();
+    clients.sort_by(|a, b| (&a.worker, a.id).cmp(&(&b.worker, b.id)));
+    ClientList { schema: CLIENTS_SCHEMA.to_owned(), clients }
+}

@@ -1,0 +1,109 @@
+//! Every connection of a client to the front door (R-CLIENT-2).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use mcpd_common::ids::WorkerName;
+
+use super::socket_table::Ends;
+
+/// All connections to all doors.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    last: AtomicU64,
+    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its number.
+    pub id: u64,
+    /// The worker.
+    pub worker: WorkerName,
+    /// The client's address, and the one it called.
+    pub ends: Ends,
+    /// Since when.
+    pub since: Timestamp,
+    /// Requests served.
+    pub requests: AtomicU64,
+    /// Event streams that are open.
+    pub streams: AtomicU32,
+    session: Mutex<Option<String>>,
+}
+
+/// Removes the connection from the registry when it is closed.
+pub struct Entry {
+    registry: Registry,
+    /// The connection.
+    pub connection: Arc<Connection>,
+}
+
+impl Registry {
+    /// Takes a new connection in.
+    pub fn enter(&self, worker: &WorkerName, ends: Ends) -> Entry {
+        let connection = Arc::new(Connection {
+            id: self.0.last.fetch_add(1, Ordering::Relaxed) + 1,
+            worker: worker.clone(),
+            ends,
+            since: Timestamp::now(),
+            requests: AtomicU64::new(0),
+            streams: AtomicU32::new(0),
+            session: Mutex::default(),
+        });
+        self.connections().insert(connection.id, connection.clone());
+        Entry { registry: self.clone(), connection }
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        self.connections().values().cloned().collect()
+    }
+
+    fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+        self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts an event stream as open, as long as it lives.
+pub struct OpenStream(Arc<Connection>);
+
+impl OpenStream {
+    /// One more on this connection.
+    pub fn new(connection: Arc<Connection>) -> Self {
+        connection.streams.fetch_add(1, Ordering::Relaxed);
+        Self(connection)
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.connections().remove(&self.connection.id);
+    }
+}
+
+impl Connection {
+    /// The MCP session that was last used on it.
+    pub fn session(&self) -> Option<String> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A request of this session came on it.
+    pub fn used_by(&self, session: &str) {
+        let mut known = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != Some(session) {
+            *known = Some(session.to_owned());
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Performing what a worker's machine decided: starting, probing, asking, signalling, telling.
+
+use hyper::Method;
+use jiff::Timestamp;
+use mcpd_common::config::WorkerConfig;
+use mcpd_common::event::{EventKind, WorkerStep};
+use mcpd_common::ids::Slot;
+use mcpd_common::outcome::{Asked, ExitStatus};
+use mcpd_common::status::WorkerState;
+
+use super::handle::Transition;
+use super::probe::http::Ask;
+use super::state::{Act, Event};
+use super::stop_sequence::{self, ANSWER, Answer, Leave};
+use super::{Note, Supervisor};
+use crate::deadline::Deadline;
+use crate::process::operations::{self, Started};
+use crate::process::process_thread::Command;
+use crate::progress::millis;
+
+/// A start that takes longer than so many seconds is looked into.
+const SLOW_START: i64 = 2;
+
+impl Supervisor {
+    pub(super) fn perform(&mut self, slot: Slot, act: Act) {
+        match act {
+            Act::Spawn => self.spawn(slot),
+            Act::Probe => self.probe(slot),
+            Act::Stop(act) => self.stop_when_drained(slot, act),
+            Act::Left(leave) => self.left(slot, *leave),
+        }
+    }
+
+    fn spawn(&mut self, slot: Slot) {
+        let Some(worker) = self.workers.get_mut(&slot) else {
+            return;
+        };
+        worker.process += 1;
+        if worker.process > 1 {
+            let exit =
+                worker.machine.last_exit().map_or_else(|| "on request".to_owned(), |exit| exit.to_string());
+            self.tools.memory.restarted(&worker.config.name, &exit);
+        }
+        let config = worker.config.clone();
+        match self.prepare(&config, slot) {
+            Ok(order) => self.tools.keeper.tell(Command::Spawn(order)),
+            Err(reason) => self.on(slot, Event::SpawnFailed { reason }),
+        }
+    }
+
+    /// Ports are looked at before they are bound: the error then names the holder (R-SUP-6).
+    fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::Order, String> {
+        if let Some(door) = self.tools.doors.get(&config.name) {
+            door.is_open()?;
+        }
+        let port = self.reach.find_port(config)?;
+        if let Some(worker) = self.workers.get_mut(&slot) {
+            worker.listens_on = port;
+        }
+        let pipe = self.tools.output.pipe(&config.name);
+        let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
+        Ok(self.tools.ground.order(config, port, slot, Some(pipe)))
+    }
+
+    pub(super) fn spawned(&mut self, slot: Slot, started: Started) {
+        if let Some(worker) = self.workers.get_mut(&slot) {
+            worker.started = Some(started);
+            worker.started_at = Some(Timestamp::now());
+            // A shutdown that began while it was being started counts it too.
+            worker.account.pid = Some(started.pid);
+            self.tools.memory.started(&worker.config, started);
+            tracing::info!(worker = %worker.config.name, pid = %started.pid, port = %worker.listens_on, "started");
+        }
+    }
+
+    pub(super) fn ended(&mut self, slot: Slot) {
+        if let Some(worker) = self.workers.get_mut(&slot) {
+            if let Some(started) = worker.started.take() {
+                self.tools.memory.ended(started, worker.machine.last_exit());
+            }
+            worker.started_at = None;
+        }
+    }
+
+    fn probe(&self, slot: Slot) {
+        let Some(worker) = self.workers.get(&slot) else {
+            return;
+        };
+        let answer = self.reach.probe(worker.config.clone(), worker.listens_on);
+        let (process, notes) = (worker.process, self.notes.clone());
+        tokio::spawn(async move {
+            let alive = answer.await;
+            let _ = notes.send(Note::Probed(slot, process, alive));
+        });
+        self.look_for_another_port(slot);
+    }
+
+    /// A worker that is slow to answer may listen where it was not told to (R-CONF-1).
+    fn look_for_another_port(&self, slot: Slot) {
+        let Some((worker, started)) =
+            self.workers.get(&slot).and_then(|worker| Some((worker, worker.started?)))
+        else {
+            return;
+        };
+        let age = worker.started_at.map(|at| Timestamp::now().duration_since(at).as_secs());
+        let slow = worker.machine.state() == WorkerState::Starting && age >= Some(SLOW_START);
+        if !slow || worker.machine.reason().is_some() {
+            return;
+        }
+        let answer = self.reach.other_ports(started.pid, worker.listens_on);
+        let (process, notes, told) = (worker.process, self.notes.clone(), worker.listens_on);
+        tokio::spawn(async move {
+            if let Some(other) = answer.await {
+                let reason =
+                    format!("listens on {other} and not on {told}, the port it was given ({{port}}, PORT)");
+                let _ = notes.send(Note::Strayed(slot, process, reason));
+            }
+        });
+    }
+
+    /// A wanted restart lets requests in flight finish before the worker is asked to leave
+    /// (R-CLIENT-3). In a shutdown they may finish while the worker leaves.
+    fn stop_when_drained(&mut self, slot: Slot, act: stop_sequence::Act) {
+        let request = matches!(
+            act,
+            stop_sequence::Act::Post | stop_sequence::Act::Terminate(stop_sequence::Why::IsTheRequest)
+        );
+        let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
+        let draining = worker.and_then(|worker| {
+            let up = self.tools.doors.get(&worker.config.name)?.let_go()?;
+            (up.in_flight() > 0).then_some((worker.process, up))
+        });
+        let Some((process, up)) = draining else {
+            return self.stop(slot, act);
+        };
+        let (notes, limit) = (self.notes.clone(), Deadline::after(self.graceful));
+        tokio::spawn(async move {
+            // Those that take longer than the graceful time are cut off with their worker.
+            let _ = limit.wait(up.drained()).await;
+            let _ = notes.send(Note::Drained(slot, process, act));
+        });
+    }
+
+    pub(super) fn stop(&mut self, slot: Slot, act: stop_sequence::Act) {
+        let keeper = &self.tools.keeper;
+        match act {
+            stop_sequence::Act::Post => self.ask_to_leave(slot),
+            stop_sequence::Act::Terminate(why) => {
+                keeper.tell(Command::Terminate(slot));
+                if why == stop_sequence::Why::IsTheRequest {
+                    self.run_stop_command(slot);
+                }
+                self.tell_signal(slot, "SIGTERM", why);
+            }
+            stop_sequence::Act::Hunt(why) => {
+                keeper.tell(Command::Hunt(slot));
+                self.tell_signal(slot, "SIGKILL", why);
+            }
+            stop_sequence::Act::GiveUp => keeper.tell(Command::Leave(slot)),
+        }
+    }
+
+    fn ask_to_leave(&mut self, slot: Slot) {
+        self.run_stop_command(slot);
+        let Some(worker) = self.workers.get(&slot) else {
+            return;
+        };
+        let ask = Ask {
+            method: Method::POST,
+            port: worker.listens_on,
+            path: worker.config.shutdown_path.clone().unwrap_or_default(),
+            token: self.tools.ground.token_for(&worker.config),
+        };
+        let answer = self.reach.ask(ask, Deadline::after(ANSWER));
+        let (process, notes) = (worker.process, self.notes.clone());
+        self.tell(slot, WorkerStep::Asked { how: Asked::Http });
+        tokio::spawn(async move {
+            let answer = match answer.await {
+                Ok(status) => Answer::Status(status),
+                Err(why) => Answer::None(why),
+            };
+            let _ = notes.send(Note::Answered(slot, process, answer));
+        });
+    }
+
+    fn run_stop_command(&mut self, slot: Slot) {
+        let Some(worker) = self.workers.get_mut(&slot) else {
+            return;
+        };
+        let (config, ground) = (worker.config.clone(), self.tools.ground.clone());
+        let Some(command) = &config.stop_command else {
+            return;
+        };
+        let command: Vec<_> = command.iter().map(|word| word.with(worker.listens_on)).collect();
+        if worker.stop_command_for.replace(worker.process) == Some(worker.process) {
+            return;
+        }
+        worker.stop_commands += 1;
+        let (keeper, notes, limit) =
+            (self.tools.keeper.clone(), self.notes.clone(), Deadline::after(self.graceful));
+        let hurried = self.hurried.clone();
+        tokio::spawn(async move {
+            let order = |helper| ground.helper(&command, &config.repo, helper);
+            let ended = hurried.run_until_cancelled(keeper.run(order, limit)).await;
+            let ended = ended.unwrap_or_else(|| Err("the remaining waits were cut short".to_owned()));
+            let result = match ended {
+                Ok(ExitStatus::Code(0)) => Ok(()),
+                Ok(exit) => Err(exit.to_string()),
+                Err(error) => Err(error),
+            };
+            let result = result.map_err(|error| format!("stop_command {}: {error}", command.join(" ")));
+            let _ = notes.send(Note::StopCommandEnded(slot, result));
+        });
+    }
+
+    fn left(&mut self, slot: Slot, leave: Leave) {
+        let Some(worker) = self.workers.get_mut(&slot) else {
+            return;
+        };
+        tracing::info!(
+            worker = %worker.config.name, departure = ?leave.departure, exit = ?leave.exit,
+            after_ms = millis(leave.after), outlived = leave.outlived.len(), "left"
+        );
+        let step =
+            WorkerStep::Left { departure: leave.departure, exit: leave.exit, after_ms: millis(leave.after) };
+        worker.account.leave = Some(leave);
+        self.tell(slot, step);
+    }
+
+    fn tell_signal(&self, slot: Slot, signal: &str, why: stop_sequence::Why) {
+        if let Some(worker) = self.workers.get(&slot) {
+            tracing::info!(worker = %worker.config.name, signal, why = why.text(), "signalled");
+        }
+        self.tell(slot, WorkerStep::Signalled { signal: signal.to_owned(), why: why.text().to_owned() });
+    }
+
+    /// Tells a step of the shutdown, if there is one.
+    pub(super) fn tell(&self, slot: Slot, step: WorkerStep) {
+        if let (Some(progress), Some(worker)) = (&self.progress, self.workers.get(&slot)) {
+            let (name, pid) = (worker.config.name.clone(), worker.account.pid);
+            progress.say(EventKind::Worker { name, pid, step });
+        }
+    }
+
+    /// Makes a change of state known.
+    pub(super) fn show(&mut self, slot: Slot) {
+        let Some(worker) = self.workers.get_mut(&slot) else {
+            return;
+        };
+        let state = worker.machine.state();
+        if std::mem::replace(&mut worker.shown, state) == state {
+            return;
+        }
+        worker.since = Timestamp::now();
+        if let Some(door) = self.tools.doors.get(&worker.config.name) {
+            door.show(state, worker.process, worker.listens_on, worker.machine.reason());
+        }
+        let (name, reason) = (worker.config.name.clone(), worker.machine.reason().map(str::to_owned));
+        match state {
+            WorkerState::Failed | WorkerState::Unhealthy | WorkerState::BackingOff => {
+                tracing::warn!(worker = %name, state = state.name(), reason, "state");
+            }
+            _ => tracing::info!(worker = %name, state = state.name(), "state"),
+        }
+        // Nobody may be listening.
+        let _ = self.transitions.send(Transition { name, state, reason });
+    }
+}

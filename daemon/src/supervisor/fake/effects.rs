@@ -1,0 +1,174 @@
+//! Signals and requests change the scripted world; time does the rest.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mcpd_common::config::WorkerConfig;
+use mcpd_common::ids::{Pid, Port, Slot};
+use mcpd_common::os::child;
+use mcpd_common::os::process::StartTime;
+use mcpd_common::os::{ContainedBy, Containment};
+use mcpd_common::outcome::ExitStatus;
+
+use super::script::Reply;
+use super::world::{Deed, Family, World};
+use crate::deadline::Deadline;
+use crate::process::operations::{Census, Change, LastWord, Order, Processes, Started};
+use crate::supervisor::probe::http::Ask;
+use crate::supervisor::probe::worker_client::{Answering, Reach};
+
+impl Processes for World {
+    fn spawn(&mut self, order: Order) -> Result<Started, String> {
+        let mut inner = self.inner();
+        if inner.families.contains_key(&order.slot) {
+            inner.note(order.slot, Deed::SpawnedTooEarly);
+            return Err("its last process is not gone".to_owned());
+        }
+        let script = inner.script(order.slot, &order.program.to_string_lossy());
+        let Some(script) = script.filter(|script| !script.refuses_to_start) else {
+            return Err(format!("can't start {}", order.program.display()));
+        };
+        inner.note(order.slot, Deed::Spawned);
+        let mut leader = inner.bear(script.leader, 'S');
+        let own_end = script.own_end.and_then(|(after, exit)| leader.end_after(after, exit));
+        let started = Started { pid: leader.pid, start: StartTime(1) };
+        let descendants = script.descendants.iter().map(|nature| inner.bear(*nature, 'S')).collect();
+        inner.families.insert(order.slot, Family { leader, descendants, exit_told: false, killed: false });
+        drop(inner);
+        self.tell_exit_at(own_end);
+        Ok(started)
+    }
+
+    fn collect(&mut self) -> Vec<Change> {
+        let mut inner = self.inner();
+        inner.turns += 1;
+        let (mut changes, mut gone) = (vec![], vec![]);
+        for (slot, family) in &mut inner.families {
+            let Some(exit) = family.leader.exit() else { continue };
+            let remaining = family.remaining();
+            let is_gone = remaining.is_empty();
+            if !std::mem::replace(&mut family.exit_told, true) {
+                changes.push(Change::LeaderExited { slot: *slot, exit, remaining });
+            }
+            if is_gone {
+                gone.push(*slot);
+                changes.push(Change::Gone { slot: *slot });
+            }
+        }
+        for slot in gone {
+            inner.families.remove(&slot);
+            inner.note(slot, Deed::Gone);
+        }
+        inner.strays.retain(|stray| !stray.is_dead());
+        changes
+    }
+
+    fn terminate(&mut self, slot: Slot) {
+        let mut inner = self.inner();
+        let Some(family) = inner.families.get_mut(&slot) else { return };
+        let ends: Vec<_> = family.bodies_mut().map(|body| body.take_term()).collect();
+        inner.note(slot, Deed::Termed);
+        drop(inner);
+        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+    }
+
+    fn kill(&mut self, slots: &BTreeSet<Slot>) {
+        for slot in slots {
+            self.kill_one(*slot);
+        }
+    }
+
+    fn kill_all(&mut self) -> usize {
+        let slots: Vec<_> = self.inner().families.keys().copied().collect();
+        let members: usize = slots.into_iter().map(|slot| self.kill_one(slot)).sum();
+        let mut inner = self.inner();
+        let strays = inner.strays.iter_mut().filter(|stray| !stray.is_zombie());
+        let ends: Vec<_> = strays.map(|stray| stray.take_kill()).collect();
+        drop(inner);
+        let strays = ends.len();
+        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+        members + strays
+    }
+
+    fn descendants(&mut self) -> Vec<(Pid, u32)> {
+        let count = |family: &Family| u32::try_from(family.remaining().len()).unwrap_or(u32::MAX);
+        self.inner().families.values().map(|family| (family.leader.pid, count(family))).collect()
+    }
+
+    fn left(&mut self) -> Census {
+        self.inner().left()
+    }
+
+    fn prove(&mut self) -> LastWord {
+        match self.inner().left().is_empty() {
+            true => LastWord::Proved(child::PROOF.to_owned()),
+            false => LastWord::Doubted("somebody lives"),
+        }
+    }
+
+    fn containment(&self) -> Containment {
+        Containment { by: ContainedBy::Subreaper, detail: "a fake".to_owned() }
+    }
+
+    fn dismantle(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl World {
+    fn kill_one(&self, slot: Slot) -> usize {
+        let mut inner = self.inner();
+        let Some(family) = inner.families.get_mut(&slot) else { return 0 };
+        let ends: Vec<_> = family.bodies_mut().map(|body| body.take_kill()).collect();
+        let living = family.bodies().filter(|body| !body.is_dead()).count();
+        if !std::mem::replace(&mut family.killed, true) {
+            inner.note(slot, Deed::Killed);
+        }
+        drop(inner);
+        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+        living
+    }
+}
+
+impl Reach for World {
+    fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> Answering<bool> {
+        let (slot, inner) = (Self::slot(worker.port), self.inner());
+        let lives = inner.families.get(&slot).is_some_and(|family| !family.leader.is_dead());
+        let answers = inner.script(slot, "").is_some_and(|script| script.answers_probe);
+        Box::pin(std::future::ready(lives && answers))
+    }
+
+    fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>> {
+        let (slot, mut inner) = (Self::slot(ask.port), self.inner());
+        inner.note(slot, Deed::Posted);
+        let script = inner.script(slot, "");
+        let Some((family, script)) = inner.families.get_mut(&slot).zip(script) else {
+            return Box::pin(std::future::ready(Err("connection refused".to_owned())));
+        };
+        let accepted = matches!(script.reply, Reply::Status(200..300));
+        let wait = script.on_request.filter(|_| accepted);
+        let end = wait.and_then(|wait| family.leader.end_after(wait, ExitStatus::Code(0)));
+        drop(inner);
+        self.tell_exit_at(end);
+        Box::pin(async move {
+            match script.reply {
+                Reply::Status(status) => Ok(status),
+                Reply::Refused => Err("connection refused".to_owned()),
+                Reply::Silence => {
+                    deadline.wait(std::future::pending()).await.unwrap_or_else(|late| Err(late.to_string()))
+                }
+            }
+        })
+    }
+
+    fn other_ports(&self, _: Pid, _: Port) -> Answering<Option<Port>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
+        match self.inner().held.get(&worker.port) {
+            Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
+            None => Ok(worker.port),
+        }
+    }
+}

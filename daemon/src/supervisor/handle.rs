@@ -1,0 +1,158 @@
+//! The way to the supervisor: what it can be told and asked.
+
+use std::time::Duration;
+
+use mcpd_common::ids::{Pid, Port, WorkerName};
+use mcpd_common::status::{WorkerState, WorkerStatus};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::stop_sequence::Leave;
+use crate::deadline::Deadline;
+use crate::process::process_thread::{Command, Keeper};
+use crate::progress::Progress;
+
+/// What a person can do with one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It shall run.
+    Start,
+    /// It shall leave and stay away.
+    Stop,
+    /// It shall leave and come back.
+    Restart,
+}
+
+/// A message to the supervisor.
+pub enum Order {
+    /// A wish for one worker; answers with the state that it led to at once.
+    Wish(WorkerName, Wish, oneshot::Sender<Result<WorkerState, Unknown>>),
+    /// All workers as they are now; descendants and clients are not counted here.
+    Status(oneshot::Sender<Vec<WorkerStatus>>),
+    /// The shutdown begins: everybody is asked to leave.
+    Leave {
+        /// End of the graceful time.
+        grace_until: Instant,
+        /// Where steps are told.
+        progress: Progress,
+    },
+    /// `SIGTERM` to those still there.
+    Escalate,
+    /// `SIGKILL` to those still there.
+    Hurry,
+    /// Who is still there: "docs (pid 4711)".
+    Remaining(oneshot::Sender<Vec<String>>),
+    /// How everybody left.
+    Accounts(oneshot::Sender<Vec<Account>>),
+}
+
+/// There is no such worker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no worker \"{name}\"; there are: {}", known.join(", "))]
+pub struct Unknown {
+    /// What was asked for.
+    pub name: WorkerName,
+    /// What there is.
+    pub known: Vec<String>,
+}
+
+/// How one worker came through the shutdown.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name.
+    pub name: WorkerName,
+    /// The port that clients use.
+    pub port: Port,
+    /// The port that it was given last, where it is behind a door.
+    pub private_port: Option<Port>,
+    /// The leader it had when the shutdown began.
+    pub pid: Option<Pid>,
+    /// How it left; `None` if it did not run, or is still there.
+    pub leave: Option<Leave>,
+    /// What else is worth telling: a `stop_command` that failed.
+    pub notes: Vec<String>,
+}
+
+/// A worker came into another state.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// Its name.
+    pub name: WorkerName,
+    /// The new state.
+    pub state: WorkerState,
+    /// Why, where that is not plain.
+    pub reason: Option<String>,
+}
+
+/// A supervisor that takes longer for an answer is taken for hung: no wait is unbounded (R-SHUT-1).
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The supervisor's task has ended, since it panicked or the daemon is over, or it hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the task that supervises the workers does not answer")]
+pub struct SupervisorGone;
+
+/// The handle that everybody else has.
+#[derive(Clone)]
+pub struct Workers {
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    pub(super) present: watch::Receiver<usize>,
+    pub(super) transitions: broadcast::Sender<Transition>,
+    pub(super) keeper: Keeper,
+}
+
+impl Workers {
+    /// The keeper, for what concerns all processes.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Every change of state from now on.
+    pub fn transitions(&self) -> broadcast::Receiver<Transition> {
+        self.transitions.subscribe()
+    }
+
+    /// Tells the supervisor something that needs no answer.
+    pub fn tell(&self, order: Order) {
+        // Its end is noticed where it is joined (R-SUP-5), and here by nobody's having left.
+        let _ = self.orders.send(order);
+    }
+
+    /// Asks the supervisor.
+    ///
+    /// # Errors
+    /// When its task has ended.
+    pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, SupervisorGone> {
+        let (sender, answer) = oneshot::channel();
+        self.tell(order(sender));
+        Deadline::after(ANSWER).wait(answer).await.ok().and_then(Result::ok).ok_or(SupervisorGone)
+    }
+
+    /// All workers as they are now, descendants counted.
+    ///
+    /// # Errors
+    /// When the supervisor's task has ended.
+    pub async fn status(&self) -> Result<Vec<WorkerStatus>, SupervisorGone> {
+        let mut workers = self.ask(Order::Status).await?;
+        let counted = Deadline::after(ANSWER).wait(self.keeper.ask(Command::Descendants)).await;
+        // Under a fork bomb the keeper has no time to count; then nothing is said of descendants.
+        let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
+        for (leader, count) in descendants {
+            if let Some(worker) = workers.iter_mut().find(|worker| worker.pid == Some(leader)) {
+                worker.descendants = count;
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Completes when no process of any worker is left, or what is left was given up.
+    pub async fn all_left(&self) {
+        // An error means that the supervisor has ended: then nobody is left to wait for.
+        let _ = self.present.clone().wait_for(|present| *present == 0).await;
+    }
+
+    /// Who is still there.
+    pub async fn remaining(&self) -> Vec<String> {
+        self.ask(Order::Remaining).await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,237 @@
+use super::*;
+use crate::deadline;
+use proptest::prelude::*;
+
+fn policy(restart: RestartPolicy) -> Policy {
+    Policy {
+        restart,
+        restart_unhealthy: false,
+        has_route: true,
+        graceful: Duration::from_secs(10),
+        term: Duration::from_secs(20),
+    }
+}
+
+fn running(policy: Policy, now: Instant) -> Machine {
+    let mut machine = Machine::new(policy, 1);
+    assert_eq!(machine.on(Event::Start, now), vec![Act::Spawn]);
+    machine
+}
+
+fn exited(exit: ExitStatus) -> Event {
+    Event::LeaderExited { exit, remaining: vec![] }
+}
+
+/// R-SUP-2: readiness comes from the probe, not from the pid.
+#[test]
+fn a_worker_is_ready_when_its_probe_answers() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    assert_eq!(machine.state(), WorkerState::Starting);
+    assert!(machine.on(Event::Probed { alive: false, busy: false }, now).is_empty());
+    assert_eq!(machine.state(), WorkerState::Starting);
+    assert!(machine.on(Event::Probed { alive: true, busy: false }, now).is_empty());
+    assert_eq!(machine.state(), WorkerState::Ready);
+    assert_eq!(machine.timer(), Some(now + LIVENESS));
+}
+
+/// R-SUP-2: three failures in a row, and only then.
+#[test]
+fn three_failed_probes_in_a_row_make_it_unhealthy_and_one_answer_well_again() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    for alive in [true, false, false, true, false, false] {
+        assert!(machine.on(Event::Probed { alive, busy: false }, now).is_empty());
+        assert_eq!(machine.state(), WorkerState::Ready);
+    }
+    assert!(machine.on(Event::Probed { alive: false, busy: false }, now).is_empty());
+    assert_eq!(machine.state(), WorkerState::Unhealthy);
+    assert!(machine.on(Event::Probed { alive: true, busy: false }, now).is_empty());
+    assert_eq!(machine.state(), WorkerState::Ready);
+}
+
+#[test]
+fn an_unhealthy_worker_is_restarted_only_where_that_was_asked_for() {
+    let now = deadline::now();
+    let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
+    let mut machine = running(unhealthy, now);
+    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    let acts: Vec<_> =
+        (0..3).flat_map(|_| machine.on(Event::Probed { alive: false, busy: false }, now)).collect();
+    assert_eq!(acts, vec![Act::Stop(stop_sequence::Act::Post)]);
+    assert_eq!(machine.state(), WorkerState::Stopping);
+}
+
+/// R-SUP-2: never with requests in flight.
+#[test]
+fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done() {
+    let now = deadline::now();
+    let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
+    let mut machine = running(unhealthy, now);
+    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    for _ in 0..5 {
+        assert!(machine.on(Event::Probed { alive: false, busy: true }, now).is_empty());
+    }
+    assert_eq!(machine.state(), WorkerState::Unhealthy);
+    let acts = machine.on(Event::Probed { alive: false, busy: false }, now);
+    assert_eq!(acts, vec![Act::Stop(stop_sequence::Act::Post)]);
+}
+
+/// R-CONF-1.
+#[test]
+fn a_worker_on_another_port_says_so_while_it_starts() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    let _ = machine.on(Event::Strayed { reason: "listens on 9000".into() }, now);
+    assert_eq!(machine.reason(), Some("listens on 9000"));
+    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    assert_eq!(machine.reason(), None);
+}
+
+/// R-SUP-3: ten quick deaths in a row, then `failed` until somebody restarts it.
+#[test]
+fn a_crash_loop_ends_in_failed_and_restart_tries_again() {
+    let mut now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    for death in 1..=10 {
+        let _ = machine.on(exited(ExitStatus::Code(1)), now);
+        let _ = machine.on(Event::Gone, now);
+        let expected = if death < 10 { WorkerState::BackingOff } else { WorkerState::Failed };
+        assert_eq!(machine.state(), expected, "death {death}");
+        if let Some(due) = machine.timer() {
+            now = due;
+            assert_eq!(machine.on(Event::Tick, now), vec![Act::Spawn]);
+        }
+    }
+    assert!(machine.reason().is_some_and(|reason| reason.contains("exit 1")), "{:?}", machine.reason());
+    assert_eq!(machine.on(Event::Restart, now), vec![Act::Spawn]);
+}
+
+#[test]
+fn restart_policies_look_at_the_status() {
+    use RestartPolicy::{Always, Never, OnFailure};
+    let cases = [
+        (Always, ExitStatus::Code(0), WorkerState::BackingOff),
+        (OnFailure, ExitStatus::Code(0), WorkerState::Stopped),
+        (OnFailure, ExitStatus::Code(1), WorkerState::BackingOff),
+        (OnFailure, ExitStatus::Signal(9), WorkerState::BackingOff),
+        (Never, ExitStatus::Code(0), WorkerState::Stopped),
+        (Never, ExitStatus::Code(3), WorkerState::Failed),
+    ];
+    for (restart, exit, expected) in cases {
+        let now = deadline::now();
+        let mut machine = running(policy(restart), now);
+        let _ = machine.on(exited(exit), now);
+        let _ = machine.on(Event::Gone, now);
+        assert_eq!(machine.state(), expected, "{restart:?} {exit}");
+    }
+}
+
+#[test]
+fn a_worker_that_was_never_ready_is_asked_by_sigterm() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    let acts = machine.on(Event::Stop, now);
+    assert_eq!(acts, vec![Act::Stop(stop_sequence::Act::Terminate(stop_sequence::Why::IsTheRequest))]);
+}
+
+#[test]
+fn a_restart_spawns_only_when_everything_of_the_old_one_is_gone() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    assert!(!machine.on(Event::Restart, now).contains(&Act::Spawn));
+    assert!(machine.on(exited(ExitStatus::Code(0)), now).is_empty());
+    assert!(machine.on(Event::Gone, now).contains(&Act::Spawn));
+}
+
+#[test]
+fn remains_of_the_last_process_make_it_failed() {
+    let mut now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    let _ = machine.on(Event::Stop, now);
+    while let Some(due) = machine.timer() {
+        now = due;
+        let _ = machine.on(Event::Tick, now);
+    }
+    assert_eq!(machine.state(), WorkerState::Failed);
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let exit = prop_oneof![(0..3i32).prop_map(ExitStatus::Code), Just(ExitStatus::Signal(9))];
+    prop_oneof![
+        Just(Event::Start),
+        Just(Event::Stop),
+        Just(Event::Restart),
+        Just(Event::Escalate),
+        Just(Event::Hurry),
+        Just(Event::SpawnFailed { reason: "no".into() }),
+        any::<(bool, bool)>().prop_map(|(alive, busy)| Event::Probed { alive, busy }),
+        (200u16..600).prop_map(|status| Event::Answered(Answer::Status(status))),
+        exit.prop_map(exited),
+        Just(Event::Gone),
+        Just(Event::Tick),
+    ]
+}
+
+fn timeline() -> impl Strategy<Value = Vec<(u64, Event)>> {
+    proptest::collection::vec((0u64..40_000, event()), 0..40)
+}
+
+fn restart_policy() -> impl Strategy<Value = RestartPolicy> {
+    prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// R-SUP-4: whatever happened before, and whatever happens in the very moment of the request
+    /// and afterwards, in any order: nothing is started once the shutdown has begun.
+    #[test]
+    fn nothing_is_started_while_shutting_down(
+        restart in restart_policy(),
+        restart_unhealthy: bool,
+        before in timeline(),
+        after in timeline(),
+    ) {
+        let mut now = deadline::now();
+        let mut machine = Machine::new(Policy { restart_unhealthy, ..policy(restart) }, 1);
+        for (ms, event) in before {
+            now += Duration::from_millis(ms);
+            let _ = machine.on(event, now);
+        }
+        let shutdown = Event::Shutdown { grace_until: now + Duration::from_secs(10) };
+        prop_assert!(!machine.on(shutdown, now).contains(&Act::Spawn));
+        for (ms, event) in after {
+            now += Duration::from_millis(ms);
+            prop_assert!(!machine.on(event, now).contains(&Act::Spawn));
+            prop_assert!(!matches!(machine.state(), WorkerState::Starting | WorkerState::BackingOff));
+        }
+    }
+
+    /// Every act that starts a process is answered for: as long as nothing is reported gone, at
+    /// most one process is asked for.
+    #[test]
+    fn there_is_never_a_second_process(restart in restart_policy(), events in timeline()) {
+        let mut now = deadline::now();
+        let mut machine = Machine::new(policy(restart), 1);
+        let mut processes = 0u32;
+        for (ms, event) in events {
+            now += Duration::from_millis(ms);
+            // The keeper tells of exits and failures only where there is a process.
+            let about_a_process =
+                matches!(event, Event::LeaderExited { .. } | Event::Gone | Event::SpawnFailed { .. });
+            if about_a_process && processes == 0 || machine.state() == WorkerState::Failed {
+                continue;
+            }
+            if matches!(event, Event::Gone) && machine.leaving().is_none() {
+                continue;
+            }
+            if matches!(event, Event::Gone | Event::SpawnFailed { .. }) {
+                processes -= 1;
+            }
+            let spawned = machine.on(event, now).iter().filter(|act| **act == Act::Spawn).count();
+            processes += u32::try_from(spawned).expect("few");
+            prop_assert!(processes <= 1);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Stopping and restarting one worker, without a shutdown.
+
+use mcpd_common::outcome::{Departure, ExitStatus};
+use mcpd_common::status::WorkerState::{Failed, Ready, Stopped, Stopping};
+
+use crate::deadline;
+use crate::progress::Progress;
+use crate::supervisor::fake::scene::Scene;
+use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
+use crate::supervisor::fake::world::Deed;
+use crate::supervisor::handle::{Order, Wish};
+
+/// Starts one worker, stops it, and waits until it is stopped. Times count from the request.
+async fn stopped(script: Script) -> Scene {
+    let scene = Scene::running([("docs", script)]).await;
+    assert_eq!(scene.wish("docs", Wish::Stop).await, Ok(Stopping));
+    scene.until("docs", Stopped).await;
+    scene
+}
+
+/// Between the start of the worker and this deed: 50 ms until the request, then...
+fn seconds_until(scene: &Scene, deed: Deed) -> f64 {
+    let at = scene.world.when("docs", deed).expect("it was done");
+    ((at - ms(50)).as_secs_f64() * 10.0).round() / 10.0
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polite_worker_is_asked_and_leaves() {
+    let scene = stopped(Script::polite()).await;
+    assert_eq!(scene.world.deeds("docs"), [Deed::Spawned, Deed::Posted, Deed::Gone]);
+    scene.pass(ms(60_000)).await;
+    assert_eq!(scene.state("docs").await, Stopped, "and stays away");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deaf_worker_gets_sigterm_after_ten_seconds_and_sigkill_after_twenty_more() {
+    let scene = stopped(Script::deaf().with_leader(Nature::STUBBORN)).await;
+    let deeds = [Deed::Spawned, Deed::Posted, Deed::Termed, Deed::Killed, Deed::Gone];
+    assert_eq!(scene.world.deeds("docs"), deeds);
+    assert_eq!([Deed::Termed, Deed::Killed].map(|deed| seconds_until(&scene, deed)), [10.0, 30.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_within_five_seconds_is_as_good_as_no() {
+    let scene = stopped(Script::replying(Reply::Silence)).await;
+    assert_eq!(scene.world.deeds("docs"), [Deed::Spawned, Deed::Posted, Deed::Termed, Deed::Gone]);
+    assert_eq!(seconds_until(&scene, Deed::Termed), 5.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_without_a_route_or_never_ready_is_not_posted_to() {
+    for script in [Script::without_route(), Script::never_ready()] {
+        let scene = stopped(script).await;
+        assert_eq!(scene.world.deeds("docs"), [Deed::Spawned, Deed::Termed, Deed::Gone]);
+        assert_eq!(seconds_until(&scene, Deed::Gone), 0.0);
+    }
+}
+
+/// R-SUP-3.
+#[tokio::test(start_paused = true)]
+async fn a_restart_starts_the_new_one_when_all_of_the_old_one_is_gone() {
+    let script = Script::polite().with_descendant(Nature::STUBBORN);
+    let scene = Scene::running([("docs", script)]).await;
+    let old = scene.status("docs").await.pid;
+    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.until("docs", Ready).await;
+    let deeds = [Deed::Spawned, Deed::Posted, Deed::Termed, Deed::Killed, Deed::Gone, Deed::Spawned];
+    assert_eq!(scene.world.deeds("docs"), deeds);
+    assert_ne!(scene.status("docs").await.pid, old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_wish_counts_while_it_leaves() {
+    let scene = Scene::running([("docs", Script::polite().leaving_after(ms(2_000)))]).await;
+    for wish in [Wish::Restart, Wish::Stop, Wish::Start] {
+        assert_eq!(scene.wish("docs", wish).await, Ok(Stopping));
+    }
+    scene.until("docs", Ready).await;
+    assert_eq!(scene.world.deeds("docs"), [Deed::Spawned, Deed::Posted, Deed::Gone, Deed::Spawned]);
+}
+
+/// R-SUP-3: it is not started beside its own remains, however often that is wished.
+#[tokio::test(start_paused = true)]
+async fn what_can_t_be_ended_is_never_started_twice() {
+    let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
+    scene.wish("docs", Wish::Restart).await.expect("known");
+    let took = scene.until("docs", Failed).await;
+    assert!(took >= ms(34_990) && took < ms(35_100), "10 s, 20 s, 5 s: {took:?}");
+    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.pass(ms(10)).await;
+    let reason = scene.status("docs").await.reason.expect("a reason");
+    assert_eq!(reason, "its last process is not gone");
+    assert_eq!(scene.world.count(Deed::Spawned), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_command_runs_once_with_the_request() {
+    for script in [Script::polite(), Script::without_route(), Script::replying(Reply::Status(404))] {
+        let scene = Scene::running([("docs", script.with_stop_command("docker-stop"))]).await;
+        scene.world.add_command("docker-stop", Script::ending(ms(500), ExitStatus::Code(0)));
+        scene.wish("docs", Wish::Stop).await.expect("known");
+        scene.pass(ms(1_000)).await;
+        assert_eq!(scene.world.helpers().len(), 1, "{:?}", scene.world.deeds("docs"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_command_runs_again_for_the_next_process() {
+    let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
+    scene.world.add_command("docker-stop", Script::ending(ms(500), ExitStatus::Code(0)));
+    for restarts in 1..3 {
+        scene.wish("docs", Wish::Restart).await.expect("known");
+        scene.until("docs", Ready).await;
+        assert_eq!(scene.world.helpers().len(), restarts);
+    }
+}
+
+/// R-EXIT-1: accounts that are taken a moment too early do not forget what it took.
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_worker_that_is_still_there_says_so() {
+    let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
+    let order = Order::Leave { grace_until: deadline::now() + ms(10_000), progress: Progress::new() };
+    scene.workers.tell(order);
+    scene.workers.tell(Order::Hurry);
+    let accounts = scene.workers.ask(Order::Accounts).await.expect("a supervisor");
+    let leave = accounts[0].leave.as_ref().expect("an account");
+    assert_eq!((leave.departure, accounts[0].pid.is_some()), (Departure::Remains, true));
+}

@@ -1,0 +1,124 @@
+//! One worker as the supervisor keeps it: its configuration, its pure machine, its process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mcpd_common::config::WorkerConfig;
+use mcpd_common::ids::{Port, Slot};
+use mcpd_common::outcome::Departure;
+use mcpd_common::status::{WorkerState, WorkerStatus};
+
+use super::handle::Account;
+use super::state::{Machine, Policy};
+use super::stop_sequence::Leave;
+use crate::deadline;
+use crate::process::operations::Started;
+use crate::time_limits::Budget;
+
+/// A worker.
+pub(super) struct Worker {
+    pub(super) config: Arc<WorkerConfig>,
+    pub(super) machine: Machine,
+    /// Counts processes, to know an answer about an earlier one.
+    pub(super) process: u32,
+    /// Where the worker itself listens: its client port, or a private one behind a door.
+    pub(super) listens_on: Port,
+    pub(super) started: Option<Started>,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) shown: WorkerState,
+    pub(super) since: Timestamp,
+    pub(super) stop_commands: u32,
+    /// The process that the stop command was run for: a `POST` that is answered by 404 is followed
+    /// by another request.
+    pub(super) stop_command_for: Option<u32>,
+    pub(super) account: Account,
+}
+
+impl Worker {
+    pub(super) fn new(config: &WorkerConfig, graceful: &Duration, budget: &Budget, slot: Slot) -> Self {
+        let policy = Policy {
+            restart: config.restart,
+            restart_unhealthy: config.restart_unhealthy,
+            has_route: config.shutdown_path.is_some(),
+            graceful: *graceful,
+            term: budget.term(),
+        };
+        let machine = match &config.unusable {
+            Some(reason) => Machine::unusable(policy, reason.clone()),
+            None => Machine::new(policy, u64::from(slot.0) << 1 ^ u64::from(std::process::id())),
+        };
+        let machine = match crate::fault::first_wait() {
+            Some(first) => machine.with_first_wait(first),
+            None => machine,
+        };
+        let account = Account {
+            name: config.name.clone(),
+            port: config.port,
+            private_port: None,
+            pid: None,
+            leave: None,
+            notes: vec![],
+        };
+        Self {
+            shown: machine.state(),
+            config: Arc::new(config.clone()),
+            machine,
+            process: 0,
+            listens_on: config.port,
+            started: None,
+            started_at: None,
+            since: Timestamp::now(),
+            stop_commands: 0,
+            stop_command_for: None,
+            account,
+        }
+    }
+
+    pub(super) fn is_present(&self) -> bool {
+        self.machine.is_alive() || self.stop_commands > 0
+    }
+
+    /// Something of it is there and was found to resist `SIGKILL` before.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.started.is_some() && !self.machine.is_alive()
+    }
+
+    /// Its account; of one that is still on its way out, as far as it went.
+    pub(super) fn account_now(&self) -> Account {
+        let so_far = || {
+            let leave = self.machine.leaving()?.so_far(deadline::now());
+            Some(Leave { departure: Departure::Remains, ..leave })
+        };
+        let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);
+        let leave = self.account.leave.clone().or_else(so_far);
+        Account { leave, private_port, ..self.account.clone() }
+    }
+
+    pub(super) fn status(&self) -> WorkerStatus {
+        WorkerStatus {
+            name: self.config.name.clone(),
+            state: self.machine.state(),
+            reason: self.machine.reason().map(str::to_owned),
+            pid: self.started.map(|started| started.pid),
+            port: self.config.port,
+            transport: self.config.transport,
+            url: self.config.url(),
+            repo: self.config.repo.display().to_string(),
+            since: self.since,
+            started_at: self.started_at,
+            restarts: self.process.saturating_sub(1),
+            descendants: 0,
+            clients: 0,
+            last_exit: self.machine.last_exit(),
+        }
+    }
+
+    /// "docs (pid 4711)"
+    pub(super) fn label(&self) -> String {
+        match self.started {
+            Some(started) => format!("{} (pid {})", self.config.name, started.pid),
+            None => self.config.name.to_string(),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! How long each phase may take. Pure.
+
+use std::time::Duration;
+
+use mcpd_common::config::ShutdownConfig;
+use mcpd_common::phase::Phase;
+
+use crate::supervisor::stop_sequence::HUNT;
+
+/// For the report, the journal and the last event.
+pub const EXIT: Duration = Duration::from_secs(1);
+
+/// The longest each phase may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    graceful: Duration,
+    clients: Duration,
+    term: Duration,
+    verification: Duration,
+}
+
+impl Budget {
+    /// From the configuration.
+    pub fn new(config: &ShutdownConfig) -> Self {
+        Self {
+            graceful: config.worker_graceful,
+            clients: config.clients,
+            term: config.worker_total.saturating_sub(config.worker_graceful),
+            verification: config.verification,
+        }
+    }
+
+    /// How long `SIGTERM` may take, however long the clients took.
+    pub fn term(&self) -> Duration {
+        self.term
+    }
+
+    /// The longest this phase may take.
+    pub fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Initiated => Duration::ZERO,
+            Phase::WorkersGraceful => self.graceful,
+            Phase::Clients => self.clients,
+            Phase::WorkersTerminate => self.term + HUNT,
+            Phase::Verification => self.verification,
+            Phase::Exit => EXIT,
+        }
+    }
+
+    /// The longest all of it may take: past it the code is 102.
+    pub fn total(&self) -> Duration {
+        Phase::ALL.into_iter().map(|phase| self.of(phase)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_total_is_the_sum_of_the_specification() {
+        assert_eq!(Budget::new(&ShutdownConfig::default()).total(), Duration::from_secs(81));
+    }
+}
