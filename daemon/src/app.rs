@@ -2,7 +2,7 @@
 //! [`Stopped`]. Each takes the one before by value, so that the wrong order does not compile.
 //!
 //! ```text
-//!   Booted::boot    lock, logs, journal, run file, keeper, supervisor, control socket
+//!   Booted::boot    lock, logs, journal, run file, process_thread, supervisor, control socket
 //!   Booted::start   every worker at once
 //!   Running::until_asked   signals and RPCs only *send* a request; it is judged here
 //!   Running::stop   the shutdown, then the exit, or another program in this process (handover.rs)

@@ -34,9 +34,9 @@ use crate::instance::{Instance, InstanceError};
 use crate::journal::JournalHandle;
 use crate::logging::{self, Logs};
 use crate::process::containment::{Children, cgroups};
-use crate::process::launch::Ground;
+use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
-use crate::process::process_thread::Keeper;
+use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
 use crate::proxy::observe::socket_table;
 use crate::proxy::{FrontDoor, Opening};
@@ -169,20 +169,21 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     crate::signals::listen(&triggers, ward).map_err(StartError::system("listen to signals"))?;
     let progress = Progress::new();
     let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
-    let ground =
-        Ground::of_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
+    let launch_env =
+        LaunchEnv::from_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
     let notebook = Notebook::new(state.members(), run.tag());
-    let (keeper, news) = Keeper::start(Children::new(run.tag(), open_files, cgroups, notebook))
-        .map_err(StartError::system("start a thread"))?;
+    let (process_thread, process_events) =
+        ProcessThread::start(Children::new(run.tag(), open_files, cgroups, notebook))
+            .map_err(StartError::system("start a thread"))?;
     let output =
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
-    let resources = resources(config, &output, &keeper, &ground);
+    let resources = resources(config, &output, &process_thread, &launch_env);
     let memory = Memory { run, journal: journal.clone() };
     let (front_door, doors) =
         FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept, inherited })
             .map_err(StartError::system("start a thread"))?;
-    let tools = Tools { keeper, output, ground, memory, doors };
-    let (workers, supervising) = supervisor::start(config, tools, news);
+    let tools = Tools { process_thread, output, launch_env, memory, doors };
+    let (workers, supervising) = supervisor::start(config, tools, process_events);
     watch(supervising, triggers.clone());
 
     let ports: socket_table::Ports =
@@ -257,14 +258,19 @@ fn watch(supervising: JoinHandle<()>, triggers: mpsc::UnboundedSender<Trigger>) 
     });
 }
 
-fn resources(config: &Config, output: &Output, keeper: &Keeper, ground: &Ground) -> Vec<Box<dyn Resource>> {
+fn resources(
+    config: &Config,
+    output: &Output,
+    process_thread: &ProcessThread,
+    launch_env: &LaunchEnv,
+) -> Vec<Box<dyn Resource>> {
     let mut resources: Vec<Box<dyn Resource>> = vec![Box::new(WorkerLogs(output.clone()))];
     let directory = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
     for declared in &config.resources {
         resources.push(Box::new(Declared {
             config: declared.clone(),
-            keeper: keeper.clone(),
-            ground: ground.clone(),
+            process_thread: process_thread.clone(),
+            launch_env: launch_env.clone(),
             directory: directory.clone().unwrap_or_else(|| config.daemon.state_dir.clone()),
         }));
     }

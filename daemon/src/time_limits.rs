@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpd_common::config::ShutdownConfig;
 use mcpd_common::phase::Phase;
 
-use crate::supervisor::stop_sequence::HUNT;
+use crate::supervisor::stop_sequence::KILL_LIMIT;
 
 /// For the report, the journal and the last event.
 pub const EXIT: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Budget {
             Phase::Initiated => Duration::ZERO,
             Phase::WorkersGraceful => self.graceful,
             Phase::Clients => self.clients,
-            Phase::WorkersTerminate => self.term + HUNT,
+            Phase::WorkersTerminate => self.term + KILL_LIMIT,
             Phase::Verification => self.verification,
             Phase::Exit => EXIT,
         }

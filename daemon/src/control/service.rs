@@ -19,7 +19,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::wishes;
-use crate::process::process_thread::Command;
+use crate::process::process_thread::ProcessCommand;
 use crate::progress::Progress;
 use crate::proxy::observe::registry::Registry;
 use crate::proxy::observe::{list, socket_table};
@@ -103,7 +103,7 @@ impl Control for ControlService {
             schema: STATUS_SCHEMA.to_owned(),
             daemon: Some(DaemonStatus {
                 shutdown: self.progress.status(),
-                containment: self.workers.keeper().ask(Command::Containment).await.ok(),
+                containment: self.workers.process_thread().ask(ProcessCommand::Containment).await.ok(),
                 ..self.daemon.clone()
             }),
             workers,

@@ -10,7 +10,7 @@ use mcpd_common::config::{Program, WorkerConfig};
 use mcpd_common::ids::{Port, Slot};
 use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 
-use super::operations::Order;
+use super::operations::LaunchSpec;
 use crate::handover;
 
 /// Of the daemon's environment, what is not for workers: it speaks of the daemon itself
@@ -22,7 +22,7 @@ pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
 
 /// What all workers start from.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct LaunchEnv {
     /// This program, for built-in workers.
     pub mcpd: PathBuf,
     /// The daemon's environment, cleaned.
@@ -31,24 +31,31 @@ pub struct Ground {
     pub token: String,
 }
 
-impl Ground {
+impl LaunchEnv {
     /// From the environment of this process.
     ///
     /// # Errors
     /// When this program's own path can't be found out.
-    pub fn of_this_process(token: String) -> std::io::Result<Self> {
+    pub fn from_this_process(token: String) -> std::io::Result<Self> {
         let env = std::env::vars_os().filter(|(key, _)| is_for_workers(key)).collect();
         Ok(Self { mcpd: std::env::current_exe()?, env, token })
     }
 
     /// The order that starts this worker, listening on this port.
-    pub fn order(&self, worker: &WorkerConfig, port: Port, slot: Slot, output: Option<OwnedFd>) -> Order {
+    pub fn spec(&self, worker: &WorkerConfig, port: Port, slot: Slot, output: Option<OwnedFd>) -> LaunchSpec {
         let (program, args) = self.command(worker, port);
         let mut env = self.env.clone();
         env.insert("PORT".into(), port.to_string().into());
         env.extend(self.token_for(worker).map(|token| (TOKEN_VARIABLE.into(), token.into())));
         env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.with(port).into())));
-        Order { slot, program, args, directory: worker.repo.clone(), env: env.into_iter().collect(), output }
+        LaunchSpec {
+            slot,
+            program,
+            args,
+            directory: worker.repo.clone(),
+            env: env.into_iter().collect(),
+            output,
+        }
     }
 
     /// The token that this worker's shutdown route asks for, if it is a built-in one.
@@ -57,10 +64,10 @@ impl Ground {
     }
 
     /// The order that runs a command of the user's, not a worker.
-    pub fn helper(&self, command: &[String], directory: &Path, slot: Slot) -> Order {
+    pub fn helper(&self, command: &[String], directory: &Path, slot: Slot) -> LaunchSpec {
         let (program, args) = parts(command);
         let env = self.env.clone().into_iter().collect();
-        Order { slot, program, args, directory: directory.to_owned(), env, output: None }
+        LaunchSpec { slot, program, args, directory: directory.to_owned(), env, output: None }
     }
 
     fn command(&self, worker: &WorkerConfig, port: Port) -> (PathBuf, Vec<OsString>) {

@@ -1,4 +1,4 @@
-//! Processes: started, signalled, reaped, contained.
+//! ProcessOperations: started, signalled, reaped, contained.
 //!
 //! ```text
 //!   process_thread.rs   one thread starts, signals and reaps all children

@@ -1,4 +1,4 @@
-//! The narrow interface to processes: all that the keeper needs, so that escalation,
+//! The narrow interface to processes: all that the process_thread needs, so that escalation,
 //! timeouts and every exit code can be tested with a fake (`fake.rs`), without processes and
 //! without waiting. The truth is in `containment/`.
 
@@ -14,7 +14,7 @@ use mcpd_common::outcome::ExitStatus;
 
 /// What to start.
 #[derive(Debug)]
-pub struct Order {
+pub struct LaunchSpec {
     /// For whom.
     pub slot: Slot,
     /// The program, absolute or to be found in `PATH`.
@@ -40,7 +40,7 @@ pub struct Started {
 
 /// What happened to the children.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum FamilyChange {
     /// A leader exited. It is not reaped yet, so that its group id stays ours.
     LeaderExited {
         /// Whose.
@@ -57,13 +57,13 @@ pub enum Change {
     },
 }
 
-/// Processes that nobody could be made responsible for, or that are left.
-pub type Census = Vec<ProcessInfo>;
+/// ProcessOperations that nobody could be made responsible for, or that are left.
+pub type ProcessSnapshot = Vec<ProcessInfo>;
 
 /// What is known at the end, beyond what was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum LastWord {
+pub enum DescendantProof {
     /// No descendant is left: the kernel's statement.
     Proved(String),
     /// The kernel says nothing here: no subreaper, or children that were there before mcpd.
@@ -72,16 +72,16 @@ pub enum LastWord {
     Doubted(&'static str),
 }
 
-/// Effects on processes. Only the keeper's thread calls them.
-pub trait Processes: Send {
+/// Effects on processes. Only the process_thread's thread calls them.
+pub trait ProcessOperations: Send {
     /// Starts the leader of a slot.
     ///
     /// # Errors
     /// What the kernel said, or that something of the slot's last process is still there.
-    fn spawn(&mut self, order: Order) -> Result<Started, String>;
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String>;
 
     /// Reaps what nobody owns, and tells what changed.
-    fn collect(&mut self) -> Vec<Change>;
+    fn collect(&mut self) -> Vec<FamilyChange>;
 
     /// `SIGTERM`, then `SIGCONT`, to everything of a slot.
     fn terminate(&mut self, slot: Slot);
@@ -97,10 +97,10 @@ pub trait Processes: Send {
     fn descendants(&mut self) -> Vec<(Pid, u32)>;
 
     /// Everything that is left below the daemon, zombies included.
-    fn left(&mut self) -> Census;
+    fn remaining(&mut self) -> ProcessSnapshot;
 
     /// What is known of children that are left, beyond what can be seen.
-    fn prove(&mut self) -> LastWord;
+    fn prove(&mut self) -> DescendantProof;
 
     /// What holds them together.
     fn containment(&self) -> Containment;

@@ -1,13 +1,13 @@
 //! One place starts, signals and reaps all children: a thread of its own.
 //!
 //! ```text
-//!   supervisor --Command--> keeper (Processes) --News--> supervisor
+//!   supervisor --ProcessCommand--> process_thread (ProcessOperations) --ProcessEvent--> supervisor
 //!   SIGCHLD, slow tick ------^
 //! ```
 //!
 //! One thread, because a second waiter would steal statuses, because a child must be known
 //! before it can be reaped, and because a parent-death signal belongs to the thread that
-//! forked: this one lives as long as the daemon. While something is hunted the thread kills
+//! forked: this one lives as long as the daemon. While something is killing the thread kills
 //! in a tight loop, so that a process that keeps forking loses.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,9 @@ use mcpd_common::os::Containment;
 use mcpd_common::outcome::ExitStatus;
 use tokio::sync::{mpsc, oneshot};
 
-use super::operations::{Census, Change, LastWord, Order, Processes, Started};
+use super::operations::{
+    DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
+};
 use crate::deadline::{self, Deadline};
 
 /// In case a `SIGCHLD` says nothing: children made by clone(2) with another exit signal.
@@ -30,94 +32,94 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// Descendants that outlived a leader and hang on somebody else's child give no `SIGCHLD`.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// What the keeper is told to do.
-pub enum Command {
-    /// Start a leader; [`News::Spawned`] answers.
-    Spawn(Order),
+/// What the process_thread is told to do.
+pub enum ProcessCommand {
+    /// Start a leader; [`ProcessEvent::Spawned`] answers.
+    Spawn(LaunchSpec),
     /// Start a helper and say how it ended, when all of it is gone.
-    Run(Order, oneshot::Sender<Result<ExitStatus, String>>),
+    Run(LaunchSpec, oneshot::Sender<Result<ExitStatus, String>>),
     /// `SIGTERM`, `SIGCONT`.
     Terminate(Slot),
     /// `SIGKILL` until it is gone.
-    Hunt(Slot),
+    KillUntilGone(Slot),
     /// Stop hunting it.
-    Leave(Slot),
+    StopKilling(Slot),
     /// `SIGKILL` to everything below the daemon until nothing is left.
-    HuntAll,
+    KillAllUntilGone,
     /// The living descendants of each leader.
     Descendants(oneshot::Sender<Vec<(Pid, u32)>>),
     /// What is left below the daemon.
-    Left(oneshot::Sender<Census>),
+    Remaining(oneshot::Sender<ProcessSnapshot>),
     /// What the kernel says about it.
-    Prove(oneshot::Sender<LastWord>),
+    Prove(oneshot::Sender<DescendantProof>),
     /// What holds the processes together.
     Containment(oneshot::Sender<Containment>),
     /// All is over: remove what was made to hold them together.
     Dismantle(oneshot::Sender<Result<(), String>>),
 }
 
-/// What the keeper tells the supervisor.
+/// What the process_thread tells the supervisor.
 #[derive(Debug)]
-pub enum News {
+pub enum ProcessEvent {
     /// A leader runs, or could not be started.
     Spawned(Slot, Result<Started, String>),
     /// Something happened to a family.
-    Changed(Change),
+    Changed(FamilyChange),
 }
 
-/// The way to the keeper.
+/// The way to the process_thread.
 #[derive(Clone)]
-pub struct Keeper {
-    commands: mpsc::UnboundedSender<Command>,
+pub struct ProcessThread {
+    commands: mpsc::UnboundedSender<ProcessCommand>,
     next_helper: Arc<AtomicU16>,
 }
 
-/// The keeper is gone: its thread ended, which it does only with the daemon.
+/// The process_thread is gone: its thread ended, which it does only with the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that owns all children has ended")]
-pub struct KeeperGone;
+pub struct ProcessThreadGone;
 
-impl Keeper {
+impl ProcessThread {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the kernel grants no thread.
     pub fn start(
-        processes: impl Processes + 'static,
-    ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<News>)> {
-        let (keeper, news, core, received) = Self::parts(processes);
+        processes: impl ProcessOperations + 'static,
+    ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<ProcessEvent>)> {
+        let (process_thread, process_events, core, received) = Self::parts(processes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("mcpd-keeper".into()).spawn(move || {
+        std::thread::Builder::new().name("mcpd-process".into()).spawn(move || {
             runtime.block_on(async {
                 let mut children = ChildSignals::listen();
                 core.drive(received, async || children.next().await).await;
             });
         })?;
-        Ok((keeper, news))
+        Ok((process_thread, process_events))
     }
 
     /// The same as a task, for tests on a paused clock. `exited` stands for `SIGCHLD`.
     #[cfg(test)]
     pub fn start_here(
-        processes: impl Processes + 'static,
+        processes: impl ProcessOperations + 'static,
         exited: Arc<tokio::sync::Notify>,
-    ) -> (Self, mpsc::UnboundedReceiver<News>) {
-        let (keeper, news, core, received) = Self::parts(processes);
+    ) -> (Self, mpsc::UnboundedReceiver<ProcessEvent>) {
+        let (process_thread, process_events, core, received) = Self::parts(processes);
         tokio::spawn(core.drive(received, async move || exited.notified().await));
-        (keeper, news)
+        (process_thread, process_events)
     }
 
     fn parts(
-        processes: impl Processes + 'static,
-    ) -> (Self, mpsc::UnboundedReceiver<News>, Core, mpsc::UnboundedReceiver<Command>) {
+        processes: impl ProcessOperations + 'static,
+    ) -> (Self, mpsc::UnboundedReceiver<ProcessEvent>, Core, mpsc::UnboundedReceiver<ProcessCommand>) {
         let (commands, received) = mpsc::unbounded_channel();
-        let (news, told) = mpsc::unbounded_channel();
+        let (process_events, told) = mpsc::unbounded_channel();
         let core = Core {
             processes: Box::new(processes),
-            news,
+            process_events,
             present: BTreeSet::new(),
-            hunted: BTreeSet::new(),
-            hunt_all: false,
+            killing: BTreeSet::new(),
+            killing_all: false,
             ended: BTreeSet::new(),
             helpers: BTreeMap::new(),
         };
@@ -125,10 +127,10 @@ impl Keeper {
         (Self { commands, next_helper }, told, core, received)
     }
 
-    /// Sends a command that needs no answer. The keeper lives as long as the daemon.
-    pub fn tell(&self, command: Command) {
+    /// Sends a command that needs no answer. The process_thread lives as long as the daemon.
+    pub fn tell(&self, command: ProcessCommand) {
         if self.commands.send(command).is_err() {
-            tracing::error!("{KeeperGone}");
+            tracing::error!("{ProcessThreadGone}");
         }
     }
 
@@ -138,13 +140,13 @@ impl Keeper {
     /// That it can't be started, or was not done in time; then it is killed.
     pub async fn run(
         &self,
-        order: impl FnOnce(Slot) -> Order,
+        spec: impl FnOnce(Slot) -> LaunchSpec,
         deadline: Deadline,
     ) -> Result<ExitStatus, String> {
         let slot = helper_slot(self.next_helper.fetch_add(1, Ordering::Relaxed));
-        let order = order(slot);
-        let ended = self.ask(|reply| Command::Run(order, reply));
-        let _hunt = HuntAfterwards { keeper: self, slot };
+        let spec = spec(slot);
+        let ended = self.ask(|reply| ProcessCommand::Run(spec, reply));
+        let _hunt = KillOnDrop { process_thread: self, slot };
         match deadline.wait(ended).await {
             Ok(ended) => ended.unwrap_or_else(|gone| Err(gone.to_string())),
             Err(elapsed) => Err(elapsed.to_string()),
@@ -155,23 +157,26 @@ impl Keeper {
     ///
     /// # Errors
     /// When the thread has ended.
-    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, KeeperGone> {
+    pub async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> ProcessCommand,
+    ) -> Result<T, ProcessThreadGone> {
         let (sender, answer) = oneshot::channel();
         self.tell(command(sender));
-        answer.await.map_err(|_| KeeperGone)
+        answer.await.map_err(|_| ProcessThreadGone)
     }
 }
 
 /// Nobody waits for this helper any more, whether it is over, late or its caller gave up. When it
 /// is over the hunt hits nobody.
-struct HuntAfterwards<'a> {
-    keeper: &'a Keeper,
+struct KillOnDrop<'a> {
+    process_thread: &'a ProcessThread,
     slot: Slot,
 }
 
-impl Drop for HuntAfterwards<'_> {
+impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
-        self.keeper.tell(Command::Hunt(self.slot));
+        self.process_thread.tell(ProcessCommand::KillUntilGone(self.slot));
     }
 }
 
@@ -182,12 +187,12 @@ fn helper_slot(number: u16) -> Slot {
 }
 
 struct Core {
-    processes: Box<dyn Processes>,
-    news: mpsc::UnboundedSender<News>,
+    processes: Box<dyn ProcessOperations>,
+    process_events: mpsc::UnboundedSender<ProcessEvent>,
     /// Slots with a family. A hunt that comes after its end must not hit the next one.
     present: BTreeSet<Slot>,
-    hunted: BTreeSet<Slot>,
-    hunt_all: bool,
+    killing: BTreeSet<Slot>,
+    killing_all: bool,
     /// Leaders that exited and whose families are not gone.
     ended: BTreeSet<Slot>,
     helpers: BTreeMap<Slot, Helper>,
@@ -201,7 +206,7 @@ struct Helper {
 impl Core {
     async fn drive(
         mut self,
-        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut commands: mpsc::UnboundedReceiver<ProcessCommand>,
         mut child_exited: impl AsyncFnMut(),
     ) {
         loop {
@@ -223,52 +228,52 @@ impl Core {
     }
 
     fn pause(&self) -> Duration {
-        match (self.hunt_all || !self.hunted.is_empty(), self.ended.is_empty()) {
+        match (self.killing_all || !self.killing.is_empty(), self.ended.is_empty()) {
             (true, _) => AGAIN,
             (false, false) => LINGER,
             (false, true) => TICK,
         }
     }
 
-    fn perform(&mut self, command: Command) {
+    fn perform(&mut self, command: ProcessCommand) {
         match command {
-            Command::Spawn(order) => {
-                let slot = order.slot;
-                let result = self.spawn(order);
-                self.tell(News::Spawned(slot, result));
+            ProcessCommand::Spawn(spec) => {
+                let slot = spec.slot;
+                let result = self.spawn(spec);
+                self.tell(ProcessEvent::Spawned(slot, result));
             }
-            Command::Run(order, reply) => self.run(order, reply),
-            Command::Terminate(slot) => self.processes.terminate(slot),
-            Command::Hunt(slot) => self.hunt(slot),
-            Command::Leave(slot) => {
-                self.hunted.remove(&slot);
+            ProcessCommand::Run(spec, reply) => self.run(spec, reply),
+            ProcessCommand::Terminate(slot) => self.processes.terminate(slot),
+            ProcessCommand::KillUntilGone(slot) => self.kill_until_gone(slot),
+            ProcessCommand::StopKilling(slot) => {
+                self.killing.remove(&slot);
             }
-            Command::HuntAll => self.hunt_all = true,
+            ProcessCommand::KillAllUntilGone => self.killing_all = true,
             // Whoever asked may have gone away meanwhile; then nobody needs the answer.
-            Command::Descendants(reply) => drop(reply.send(self.processes.descendants())),
-            Command::Left(reply) => drop(reply.send(self.processes.left())),
-            Command::Prove(reply) => drop(reply.send(self.processes.prove())),
-            Command::Containment(reply) => drop(reply.send(self.processes.containment())),
-            Command::Dismantle(reply) => drop(reply.send(self.processes.dismantle())),
+            ProcessCommand::Descendants(reply) => drop(reply.send(self.processes.descendants())),
+            ProcessCommand::Remaining(reply) => drop(reply.send(self.processes.left())),
+            ProcessCommand::Prove(reply) => drop(reply.send(self.processes.prove())),
+            ProcessCommand::Containment(reply) => drop(reply.send(self.processes.containment())),
+            ProcessCommand::Dismantle(reply) => drop(reply.send(self.processes.dismantle())),
         }
     }
 
-    fn spawn(&mut self, order: Order) -> Result<Started, String> {
-        let slot = order.slot;
-        let started = self.processes.spawn(order)?;
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
+        let slot = spec.slot;
+        let started = self.processes.spawn(spec)?;
         self.present.insert(slot);
         Ok(started)
     }
 
-    fn hunt(&mut self, slot: Slot) {
+    fn kill_until_gone(&mut self, slot: Slot) {
         if self.present.contains(&slot) {
-            self.hunted.insert(slot);
+            self.killing.insert(slot);
         }
     }
 
-    fn run(&mut self, order: Order, reply: oneshot::Sender<Result<ExitStatus, String>>) {
-        let slot = order.slot;
-        match self.spawn(order) {
+    fn run(&mut self, spec: LaunchSpec, reply: oneshot::Sender<Result<ExitStatus, String>>) {
+        let slot = spec.slot;
+        match self.spawn(spec) {
             Ok(_) => {
                 self.helpers.insert(slot, Helper { exit: None, reply });
             }
@@ -276,47 +281,47 @@ impl Core {
         }
     }
 
-    /// Kills what is hunted, reaps, and tells what changed.
+    /// Kills what is killing, reaps, and tells what changed.
     fn turn(&mut self) {
-        if self.hunt_all {
-            self.hunt_all = self.processes.kill_all() > 0;
+        if self.killing_all {
+            self.killing_all = self.processes.kill_all() > 0;
         }
-        if !self.hunted.is_empty() {
-            self.processes.kill(&self.hunted);
+        if !self.killing.is_empty() {
+            self.processes.kill(&self.killing);
         }
         for change in self.processes.collect() {
             self.note(change);
         }
     }
 
-    fn note(&mut self, change: Change) {
+    fn note(&mut self, change: FamilyChange) {
         match &change {
-            Change::LeaderExited { slot, .. } => {
+            FamilyChange::LeaderExited { slot, .. } => {
                 self.ended.insert(*slot);
             }
-            Change::Gone { slot } => {
+            FamilyChange::Gone { slot } => {
                 self.present.remove(slot);
                 self.ended.remove(slot);
-                self.hunted.remove(slot);
+                self.killing.remove(slot);
             }
         }
         match self.helper_change(&change) {
             true => {}
-            false => self.tell(News::Changed(change)),
+            false => self.tell(ProcessEvent::Changed(change)),
         }
     }
 
-    /// A helper has no supervisor: what it leaves behind is hunted at once.
-    fn helper_change(&mut self, change: &Change) -> bool {
+    /// A helper has no supervisor: what it leaves behind is killing at once.
+    fn helper_change(&mut self, change: &FamilyChange) -> bool {
         match change {
-            Change::LeaderExited { slot, exit, remaining } => {
+            FamilyChange::LeaderExited { slot, exit, remaining } => {
                 let Some(helper) = self.helpers.get_mut(slot) else { return false };
                 helper.exit = Some(*exit);
                 if !remaining.is_empty() {
-                    self.hunted.insert(*slot);
+                    self.killing.insert(*slot);
                 }
             }
-            Change::Gone { slot } => {
+            FamilyChange::Gone { slot } => {
                 let Some(helper) = self.helpers.remove(slot) else { return false };
                 drop(helper.reply.send(helper.exit.ok_or_else(|| "it vanished".to_owned())));
             }
@@ -324,9 +329,9 @@ impl Core {
         true
     }
 
-    fn tell(&self, news: News) {
-        // The supervisor may have ended before us; what is left is hunted all the same.
-        let _ = self.news.send(news);
+    fn tell(&self, process_events: ProcessEvent) {
+        // The supervisor may have ended before us; what is left is killing all the same.
+        let _ = self.process_events.send(process_events);
     }
 }
 

@@ -9,17 +9,17 @@ use mcpd_common::outcome::ExitStatus;
 
 use super::{Closing, Resource};
 use crate::deadline::Deadline;
-use crate::process::launch::Ground;
-use crate::process::process_thread::Keeper;
+use crate::process::launch::LaunchEnv;
+use crate::process::process_thread::ProcessThread;
 
 /// A declared resource and what is needed to close it.
 pub struct Declared {
     /// What the user wrote.
     pub config: ResourceConfig,
     /// Runs its commands.
-    pub keeper: Keeper,
+    pub process_thread: ProcessThread,
     /// Their environment.
-    pub ground: Ground,
+    pub launch_env: LaunchEnv,
     /// Their working directory.
     pub directory: PathBuf,
 }
@@ -52,8 +52,8 @@ impl Declared {
         let Some(command) = command else {
             return Ok(());
         };
-        let order = |slot| self.ground.helper(command, &self.directory, slot);
-        match self.keeper.run(order, deadline).await {
+        let order = |slot| self.launch_env.helper(command, &self.directory, slot);
+        match self.process_thread.run(order, deadline).await {
             Ok(ExitStatus::Code(0)) => Ok(()),
             Ok(exit) => Err(format!("{what} command \"{}\": {exit}", command.join(" "))),
             Err(error) => Err(format!("{what} command \"{}\": {error}", command.join(" "))),

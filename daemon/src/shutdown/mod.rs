@@ -188,7 +188,7 @@ impl Shutdown {
         self.workers.tell(Order::Escalate);
         let outcome = self.wait_for_workers(&stage, Hurrying::IsUnderWay).await;
         let summary = self.workers_summary().await;
-        // Without accounts, what the workers left is hunted all the same.
+        // Without accounts, what the workers left is killing all the same.
         let accounts = self.workers.ask(Order::Accounts).await.unwrap_or_else(|gone| {
             so_far.findings.push(Finding::new(FindingKind::InternalError, "mcpd", gone.to_string()));
             vec![]
@@ -211,7 +211,7 @@ impl Shutdown {
             force_ports: self.force_ports,
             resources: &self.resources,
             baseline: &self.baseline,
-            keeper: self.workers.keeper(),
+            process_thread: self.workers.process_thread(),
             progress: &self.progress,
         };
         so_far.verdict = verify::run(scope, stage.deadline()).await;

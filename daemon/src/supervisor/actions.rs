@@ -15,7 +15,7 @@ use super::stop_sequence::{self, ANSWER, Answer, Leave};
 use super::{Note, Supervisor};
 use crate::deadline::Deadline;
 use crate::process::operations::{self, Started};
-use crate::process::process_thread::Command;
+use crate::process::process_thread::ProcessCommand;
 use crate::progress::millis;
 
 /// A start that takes longer than so many seconds is looked into.
@@ -43,13 +43,13 @@ impl Supervisor {
         }
         let config = worker.config.clone();
         match self.prepare(&config, slot) {
-            Ok(order) => self.tools.keeper.tell(Command::Spawn(order)),
+            Ok(order) => self.tools.process_thread.tell(ProcessCommand::Spawn(order)),
             Err(reason) => self.on(slot, Event::SpawnFailed { reason }),
         }
     }
 
     /// Ports are looked at before they are bound: the error then names the holder (R-SUP-6).
-    fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::Order, String> {
+    fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
         if let Some(door) = self.tools.doors.get(&config.name) {
             door.is_open()?;
         }
@@ -59,7 +59,7 @@ impl Supervisor {
         }
         let pipe = self.tools.output.pipe(&config.name);
         let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
-        Ok(self.tools.ground.order(config, port, slot, Some(pipe)))
+        Ok(self.tools.launch_env.order(config, port, slot, Some(pipe)))
     }
 
     pub(super) fn spawned(&mut self, slot: Slot, started: Started) {
@@ -142,21 +142,21 @@ impl Supervisor {
     }
 
     pub(super) fn stop(&mut self, slot: Slot, act: stop_sequence::Act) {
-        let keeper = &self.tools.keeper;
+        let process_thread = &self.tools.process_thread;
         match act {
             stop_sequence::Act::Post => self.ask_to_leave(slot),
             stop_sequence::Act::Terminate(why) => {
-                keeper.tell(Command::Terminate(slot));
+                process_thread.tell(ProcessCommand::Terminate(slot));
                 if why == stop_sequence::Why::IsTheRequest {
                     self.run_stop_command(slot);
                 }
                 self.tell_signal(slot, "SIGTERM", why);
             }
             stop_sequence::Act::Hunt(why) => {
-                keeper.tell(Command::Hunt(slot));
+                process_thread.tell(ProcessCommand::KillUntilGone(slot));
                 self.tell_signal(slot, "SIGKILL", why);
             }
-            stop_sequence::Act::GiveUp => keeper.tell(Command::Leave(slot)),
+            stop_sequence::Act::GiveUp => process_thread.tell(ProcessCommand::StopKilling(slot)),
         }
     }
 
@@ -169,7 +169,7 @@ impl Supervisor {
             method: Method::POST,
             port: worker.listens_on,
             path: worker.config.shutdown_path.clone().unwrap_or_default(),
-            token: self.tools.ground.token_for(&worker.config),
+            token: self.tools.launch_env.token_for(&worker.config),
         };
         let answer = self.reach.ask(ask, Deadline::after(ANSWER));
         let (process, notes) = (worker.process, self.notes.clone());
@@ -187,7 +187,7 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
-        let (config, ground) = (worker.config.clone(), self.tools.ground.clone());
+        let (config, launch_env) = (worker.config.clone(), self.tools.launch_env.clone());
         let Some(command) = &config.stop_command else {
             return;
         };
@@ -196,12 +196,12 @@ impl Supervisor {
             return;
         }
         worker.stop_commands += 1;
-        let (keeper, notes, limit) =
-            (self.tools.keeper.clone(), self.notes.clone(), Deadline::after(self.graceful));
+        let (process_thread, notes, limit) =
+            (self.tools.process_thread.clone(), self.notes.clone(), Deadline::after(self.graceful));
         let hurried = self.hurried.clone();
         tokio::spawn(async move {
-            let order = |helper| ground.helper(&command, &config.repo, helper);
-            let ended = hurried.run_until_cancelled(keeper.run(order, limit)).await;
+            let order = |helper| launch_env.helper(&command, &config.repo, helper);
+            let ended = hurried.run_until_cancelled(process_thread.run(order, limit)).await;
             let ended = ended.unwrap_or_else(|| Err("the remaining waits were cut short".to_owned()));
             let result = match ended {
                 Ok(ExitStatus::Code(0)) => Ok(()),

@@ -1,11 +1,11 @@
-//! A scripted world behind [`Processes`](crate::process::operations::Processes) and
+//! A scripted world behind [`ProcessOperations`](crate::process::operations::ProcessOperations) and
 //! [`Reach`](super::probe::worker_client::Reach), on tokio's paused clock: no process, no port, no waiting.
 //!
 //! ```text
 //!   script.rs   how one worker behaves
 //!   world.rs    whoever lives in the world, and what was done to them
 //!   effects.rs  the two interfaces: signals and requests change the world
-//!   scene.rs    supervisor and keeper, the real ones, in such a world
+//!   scene.rs    supervisor and process_thread, the real ones, in such a world
 //! ```
 
 mod effects;

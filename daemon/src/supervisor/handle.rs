@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::stop_sequence::Leave;
 use crate::deadline::Deadline;
-use crate::process::process_thread::{Command, Keeper};
+use crate::process::process_thread::{ProcessCommand, ProcessThread};
 use crate::progress::Progress;
 
 /// What a person can do with one worker.
@@ -98,13 +98,13 @@ pub struct Workers {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) present: watch::Receiver<usize>,
     pub(super) transitions: broadcast::Sender<Transition>,
-    pub(super) keeper: Keeper,
+    pub(super) process_thread: ProcessThread,
 }
 
 impl Workers {
-    /// The keeper, for what concerns all processes.
-    pub fn keeper(&self) -> &Keeper {
-        &self.keeper
+    /// The process_thread, for what concerns all processes.
+    pub fn process_thread(&self) -> &ProcessThread {
+        &self.process_thread
     }
 
     /// Every change of state from now on.
@@ -134,8 +134,9 @@ impl Workers {
     /// When the supervisor's task has ended.
     pub async fn status(&self) -> Result<Vec<WorkerStatus>, SupervisorGone> {
         let mut workers = self.ask(Order::Status).await?;
-        let counted = Deadline::after(ANSWER).wait(self.keeper.ask(Command::Descendants)).await;
-        // Under a fork bomb the keeper has no time to count; then nothing is said of descendants.
+        let counted =
+            Deadline::after(ANSWER).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
+        // Under a fork bomb the process_thread has no time to count; then nothing is said of descendants.
         let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
         for (leader, count) in descendants {
             if let Some(worker) = workers.iter_mut().find(|worker| worker.pid == Some(leader)) {

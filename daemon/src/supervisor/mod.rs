@@ -2,8 +2,8 @@
 //! [`Machine`](self::state::Machine) what to do, and performs it.
 //!
 //! ```text
-//!   orders (RPC, shutdown) --\                 /--> keeper: spawn, SIGTERM, SIGKILL
-//!   news (keeper)  -----------> Machine::on ------> probe, POST /shutdown: a task each,
+//!   orders (RPC, shutdown) --\                 /--> process_thread: spawn, SIGTERM, SIGKILL
+//!   process_events (process_thread)  -----------> Machine::on ------> probe, POST /shutdown: a task each,
 //!   notes (probes, answers) --/                \    which sends a note back
 //!   timers ------------------/                  `-> journal, log, progress
 //! ```
@@ -41,10 +41,10 @@ use self::state::Event;
 use self::stop_sequence::Answer;
 use self::worker::Worker;
 use crate::deadline;
-use crate::process::launch::Ground;
-use crate::process::operations::Change;
+use crate::process::launch::LaunchEnv;
+use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
-use crate::process::process_thread::{Keeper, News};
+use crate::process::process_thread::{ProcessEvent, ProcessThread};
 use crate::progress::Progress;
 use crate::proxy::Backstage;
 use crate::time_limits::Budget;
@@ -55,11 +55,11 @@ const TRANSITIONS: usize = 4096;
 /// What the supervisor works with.
 pub struct Tools {
     /// Starts, signals, reaps.
-    pub keeper: Keeper,
+    pub process_thread: ProcessThread,
     /// Drains what workers write.
     pub output: Output,
     /// What a worker's process starts from.
-    pub ground: Ground,
+    pub launch_env: LaunchEnv,
     /// Remembers.
     pub memory: Memory,
     /// The doors in front of workers whose client port mcpd holds.
@@ -80,9 +80,9 @@ enum Note {
 pub fn start(
     config: &Config,
     tools: Tools,
-    news: mpsc::UnboundedReceiver<News>,
+    process_events: mpsc::UnboundedReceiver<ProcessEvent>,
 ) -> (Workers, JoinHandle<()>) {
-    start_reaching(Arc::new(Network), config, tools, news)
+    start_reaching(Arc::new(Network), config, tools, process_events)
 }
 
 /// The same with another way to the workers.
@@ -90,13 +90,17 @@ pub(super) fn start_reaching(
     reach: Arc<dyn Reach>,
     config: &Config,
     tools: Tools,
-    news: mpsc::UnboundedReceiver<News>,
+    process_events: mpsc::UnboundedReceiver<ProcessEvent>,
 ) -> (Workers, JoinHandle<()>) {
     let (orders, received) = mpsc::unbounded_channel();
     let (present, watched) = watch::channel(0);
     let transitions = broadcast::Sender::new(TRANSITIONS);
-    let workers =
-        Workers { orders, present: watched, transitions: transitions.clone(), keeper: tools.keeper.clone() };
+    let workers = Workers {
+        orders,
+        present: watched,
+        transitions: transitions.clone(),
+        process_thread: tools.process_thread.clone(),
+    };
     let (notes, noted) = mpsc::unbounded_channel();
     let supervisor = Supervisor {
         workers: workers_of(config),
@@ -109,7 +113,7 @@ pub(super) fn start_reaching(
         progress: None,
         hurried: CancellationToken::new(),
     };
-    (workers, tokio::spawn(supervisor.run(received, news, noted)))
+    (workers, tokio::spawn(supervisor.run(received, process_events, noted)))
 }
 
 fn workers_of(config: &Config) -> BTreeMap<Slot, Worker> {
@@ -137,7 +141,7 @@ impl Supervisor {
     async fn run(
         mut self,
         mut orders: mpsc::UnboundedReceiver<Order>,
-        mut news: mpsc::UnboundedReceiver<News>,
+        mut process_events: mpsc::UnboundedReceiver<ProcessEvent>,
         mut notes: mpsc::UnboundedReceiver<Note>,
     ) {
         loop {
@@ -147,7 +151,7 @@ impl Supervisor {
                     Some(order) => self.obey(order),
                     None => return,
                 },
-                Some(news) = news.recv() => self.hear(news),
+                Some(process_events) = process_events.recv() => self.hear(process_events),
                 Some(note) = notes.recv() => self.read(note),
                 () = deadline::until_some(timer) => self.tick(),
             }
@@ -224,11 +228,11 @@ impl Supervisor {
         }
     }
 
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Spawned(slot, Ok(started)) => self.spawned(slot, started),
-            News::Spawned(slot, Err(reason)) => self.on(slot, Event::SpawnFailed { reason }),
-            News::Changed(Change::LeaderExited { slot, exit, remaining }) => {
+    fn hear(&mut self, process_events: ProcessEvent) {
+        match process_events {
+            ProcessEvent::Spawned(slot, Ok(started)) => self.spawned(slot, started),
+            ProcessEvent::Spawned(slot, Err(reason)) => self.on(slot, Event::SpawnFailed { reason }),
+            ProcessEvent::Changed(FamilyChange::LeaderExited { slot, exit, remaining }) => {
                 self.tell(
                     slot,
                     WorkerStep::LeaderExited {
@@ -238,7 +242,7 @@ impl Supervisor {
                 );
                 self.on(slot, Event::LeaderExited { exit, remaining });
             }
-            News::Changed(Change::Gone { slot }) => {
+            ProcessEvent::Changed(FamilyChange::Gone { slot }) => {
                 self.ended(slot);
                 self.on(slot, Event::Gone);
             }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// How long descendants that outlived their leader have between `SIGTERM` and `SIGKILL`.
 pub const REMNANTS: Duration = Duration::from_secs(2);
 /// How long `SIGKILL` is repeated before what is left is reported.
-pub const HUNT: Duration = Duration::from_secs(5);
+pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker has to answer `POST /shutdown`.
 pub const ANSWER: Duration = Duration::from_secs(5);
 
@@ -316,7 +316,7 @@ impl Course {
     fn hunt(&mut self, why: Why, now: Instant) -> Act {
         self.needed = self.needed.max(Departure::Killed);
         self.forced = Some(why);
-        self.stage = Stage::Hunted { until: now + HUNT };
+        self.stage = Stage::Hunted { until: now + KILL_LIMIT };
         Act::Hunt(why)
     }
 }

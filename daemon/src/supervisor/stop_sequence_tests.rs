@@ -99,7 +99,7 @@ fn what_resists_sigkill_is_given_up_and_forgiven_when_it_goes_after_all() {
     let now = deadline::now();
     let (mut course, _) = Course::begin(Asked::Sigterm, times(AfterGrace::Escalate, now), now);
     assert_eq!(course.hurry(now), Some(Act::Hunt(Why::Hurried)));
-    assert_eq!(course.tick(now + HUNT), Some(Act::GiveUp));
+    assert_eq!(course.tick(now + KILL_LIMIT), Some(Act::GiveUp));
     assert!(course.is_abandoned());
     assert_eq!(course.so_far(now).departure, Departure::Remains);
     assert_eq!(course.gone(now).departure, Departure::Killed);
@@ -155,7 +155,7 @@ proptest! {
         let _ = course.escalate(now);
         for _ in 0..4 {
             if let Some(due) = course.timer() {
-                prop_assert!(due <= now + TERM.max(HUNT));
+                prop_assert!(due <= now + TERM.max(KILL_LIMIT));
                 now = now.max(due);
                 let _ = course.tick(now);
             }

@@ -20,7 +20,7 @@ use mcpd_common::outcome::{Check, Finding, FindingKind, OwnReport, ResourceRepor
 use tokio::time::Instant;
 
 use crate::deadline::{self, Deadline};
-use crate::process::process_thread::Keeper;
+use crate::process::process_thread::ProcessThread;
 use crate::progress::{Progress, millis};
 use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{self, Resource};
@@ -42,7 +42,7 @@ pub struct Scope<'a> {
     /// What the daemon held when it had booted.
     pub baseline: &'a Baseline,
     /// Reaps and proves.
-    pub keeper: &'a Keeper,
+    pub process_thread: &'a ProcessThread,
     /// Where each check is told.
     pub progress: &'a Progress,
 }

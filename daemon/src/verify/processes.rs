@@ -7,8 +7,8 @@ use mcpd_common::outcome::{Finding, FindingKind};
 
 use super::Scope;
 use crate::deadline::{self, Deadline};
-use crate::process::operations::LastWord;
-use crate::process::process_thread::{Command, KeeperGone};
+use crate::process::operations::DescendantProof;
+use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
 
 /// Between two looks at what has been sent `SIGKILL`.
 const LOOK: Duration = Duration::from_millis(5);
@@ -49,38 +49,38 @@ async fn end_and_prove(
     scope: &Scope<'_>,
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
-) -> Result<Left, KeeperGone> {
+) -> Result<Left, ProcessThreadGone> {
     // A second is kept for what comes after: the report must not be lost to a process that can't be
     // ended.
     let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
-    let strays = scope.keeper.ask(Command::Left).await?;
+    let strays = scope.process_thread.ask(ProcessCommand::Remaining).await?;
     *seen = Some(strays.clone());
     let mut remaining = strays.clone();
     if !strays.is_empty() {
         remaining = hunt(scope, limit, seen).await?;
     }
-    let containment = Some(scope.keeper.ask(Command::Containment).await?);
-    let mut word = scope.keeper.ask(Command::Prove).await?;
+    let containment = Some(scope.process_thread.ask(ProcessCommand::Containment).await?);
+    let mut word = scope.process_thread.ask(ProcessCommand::Prove).await?;
     if !remaining.is_empty() {
         // Asking reaped the leaders that were kept for the sake of their groups' ids.
-        remaining = scope.keeper.ask(Command::Left).await?;
+        remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;
     }
-    while matches!(word, LastWord::Doubted(_)) && remaining.is_empty() {
+    while matches!(word, DescendantProof::Doubted(_)) && remaining.is_empty() {
         // Somebody is there whom we did not see: no descriptor to look with, most likely.
         let is_last = limit.remaining().is_zero();
         remaining = hunt(scope, limit, seen).await?;
-        word = scope.keeper.ask(Command::Prove).await?;
+        word = scope.process_thread.ask(ProcessCommand::Prove).await?;
         if is_last {
             break;
         }
     }
     let mut findings: Vec<_> = remaining.iter().map(finding).collect();
     findings.extend(ended(&strays, &remaining).map(stray));
-    let is_doubted = matches!(word, LastWord::Doubted(_));
+    let is_doubted = matches!(word, DescendantProof::Doubted(_));
     let (evidence, proof) = match (word, remaining.len()) {
-        (LastWord::Proved(proof), _) => (proof.clone(), Some(proof)),
-        (LastWord::Unprovable, 0) => (UNPROVED.to_owned(), None),
-        (LastWord::Doubted(why), 0) => {
+        (DescendantProof::Proved(proof), _) => (proof.clone(), Some(proof)),
+        (DescendantProof::Unprovable, 0) => (UNPROVED.to_owned(), None),
+        (DescendantProof::Doubted(why), 0) => {
             findings.push(Finding::new(FindingKind::ProcessLeft, "mcpd", why));
             (why.to_owned(), None)
         }
@@ -93,8 +93,8 @@ async fn end_and_prove(
 }
 
 /// Nobody lives in the cgroups any more: they go too.
-async fn dismantle(scope: &Scope<'_>) -> Result<Option<Finding>, KeeperGone> {
-    let done = scope.keeper.ask(Command::Dismantle).await?;
+async fn dismantle(scope: &Scope<'_>) -> Result<Option<Finding>, ProcessThreadGone> {
+    let done = scope.process_thread.ask(ProcessCommand::Dismantle).await?;
     Ok(done.err().map(|error| Finding::new(FindingKind::ResourceFailed, "cgroups", error)))
 }
 
@@ -117,11 +117,11 @@ async fn hunt(
     scope: &Scope<'_>,
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
-) -> Result<Vec<ProcessInfo>, KeeperGone> {
-    scope.keeper.tell(Command::HuntAll);
+) -> Result<Vec<ProcessInfo>, ProcessThreadGone> {
+    scope.process_thread.tell(ProcessCommand::KillAllUntilGone);
     loop {
         deadline::until(deadline::now() + LOOK).await;
-        let remaining = scope.keeper.ask(Command::Left).await?;
+        let remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;
         *seen = Some(remaining.clone());
         if remaining.is_empty() || deadline.remaining().is_zero() {
             return Ok(remaining);

@@ -18,19 +18,19 @@ use super::snapshot::Family;
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Scan {
     /// Tree and sessions only, so that those who leave later are known: costs what reading all
     /// processes costs.
-    Passing,
+    Quick,
     /// At environments and descriptors, too.
-    Close,
+    Full,
 }
 
 /// Close looks at a stranger.
 const ENOUGH: u8 = 3;
 
 /// What is remembered between two looks.
-pub(super) struct Elsewhere {
+pub(super) struct Attribution {
     run: RunTag,
     seen: HashMap<(Pid, StartTime), Slot>,
     /// How often a stranger was looked at closely. It never becomes one of ours, but who is becoming
@@ -46,9 +46,9 @@ pub(super) struct Elsewhere {
 }
 
 /// A process and whose it is; `None`: of this run, but of no family that is still there.
-pub(super) type Owned = (Process, Option<Slot>);
+pub(super) type AttributedProcess = (Process, Option<Slot>);
 
-impl Elsewhere {
+impl Attribution {
     pub fn new(run: RunTag, notebook: Notebook) -> Self {
         Self {
             run,
@@ -76,9 +76,9 @@ impl Elsewhere {
         &mut self,
         families: &BTreeMap<Slot, Family>,
         inherited: &HashSet<Pid>,
-        look: Look,
+        scan: Scan,
         mut found: impl FnMut(&Process, Option<Slot>),
-    ) -> Vec<Owned> {
+    ) -> Vec<AttributedProcess> {
         let leaders: HashMap<Pid, Slot> =
             families.iter().map(|(slot, family)| (family.leader, *slot)).collect();
         let spared = spared(inherited);
@@ -91,7 +91,7 @@ impl Elsewhere {
         for pid in pids {
             let Some(process) = process::read(pid).filter(|process| process.state != 'Z') else { continue };
             if !spared.contains(&pid) && !leaders.contains_key(&pid) {
-                if let Some(slot) = self.whose(&process, &leaders, &owners, look) {
+                if let Some(slot) = self.whose(&process, &leaders, &owners, scan) {
                     owners.insert(pid, slot);
                     found(&process, slot);
                 }
@@ -101,7 +101,7 @@ impl Elsewhere {
         complete(&all, &mut owners, found);
         let there: HashSet<_> = all.iter().map(|one| (one.pid, one.start)).collect();
         self.strangers.retain(|key, _| there.contains(key));
-        let owned: Vec<Owned> =
+        let owned: Vec<AttributedProcess> =
             all.into_iter().filter_map(|one| owners.get(&one.pid).map(|slot| (one, *slot))).collect();
         let births = owned.iter().filter_map(|(one, slot)| Some((one.birth?.own, (*slot)?)));
         self.born = births.collect();
@@ -123,7 +123,7 @@ impl Elsewhere {
         process: &Process,
         leaders: &HashMap<Pid, Slot>,
         owners: &HashMap<Pid, Option<Slot>>,
-        look: Look,
+        scan: Scan,
     ) -> Option<Option<Slot>> {
         let leads = |id: i32| leaders.get(&Pid::new(id)?).copied();
         // Leaders are unreaped, so their numbers are still theirs.
@@ -137,7 +137,7 @@ impl Elsewhere {
             return Some(*owner);
         }
         let key = (process.pid, process.start);
-        if look == Look::Passing || self.strangers.get(&key).is_some_and(|looks| *looks >= ENOUGH) {
+        if scan == Scan::Quick || self.strangers.get(&key).is_some_and(|looks| *looks >= ENOUGH) {
             return None;
         }
         let mark = process::mark(process.pid).filter(|mark| mark.run == self.run);
@@ -224,15 +224,15 @@ mod tests {
         let with = |process: Process, own, parent| Process { birth: Some(Birth { own, parent }), ..process };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let notebook = Notebook::new(directory.path().join("members.json"), RunTag(1));
-        let mut elsewhere = Elsewhere::new(RunTag(1), notebook);
+        let mut elsewhere = Attribution::new(RunTag(1), notebook);
         elsewhere.born(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
-        let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Look::Passing);
+        let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Scan::Quick);
         assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Some(Some(Slot(2))));
         assert_eq!(whose(with(process(41, 1, 41), 102, 101)), None, "its parent was never seen");
         assert_eq!(whose(process(42, 1, 42)), None);
         elsewhere.born(Slot(2), Some(&with(process(50, 1, 50), 200, 7)), None);
         let of_the_last_one = with(process(43, 1, 43), 103, 100);
-        assert_eq!(elsewhere.whose(&of_the_last_one, &HashMap::new(), &HashMap::new(), Look::Passing), None);
+        assert_eq!(elsewhere.whose(&of_the_last_one, &HashMap::new(), &HashMap::new(), Scan::Quick), None);
     }
 
     /// R-CONT-7: a session and a parent lead to a family, through as many steps as it takes; strangers

@@ -1,4 +1,4 @@
-//! Which process belongs to whom, and ending all of them: the real [`Processes`].
+//! Which process belongs to whom, and ending all of them: the real [`ProcessOperations`].
 //!
 //! The daemon is a child subreaper, so whatever a worker leaves behind becomes the
 //! daemon's own child. A **family** is a leader and everything that descends from it:
@@ -27,7 +27,9 @@ use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo, backend};
 
-use super::operations::{Census, Change, LastWord, Order, Processes, Started};
+use super::operations::{
+    DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
+};
 
 pub mod attribution;
 pub mod cgroups;
@@ -35,7 +37,7 @@ mod snapshot;
 
 pub use cgroups::Cgroups;
 
-use attribution::{Elsewhere, Look};
+use attribution::{Attribution, Scan};
 use snapshot::Family;
 
 /// The kernel's word against our eyes.
@@ -57,7 +59,7 @@ pub struct Children {
     /// touched.
     inherited: HashSet<Pid>,
     /// Where the daemon is no subreaper.
-    elsewhere: Option<Elsewhere>,
+    elsewhere: Option<Attribution>,
     cgroups: Option<Cgroups>,
     /// Why there are no cgroups, or why not everything is in one.
     without: Option<String>,
@@ -78,7 +80,7 @@ impl Children {
             Err(why) => (None, Some(why)),
         };
         let (families, orphans) = (BTreeMap::new(), HashMap::new());
-        let elsewhere = (backend() == Backend::Portable).then(|| Elsewhere::new(run, notebook));
+        let elsewhere = (backend() == Backend::Portable).then(|| Attribution::new(run, notebook));
         Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without }
     }
 
@@ -116,71 +118,71 @@ impl Children {
     }
 }
 
-impl Processes for Children {
-    fn spawn(&mut self, order: Order) -> Result<Started, String> {
-        if let Some(leader) = self.families.get(&order.slot).map(|family| family.leader) {
-            let left = self.left_of(order.slot);
+impl ProcessOperations for Children {
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
+        if let Some(leader) = self.families.get(&spec.slot).map(|family| family.leader) {
+            let left = self.left_of(spec.slot);
             let named = left.first().map_or_else(|| format!("pid {leader}"), ToString::to_string);
             return Err(format!("its last process is not gone: {named}"));
         }
-        let program = order.program.display().to_string();
-        let cgroup = self.entrance(order.slot);
+        let program = spec.program.display().to_string();
+        let cgroup = self.entrance(spec.slot);
         let has_entered = cgroup.is_some();
-        let pipe = order.output.as_ref().and_then(|output| process::pipe_of(output.as_fd()));
+        let pipe = spec.output.as_ref().and_then(|output| process::pipe_of(output.as_fd()));
         let plan = SpawnPlan {
-            program: order.program,
-            args: order.args,
-            directory: order.directory,
-            env: order.env,
+            program: spec.program,
+            args: spec.args,
+            directory: spec.directory,
+            env: spec.env,
             input: None,
-            output: order.output,
-            mark: Mark { run: self.run, slot: order.slot },
+            output: spec.output,
+            mark: Mark { run: self.run, slot: spec.slot },
             open_files: self.open_files,
             cgroup,
         };
         let pid = child::spawn(plan).map_err(|error| {
-            self.forget_cgroup(order.slot);
+            self.forget_cgroup(spec.slot);
             format!("can't start {program}: {error}")
         })?;
         // Readable for certain: an unreaped child keeps its entry.
         let leader = process::read(pid);
         let start = leader.as_ref().map_or(StartTime(0), |process| process.start);
-        self.families.insert(order.slot, Family { leader: pid, start, exit: None });
+        self.families.insert(spec.slot, Family { leader: pid, start, exit: None });
         if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.born(order.slot, leader.as_ref(), pipe);
+            elsewhere.born(spec.slot, leader.as_ref(), pipe);
         }
         if has_entered {
-            self.check_entered(order.slot, pid);
+            self.check_entered(spec.slot, pid);
         }
         Ok(Started { pid, start })
     }
 
-    fn collect(&mut self) -> Vec<Change> {
+    fn collect(&mut self) -> Vec<FamilyChange> {
         let exited = self.note_exits();
         let mut changes = vec![];
         if !self.families.values().any(|family| family.exit.is_some()) {
-            self.tend_orphans(Look::Passing);
+            self.reap_orphans(Scan::Quick);
             return changes;
         }
-        let orphans = self.settled_orphans();
+        let orphans = self.stable_orphans();
         let ended: Vec<_> =
             self.families.iter().filter_map(|(slot, family)| Some((*slot, family.exit?))).collect();
         for (slot, exit) in ended {
             let (rest, sight) = sight::watched(|| self.descendants_of(slot, &orphans.living));
             if exited.contains(&slot) {
                 let remaining = rest.iter().map(told).collect();
-                changes.push(Change::LeaderExited { slot, exit, remaining });
+                changes.push(FamilyChange::LeaderExited { slot, exit, remaining });
             }
             let is_alone = rest.is_empty() && orphans.are_all && sight == Sight::Clear;
             if is_alone && self.reap_leader(slot) {
-                changes.push(Change::Gone { slot });
+                changes.push(FamilyChange::Gone { slot });
             }
         }
         changes
     }
 
     fn terminate(&mut self, slot: Slot) {
-        let orphans = self.tend_orphans(Look::Close);
+        let orphans = self.reap_orphans(Scan::Full);
         let others = self.outside_the_group(slot, &self.descendants_of(slot, &orphans));
         // SIGCONT second: a stopped process takes the pending SIGTERM when it goes on.
         for signal in [Signal::Term, Signal::Cont] {
@@ -193,7 +195,7 @@ impl Processes for Children {
 
     fn kill(&mut self, slots: &BTreeSet<Slot>) {
         self.freeze(Some(slots));
-        let orphans = self.tend_orphans(Look::Close);
+        let orphans = self.reap_orphans(Scan::Full);
         for slot in slots {
             let members = self.descendants_of(*slot, &orphans);
             let _ = self.signal_group(*slot, Signal::Kill);
@@ -221,7 +223,7 @@ impl Processes for Children {
             cgroups.kill_all();
         }
         // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
-        self.tend_orphans(Look::Close);
+        self.reap_orphans(Scan::Full);
         match sight::watched(|| self.all().len()) {
             (count, Sight::Clear) => count,
             (count, Sight::Blocked) => count.max(1),
@@ -229,30 +231,30 @@ impl Processes for Children {
     }
 
     fn descendants(&mut self) -> Vec<(Pid, u32)> {
-        let orphans = self.tend_orphans(Look::Close);
+        let orphans = self.reap_orphans(Scan::Full);
         let count = |slot| u32::try_from(self.descendants_of(slot, &orphans).len()).unwrap_or(u32::MAX);
         self.families.iter().map(|(slot, family)| (family.leader, count(*slot))).collect()
     }
 
-    fn left(&mut self) -> Census {
+    fn remaining(&mut self) -> ProcessSnapshot {
         let left = self.all();
         left.iter().filter_map(|process| process::describe(process.pid)).collect()
     }
 
-    fn prove(&mut self) -> LastWord {
+    fn prove(&mut self) -> DescendantProof {
         // What it reaps here was nobody's: every family is gone by then, or the answer is no.
         let proof = child::prove_no_children().proof;
         match (backend(), proof, &self.cgroups) {
             (Backend::Portable, _, _) => match sight::watched(|| self.all()).1 {
-                Sight::Clear => LastWord::Unprovable,
-                Sight::Blocked => LastWord::Doubted(NOT_LOOKED),
+                Sight::Clear => DescendantProof::Unprovable,
+                Sight::Blocked => DescendantProof::Doubted(NOT_LOOKED),
             },
-            (Backend::Linux, Proof::Children, _) if !self.inherited.is_empty() => LastWord::Unprovable,
-            (Backend::Linux, Proof::Children, _) => LastWord::Doubted(UNSEEN),
-            (Backend::Linux, Proof::NoChildren, None) => LastWord::Proved(child::PROOF.to_owned()),
+            (Backend::Linux, Proof::Children, _) if !self.inherited.is_empty() => DescendantProof::Unprovable,
+            (Backend::Linux, Proof::Children, _) => DescendantProof::Doubted(UNSEEN),
+            (Backend::Linux, Proof::NoChildren, None) => DescendantProof::Proved(child::PROOF.to_owned()),
             (Backend::Linux, Proof::NoChildren, Some(cgroups)) => match cgroups.prove_empty() {
-                Some(empty) => LastWord::Proved(format!("{}; {empty}", child::PROOF)),
-                None => LastWord::Doubted(UNSEEN),
+                Some(empty) => DescendantProof::Proved(format!("{}; {empty}", child::PROOF)),
+                None => DescendantProof::Doubted(UNSEEN),
             },
         }
     }
@@ -298,8 +300,8 @@ fn no_cgroup(why: Option<&String>) -> String {
 
 impl Children {
     /// Everything that is left of a slot, the leader last.
-    fn left_of(&mut self, slot: Slot) -> Census {
-        let orphans = self.tend_orphans(Look::Close);
+    fn left_of(&mut self, slot: Slot) -> ProcessSnapshot {
+        let orphans = self.reap_orphans(Scan::Full);
         let mut left = self.descendants_of(slot, &orphans);
         left.extend(self.families.get(&slot).and_then(|family| process::read(family.leader)));
         left.iter().filter_map(|process| process::describe(process.pid)).collect()
@@ -332,7 +334,7 @@ impl Children {
         let mut stopped = HashSet::new();
         for _ in 0..LOOKS_TO_FREEZE {
             let before = stopped.len();
-            self.look_elsewhere(Look::Close, |process, owner| {
+            self.look_elsewhere(Scan::Full, |process, owner| {
                 let wanted = owner.as_ref().map_or(slots.is_none(), is_wanted);
                 if wanted && process.state != 'T' && stopped.insert((process.pid, process.start)) {
                     let _ = Handle::open(process).map(|handle| handle.signal(Signal::Stop));

@@ -9,7 +9,7 @@ use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::outcome::ExitStatus;
 
 use super::Children;
-use super::attribution::{Look, Owned};
+use super::attribution::{AttributedProcess, Scan};
 
 /// A leader and what is known of it.
 pub(super) struct Family {
@@ -30,7 +30,7 @@ const LOOKS: usize = 3;
 
 /// A census of orphans, and whose each is.
 pub(super) struct Orphans {
-    pub living: Vec<Owned>,
+    pub living: Vec<AttributedProcess>,
     /// Nobody can have been missed: nobody ended meanwhile, and all could be looked at.
     pub are_all: bool,
 }
@@ -55,7 +55,7 @@ impl Children {
     pub(super) fn all(&mut self) -> Vec<Process> {
         let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
         let mut all: Vec<_> = self.children().into_iter().flat_map(below).collect();
-        let elsewhere = self.look_elsewhere(Look::Close, |_, _| {});
+        let elsewhere = self.look_elsewhere(Scan::Full, |_, _| {});
         add_unseen(elsewhere.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
         let members = self.cgroups.as_ref().map(|cgroups| cgroups.all_members()).unwrap_or_default();
         add_unseen(members, &mut all);
@@ -63,26 +63,26 @@ impl Children {
     }
 
     /// Reaps orphans that ended, and learns whose the others are.
-    pub(super) fn tend_orphans(&mut self, look: Look) -> Vec<Owned> {
-        self.look_at_orphans(look).living
+    pub(super) fn reap_orphans(&mut self, scan: Scan) -> Vec<AttributedProcess> {
+        self.look_at_orphans(scan).living
     }
 
     /// Those who left the tree, where nobody brings them back to us.
     pub(super) fn look_elsewhere(
         &mut self,
-        look: Look,
+        scan: Scan,
         found: impl FnMut(&Process, Option<Slot>),
-    ) -> Vec<Owned> {
+    ) -> Vec<AttributedProcess> {
         let (families, inherited) = (&self.families, &self.inherited);
         let elsewhere = self.elsewhere.as_mut();
-        elsewhere.map(|elsewhere| elsewhere.look(families, inherited, look, found)).unwrap_or_default()
+        elsewhere.map(|elsewhere| elsewhere.look(families, inherited, scan, found)).unwrap_or_default()
     }
 
     /// A census that says for certain of whom nobody is left, if there is one. The list of a moment in
     /// which somebody ended does not show whom he left behind, who became our child only then.
-    pub(super) fn settled_orphans(&mut self) -> Orphans {
-        let mut seen = self.look_at_orphans(Look::Close);
-        // Elsewhere even a census without any end may miss one: the child of one who was not listed
+    pub(super) fn stable_orphans(&mut self) -> Orphans {
+        let mut seen = self.look_at_orphans(Scan::Full);
+        // Attribution even a census without any end may miss one: the child of one who was not listed
         // yet may have got a pid that was passed already.
         let one_is_enough = self.elsewhere.is_none();
         for _ in 0..LOOKS {
@@ -97,7 +97,7 @@ impl Children {
                     let _ = child::signal_group(group, Signal::Stop);
                 }
             }
-            seen = self.look_at_orphans(Look::Close);
+            seen = self.look_at_orphans(Scan::Full);
         }
         seen
     }
@@ -108,13 +108,13 @@ impl Children {
         gone.map(|(_, family)| family.group()).collect()
     }
 
-    fn look_at_orphans(&mut self, look: Look) -> Orphans {
-        let ((living, reaped), sight) = sight::watched(|| self.list_orphans(look));
+    fn look_at_orphans(&mut self, scan: Scan) -> Orphans {
+        let ((living, reaped), sight) = sight::watched(|| self.list_orphans(scan));
         Orphans { living, are_all: reaped == 0 && sight == Sight::Clear }
     }
 
     /// The living ones, and how many were reaped.
-    fn list_orphans(&mut self, look: Look) -> (Vec<Owned>, usize) {
+    fn list_orphans(&mut self, scan: Scan) -> (Vec<AttributedProcess>, usize) {
         let mut known = HashMap::new();
         let (mut living, mut reaped) = (vec![], 0);
         for pid in self.orphans() {
@@ -129,7 +129,7 @@ impl Children {
             living.push((orphan, slot));
         }
         self.orphans = known;
-        living.extend(self.look_elsewhere(look, |_, _| {}));
+        living.extend(self.look_elsewhere(scan, |_, _| {}));
         (living, reaped)
     }
 
@@ -150,7 +150,7 @@ impl Children {
     }
 
     /// Everything of a family but its leader, parents first.
-    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[Owned]) -> Vec<Process> {
+    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[AttributedProcess]) -> Vec<Process> {
         let Some(family) = self.families.get(&slot) else {
             return vec![];
         };

@@ -13,33 +13,35 @@ use mcpd_common::outcome::ExitStatus;
 use super::script::Reply;
 use super::world::{Deed, Family, World};
 use crate::deadline::Deadline;
-use crate::process::operations::{Census, Change, LastWord, Order, Processes, Started};
+use crate::process::operations::{
+    DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
+};
 use crate::supervisor::probe::http::Ask;
 use crate::supervisor::probe::worker_client::{Answering, Reach};
 
-impl Processes for World {
-    fn spawn(&mut self, order: Order) -> Result<Started, String> {
+impl ProcessOperations for World {
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
         let mut inner = self.inner();
-        if inner.families.contains_key(&order.slot) {
-            inner.note(order.slot, Deed::SpawnedTooEarly);
+        if inner.families.contains_key(&spec.slot) {
+            inner.note(spec.slot, Deed::SpawnedTooEarly);
             return Err("its last process is not gone".to_owned());
         }
-        let script = inner.script(order.slot, &order.program.to_string_lossy());
+        let script = inner.script(spec.slot, &spec.program.to_string_lossy());
         let Some(script) = script.filter(|script| !script.refuses_to_start) else {
-            return Err(format!("can't start {}", order.program.display()));
+            return Err(format!("can't start {}", spec.program.display()));
         };
-        inner.note(order.slot, Deed::Spawned);
+        inner.note(spec.slot, Deed::Spawned);
         let mut leader = inner.bear(script.leader, 'S');
         let own_end = script.own_end.and_then(|(after, exit)| leader.end_after(after, exit));
         let started = Started { pid: leader.pid, start: StartTime(1) };
         let descendants = script.descendants.iter().map(|nature| inner.bear(*nature, 'S')).collect();
-        inner.families.insert(order.slot, Family { leader, descendants, exit_told: false, killed: false });
+        inner.families.insert(spec.slot, Family { leader, descendants, exit_told: false, killed: false });
         drop(inner);
         self.tell_exit_at(own_end);
         Ok(started)
     }
 
-    fn collect(&mut self) -> Vec<Change> {
+    fn collect(&mut self) -> Vec<FamilyChange> {
         let mut inner = self.inner();
         inner.turns += 1;
         let (mut changes, mut gone) = (vec![], vec![]);
@@ -48,11 +50,11 @@ impl Processes for World {
             let remaining = family.remaining();
             let is_gone = remaining.is_empty();
             if !std::mem::replace(&mut family.exit_told, true) {
-                changes.push(Change::LeaderExited { slot: *slot, exit, remaining });
+                changes.push(FamilyChange::LeaderExited { slot: *slot, exit, remaining });
             }
             if is_gone {
                 gone.push(*slot);
-                changes.push(Change::Gone { slot: *slot });
+                changes.push(FamilyChange::Gone { slot: *slot });
             }
         }
         for slot in gone {
@@ -95,14 +97,14 @@ impl Processes for World {
         self.inner().families.values().map(|family| (family.leader.pid, count(family))).collect()
     }
 
-    fn left(&mut self) -> Census {
+    fn remaining(&mut self) -> ProcessSnapshot {
         self.inner().left()
     }
 
-    fn prove(&mut self) -> LastWord {
+    fn prove(&mut self) -> DescendantProof {
         match self.inner().left().is_empty() {
-            true => LastWord::Proved(child::PROOF.to_owned()),
-            false => LastWord::Doubted("somebody lives"),
+            true => DescendantProof::Proved(child::PROOF.to_owned()),
+            false => DescendantProof::Doubted("somebody lives"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The real supervisor and the real keeper in a scripted world.
+//! The real supervisor and the real process_thread in a scripted world.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ use super::script::{Script, ms};
 use super::world::World;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
-use crate::process::launch::Ground;
+use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
-use crate::process::process_thread::Keeper;
+use crate::process::process_thread::ProcessThread;
 use crate::supervisor::handle::{Order, Unknown, Wish, Workers};
 use crate::supervisor::recorder::Memory;
 use crate::supervisor::{self, Tools};
@@ -62,14 +62,14 @@ impl Scene {
         let mut config = config(&scripts);
         change(&mut config);
         let world = World::of(scripts);
-        let (keeper, news) = Keeper::start_here(world.clone(), world.exited.clone());
-        let ground = Ground { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
+        let (process_thread, process_events) = ProcessThread::start_here(world.clone(), world.exited.clone());
+        let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
         let memory = Memory { run: run(), journal: JournalHandle::none() };
         // Nobody writes anything, so that no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
-        let tools = Tools { keeper, output, ground, memory, doors: HashMap::new() };
+        let tools = Tools { process_thread, output, launch_env, memory, doors: HashMap::new() };
         let reach = Arc::new(world.clone());
-        let (workers, supervising) = supervisor::start_reaching(reach, &config, tools, news);
+        let (workers, supervising) = supervisor::start_reaching(reach, &config, tools, process_events);
         Self { world, workers, supervising, config }
     }
 

@@ -56,7 +56,7 @@ pub(super) struct Inner {
     /// Ports that somebody holds.
     pub(super) held: BTreeMap<Port, String>,
     deeds: Vec<(Duration, Slot, Deed)>,
-    /// How often the keeper has looked for changes.
+    /// How often the process_thread has looked for changes.
     pub(super) turns: usize,
     next_pid: i32,
 }
@@ -164,7 +164,7 @@ impl World {
         spawned.map(|(_, slot, _)| *slot).collect()
     }
 
-    /// How often the keeper has looked for changes.
+    /// How often the process_thread has looked for changes.
     pub fn turns(&self) -> usize {
         self.inner().turns
     }
