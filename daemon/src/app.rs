@@ -29,7 +29,7 @@ use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::exit::Exit;
 use crate::shutdown::request::{Ending, Requests, Response, Trigger};
-use crate::supervisor::handle::{Order, Wish, Workers};
+use crate::supervisor::handle::{Order, SupervisorHandle, WorkerAction};
 use crate::time_limits::Budget;
 
 /// So long after the start what it needed is not needed any more, as a rule.
@@ -93,7 +93,7 @@ impl Booted {
         // Who was asked to stop meanwhile starts nothing first.
         let asked = !self.parts.triggers.is_empty();
         for name in self.config.workers.values().filter(|worker| !asked && worker.unusable.is_none()) {
-            wish(&self.parts.workers, name.name.clone(), Wish::Start);
+            action(&self.parts.workers, name.name.clone(), WorkerAction::Start);
         }
         crate::banner::show(&self.config);
         tokio::spawn(give_back_memory());
@@ -204,7 +204,7 @@ impl Stopped {
 struct Attendant {
     triggers: mpsc::UnboundedReceiver<Trigger>,
     requests: Requests,
-    workers: Workers,
+    workers: SupervisorHandle,
     progress: crate::progress::Progress,
     hurry: CancellationToken,
     noted: mpsc::UnboundedSender<Finding>,
@@ -219,9 +219,9 @@ impl Attendant {
             match response {
                 Response::Hurry { by } => {
                     tracing::warn!(by, "the remaining waits are cut short");
-                    self.progress.say(mcpd_common::event::EventKind::Hurried { by: by.to_owned() });
+                    self.progress.publish(mcpd_common::event::EventKind::Hurried { by: by.to_owned() });
                     self.hurry.cancel();
-                    self.workers.tell(Order::Hurry);
+                    self.workers.send(Order::Hurry);
                 }
                 Response::NoteInternalError { what } => note_internal_error(&self.noted, what),
                 Response::Begin | Response::Ignore => {
@@ -251,7 +251,7 @@ fn note_guardian_died(noted: &mpsc::UnboundedSender<Finding>, ward: &Ward) {
     let _ = noted.send(Finding::new(FindingKind::Information, "mcp-guardian", detail));
 }
 
-fn wish(workers: &Workers, name: WorkerName, wish: Wish) {
+fn action(workers: &SupervisorHandle, name: WorkerName, action: WorkerAction) {
     let (reply, _) = tokio::sync::oneshot::channel();
-    workers.tell(Order::Wish(name, wish, reply));
+    workers.send(Order::Worker(name, action, reply));
 }

@@ -46,9 +46,9 @@ use crate::resources::Resource;
 use crate::resources::declared::Declared;
 use crate::resources::logs::WorkerLogs;
 use crate::shutdown::request::Trigger;
-use crate::supervisor::handle::Workers;
-use crate::supervisor::recorder::Memory;
-use crate::supervisor::{self, Tools};
+use crate::supervisor::handle::SupervisorHandle;
+use crate::supervisor::recorder::Recorder;
+use crate::supervisor::{self, Deps};
 use crate::time_limits::Budget;
 use crate::verify::own::{Baseline, Expected};
 
@@ -105,7 +105,7 @@ pub struct Parts {
     /// The journal.
     pub journal: JournalHandle,
     /// The workers.
-    pub workers: Workers,
+    pub workers: SupervisorHandle,
     /// The doors that clients come through.
     pub front_door: Arc<FrontDoor>,
     /// Whose ports these are.
@@ -178,12 +178,12 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let output =
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
     let resources = resources(config, &output, &process_thread, &launch_env);
-    let memory = Memory { run, journal: journal.clone() };
+    let recorder = Recorder { run, journal: journal.clone() };
     let (front_door, doors) =
         FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept, inherited })
             .map_err(StartError::system("start a thread"))?;
-    let tools = Tools { process_thread, output, launch_env, memory, doors };
-    let (workers, supervising) = supervisor::start(config, tools, process_events);
+    let deps = Deps { process_thread, output, launch_env, recorder, doors };
+    let (workers, supervising) = supervisor::start(config, deps, process_events);
     watch(supervising, triggers.clone());
 
     let ports: socket_table::Ports =

@@ -37,7 +37,7 @@ impl Progress {
     }
 
     /// Tells one step.
-    pub fn say(&self, kind: EventKind) {
+    pub fn publish(&self, kind: EventKind) {
         let length = {
             let mut story = self.story();
             let began = *story.began.get_or_insert_with(deadline::now);
@@ -129,7 +129,7 @@ mod tests {
         let progress = Progress::new();
         let mut early = progress.subscribe();
         for number in 0..10_000 {
-            progress.say(hurried(&number.to_string()));
+            progress.publish(hurried(&number.to_string()));
         }
         let mut late = progress.subscribe();
         for number in 0..10_000 {

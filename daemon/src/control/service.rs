@@ -18,13 +18,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::wishes;
+use super::worker_actions;
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::Progress;
 use crate::proxy::observe::registry::Registry;
 use crate::proxy::observe::{list, socket_table};
 use crate::shutdown::request::Trigger;
-use crate::supervisor::handle::{Unknown, Wish, Workers};
+use crate::supervisor::handle::{SupervisorHandle, UnknownWorker, WorkerAction};
 
 /// Answers that one slow reader may lag behind.
 const AHEAD: usize = 16;
@@ -35,7 +35,7 @@ pub struct ControlService {
     /// The daemon, as it was when it booted.
     pub daemon: DaemonStatus,
     /// The workers.
-    pub workers: Workers,
+    pub workers: SupervisorHandle,
     /// The connections to the front door.
     pub clients: Registry,
     /// Whose ports these are.
@@ -151,21 +151,21 @@ impl Control for ControlService {
         &self,
         request: Request<v1::WorkersRequest>,
     ) -> Result<Response<Self::StartWorkersStream>, Status> {
-        self.wish(&request.into_inner(), Wish::Start)
+        self.action(&request.into_inner(), WorkerAction::Start)
     }
 
     async fn stop_workers(
         &self,
         request: Request<v1::WorkersRequest>,
     ) -> Result<Response<Self::StopWorkersStream>, Status> {
-        self.wish(&request.into_inner(), Wish::Stop)
+        self.action(&request.into_inner(), WorkerAction::Stop)
     }
 
     async fn restart_workers(
         &self,
         request: Request<v1::WorkersRequest>,
     ) -> Result<Response<Self::RestartWorkersStream>, Status> {
-        self.wish(&request.into_inner(), Wish::Restart)
+        self.action(&request.into_inner(), WorkerAction::Restart)
     }
 }
 
@@ -189,11 +189,11 @@ impl ControlService {
         }
     }
 
-    /// All names are looked at before the first wish is carried out: a wrong one loses nothing.
-    fn wish(
+    /// All names are looked at before the first action is carried out: a wrong one loses nothing.
+    fn action(
         &self,
         request: &v1::WorkersRequest,
-        wish: Wish,
+        action: WorkerAction,
     ) -> Result<Response<Answers<v1::WorkerResult>>, Status> {
         self.not_shutting_down()?;
         let names = match request.all {
@@ -204,8 +204,8 @@ impl ControlService {
         for name in names {
             let (workers, limit, results) = (self.workers.clone(), self.stop_limit, results.clone());
             tokio::spawn(async move {
-                let result = wishes::carry_out(&workers, name, wish, limit).await;
-                // Whoever asked may have gone away; the wish is carried out all the same.
+                let result = worker_actions::carry_out(&workers, name, action, limit).await;
+                // Whoever asked may have gone away; the action is carried out all the same.
                 let _ = results.send(result).await;
             });
         }
@@ -220,7 +220,7 @@ impl ControlService {
         }
         let mut known: Vec<_> = self.ports.values().map(ToString::to_string).collect();
         known.sort();
-        Err(Status::not_found(Unknown { name, known }.to_string()))
+        Err(Status::not_found(UnknownWorker { name, known }.to_string()))
     }
 
     fn ports_to_look_at(&self, wanted: &[u32]) -> Result<Vec<KnownPort>, Status> {

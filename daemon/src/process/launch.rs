@@ -42,7 +42,13 @@ impl LaunchEnv {
     }
 
     /// The order that starts this worker, listening on this port.
-    pub fn spec(&self, worker: &WorkerConfig, port: Port, slot: Slot, output: Option<OwnedFd>) -> LaunchSpec {
+    pub fn worker_spec(
+        &self,
+        worker: &WorkerConfig,
+        port: Port,
+        slot: Slot,
+        output: Option<OwnedFd>,
+    ) -> LaunchSpec {
         let (program, args) = self.command(worker, port);
         let mut env = self.env.clone();
         env.insert("PORT".into(), port.to_string().into());
@@ -64,7 +70,7 @@ impl LaunchEnv {
     }
 
     /// The order that runs a command of the user's, not a worker.
-    pub fn helper(&self, command: &[String], directory: &Path, slot: Slot) -> LaunchSpec {
+    pub fn helper_spec(&self, command: &[String], directory: &Path, slot: Slot) -> LaunchSpec {
         let (program, args) = parts(command);
         let env = self.env.clone().into_iter().collect();
         LaunchSpec { slot, program, args, directory: directory.to_owned(), env, output: None }

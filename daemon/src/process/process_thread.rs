@@ -128,7 +128,7 @@ impl ProcessThread {
     }
 
     /// Sends a command that needs no answer. The process_thread lives as long as the daemon.
-    pub fn tell(&self, command: ProcessCommand) {
+    pub fn send(&self, command: ProcessCommand) {
         if self.commands.send(command).is_err() {
             tracing::error!("{ProcessThreadGone}");
         }
@@ -162,7 +162,7 @@ impl ProcessThread {
         command: impl FnOnce(oneshot::Sender<T>) -> ProcessCommand,
     ) -> Result<T, ProcessThreadGone> {
         let (sender, answer) = oneshot::channel();
-        self.tell(command(sender));
+        self.send(command(sender));
         answer.await.map_err(|_| ProcessThreadGone)
     }
 }
@@ -176,7 +176,7 @@ struct KillOnDrop<'a> {
 
 impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
-        self.process_thread.tell(ProcessCommand::KillUntilGone(self.slot));
+        self.process_thread.send(ProcessCommand::KillUntilGone(self.slot));
     }
 }
 
@@ -240,7 +240,7 @@ impl Core {
             ProcessCommand::Spawn(spec) => {
                 let slot = spec.slot;
                 let result = self.spawn(spec);
-                self.tell(ProcessEvent::Spawned(slot, result));
+                self.send_event(ProcessEvent::Spawned(slot, result));
             }
             ProcessCommand::Run(spec, reply) => self.run(spec, reply),
             ProcessCommand::Terminate(slot) => self.processes.terminate(slot),
@@ -251,7 +251,7 @@ impl Core {
             ProcessCommand::KillAllUntilGone => self.killing_all = true,
             // Whoever asked may have gone away meanwhile; then nobody needs the answer.
             ProcessCommand::Descendants(reply) => drop(reply.send(self.processes.descendants())),
-            ProcessCommand::Remaining(reply) => drop(reply.send(self.processes.left())),
+            ProcessCommand::Remaining(reply) => drop(reply.send(self.processes.remaining())),
             ProcessCommand::Prove(reply) => drop(reply.send(self.processes.prove())),
             ProcessCommand::Containment(reply) => drop(reply.send(self.processes.containment())),
             ProcessCommand::Dismantle(reply) => drop(reply.send(self.processes.dismantle())),
@@ -307,7 +307,7 @@ impl Core {
         }
         match self.helper_change(&change) {
             true => {}
-            false => self.tell(ProcessEvent::Changed(change)),
+            false => self.send_event(ProcessEvent::Changed(change)),
         }
     }
 
@@ -329,7 +329,7 @@ impl Core {
         true
     }
 
-    fn tell(&self, process_events: ProcessEvent) {
+    fn send_event(&self, process_events: ProcessEvent) {
         // The supervisor may have ended before us; what is left is killing all the same.
         let _ = self.process_events.send(process_events);
     }

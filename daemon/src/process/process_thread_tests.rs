@@ -95,7 +95,7 @@ async fn a_leader_s_exit_is_told_before_its_family_s_end() {
     let patient = Nature { on_term: Some(ms(500)), ..Nature::MILD };
     let script = Script::ending(ms(100), ExitStatus::Code(1)).with_descendant(patient);
     let (_world, process_thread, mut process_events) = process_thread_of(script);
-    process_thread.tell(ProcessCommand::Spawn(spec(WORKER)));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     assert!(matches!(process_events.recv().await, Some(ProcessEvent::Spawned(WORKER, Ok(_)))));
     let exited = process_events.recv().await;
     let Some(ProcessEvent::Changed(FamilyChange::LeaderExited { slot: WORKER, exit, remaining })) = exited
@@ -103,7 +103,7 @@ async fn a_leader_s_exit_is_told_before_its_family_s_end() {
         panic!("{exited:?}");
     };
     assert_eq!((exit, remaining.len()), (ExitStatus::Code(1), 1));
-    process_thread.tell(ProcessCommand::Terminate(WORKER));
+    process_thread.send(ProcessCommand::Terminate(WORKER));
     assert!(matches!(
         process_events.recv().await,
         Some(ProcessEvent::Changed(FamilyChange::Gone { slot: WORKER }))
@@ -115,9 +115,9 @@ async fn hunting_one_leaves_the_others_alone() {
     let scripts = ["a", "b"].map(|name| (name.to_owned(), Script::deaf()));
     let world = World::of(scripts.into());
     let (process_thread, _news) = ProcessThread::start_here(world.clone(), world.exited.clone());
-    process_thread.tell(ProcessCommand::Spawn(spec(Slot(0))));
-    process_thread.tell(ProcessCommand::Spawn(spec(Slot(1))));
-    process_thread.tell(ProcessCommand::KillUntilGone(Slot(0)));
+    process_thread.send(ProcessCommand::Spawn(spec(Slot(0))));
+    process_thread.send(ProcessCommand::Spawn(spec(Slot(1))));
+    process_thread.send(ProcessCommand::KillUntilGone(Slot(0)));
     settle(&process_thread).await;
     assert_eq!(world.deeds("a"), [Deed::Spawned, Deed::Killed, Deed::Gone]);
     assert_eq!(world.deeds("b"), [Deed::Spawned]);
@@ -128,11 +128,11 @@ async fn hunting_one_leaves_the_others_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_hunt_that_comes_too_late_does_not_hit_the_next_process() {
     let (world, process_thread, _news) = process_thread_of(Script::ending(ms(100), ExitStatus::Code(1)));
-    process_thread.tell(ProcessCommand::Spawn(spec(WORKER)));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
     world.rewrite("a", Script::deaf());
-    process_thread.tell(ProcessCommand::KillUntilGone(WORKER));
-    process_thread.tell(ProcessCommand::Spawn(spec(WORKER)));
+    process_thread.send(ProcessCommand::KillUntilGone(WORKER));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
     assert_eq!(world.deeds("a"), [Deed::Spawned, Deed::Gone, Deed::Spawned]);
 }
@@ -140,10 +140,10 @@ async fn a_hunt_that_comes_too_late_does_not_hit_the_next_process() {
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_is_not_killed_any_more() {
     let (world, process_thread, _news) = process_thread_of(Script::deaf().with_leader(Nature::UNKILLABLE));
-    process_thread.tell(ProcessCommand::Spawn(spec(WORKER)));
-    process_thread.tell(ProcessCommand::KillUntilGone(WORKER));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
+    process_thread.send(ProcessCommand::KillUntilGone(WORKER));
     settle(&process_thread).await;
-    process_thread.tell(ProcessCommand::StopKilling(WORKER));
+    process_thread.send(ProcessCommand::StopKilling(WORKER));
     assert_eq!(process_thread.ask(ProcessCommand::Remaining).await.expect("a process_thread").len(), 1);
     assert!(
         matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Doubted(_))),
@@ -158,11 +158,11 @@ async fn what_is_given_up_is_not_killed_any_more() {
 #[tokio::test(start_paused = true)]
 async fn hunting_all_leaves_nobody() {
     let (world, process_thread, _news) = process_thread_of(Script::deaf().with_descendant(Nature::STUBBORN));
-    process_thread.tell(ProcessCommand::Spawn(spec(WORKER)));
-    process_thread.tell(ProcessCommand::Spawn(spec(Slot::FIRST_HELPER)));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
+    process_thread.send(ProcessCommand::Spawn(spec(Slot::FIRST_HELPER)));
     world.add_stray(Nature { on_term: None, on_kill: Some(ms(700)) }, 'S');
     assert!(matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Doubted(_))));
-    process_thread.tell(ProcessCommand::KillAllUntilGone);
+    process_thread.send(ProcessCommand::KillAllUntilGone);
     settle(&process_thread).await;
     assert_eq!(world.living(), 0);
     assert!(matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Proved(_))));
@@ -173,7 +173,7 @@ async fn hunting_all_leaves_nobody() {
 async fn descendants_are_counted_by_leader() {
     let script = Script::deaf().with_descendant(Nature::MILD).with_descendant(Nature::MILD);
     let (_world, process_thread, mut process_events) = process_thread_of(script);
-    process_thread.tell(ProcessCommand::Spawn(spec(WORKER)));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     let Some(ProcessEvent::Spawned(_, Ok(started))) = process_events.recv().await else {
         panic!("not started")
     };

@@ -52,7 +52,7 @@ impl Declared {
         let Some(command) = command else {
             return Ok(());
         };
-        let order = |slot| self.launch_env.helper(command, &self.directory, slot);
+        let order = |slot| self.launch_env.helper_spec(command, &self.directory, slot);
         match self.process_thread.run(order, deadline).await {
             Ok(ExitStatus::Code(0)) => Ok(()),
             Ok(exit) => Err(format!("{what} command \"{}\": {exit}", command.join(" "))),

@@ -45,7 +45,7 @@ impl Exit {
     /// Ends it all and returns the exit code. The service closes last (R-RPC-2).
     pub async fn finish(self, mut report: ShutdownReport) -> u8 {
         let (began, deadline) = (deadline::now(), Deadline::after(EXIT));
-        self.progress.say(EventKind::PhaseStarted { phase: Phase::Exit, limit_ms: millis(EXIT) });
+        self.progress.publish(EventKind::PhaseStarted { phase: Phase::Exit, limit_ms: millis(EXIT) });
         let known = report.findings.len();
         self.close_journal(&mut report, deadline).await;
         let outcome = match report.findings.len() == known {
@@ -59,8 +59,8 @@ impl Exit {
         let code = report.exit_code;
         tracing::info!(code, verdict = report.verdict(), duration_ms = report.duration_ms, "shut down");
         let summary = report.verdict().to_owned();
-        self.progress.say(EventKind::PhaseFinished { phase: Phase::Exit, outcome, duration_ms, summary });
-        self.progress.say(EventKind::Finished { report: Box::new(report) });
+        self.progress.publish(EventKind::PhaseFinished { phase: Phase::Exit, outcome, duration_ms, summary });
+        self.progress.publish(EventKind::Finished { report: Box::new(report) });
         self.close_service().await;
         code
     }

@@ -13,11 +13,11 @@
 //! code. `request.rs` says who may start this and what later requests do, `budget.rs` how long
 //! each phase may take, `progress.rs` tells every step to whoever listens.
 
-pub mod account;
 pub mod exit;
 mod report;
 pub mod request;
 mod stage;
+pub mod worker_rows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ use crate::proxy::FrontDoor;
 use crate::proxy::observe::client_drain::Departures;
 use crate::proxy::observe::socket_table;
 use crate::resources::Resource;
-use crate::supervisor::handle::{Account, Order, Workers};
+use crate::supervisor::handle::{Order, SupervisorHandle, WorkerOutcome};
 use crate::time_limits::Budget;
 use crate::verify::own::Baseline;
 use crate::verify::{self, Verdict};
@@ -54,7 +54,7 @@ pub struct Shutdown {
     /// What comes after it.
     pub ending: Ending,
     /// Who has to leave.
-    pub workers: Workers,
+    pub workers: SupervisorHandle,
     /// The doors that clients come through.
     pub front_door: Arc<FrontDoor>,
     /// Whose ports these are.
@@ -101,15 +101,15 @@ impl Shutdown {
                 self.workers_graceful(&mut so_far).await;
             }
         }
-        let accounts = self.workers_terminate(&mut so_far).await;
-        self.verification(&mut so_far, &accounts).await;
-        self.report(so_far, &accounts)
+        let outcomes = self.workers_terminate(&mut so_far).await;
+        self.verification(&mut so_far, &outcomes).await;
+        self.report(so_far, &outcomes)
     }
 
     async fn initiated(&mut self) -> Collected {
         let (began, started_at) = (deadline::now(), Timestamp::now());
         let before = self.workers.status().await.unwrap_or_default();
-        self.progress.say(EventKind::Started {
+        self.progress.publish(EventKind::Started {
             run: self.run,
             reason: self.reason.clone(),
             workers: before.iter().map(|worker| worker.name.clone()).collect(),
@@ -138,12 +138,12 @@ impl Shutdown {
     async fn workers_graceful(&mut self, so_far: &mut Collected) {
         let stage = self.begin(Phase::WorkersGraceful);
         let (grace_until, progress) = (stage.deadline().instant(), self.progress.clone());
-        self.workers.tell(Order::Leave { grace_until, progress });
+        self.workers.send(Order::StopOutcome { grace_until, progress });
         // Killed instead of asked, however soon they are gone.
         let running = so_far.before.iter().any(|worker| worker.pid.is_some());
         let unasked = self.hurry.is_cancelled() && running;
         if self.hurry.is_cancelled() {
-            self.workers.tell(Order::Hurry);
+            self.workers.send(Order::Hurry);
         }
         let outcome = match self.wait_for_workers(&stage, Hurrying::CutsShort).await {
             PhaseOutcome::Done if unasked => PhaseOutcome::CutShort,
@@ -161,7 +161,7 @@ impl Shutdown {
         self.front_door.close(stage.deadline().at_most(CLOSE)).await;
         so_far.clients.told(self.front_door.told());
         let report = so_far.clients.report();
-        self.progress.say(EventKind::Clients { connected: 0, left: report.left, forced: report.forced });
+        self.progress.publish(EventKind::Clients { connected: 0, left: report.left, forced: report.forced });
         let ClientsReport { seen, told, left, .. } = report;
         let summary = format!("{left} of {seen} left by themselves, {told} streams were told");
         self.finish(stage, outcome, summary, so_far);
@@ -183,30 +183,30 @@ impl Shutdown {
         self.finish(stage, outcome, summary, so_far);
     }
 
-    async fn workers_terminate(&mut self, so_far: &mut Collected) -> Vec<Account> {
+    async fn workers_terminate(&mut self, so_far: &mut Collected) -> Vec<WorkerOutcome> {
         let stage = self.begin(Phase::WorkersTerminate);
-        self.workers.tell(Order::Escalate);
+        self.workers.send(Order::Escalate);
         let outcome = self.wait_for_workers(&stage, Hurrying::IsUnderWay).await;
         let summary = self.workers_summary().await;
-        // Without accounts, what the workers left is killing all the same.
-        let accounts = self.workers.ask(Order::Accounts).await.unwrap_or_else(|gone| {
+        // Without outcomes, what the workers left is killing all the same.
+        let outcomes = self.workers.ask(Order::Outcomes).await.unwrap_or_else(|gone| {
             so_far.findings.push(Finding::new(FindingKind::InternalError, "mcpd", gone.to_string()));
             vec![]
         });
-        so_far.findings.extend(account::findings(&accounts));
+        so_far.findings.extend(worker_rows::findings(&outcomes));
         if self.ending == Ending::Replace {
             self.front_door.cut_off(stage.deadline().at_most(CLOSE)).await;
         }
         self.finish(stage, outcome, summary, so_far);
-        accounts
+        outcomes
     }
 
-    async fn verification(&mut self, so_far: &mut Collected, accounts: &[Account]) {
+    async fn verification(&mut self, so_far: &mut Collected, outcomes: &[WorkerOutcome]) {
         let stage = self.begin(Phase::Verification);
         let ports = self.ports_to_verify();
         let scope = verify::Scope {
             run: self.run.tag(),
-            accounts,
+            outcomes,
             ports: &ports,
             force_ports: self.force_ports,
             resources: &self.resources,

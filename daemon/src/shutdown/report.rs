@@ -5,10 +5,10 @@ use mcpd_common::exit_code;
 use mcpd_common::os::backend;
 use mcpd_common::outcome::{ClientsReport, Finding, FindingKind, OwnReport, REPORT_SCHEMA, ShutdownReport};
 
-use super::{Collected, Shutdown, account};
+use super::{Collected, Shutdown, worker_rows};
 use crate::deadline;
 use crate::progress::millis;
-use crate::supervisor::handle::Account;
+use crate::supervisor::handle::WorkerOutcome;
 
 impl Shutdown {
     /// What is reported if all of this overruns its total bound, which no phase should allow.
@@ -37,7 +37,7 @@ impl Shutdown {
         }
     }
 
-    pub(super) fn report(&mut self, so_far: Collected, accounts: &[Account]) -> ShutdownReport {
+    pub(super) fn report(&mut self, so_far: Collected, outcomes: &[WorkerOutcome]) -> ShutdownReport {
         let Collected { mut findings, verdict, before, clients, .. } = so_far;
         while let Ok(finding) = self.noted.try_recv() {
             findings.push(finding);
@@ -55,7 +55,7 @@ impl Shutdown {
             containment: verdict.containment,
             proof: verdict.proof,
             phases: so_far.phases,
-            workers: account::rows(accounts, &before, verdict.checks),
+            workers: worker_rows::rows(outcomes, &before, verdict.checks),
             clients: clients.report(),
             ports: verdict.ports,
             resources: verdict.resources,

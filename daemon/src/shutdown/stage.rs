@@ -45,7 +45,7 @@ impl Shutdown {
         let stage = Stage { phase, began: deadline::now(), limit };
         tracing::info!(%phase, limit_ms = millis(stage.limit), "phase started");
         state::log_in_background(phase.name());
-        self.progress.say(EventKind::PhaseStarted { phase, limit_ms: millis(stage.limit) });
+        self.progress.publish(EventKind::PhaseStarted { phase, limit_ms: millis(stage.limit) });
         stage
     }
 
@@ -60,7 +60,7 @@ impl Shutdown {
         let duration_ms = millis(deadline::now().saturating_duration_since(began));
         tracing::info!(%phase, ?outcome, duration_ms, summary, "phase finished");
         so_far.phases.push(PhaseReport { phase, outcome, duration_ms, limit_ms: millis(limit) });
-        self.progress.say(EventKind::PhaseFinished { phase, outcome, duration_ms, summary });
+        self.progress.publish(EventKind::PhaseFinished { phase, outcome, duration_ms, summary });
     }
 
     pub(super) async fn wait_for_workers(&self, stage: &Stage, hurrying: Hurrying) -> PhaseOutcome {
@@ -125,6 +125,6 @@ impl Shutdown {
 
     fn name_who_is_left(&self, phase: Phase, remaining: Vec<String>) {
         tracing::info!(%phase, remaining = remaining.join(", "), "still waiting");
-        self.progress.say(EventKind::Waiting { phase, remaining });
+        self.progress.publish(EventKind::Waiting { phase, remaining });
     }
 }

@@ -9,10 +9,10 @@ use mcpd_common::outcome::{Asked, ExitStatus};
 use mcpd_common::status::WorkerState;
 
 use super::handle::Transition;
-use super::probe::http::Ask;
-use super::state::{Act, Event};
-use super::stop_sequence::{self, ANSWER, Answer, Leave};
-use super::{Note, Supervisor};
+use super::probe::http::WorkerRequest;
+use super::state::{Action, WorkerEvent};
+use super::stop_sequence::{self, RESPONSE_LIMIT, StopOutcome, StopResponse};
+use super::{Supervisor, TaskResult};
 use crate::deadline::Deadline;
 use crate::process::operations::{self, Started};
 use crate::process::process_thread::ProcessCommand;
@@ -22,12 +22,12 @@ use crate::progress::millis;
 const SLOW_START: i64 = 2;
 
 impl Supervisor {
-    pub(super) fn perform(&mut self, slot: Slot, act: Act) {
+    pub(super) fn perform(&mut self, slot: Slot, act: Action) {
         match act {
-            Act::Spawn => self.spawn(slot),
-            Act::Probe => self.probe(slot),
-            Act::Stop(act) => self.stop_when_drained(slot, act),
-            Act::Left(leave) => self.left(slot, *leave),
+            Action::Spawn => self.spawn(slot),
+            Action::Probe => self.probe(slot),
+            Action::Stop(act) => self.stop_when_drained(slot, act),
+            Action::Left(leave) => self.left(slot, *leave),
         }
     }
 
@@ -39,27 +39,27 @@ impl Supervisor {
         if worker.process > 1 {
             let exit =
                 worker.machine.last_exit().map_or_else(|| "on request".to_owned(), |exit| exit.to_string());
-            self.tools.memory.restarted(&worker.config.name, &exit);
+            self.deps.recorder.restarted(&worker.config.name, &exit);
         }
         let config = worker.config.clone();
         match self.prepare(&config, slot) {
-            Ok(order) => self.tools.process_thread.tell(ProcessCommand::Spawn(order)),
-            Err(reason) => self.on(slot, Event::SpawnFailed { reason }),
+            Ok(order) => self.deps.process_thread.send(ProcessCommand::Spawn(order)),
+            Err(reason) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
         }
     }
 
     /// Ports are looked at before they are bound: the error then names the holder (R-SUP-6).
     fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
-        if let Some(door) = self.tools.doors.get(&config.name) {
+        if let Some(door) = self.deps.doors.get(&config.name) {
             door.is_open()?;
         }
-        let port = self.reach.find_port(config)?;
+        let port = self.worker_client.find_port(config)?;
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.listens_on = port;
         }
-        let pipe = self.tools.output.pipe(&config.name);
+        let pipe = self.deps.output.pipe(&config.name);
         let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
-        Ok(self.tools.launch_env.order(config, port, slot, Some(pipe)))
+        Ok(self.deps.launch_env.worker_spec(config, port, slot, Some(pipe)))
     }
 
     pub(super) fn spawned(&mut self, slot: Slot, started: Started) {
@@ -67,8 +67,8 @@ impl Supervisor {
             worker.started = Some(started);
             worker.started_at = Some(Timestamp::now());
             // A shutdown that began while it was being started counts it too.
-            worker.account.pid = Some(started.pid);
-            self.tools.memory.started(&worker.config, started);
+            worker.outcome.pid = Some(started.pid);
+            self.deps.recorder.started(&worker.config, started);
             tracing::info!(worker = %worker.config.name, pid = %started.pid, port = %worker.listens_on, "started");
         }
     }
@@ -76,7 +76,7 @@ impl Supervisor {
     pub(super) fn ended(&mut self, slot: Slot) {
         if let Some(worker) = self.workers.get_mut(&slot) {
             if let Some(started) = worker.started.take() {
-                self.tools.memory.ended(started, worker.machine.last_exit());
+                self.deps.recorder.ended(started, worker.machine.last_exit());
             }
             worker.started_at = None;
         }
@@ -86,11 +86,11 @@ impl Supervisor {
         let Some(worker) = self.workers.get(&slot) else {
             return;
         };
-        let answer = self.reach.probe(worker.config.clone(), worker.listens_on);
-        let (process, notes) = (worker.process, self.notes.clone());
+        let answer = self.worker_client.probe(worker.config.clone(), worker.listens_on);
+        let (process, task_results) = (worker.process, self.task_results.clone());
         tokio::spawn(async move {
             let alive = answer.await;
-            let _ = notes.send(Note::Probed(slot, process, alive));
+            let _ = task_results.send(TaskResult::Probed(slot, process, alive));
         });
         self.look_for_another_port(slot);
     }
@@ -107,56 +107,57 @@ impl Supervisor {
         if !slow || worker.machine.reason().is_some() {
             return;
         }
-        let answer = self.reach.other_ports(started.pid, worker.listens_on);
-        let (process, notes, told) = (worker.process, self.notes.clone(), worker.listens_on);
+        let answer = self.worker_client.other_ports(started.pid, worker.listens_on);
+        let (process, task_results, told) = (worker.process, self.task_results.clone(), worker.listens_on);
         tokio::spawn(async move {
             if let Some(other) = answer.await {
                 let reason =
                     format!("listens on {other} and not on {told}, the port it was given ({{port}}, PORT)");
-                let _ = notes.send(Note::Strayed(slot, process, reason));
+                let _ = task_results.send(TaskResult::WrongPort(slot, process, reason));
             }
         });
     }
 
     /// A wanted restart lets requests in flight finish before the worker is asked to leave
     /// (R-CLIENT-3). In a shutdown they may finish while the worker leaves.
-    fn stop_when_drained(&mut self, slot: Slot, act: stop_sequence::Act) {
+    fn stop_when_drained(&mut self, slot: Slot, act: stop_sequence::StopAction) {
         let request = matches!(
             act,
-            stop_sequence::Act::Post | stop_sequence::Act::Terminate(stop_sequence::Why::IsTheRequest)
+            stop_sequence::StopAction::Post
+                | stop_sequence::StopAction::Terminate(stop_sequence::SignalReason::IsTheRequest)
         );
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {
-            let up = self.tools.doors.get(&worker.config.name)?.let_go()?;
+            let up = self.deps.doors.get(&worker.config.name)?.let_go()?;
             (up.in_flight() > 0).then_some((worker.process, up))
         });
         let Some((process, up)) = draining else {
             return self.stop(slot, act);
         };
-        let (notes, limit) = (self.notes.clone(), Deadline::after(self.graceful));
+        let (task_results, limit) = (self.task_results.clone(), Deadline::after(self.graceful));
         tokio::spawn(async move {
             // Those that take longer than the graceful time are cut off with their worker.
             let _ = limit.wait(up.drained()).await;
-            let _ = notes.send(Note::Drained(slot, process, act));
+            let _ = task_results.send(TaskResult::Drained(slot, process, act));
         });
     }
 
-    pub(super) fn stop(&mut self, slot: Slot, act: stop_sequence::Act) {
-        let process_thread = &self.tools.process_thread;
+    pub(super) fn stop(&mut self, slot: Slot, act: stop_sequence::StopAction) {
+        let process_thread = &self.deps.process_thread;
         match act {
-            stop_sequence::Act::Post => self.ask_to_leave(slot),
-            stop_sequence::Act::Terminate(why) => {
-                process_thread.tell(ProcessCommand::Terminate(slot));
-                if why == stop_sequence::Why::IsTheRequest {
+            stop_sequence::StopAction::Post => self.ask_to_leave(slot),
+            stop_sequence::StopAction::Terminate(why) => {
+                process_thread.send(ProcessCommand::Terminate(slot));
+                if why == stop_sequence::SignalReason::IsTheRequest {
                     self.run_stop_command(slot);
                 }
-                self.tell_signal(slot, "SIGTERM", why);
+                self.publish_signal(slot, "SIGTERM", why);
             }
-            stop_sequence::Act::Hunt(why) => {
-                process_thread.tell(ProcessCommand::KillUntilGone(slot));
-                self.tell_signal(slot, "SIGKILL", why);
+            stop_sequence::StopAction::KillUntilGone(why) => {
+                process_thread.send(ProcessCommand::KillUntilGone(slot));
+                self.publish_signal(slot, "SIGKILL", why);
             }
-            stop_sequence::Act::GiveUp => process_thread.tell(ProcessCommand::StopKilling(slot)),
+            stop_sequence::StopAction::GiveUp => process_thread.send(ProcessCommand::StopKilling(slot)),
         }
     }
 
@@ -165,21 +166,21 @@ impl Supervisor {
         let Some(worker) = self.workers.get(&slot) else {
             return;
         };
-        let ask = Ask {
+        let ask = WorkerRequest {
             method: Method::POST,
             port: worker.listens_on,
             path: worker.config.shutdown_path.clone().unwrap_or_default(),
-            token: self.tools.launch_env.token_for(&worker.config),
+            token: self.deps.launch_env.token_for(&worker.config),
         };
-        let answer = self.reach.ask(ask, Deadline::after(ANSWER));
-        let (process, notes) = (worker.process, self.notes.clone());
-        self.tell(slot, WorkerStep::Asked { how: Asked::Http });
+        let answer = self.worker_client.ask(ask, Deadline::after(RESPONSE_LIMIT));
+        let (process, task_results) = (worker.process, self.task_results.clone());
+        self.publish_step(slot, WorkerStep::Asked { how: Asked::Http });
         tokio::spawn(async move {
             let answer = match answer.await {
-                Ok(status) => Answer::Status(status),
-                Err(why) => Answer::None(why),
+                Ok(status) => StopResponse::Status(status),
+                Err(why) => StopResponse::None(why),
             };
-            let _ = notes.send(Note::Answered(slot, process, answer));
+            let _ = task_results.send(TaskResult::Answered(slot, process, answer));
         });
     }
 
@@ -187,7 +188,7 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
-        let (config, launch_env) = (worker.config.clone(), self.tools.launch_env.clone());
+        let (config, launch_env) = (worker.config.clone(), self.deps.launch_env.clone());
         let Some(command) = &config.stop_command else {
             return;
         };
@@ -196,11 +197,11 @@ impl Supervisor {
             return;
         }
         worker.stop_commands += 1;
-        let (process_thread, notes, limit) =
-            (self.tools.process_thread.clone(), self.notes.clone(), Deadline::after(self.graceful));
+        let (process_thread, task_results, limit) =
+            (self.deps.process_thread.clone(), self.task_results.clone(), Deadline::after(self.graceful));
         let hurried = self.hurried.clone();
         tokio::spawn(async move {
-            let order = |helper| launch_env.helper(&command, &config.repo, helper);
+            let order = |helper| launch_env.helper_spec(&command, &config.repo, helper);
             let ended = hurried.run_until_cancelled(process_thread.run(order, limit)).await;
             let ended = ended.unwrap_or_else(|| Err("the remaining waits were cut short".to_owned()));
             let result = match ended {
@@ -209,11 +210,11 @@ impl Supervisor {
                 Err(error) => Err(error),
             };
             let result = result.map_err(|error| format!("stop_command {}: {error}", command.join(" ")));
-            let _ = notes.send(Note::StopCommandEnded(slot, result));
+            let _ = task_results.send(TaskResult::StopCommandEnded(slot, result));
         });
     }
 
-    fn left(&mut self, slot: Slot, leave: Leave) {
+    fn left(&mut self, slot: Slot, leave: StopOutcome) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
@@ -223,27 +224,30 @@ impl Supervisor {
         );
         let step =
             WorkerStep::Left { departure: leave.departure, exit: leave.exit, after_ms: millis(leave.after) };
-        worker.account.leave = Some(leave);
-        self.tell(slot, step);
+        worker.outcome.leave = Some(leave);
+        self.publish_step(slot, step);
     }
 
-    fn tell_signal(&self, slot: Slot, signal: &str, why: stop_sequence::Why) {
+    fn publish_signal(&self, slot: Slot, signal: &str, why: stop_sequence::SignalReason) {
         if let Some(worker) = self.workers.get(&slot) {
             tracing::info!(worker = %worker.config.name, signal, why = why.text(), "signalled");
         }
-        self.tell(slot, WorkerStep::Signalled { signal: signal.to_owned(), why: why.text().to_owned() });
+        self.publish_step(
+            slot,
+            WorkerStep::Signalled { signal: signal.to_owned(), why: why.text().to_owned() },
+        );
     }
 
     /// Tells a step of the shutdown, if there is one.
-    pub(super) fn tell(&self, slot: Slot, step: WorkerStep) {
+    pub(super) fn publish_step(&self, slot: Slot, step: WorkerStep) {
         if let (Some(progress), Some(worker)) = (&self.progress, self.workers.get(&slot)) {
-            let (name, pid) = (worker.config.name.clone(), worker.account.pid);
-            progress.say(EventKind::Worker { name, pid, step });
+            let (name, pid) = (worker.config.name.clone(), worker.outcome.pid);
+            progress.publish(EventKind::Worker { name, pid, step });
         }
     }
 
     /// Makes a change of state known.
-    pub(super) fn show(&mut self, slot: Slot) {
+    pub(super) fn publish_state(&mut self, slot: Slot) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
@@ -252,7 +256,7 @@ impl Supervisor {
             return;
         }
         worker.since = Timestamp::now();
-        if let Some(door) = self.tools.doors.get(&worker.config.name) {
+        if let Some(door) = self.deps.doors.get(&worker.config.name) {
             door.show(state, worker.process, worker.listens_on, worker.machine.reason());
         }
         let (name, reason) = (worker.config.name.clone(), worker.machine.reason().map(str::to_owned));

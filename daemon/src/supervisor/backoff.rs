@@ -15,7 +15,7 @@ pub const QUICK_DEATHS: u32 = 10;
 
 /// What to do about a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartDecision {
     /// Start again after this.
     Wait(Duration),
     /// No more: `mcpctl restart` is needed.
@@ -55,16 +55,16 @@ impl Backoff {
 
     /// The worker died at `now`, in good health since `healthy_since`.
     #[must_use]
-    pub fn died(&mut self, healthy_since: Option<Instant>, now: Instant) -> Verdict {
+    pub fn died(&mut self, healthy_since: Option<Instant>, now: Instant) -> RestartDecision {
         if healthy_since.is_some_and(|since| now.saturating_duration_since(since) >= FORGIVEN_AFTER) {
             self.deaths = 0;
         }
         self.deaths += 1;
         match self.deaths {
-            QUICK_DEATHS.. => Verdict::GiveUp,
+            QUICK_DEATHS.. => RestartDecision::GiveUp,
             deaths => {
                 let wait = self.first.saturating_mul(1 << (deaths - 1)).min(LONGEST);
-                Verdict::Wait(self.jittered(wait))
+                RestartDecision::Wait(self.jittered(wait))
             }
         }
     }
@@ -93,11 +93,11 @@ mod tests {
             for death in 1..QUICK_DEATHS {
                 let step = FIRST.saturating_mul(1 << (death - 1)).min(LONGEST);
                 match backoff.died(None, now) {
-                    Verdict::Wait(wait) => prop_assert!(wait <= step && wait >= step * 3 / 4),
-                    Verdict::GiveUp => prop_assert!(false, "gave up after {death}"),
+                    RestartDecision::Wait(wait) => prop_assert!(wait <= step && wait >= step * 3 / 4),
+                    RestartDecision::GiveUp => prop_assert!(false, "gave up after {death}"),
                 }
             }
-            prop_assert_eq!(backoff.died(None, now), Verdict::GiveUp);
+            prop_assert_eq!(backoff.died(None, now), RestartDecision::GiveUp);
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let (mut backoff, start) = (Backoff::new(7), deadline::now());
         for _ in 0..50 {
             let verdict = backoff.died(Some(start), start + FORGIVEN_AFTER);
-            assert!(matches!(verdict, Verdict::Wait(wait) if wait <= FIRST));
+            assert!(matches!(verdict, RestartDecision::Wait(wait) if wait <= FIRST));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A scripted world behind [`ProcessOperations`](crate::process::operations::ProcessOperations) and
-//! [`Reach`](super::probe::worker_client::Reach), on tokio's paused clock: no process, no port, no waiting.
+//! [`WorkerClient`](super::probe::worker_client::WorkerClient), on tokio's paused clock: no process, no port, no waiting.
 //!
 //! ```text
 //!   script.rs   how one worker behaves

@@ -7,14 +7,14 @@ use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::stop_sequence::Leave;
+use super::stop_sequence::StopOutcome;
 use crate::deadline::Deadline;
 use crate::process::process_thread::{ProcessCommand, ProcessThread};
 use crate::progress::Progress;
 
 /// What a person can do with one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum WorkerAction {
     /// It shall run.
     Start,
     /// It shall leave and stay away.
@@ -25,12 +25,12 @@ pub enum Wish {
 
 /// A message to the supervisor.
 pub enum Order {
-    /// A wish for one worker; answers with the state that it led to at once.
-    Wish(WorkerName, Wish, oneshot::Sender<Result<WorkerState, Unknown>>),
+    /// A action for one worker; answers with the state that it led to at once.
+    Worker(WorkerName, WorkerAction, oneshot::Sender<Result<WorkerState, UnknownWorker>>),
     /// All workers as they are now; descendants and clients are not counted here.
     Status(oneshot::Sender<Vec<WorkerStatus>>),
     /// The shutdown begins: everybody is asked to leave.
-    Leave {
+    StopOutcome {
         /// End of the graceful time.
         grace_until: Instant,
         /// Where steps are told.
@@ -43,13 +43,13 @@ pub enum Order {
     /// Who is still there: "docs (pid 4711)".
     Remaining(oneshot::Sender<Vec<String>>),
     /// How everybody left.
-    Accounts(oneshot::Sender<Vec<Account>>),
+    Outcomes(oneshot::Sender<Vec<WorkerOutcome>>),
 }
 
 /// There is no such worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no worker \"{name}\"; there are: {}", known.join(", "))]
-pub struct Unknown {
+pub struct UnknownWorker {
     /// What was asked for.
     pub name: WorkerName,
     /// What there is.
@@ -58,7 +58,7 @@ pub struct Unknown {
 
 /// How one worker came through the shutdown.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct WorkerOutcome {
     /// Its name.
     pub name: WorkerName,
     /// The port that clients use.
@@ -68,7 +68,7 @@ pub struct Account {
     /// The leader it had when the shutdown began.
     pub pid: Option<Pid>,
     /// How it left; `None` if it did not run, or is still there.
-    pub leave: Option<Leave>,
+    pub leave: Option<StopOutcome>,
     /// What else is worth telling: a `stop_command` that failed.
     pub notes: Vec<String>,
 }
@@ -85,7 +85,7 @@ pub struct Transition {
 }
 
 /// A supervisor that takes longer for an answer is taken for hung: no wait is unbounded (R-SHUT-1).
-const ANSWER: Duration = Duration::from_secs(5);
+const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The supervisor's task has ended, since it panicked or the daemon is over, or it hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,14 +94,14 @@ pub struct SupervisorGone;
 
 /// The handle that everybody else has.
 #[derive(Clone)]
-pub struct Workers {
+pub struct SupervisorHandle {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) present: watch::Receiver<usize>,
     pub(super) transitions: broadcast::Sender<Transition>,
     pub(super) process_thread: ProcessThread,
 }
 
-impl Workers {
+impl SupervisorHandle {
     /// The process_thread, for what concerns all processes.
     pub fn process_thread(&self) -> &ProcessThread {
         &self.process_thread
@@ -113,7 +113,7 @@ impl Workers {
     }
 
     /// Tells the supervisor something that needs no answer.
-    pub fn tell(&self, order: Order) {
+    pub fn send(&self, order: Order) {
         // Its end is noticed where it is joined (R-SUP-5), and here by nobody's having left.
         let _ = self.orders.send(order);
     }
@@ -124,8 +124,8 @@ impl Workers {
     /// When its task has ended.
     pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, SupervisorGone> {
         let (sender, answer) = oneshot::channel();
-        self.tell(order(sender));
-        Deadline::after(ANSWER).wait(answer).await.ok().and_then(Result::ok).ok_or(SupervisorGone)
+        self.send(order(sender));
+        Deadline::after(RESPONSE_LIMIT).wait(answer).await.ok().and_then(Result::ok).ok_or(SupervisorGone)
     }
 
     /// All workers as they are now, descendants counted.
@@ -135,7 +135,7 @@ impl Workers {
     pub async fn status(&self) -> Result<Vec<WorkerStatus>, SupervisorGone> {
         let mut workers = self.ask(Order::Status).await?;
         let counted =
-            Deadline::after(ANSWER).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
+            Deadline::after(RESPONSE_LIMIT).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
         // Under a fork bomb the process_thread has no time to count; then nothing is said of descendants.
         let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
         for (leader, count) in descendants {

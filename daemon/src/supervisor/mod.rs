@@ -4,7 +4,7 @@
 //! ```text
 //!   orders (RPC, shutdown) --\                 /--> process_thread: spawn, SIGTERM, SIGKILL
 //!   process_events (process_thread)  -----------> Machine::on ------> probe, POST /shutdown: a task each,
-//!   notes (probes, answers) --/                \    which sends a note back
+//!   task_results (probes, answers) --/                \    which sends a note back
 //!   timers ------------------/                  `-> journal, log, progress
 //! ```
 //!
@@ -34,11 +34,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::handle::{Order, Transition, Unknown, Wish, Workers};
-use self::probe::worker_client::{Network, Reach};
-use self::recorder::Memory;
-use self::state::Event;
-use self::stop_sequence::Answer;
+use self::handle::{Order, SupervisorHandle, Transition, UnknownWorker, WorkerAction};
+use self::probe::worker_client::{HttpWorkerClient, WorkerClient};
+use self::recorder::Recorder;
+use self::state::WorkerEvent;
+use self::stop_sequence::StopResponse;
 use self::worker::Worker;
 use crate::deadline;
 use crate::process::launch::LaunchEnv;
@@ -53,7 +53,7 @@ use crate::time_limits::Budget;
 const TRANSITIONS: usize = 4096;
 
 /// What the supervisor works with.
-pub struct Tools {
+pub struct Deps {
     /// Starts, signals, reaps.
     pub process_thread: ProcessThread,
     /// Drains what workers write.
@@ -61,59 +61,59 @@ pub struct Tools {
     /// What a worker's process starts from.
     pub launch_env: LaunchEnv,
     /// Remembers.
-    pub memory: Memory,
+    pub recorder: Recorder,
     /// The doors in front of workers whose client port mcpd holds.
     pub doors: HashMap<WorkerName, Backstage>,
 }
 
 /// What tasks report back. The number is the process's: answers about an earlier one are
 /// out of date.
-enum Note {
+enum TaskResult {
     Probed(Slot, u32, bool),
-    Strayed(Slot, u32, String),
-    Answered(Slot, u32, Answer),
+    WrongPort(Slot, u32, String),
+    Answered(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),
-    Drained(Slot, u32, stop_sequence::Act),
+    Drained(Slot, u32, stop_sequence::StopAction),
 }
 
 /// Starts the task. It ends when all handles are gone.
 pub fn start(
     config: &Config,
-    tools: Tools,
+    deps: Deps,
     process_events: mpsc::UnboundedReceiver<ProcessEvent>,
-) -> (Workers, JoinHandle<()>) {
-    start_reaching(Arc::new(Network), config, tools, process_events)
+) -> (SupervisorHandle, JoinHandle<()>) {
+    start_with_client(Arc::new(HttpWorkerClient), config, deps, process_events)
 }
 
 /// The same with another way to the workers.
-pub(super) fn start_reaching(
-    reach: Arc<dyn Reach>,
+pub(super) fn start_with_client(
+    worker_client: Arc<dyn WorkerClient>,
     config: &Config,
-    tools: Tools,
+    deps: Deps,
     process_events: mpsc::UnboundedReceiver<ProcessEvent>,
-) -> (Workers, JoinHandle<()>) {
+) -> (SupervisorHandle, JoinHandle<()>) {
     let (orders, received) = mpsc::unbounded_channel();
     let (present, watched) = watch::channel(0);
     let transitions = broadcast::Sender::new(TRANSITIONS);
-    let workers = Workers {
+    let workers = SupervisorHandle {
         orders,
         present: watched,
         transitions: transitions.clone(),
-        process_thread: tools.process_thread.clone(),
+        process_thread: deps.process_thread.clone(),
     };
-    let (notes, noted) = mpsc::unbounded_channel();
+    let (task_results, task_results_received) = mpsc::unbounded_channel();
     let supervisor = Supervisor {
         workers: workers_of(config),
         graceful: config.shutdown.worker_graceful,
-        tools,
-        reach,
-        notes,
+        deps,
+        worker_client,
+        task_results,
         transitions,
         present,
         progress: None,
         hurried: CancellationToken::new(),
     };
-    (workers, tokio::spawn(supervisor.run(received, process_events, noted)))
+    (workers, tokio::spawn(supervisor.run(received, process_events, task_results_received)))
 }
 
 fn workers_of(config: &Config) -> BTreeMap<Slot, Worker> {
@@ -127,9 +127,9 @@ fn workers_of(config: &Config) -> BTreeMap<Slot, Worker> {
 struct Supervisor {
     workers: BTreeMap<Slot, Worker>,
     graceful: std::time::Duration,
-    tools: Tools,
-    reach: Arc<dyn Reach>,
-    notes: mpsc::UnboundedSender<Note>,
+    deps: Deps,
+    worker_client: Arc<dyn WorkerClient>,
+    task_results: mpsc::UnboundedSender<TaskResult>,
     transitions: broadcast::Sender<Transition>,
     present: watch::Sender<usize>,
     progress: Option<Progress>,
@@ -142,60 +142,60 @@ impl Supervisor {
         mut self,
         mut orders: mpsc::UnboundedReceiver<Order>,
         mut process_events: mpsc::UnboundedReceiver<ProcessEvent>,
-        mut notes: mpsc::UnboundedReceiver<Note>,
+        mut task_results: mpsc::UnboundedReceiver<TaskResult>,
     ) {
         loop {
             let timer = self.workers.values().filter_map(|worker| worker.machine.timer()).min();
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => self.on_order(order),
                     None => return,
                 },
-                Some(process_events) = process_events.recv() => self.hear(process_events),
-                Some(note) = notes.recv() => self.read(note),
-                () = deadline::until_some(timer) => self.tick(),
+                Some(process_events) = process_events.recv() => self.on_process_event(process_events),
+                Some(note) = task_results.recv() => self.on_task_result(note),
+                () = deadline::until_some(timer) => self.on_timer(),
             }
             let present = self.workers.values().filter(|worker| worker.is_present()).count();
             self.present.send_if_modified(|old| std::mem::replace(old, present) != present);
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    fn on_order(&mut self, order: Order) {
         // Whoever asked may have gone away meanwhile; then nobody needs the answer.
         match order {
-            Order::Wish(name, wish, reply) => drop(reply.send(self.wish(&name, wish))),
+            Order::Worker(name, action, reply) => drop(reply.send(self.action(&name, action))),
             Order::Status(reply) => {
                 drop(reply.send(self.workers.values().map(Worker::status).collect()));
             }
-            Order::Leave { grace_until, progress } => self.leave(grace_until, progress),
-            Order::Escalate => self.all(&Event::Escalate),
+            Order::StopOutcome { grace_until, progress } => self.leave(grace_until, progress),
+            Order::Escalate => self.all(&WorkerEvent::Escalate),
             Order::Hurry => {
                 self.hurried.cancel();
-                self.all(&Event::Hurry);
+                self.all(&WorkerEvent::Hurry);
             }
             Order::Remaining(reply) => {
                 let present = self.workers.values().filter(|worker| worker.is_present());
                 drop(reply.send(present.map(Worker::label).collect()));
             }
-            Order::Accounts(reply) => {
-                drop(reply.send(self.workers.values().map(Worker::account_now).collect()));
+            Order::Outcomes(reply) => {
+                drop(reply.send(self.workers.values().map(Worker::outcome_so_far).collect()));
             }
         }
     }
 
-    fn wish(&mut self, name: &WorkerName, wish: Wish) -> Result<WorkerState, Unknown> {
+    fn action(&mut self, name: &WorkerName, action: WorkerAction) -> Result<WorkerState, UnknownWorker> {
         let slot = self.workers.iter().find(|(_, worker)| worker.config.name == *name).map(|(slot, _)| *slot);
         let Some(slot) = slot else {
             let known = self.workers.values().map(|worker| worker.config.name.to_string()).collect();
-            return Err(Unknown { name: name.clone(), known });
+            return Err(UnknownWorker { name: name.clone(), known });
         };
         crate::fault::panic_if_asked_for(name);
         self.on(
             slot,
-            match wish {
-                Wish::Start => Event::Start,
-                Wish::Stop => Event::Stop,
-                Wish::Restart => Event::Restart,
+            match action {
+                WorkerAction::Start => WorkerEvent::Start,
+                WorkerAction::Stop => WorkerEvent::Stop,
+                WorkerAction::Restart => WorkerEvent::Restart,
             },
         );
         Ok(self.workers[&slot].machine.state())
@@ -204,86 +204,89 @@ impl Supervisor {
     fn leave(&mut self, grace_until: Instant, progress: Progress) {
         self.progress = Some(progress);
         for worker in self.workers.values_mut() {
-            worker.account.pid = worker.started.map(|started| started.pid);
+            worker.outcome.pid = worker.started.map(|started| started.pid);
             if !worker.is_given_up() {
-                worker.account.leave = None;
+                worker.outcome.leave = None;
             }
         }
-        self.all(&Event::Shutdown { grace_until });
+        self.all(&WorkerEvent::Shutdown { grace_until });
     }
 
-    fn all(&mut self, event: &Event) {
+    fn all(&mut self, event: &WorkerEvent) {
         for slot in self.workers.keys().copied().collect::<Vec<_>>() {
             self.on(slot, event.clone());
         }
     }
 
-    fn tick(&mut self) {
+    fn on_timer(&mut self) {
         let now = deadline::now();
         let due = |(slot, worker): (&Slot, &Worker)| {
             worker.machine.timer().is_some_and(|timer| timer <= now).then_some(*slot)
         };
         for slot in self.workers.iter().filter_map(due).collect::<Vec<_>>() {
-            self.on(slot, Event::Tick);
+            self.on(slot, WorkerEvent::Timer);
         }
     }
 
-    fn hear(&mut self, process_events: ProcessEvent) {
+    fn on_process_event(&mut self, process_events: ProcessEvent) {
         match process_events {
             ProcessEvent::Spawned(slot, Ok(started)) => self.spawned(slot, started),
-            ProcessEvent::Spawned(slot, Err(reason)) => self.on(slot, Event::SpawnFailed { reason }),
+            ProcessEvent::Spawned(slot, Err(reason)) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
             ProcessEvent::Changed(FamilyChange::LeaderExited { slot, exit, remaining }) => {
-                self.tell(
+                self.publish_step(
                     slot,
                     WorkerStep::LeaderExited {
                         exit,
                         remaining: u32::try_from(remaining.len()).unwrap_or(u32::MAX),
                     },
                 );
-                self.on(slot, Event::LeaderExited { exit, remaining });
+                self.on(slot, WorkerEvent::LeaderExited { exit, remaining });
             }
             ProcessEvent::Changed(FamilyChange::Gone { slot }) => {
                 self.ended(slot);
-                self.on(slot, Event::Gone);
+                self.on(slot, WorkerEvent::Gone);
             }
         }
     }
 
-    fn read(&mut self, note: Note) {
+    fn on_task_result(&mut self, note: TaskResult) {
         match note {
-            Note::Probed(slot, process, alive) if self.is_current(slot, process) => {
+            TaskResult::Probed(slot, process, alive) if self.is_current(slot, process) => {
                 let busy = self.is_busy(slot);
-                self.on(slot, Event::Probed { alive, busy });
+                self.on(slot, WorkerEvent::Probed { alive, busy });
             }
-            Note::Strayed(slot, process, reason) if self.is_current(slot, process) => {
-                self.on(slot, Event::Strayed { reason });
+            TaskResult::WrongPort(slot, process, reason) if self.is_current(slot, process) => {
+                self.on(slot, WorkerEvent::WrongPort { reason });
             }
-            Note::Answered(slot, process, answer) if self.is_current(slot, process) => {
-                self.tell(slot, WorkerStep::Answered { answer: answer.to_string() });
+            TaskResult::Answered(slot, process, answer) if self.is_current(slot, process) => {
+                self.publish_step(slot, WorkerStep::Answered { answer: answer.to_string() });
                 self.note_late_answer(slot, &answer);
-                self.on(slot, Event::Answered(answer));
+                self.on(slot, WorkerEvent::Answered(answer));
             }
-            Note::StopCommandEnded(slot, result) => {
+            TaskResult::StopCommandEnded(slot, result) => {
                 if let Some(worker) = self.workers.get_mut(&slot) {
                     worker.stop_commands -= 1;
-                    worker.account.notes.extend(result.err());
+                    worker.outcome.notes.extend(result.err());
                 }
             }
-            Note::Drained(slot, process, act) if self.is_current(slot, process) => self.stop(slot, act),
-            Note::Probed(..) | Note::Strayed(..) | Note::Answered(..) | Note::Drained(..) => {}
+            TaskResult::Drained(slot, process, act) if self.is_current(slot, process) => self.stop(slot, act),
+            TaskResult::Probed(..)
+            | TaskResult::WrongPort(..)
+            | TaskResult::Answered(..)
+            | TaskResult::Drained(..) => {}
         }
     }
 
     /// A worker may be gone before its answer has been read; it answered all the same.
-    fn note_late_answer(&mut self, slot: Slot, answer: &Answer) {
+    fn note_late_answer(&mut self, slot: Slot, answer: &StopResponse) {
         let worker = self.workers.get_mut(&slot);
-        if let Some(leave) = worker.and_then(|worker| worker.account.leave.as_mut()) {
+        if let Some(leave) = worker.and_then(|worker| worker.outcome.leave.as_mut()) {
             leave.answer.get_or_insert_with(|| answer.to_string());
         }
     }
 
     fn is_busy(&self, slot: Slot) -> bool {
-        let door = self.workers.get(&slot).and_then(|worker| self.tools.doors.get(&worker.config.name));
+        let door = self.workers.get(&slot).and_then(|worker| self.deps.doors.get(&worker.config.name));
         door.is_some_and(Backstage::is_busy)
     }
 
@@ -291,7 +294,7 @@ impl Supervisor {
         self.workers.get(&slot).is_some_and(|worker| worker.process == process)
     }
 
-    fn on(&mut self, slot: Slot, event: Event) {
+    fn on(&mut self, slot: Slot, event: WorkerEvent) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
@@ -299,7 +302,7 @@ impl Supervisor {
         for act in acts {
             self.perform(slot, act);
         }
-        self.show(slot);
+        self.publish_state(slot);
     }
 }
 

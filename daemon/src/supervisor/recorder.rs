@@ -10,14 +10,14 @@ use crate::journal::JournalHandle;
 use crate::process::operations::Started;
 
 /// The journal, and the run it is about.
-pub struct Memory {
+pub struct Recorder {
     /// This run.
     pub run: RunId,
     /// Where it is written.
     pub journal: JournalHandle,
 }
 
-impl Memory {
+impl Recorder {
     /// A worker's process was started.
     pub fn started(&self, worker: &WorkerConfig, started: Started) {
         self.journal.record(Record::ProcessStarted(ProcessStarted {

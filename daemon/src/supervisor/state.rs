@@ -1,4 +1,4 @@
-//! The life of one worker. Pure: an [`Event`] comes in, [`Act`]s go out, the supervisor
+//! The life of one worker. Pure: an [`WorkerEvent`] comes in, [`Action`]s go out, the supervisor
 //! performs them.
 //!
 //! ```text
@@ -20,8 +20,8 @@ use mcpd_common::outcome::{Asked, ExitStatus};
 use mcpd_common::status::WorkerState;
 use tokio::time::Instant;
 
-use super::backoff::{Backoff, Verdict};
-use super::stop_sequence::{self, AfterGrace, Answer, Course, Leave, Times};
+use super::backoff::{Backoff, RestartDecision};
+use super::stop_sequence::{self, AfterGrace, StopOutcome, StopResponse, StopSequence, StopTimes};
 
 /// Between two probes of a worker that is ready.
 pub const LIVENESS: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ const READINESS: (Duration, Duration) = (Duration::from_millis(10), Duration::fr
 /// So many failed probes in a row, and a worker is unhealthy.
 const FAILURES: u8 = 3;
 
-/// What a worker's configuration says about its life.
+/// What a worker's configuration says about its state.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// When it comes back.
@@ -47,7 +47,7 @@ pub struct Policy {
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum WorkerEvent {
     /// It shall run (boot, `mcpctl start`).
     Start,
     /// It shall leave and stay away (`mcpctl stop`).
@@ -76,12 +76,12 @@ pub enum Event {
         busy: bool,
     },
     /// It listens, but not where it was told to (R-CONF-1).
-    Strayed {
+    WrongPort {
         /// What to say of it.
         reason: String,
     },
     /// The request to leave was answered, or not.
-    Answered(Answer),
+    Answered(StopResponse),
     /// The leader exited.
     LeaderExited {
         /// How.
@@ -92,25 +92,25 @@ pub enum Event {
     /// Leader and descendants are gone.
     Gone,
     /// Time has passed.
-    Tick,
+    Timer,
 }
 
 /// What the supervisor shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     /// Start a process.
     Spawn,
     /// See whether it answers.
     Probe,
     /// A step of leaving.
-    Stop(stop_sequence::Act),
+    Stop(stop_sequence::StopAction),
     /// It has left, or what is left of it is given up.
-    Left(Box<Leave>),
+    Left(Box<StopOutcome>),
 }
 
 /// What it does once it has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Then {
+enum NextAction {
     Rest,
     StartAgain,
     BackOff(Duration),
@@ -118,12 +118,12 @@ enum Then {
 }
 
 #[derive(Clone, Debug)]
-enum Life {
+enum State {
     Stopped,
     Failed,
     BackingOff { until: Instant },
     Running(Running),
-    Leaving { course: Box<Course>, then: Then },
+    Leaving { sequence: Box<StopSequence>, then: NextAction },
 }
 
 #[derive(Clone, Debug)]
@@ -140,11 +140,11 @@ enum Health {
     Unhealthy,
 }
 
-/// A worker's life.
+/// A worker's state.
 #[derive(Clone, Debug)]
 pub struct Machine {
     policy: Policy,
-    life: Life,
+    state: State,
     reason: Option<String>,
     backoff: Backoff,
     last_exit: Option<ExitStatus>,
@@ -156,7 +156,7 @@ impl Machine {
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
             policy,
-            life: Life::Stopped,
+            state: State::Stopped,
             reason: None,
             backoff: Backoff::new(seed),
             last_exit: None,
@@ -172,21 +172,21 @@ impl Machine {
 
     /// A worker that can't be started at all (R-CONF-4).
     pub fn unusable(policy: Policy, reason: String) -> Self {
-        Self { life: Life::Failed, reason: Some(reason), ..Self::new(policy, 1) }
+        Self { state: State::Failed, reason: Some(reason), ..Self::new(policy, 1) }
     }
 
     /// The state that `status` shows.
     pub fn state(&self) -> WorkerState {
-        match &self.life {
-            Life::Stopped => WorkerState::Stopped,
-            Life::Failed => WorkerState::Failed,
-            Life::BackingOff { .. } => WorkerState::BackingOff,
-            Life::Running(running) => match running.health {
+        match &self.state {
+            State::Stopped => WorkerState::Stopped,
+            State::Failed => WorkerState::Failed,
+            State::BackingOff { .. } => WorkerState::BackingOff,
+            State::Running(running) => match running.health {
                 Health::Starting => WorkerState::Starting,
                 Health::Ready { .. } => WorkerState::Ready,
                 Health::Unhealthy => WorkerState::Unhealthy,
             },
-            Life::Leaving { .. } => WorkerState::Stopping,
+            State::Leaving { .. } => WorkerState::Stopping,
         }
     }
 
@@ -202,152 +202,153 @@ impl Machine {
 
     /// Whether any process of it may be there.
     pub fn is_alive(&self) -> bool {
-        matches!(&self.life, Life::Running(_)) || self.leaving().is_some_and(|course| !course.is_abandoned())
+        matches!(&self.state, State::Running(_))
+            || self.leaving().is_some_and(|sequence| !sequence.is_given_up())
     }
 
     /// Its way out, while it is on it.
-    pub fn leaving(&self) -> Option<&Course> {
-        match &self.life {
-            Life::Leaving { course, .. } => Some(course),
+    pub fn leaving(&self) -> Option<&StopSequence> {
+        match &self.state {
+            State::Leaving { sequence, .. } => Some(sequence),
             _ => None,
         }
     }
 
-    /// When [`Event::Tick`] has something to do.
+    /// When [`WorkerEvent::Timer`] has something to do.
     pub fn timer(&self) -> Option<Instant> {
-        match &self.life {
-            Life::Stopped | Life::Failed => None,
-            Life::BackingOff { until } => Some(*until),
-            Life::Running(running) => running.probe_at,
-            Life::Leaving { course, .. } => course.timer(),
+        match &self.state {
+            State::Stopped | State::Failed => None,
+            State::BackingOff { until } => Some(*until),
+            State::Running(running) => running.probe_at,
+            State::Leaving { sequence, .. } => sequence.timer(),
         }
     }
 
     /// Takes an event in, gives acts out.
     #[must_use]
-    pub fn on(&mut self, event: Event, now: Instant) -> Vec<Act> {
+    pub fn on(&mut self, event: WorkerEvent, now: Instant) -> Vec<Action> {
         match event {
-            Event::Start => self.start(now),
-            Event::Stop => self.stop(Then::Rest, now),
-            Event::Restart => self.restart(now),
-            Event::Shutdown { grace_until } => self.shut_down(grace_until, now),
-            Event::Escalate => self.steer(|course| course.escalate(now), now),
-            Event::Hurry => self.steer(|course| course.hurry(now), now),
-            Event::SpawnFailed { reason } => self.spawn_failed(reason, now),
-            Event::Probed { alive, busy } => self.probed(alive, busy, now),
-            Event::Strayed { reason } => self.strayed(reason),
-            Event::Answered(answer) => self.steer(|course| course.answered(answer, now), now),
-            Event::LeaderExited { exit, remaining } => self.leader_exited(exit, remaining, now),
-            Event::Gone => self.gone(now),
-            Event::Tick => self.tick(now),
+            WorkerEvent::Start => self.start(now),
+            WorkerEvent::Stop => self.stop(NextAction::Rest, now),
+            WorkerEvent::Restart => self.restart(now),
+            WorkerEvent::Shutdown { grace_until } => self.shut_down(grace_until, now),
+            WorkerEvent::Escalate => self.steer(|sequence| sequence.escalate(now), now),
+            WorkerEvent::Hurry => self.steer(|sequence| sequence.hurry(now), now),
+            WorkerEvent::SpawnFailed { reason } => self.spawn_failed(reason, now),
+            WorkerEvent::Probed { alive, busy } => self.probed(alive, busy, now),
+            WorkerEvent::WrongPort { reason } => self.wrong_port(reason),
+            WorkerEvent::Answered(answer) => self.steer(|sequence| sequence.answered(answer, now), now),
+            WorkerEvent::LeaderExited { exit, remaining } => self.leader_exited(exit, remaining, now),
+            WorkerEvent::Gone => self.gone(now),
+            WorkerEvent::Timer => self.tick(now),
         }
     }
 
-    fn start(&mut self, now: Instant) -> Vec<Act> {
-        match &mut self.life {
-            Life::Stopped | Life::Failed | Life::BackingOff { .. } => {
+    fn start(&mut self, now: Instant) -> Vec<Action> {
+        match &mut self.state {
+            State::Stopped | State::Failed | State::BackingOff { .. } => {
                 self.backoff.forget();
                 self.spawn(now)
             }
-            Life::Leaving { then, .. } if !self.shutting_down => {
-                *then = Then::StartAgain;
+            State::Leaving { then, .. } if !self.shutting_down => {
+                *then = NextAction::StartAgain;
                 vec![]
             }
-            Life::Leaving { .. } | Life::Running(_) => vec![],
+            State::Leaving { .. } | State::Running(_) => vec![],
         }
     }
 
-    fn restart(&mut self, now: Instant) -> Vec<Act> {
+    fn restart(&mut self, now: Instant) -> Vec<Action> {
         self.backoff.forget();
-        match self.life {
-            Life::Running(_) | Life::Leaving { .. } if !self.shutting_down => {
-                self.stop(Then::StartAgain, now)
+        match self.state {
+            State::Running(_) | State::Leaving { .. } if !self.shutting_down => {
+                self.stop(NextAction::StartAgain, now)
             }
             _ => self.start(now),
         }
     }
 
     /// The only place that asks for a process.
-    fn spawn(&mut self, now: Instant) -> Vec<Act> {
+    fn spawn(&mut self, now: Instant) -> Vec<Action> {
         if self.shutting_down {
-            self.life = Life::Stopped;
+            self.state = State::Stopped;
             return vec![];
         }
         self.reason = None;
         let (pause, _) = READINESS;
-        self.life = Life::Running(Running { health: Health::Starting, probe_at: Some(now + pause), pause });
-        vec![Act::Spawn]
+        self.state = State::Running(Running { health: Health::Starting, probe_at: Some(now + pause), pause });
+        vec![Action::Spawn]
     }
 
-    fn stop(&mut self, then: Then, now: Instant) -> Vec<Act> {
+    fn stop(&mut self, then: NextAction, now: Instant) -> Vec<Action> {
         let times = self.times_alone(now);
         self.leave(then, times, now)
     }
 
-    fn shut_down(&mut self, grace_until: Instant, now: Instant) -> Vec<Act> {
+    fn shut_down(&mut self, grace_until: Instant, now: Instant) -> Vec<Action> {
         self.shutting_down = true;
-        let times = Times { grace_until, term: self.policy.term, after_grace: AfterGrace::Hold };
-        self.leave(Then::Rest, times, now)
+        let times = StopTimes { grace_until, term: self.policy.term, after_grace: AfterGrace::Hold };
+        self.leave(NextAction::Rest, times, now)
     }
 
-    fn leave(&mut self, then: Then, times: Times, now: Instant) -> Vec<Act> {
-        match &mut self.life {
-            Life::Stopped | Life::Failed => vec![],
-            Life::BackingOff { .. } => {
-                self.life = Life::Stopped;
+    fn leave(&mut self, then: NextAction, times: StopTimes, now: Instant) -> Vec<Action> {
+        match &mut self.state {
+            State::Stopped | State::Failed => vec![],
+            State::BackingOff { .. } => {
+                self.state = State::Stopped;
                 vec![]
             }
-            // It keeps the course it is on; only what comes afterwards changes.
-            Life::Leaving { then: planned, .. } => {
+            // It keeps the sequence it is on; only what comes afterwards changes.
+            State::Leaving { then: planned, .. } => {
                 *planned = then;
                 vec![]
             }
-            Life::Running(running) => {
+            State::Running(running) => {
                 let was_ready = running.health != Health::Starting;
                 let asked = if was_ready && self.policy.has_route { Asked::Http } else { Asked::Sigterm };
-                let (course, act) = Course::begin(asked, times, now);
-                self.life = Life::Leaving { course: Box::new(course), then };
-                vec![Act::Stop(act)]
+                let (sequence, act) = StopSequence::begin(asked, times, now);
+                self.state = State::Leaving { sequence: Box::new(sequence), then };
+                vec![Action::Stop(act)]
             }
         }
     }
 
     fn steer(
         &mut self,
-        step: impl FnOnce(&mut Course) -> Option<stop_sequence::Act>,
+        step: impl FnOnce(&mut StopSequence) -> Option<stop_sequence::StopAction>,
         now: Instant,
-    ) -> Vec<Act> {
-        let Life::Leaving { course, .. } = &mut self.life else {
+    ) -> Vec<Action> {
+        let State::Leaving { sequence, .. } = &mut self.state else {
             return vec![];
         };
-        let Some(act) = step(course) else {
+        let Some(act) = step(sequence) else {
             return vec![];
         };
-        if act != stop_sequence::Act::GiveUp {
-            return vec![Act::Stop(act)];
+        if act != stop_sequence::StopAction::GiveUp {
+            return vec![Action::Stop(act)];
         }
-        let account = Act::Left(Box::new(course.so_far(now)));
+        let outcome = Action::Left(Box::new(sequence.so_far(now)));
         if !self.shutting_down {
             self.reason = Some("something of its last process could not be ended".to_owned());
-            self.life = Life::Failed;
+            self.state = State::Failed;
         }
-        vec![Act::Stop(act), account]
+        vec![Action::Stop(act), outcome]
     }
 
-    fn spawn_failed(&mut self, reason: String, now: Instant) -> Vec<Act> {
+    fn spawn_failed(&mut self, reason: String, now: Instant) -> Vec<Action> {
         self.reason = Some(reason);
-        match &self.life {
-            Life::Running(_) => {
+        match &self.state {
+            State::Running(_) => {
                 let then = self.after_death(None, now);
                 self.settle(then, now)
             }
-            Life::Leaving { .. } => self.gone(now),
+            State::Leaving { .. } => self.gone(now),
             _ => vec![],
         }
     }
 
-    fn probed(&mut self, alive: bool, busy: bool, now: Instant) -> Vec<Act> {
-        let Life::Running(running) = &mut self.life else {
+    fn probed(&mut self, alive: bool, busy: bool, now: Instant) -> Vec<Action> {
+        let State::Running(running) = &mut self.state else {
             return vec![];
         };
         running.health = match (running.health, alive) {
@@ -375,73 +376,73 @@ impl Machine {
         }
     }
 
-    fn strayed(&mut self, reason: String) -> Vec<Act> {
+    fn wrong_port(&mut self, reason: String) -> Vec<Action> {
         if self.state() == WorkerState::Starting {
             self.reason = Some(reason);
         }
         vec![]
     }
 
-    fn leader_exited(&mut self, exit: ExitStatus, remaining: Vec<ProcessInfo>, now: Instant) -> Vec<Act> {
+    fn leader_exited(&mut self, exit: ExitStatus, remaining: Vec<ProcessInfo>, now: Instant) -> Vec<Action> {
         self.last_exit = Some(exit);
-        if matches!(self.life, Life::Leaving { .. }) {
-            return self.steer(|course| course.leader_exited(exit, remaining, now), now);
+        if matches!(self.state, State::Leaving { .. }) {
+            return self.steer(|sequence| sequence.leader_exited(exit, remaining, now), now);
         }
-        let Life::Running(running) = &self.life else {
+        let State::Running(running) = &self.state else {
             return vec![];
         };
         let then = self.after_exit(exit, running.healthy_since(), now);
-        let (course, act) = Course::after_exit(exit, remaining, self.times_alone(now), now);
-        self.life = Life::Leaving { course: Box::new(course), then };
-        act.map(Act::Stop).into_iter().collect()
+        let (sequence, act) = StopSequence::after_exit(exit, remaining, self.times_alone(now), now);
+        self.state = State::Leaving { sequence: Box::new(sequence), then };
+        act.map(Action::Stop).into_iter().collect()
     }
 
-    fn gone(&mut self, now: Instant) -> Vec<Act> {
-        let Life::Leaving { course, then } = &self.life else {
+    fn gone(&mut self, now: Instant) -> Vec<Action> {
+        let State::Leaving { sequence, then } = &self.state else {
             return vec![];
         };
-        let (leave, then) = (course.gone(now), then.clone());
-        let mut acts = vec![Act::Left(Box::new(leave))];
+        let (leave, then) = (sequence.gone(now), then.clone());
+        let mut acts = vec![Action::Left(Box::new(leave))];
         acts.extend(self.settle(then, now));
         acts
     }
 
-    fn settle(&mut self, then: Then, now: Instant) -> Vec<Act> {
+    fn settle(&mut self, then: NextAction, now: Instant) -> Vec<Action> {
         match then {
-            Then::StartAgain => return self.spawn(now),
-            Then::BackOff(wait) if !self.shutting_down => {
-                self.life = Life::BackingOff { until: now + wait };
+            NextAction::StartAgain => return self.spawn(now),
+            NextAction::BackOff(wait) if !self.shutting_down => {
+                self.state = State::BackingOff { until: now + wait };
             }
-            Then::Fail(reason) => {
+            NextAction::Fail(reason) => {
                 self.reason = Some(reason);
-                self.life = Life::Failed;
+                self.state = State::Failed;
             }
-            Then::Rest | Then::BackOff(_) => self.life = Life::Stopped,
+            NextAction::Rest | NextAction::BackOff(_) => self.state = State::Stopped,
         }
         vec![]
     }
 
-    fn tick(&mut self, now: Instant) -> Vec<Act> {
+    fn tick(&mut self, now: Instant) -> Vec<Action> {
         if self.timer().is_none_or(|due| now < due) {
             return vec![];
         }
-        match &mut self.life {
-            Life::BackingOff { .. } => self.spawn(now),
-            Life::Running(running) => {
+        match &mut self.state {
+            State::BackingOff { .. } => self.spawn(now),
+            State::Running(running) => {
                 // The next one is planned when this one has been answered.
                 running.probe_at = None;
-                vec![Act::Probe]
+                vec![Action::Probe]
             }
-            Life::Leaving { .. } => self.steer(|course| course.tick(now), now),
-            Life::Stopped | Life::Failed => vec![],
+            State::Leaving { .. } => self.steer(|sequence| sequence.tick(now), now),
+            State::Stopped | State::Failed => vec![],
         }
     }
 
-    fn after_exit(&mut self, exit: ExitStatus, healthy_since: Option<Instant>, now: Instant) -> Then {
+    fn after_exit(&mut self, exit: ExitStatus, healthy_since: Option<Instant>, now: Instant) -> NextAction {
         let clean = exit == ExitStatus::Code(0);
         match self.policy.restart {
-            RestartPolicy::OnFailure | RestartPolicy::Never if clean => Then::Rest,
-            RestartPolicy::Never => Then::Fail(format!("{exit}, and restart = \"never\"")),
+            RestartPolicy::OnFailure | RestartPolicy::Never if clean => NextAction::Rest,
+            RestartPolicy::Never => NextAction::Fail(format!("{exit}, and restart = \"never\"")),
             RestartPolicy::Always | RestartPolicy::OnFailure => {
                 self.reason = Some(exit.to_string());
                 self.after_death(healthy_since, now)
@@ -449,19 +450,19 @@ impl Machine {
         }
     }
 
-    fn after_death(&mut self, healthy_since: Option<Instant>, now: Instant) -> Then {
+    fn after_death(&mut self, healthy_since: Option<Instant>, now: Instant) -> NextAction {
         let last = self.reason.clone().unwrap_or_else(|| "it died".to_owned());
         match self.backoff.died(healthy_since, now) {
-            Verdict::Wait(wait) => Then::BackOff(wait),
-            Verdict::GiveUp => Then::Fail(format!(
+            RestartDecision::Wait(wait) => NextAction::BackOff(wait),
+            RestartDecision::GiveUp => NextAction::Fail(format!(
                 "{last}; {} quick deaths in a row, `mcpctl restart` tries again",
                 self.backoff.deaths()
             )),
         }
     }
 
-    fn times_alone(&self, now: Instant) -> Times {
-        Times {
+    fn times_alone(&self, now: Instant) -> StopTimes {
+        StopTimes {
             grace_until: now + self.policy.graceful,
             term: self.policy.term,
             after_grace: AfterGrace::Escalate,

@@ -14,12 +14,12 @@ fn policy(restart: RestartPolicy) -> Policy {
 
 fn running(policy: Policy, now: Instant) -> Machine {
     let mut machine = Machine::new(policy, 1);
-    assert_eq!(machine.on(Event::Start, now), vec![Act::Spawn]);
+    assert_eq!(machine.on(WorkerEvent::Start, now), vec![Action::Spawn]);
     machine
 }
 
-fn exited(exit: ExitStatus) -> Event {
-    Event::LeaderExited { exit, remaining: vec![] }
+fn exited(exit: ExitStatus) -> WorkerEvent {
+    WorkerEvent::LeaderExited { exit, remaining: vec![] }
 }
 
 /// R-SUP-2: readiness comes from the probe, not from the pid.
@@ -28,9 +28,9 @@ fn a_worker_is_ready_when_its_probe_answers() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     assert_eq!(machine.state(), WorkerState::Starting);
-    assert!(machine.on(Event::Probed { alive: false, busy: false }, now).is_empty());
+    assert!(machine.on(WorkerEvent::Probed { alive: false, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Starting);
-    assert!(machine.on(Event::Probed { alive: true, busy: false }, now).is_empty());
+    assert!(machine.on(WorkerEvent::Probed { alive: true, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
     assert_eq!(machine.timer(), Some(now + LIVENESS));
 }
@@ -41,12 +41,12 @@ fn three_failed_probes_in_a_row_make_it_unhealthy_and_one_answer_well_again() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     for alive in [true, false, false, true, false, false] {
-        assert!(machine.on(Event::Probed { alive, busy: false }, now).is_empty());
+        assert!(machine.on(WorkerEvent::Probed { alive, busy: false }, now).is_empty());
         assert_eq!(machine.state(), WorkerState::Ready);
     }
-    assert!(machine.on(Event::Probed { alive: false, busy: false }, now).is_empty());
+    assert!(machine.on(WorkerEvent::Probed { alive: false, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Unhealthy);
-    assert!(machine.on(Event::Probed { alive: true, busy: false }, now).is_empty());
+    assert!(machine.on(WorkerEvent::Probed { alive: true, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
 }
 
@@ -55,10 +55,10 @@ fn an_unhealthy_worker_is_restarted_only_where_that_was_asked_for() {
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
-    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
     let acts: Vec<_> =
-        (0..3).flat_map(|_| machine.on(Event::Probed { alive: false, busy: false }, now)).collect();
-    assert_eq!(acts, vec![Act::Stop(stop_sequence::Act::Post)]);
+        (0..3).flat_map(|_| machine.on(WorkerEvent::Probed { alive: false, busy: false }, now)).collect();
+    assert_eq!(acts, vec![Action::Stop(stop_sequence::StopAction::Post)]);
     assert_eq!(machine.state(), WorkerState::Stopping);
 }
 
@@ -68,13 +68,13 @@ fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
-    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
     for _ in 0..5 {
-        assert!(machine.on(Event::Probed { alive: false, busy: true }, now).is_empty());
+        assert!(machine.on(WorkerEvent::Probed { alive: false, busy: true }, now).is_empty());
     }
     assert_eq!(machine.state(), WorkerState::Unhealthy);
-    let acts = machine.on(Event::Probed { alive: false, busy: false }, now);
-    assert_eq!(acts, vec![Act::Stop(stop_sequence::Act::Post)]);
+    let acts = machine.on(WorkerEvent::Probed { alive: false, busy: false }, now);
+    assert_eq!(acts, vec![Action::Stop(stop_sequence::StopAction::Post)]);
 }
 
 /// R-CONF-1.
@@ -82,9 +82,9 @@ fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done
 fn a_worker_on_another_port_says_so_while_it_starts() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    let _ = machine.on(Event::Strayed { reason: "listens on 9000".into() }, now);
+    let _ = machine.on(WorkerEvent::WrongPort { reason: "listens on 9000".into() }, now);
     assert_eq!(machine.reason(), Some("listens on 9000"));
-    let _ = machine.on(Event::Probed { alive: true, busy: false }, now);
+    let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
     assert_eq!(machine.reason(), None);
 }
 
@@ -95,16 +95,16 @@ fn a_crash_loop_ends_in_failed_and_restart_tries_again() {
     let mut machine = running(policy(RestartPolicy::Always), now);
     for death in 1..=10 {
         let _ = machine.on(exited(ExitStatus::Code(1)), now);
-        let _ = machine.on(Event::Gone, now);
+        let _ = machine.on(WorkerEvent::Gone, now);
         let expected = if death < 10 { WorkerState::BackingOff } else { WorkerState::Failed };
         assert_eq!(machine.state(), expected, "death {death}");
         if let Some(due) = machine.timer() {
             now = due;
-            assert_eq!(machine.on(Event::Tick, now), vec![Act::Spawn]);
+            assert_eq!(machine.on(WorkerEvent::Timer, now), vec![Action::Spawn]);
         }
     }
     assert!(machine.reason().is_some_and(|reason| reason.contains("exit 1")), "{:?}", machine.reason());
-    assert_eq!(machine.on(Event::Restart, now), vec![Act::Spawn]);
+    assert_eq!(machine.on(WorkerEvent::Restart, now), vec![Action::Spawn]);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn restart_policies_look_at_the_status() {
         let now = deadline::now();
         let mut machine = running(policy(restart), now);
         let _ = machine.on(exited(exit), now);
-        let _ = machine.on(Event::Gone, now);
+        let _ = machine.on(WorkerEvent::Gone, now);
         assert_eq!(machine.state(), expected, "{restart:?} {exit}");
     }
 }
@@ -131,49 +131,52 @@ fn restart_policies_look_at_the_status() {
 fn a_worker_that_was_never_ready_is_asked_by_sigterm() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    let acts = machine.on(Event::Stop, now);
-    assert_eq!(acts, vec![Act::Stop(stop_sequence::Act::Terminate(stop_sequence::Why::IsTheRequest))]);
+    let acts = machine.on(WorkerEvent::Stop, now);
+    assert_eq!(
+        acts,
+        vec![Action::Stop(stop_sequence::StopAction::Terminate(stop_sequence::SignalReason::IsTheRequest))]
+    );
 }
 
 #[test]
 fn a_restart_spawns_only_when_everything_of_the_old_one_is_gone() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    assert!(!machine.on(Event::Restart, now).contains(&Act::Spawn));
+    assert!(!machine.on(WorkerEvent::Restart, now).contains(&Action::Spawn));
     assert!(machine.on(exited(ExitStatus::Code(0)), now).is_empty());
-    assert!(machine.on(Event::Gone, now).contains(&Act::Spawn));
+    assert!(machine.on(WorkerEvent::Gone, now).contains(&Action::Spawn));
 }
 
 #[test]
 fn remains_of_the_last_process_make_it_failed() {
     let mut now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    let _ = machine.on(Event::Stop, now);
+    let _ = machine.on(WorkerEvent::Stop, now);
     while let Some(due) = machine.timer() {
         now = due;
-        let _ = machine.on(Event::Tick, now);
+        let _ = machine.on(WorkerEvent::Timer, now);
     }
     assert_eq!(machine.state(), WorkerState::Failed);
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = WorkerEvent> {
     let exit = prop_oneof![(0..3i32).prop_map(ExitStatus::Code), Just(ExitStatus::Signal(9))];
     prop_oneof![
-        Just(Event::Start),
-        Just(Event::Stop),
-        Just(Event::Restart),
-        Just(Event::Escalate),
-        Just(Event::Hurry),
-        Just(Event::SpawnFailed { reason: "no".into() }),
-        any::<(bool, bool)>().prop_map(|(alive, busy)| Event::Probed { alive, busy }),
-        (200u16..600).prop_map(|status| Event::Answered(Answer::Status(status))),
+        Just(WorkerEvent::Start),
+        Just(WorkerEvent::Stop),
+        Just(WorkerEvent::Restart),
+        Just(WorkerEvent::Escalate),
+        Just(WorkerEvent::Hurry),
+        Just(WorkerEvent::SpawnFailed { reason: "no".into() }),
+        any::<(bool, bool)>().prop_map(|(alive, busy)| WorkerEvent::Probed { alive, busy }),
+        (200u16..600).prop_map(|status| WorkerEvent::Answered(StopResponse::Status(status))),
         exit.prop_map(exited),
-        Just(Event::Gone),
-        Just(Event::Tick),
+        Just(WorkerEvent::Gone),
+        Just(WorkerEvent::Timer),
     ]
 }
 
-fn timeline() -> impl Strategy<Value = Vec<(u64, Event)>> {
+fn timeline() -> impl Strategy<Value = Vec<(u64, WorkerEvent)>> {
     proptest::collection::vec((0u64..40_000, event()), 0..40)
 }
 
@@ -199,11 +202,11 @@ proptest! {
             now += Duration::from_millis(ms);
             let _ = machine.on(event, now);
         }
-        let shutdown = Event::Shutdown { grace_until: now + Duration::from_secs(10) };
-        prop_assert!(!machine.on(shutdown, now).contains(&Act::Spawn));
+        let shutdown = WorkerEvent::Shutdown { grace_until: now + Duration::from_secs(10) };
+        prop_assert!(!machine.on(shutdown, now).contains(&Action::Spawn));
         for (ms, event) in after {
             now += Duration::from_millis(ms);
-            prop_assert!(!machine.on(event, now).contains(&Act::Spawn));
+            prop_assert!(!machine.on(event, now).contains(&Action::Spawn));
             prop_assert!(!matches!(machine.state(), WorkerState::Starting | WorkerState::BackingOff));
         }
     }
@@ -219,17 +222,17 @@ proptest! {
             now += Duration::from_millis(ms);
             // The process_thread tells of exits and failures only where there is a process.
             let about_a_process =
-                matches!(event, Event::LeaderExited { .. } | Event::Gone | Event::SpawnFailed { .. });
+                matches!(event, WorkerEvent::LeaderExited { .. } | WorkerEvent::Gone | WorkerEvent::SpawnFailed { .. });
             if about_a_process && processes == 0 || machine.state() == WorkerState::Failed {
                 continue;
             }
-            if matches!(event, Event::Gone) && machine.leaving().is_none() {
+            if matches!(event, WorkerEvent::Gone) && machine.leaving().is_none() {
                 continue;
             }
-            if matches!(event, Event::Gone | Event::SpawnFailed { .. }) {
+            if matches!(event, WorkerEvent::Gone | WorkerEvent::SpawnFailed { .. }) {
                 processes -= 1;
             }
-            let spawned = machine.on(event, now).iter().filter(|act| **act == Act::Spawn).count();
+            let spawned = machine.on(event, now).iter().filter(|act| **act == Action::Spawn).count();
             processes += u32::try_from(spawned).expect("few");
             prop_assert!(processes <= 1);
         }

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!            answered 2xx, 4xx: wait                          everything of it
-//!   Asked ------------------------ grace over --> Termed ------ time over ----> Hunted
+//!   Asked ------------------------ grace over --> Terminating ------ time over ----> Killing
 //!     |  \__ 5xx, refused, no answer: at once __/    |                            |
-//!     |                                              |                   5 s over: Abandoned
-//!     `-- leader gone, descendants not --> Remnants (SIGTERM) -- 2 s over --/
+//!     |                                              |                   5 s over: GivenUp
+//!     `-- leader gone, descendants not --> Orphans (SIGTERM) -- 2 s over --/
 //! ```
 //!
 //! Wherever it stands, the worker **has left** when its leader and all of its
-//! descendants are gone ([`Course::gone`]). A [`Course`] decides; the supervisor acts.
+//! descendants are gone ([`StopSequence::gone`]). A [`StopSequence`] decides; the supervisor acts.
 
 use std::time::Duration;
 
@@ -18,28 +18,28 @@ use mcpd_common::outcome::{Asked, Departure, ExitStatus};
 use tokio::time::Instant;
 
 /// How long descendants that outlived their leader have between `SIGTERM` and `SIGKILL`.
-pub const REMNANTS: Duration = Duration::from_secs(2);
+pub const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 /// How long `SIGKILL` is repeated before what is left is reported.
 pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker has to answer `POST /shutdown`.
-pub const ANSWER: Duration = Duration::from_secs(5);
+pub const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the supervisor shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum StopAction {
     /// `POST` to the shutdown route.
     Post,
     /// `SIGTERM`, then `SIGCONT`, to all of it.
-    Terminate(Why),
+    Terminate(SignalReason),
     /// `SIGKILL` to all of it, again and again until it is gone.
-    Hunt(Why),
+    KillUntilGone(SignalReason),
     /// Stop hunting and report what is left.
     GiveUp,
 }
 
-/// Why a signal is sent.
+/// SignalReason a signal is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum SignalReason {
     /// It is this worker's way of being asked.
     IsTheRequest,
     /// It answered the request with an error, or not at all.
@@ -54,7 +54,7 @@ pub enum Why {
     Hurried,
 }
 
-impl Why {
+impl SignalReason {
     /// For logs and events.
     pub fn text(self) -> &'static str {
         match self {
@@ -70,14 +70,14 @@ impl Why {
 
 /// What came back from `POST /shutdown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum StopResponse {
     /// An HTTP status.
     Status(u16),
     /// Nothing, and why.
     None(String),
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for StopResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Status(status) => write!(f, "{status}"),
@@ -91,14 +91,14 @@ impl std::fmt::Display for Answer {
 pub enum AfterGrace {
     /// `SIGTERM` at once: the worker is stopped alone.
     Escalate,
-    /// Wait for [`Course::escalate`]: in a shutdown the clients come before any signal that
+    /// Wait for [`StopSequence::escalate`]: in a shutdown the clients come before any signal that
     /// was not asked for.
     Hold,
 }
 
-/// The times of one course.
+/// The times of one sequence.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub struct StopTimes {
     /// When the graceful time is over.
     pub grace_until: Instant,
     /// How long `SIGTERM` may take.
@@ -108,39 +108,39 @@ pub struct Times {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Asked { grace_until: Option<Instant> },
-    Termed { until: Instant },
-    Remnants { until: Instant },
-    Hunted { until: Instant },
-    Abandoned,
+enum StopStage {
+    Requested { grace_until: Option<Instant> },
+    Terminating { until: Instant },
+    Orphans { until: Instant },
+    Killing { until: Instant },
+    GivenUp,
 }
 
 /// One worker's way out.
 #[derive(Clone, Debug)]
-pub struct Course {
+pub struct StopSequence {
     began: Instant,
-    times: Times,
-    stage: Stage,
+    times: StopTimes,
+    stage: StopStage,
     asked: Asked,
-    answer: Option<Answer>,
+    answer: Option<StopResponse>,
     needed: Departure,
-    forced: Option<Why>,
+    forced: Option<SignalReason>,
     exit: Option<ExitStatus>,
     outlived: Vec<ProcessInfo>,
 }
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leave {
+pub struct StopOutcome {
     /// How the worker was asked.
     pub asked: Asked,
     /// What it answered.
     pub answer: Option<String>,
     /// What it took.
     pub departure: Departure,
-    /// Why it was last sent a signal that was not the request; `None`: it never was.
-    pub forced: Option<Why>,
+    /// SignalReason it was last sent a signal that was not the request; `None`: it never was.
+    pub forced: Option<SignalReason>,
     /// How its leader ended.
     pub exit: Option<ExitStatus>,
     /// From the request to nothing left.
@@ -149,14 +149,16 @@ pub struct Leave {
     pub outlived: Vec<ProcessInfo>,
 }
 
-impl Course {
+impl StopSequence {
     /// Asks the worker to leave. `asked` is [`Asked::Http`] for a worker with a route that
     /// has been ready, else [`Asked::Sigterm`].
-    pub fn begin(asked: Asked, times: Times, now: Instant) -> (Self, Act) {
-        let stage = Stage::Asked { grace_until: Some(times.grace_until) };
+    pub fn begin(asked: Asked, times: StopTimes, now: Instant) -> (Self, StopAction) {
+        let stage = StopStage::Requested { grace_until: Some(times.grace_until) };
         let act = match asked {
-            Asked::Http => Act::Post,
-            Asked::Sigterm | Asked::NotAsked | Asked::EndOfInput => Act::Terminate(Why::IsTheRequest),
+            Asked::Http => StopAction::Post,
+            Asked::Sigterm | Asked::NotAsked | Asked::EndOfInput => {
+                StopAction::Terminate(SignalReason::IsTheRequest)
+            }
         };
         (Self::new(asked, times, stage, now), act)
     }
@@ -165,16 +167,16 @@ impl Course {
     pub fn after_exit(
         exit: ExitStatus,
         remaining: Vec<ProcessInfo>,
-        times: Times,
+        times: StopTimes,
         now: Instant,
-    ) -> (Self, Option<Act>) {
-        let stage = Stage::Remnants { until: now + REMNANTS };
-        let mut course = Self::new(Asked::NotAsked, times, stage, now);
-        let act = course.leader_exited(exit, remaining, now);
-        (course, act)
+    ) -> (Self, Option<StopAction>) {
+        let stage = StopStage::Orphans { until: now + ORPHAN_LIMIT };
+        let mut sequence = Self::new(Asked::NotAsked, times, stage, now);
+        let act = sequence.leader_exited(exit, remaining, now);
+        (sequence, act)
     }
 
-    fn new(asked: Asked, times: Times, stage: Stage, now: Instant) -> Self {
+    fn new(asked: Asked, times: StopTimes, stage: StopStage, now: Instant) -> Self {
         Self {
             began: now,
             times,
@@ -189,15 +191,15 @@ impl Course {
     }
 
     /// The worker answered the request.
-    pub fn answered(&mut self, answer: Answer, now: Instant) -> Option<Act> {
+    pub fn answered(&mut self, answer: StopResponse, now: Instant) -> Option<StopAction> {
         let act = match (&answer, self.stage) {
             // Its way of being asked is SIGTERM: leaving within the graceful time is clean (R-EXIT-1).
-            (Answer::Status(400..=499 | 501), Stage::Asked { .. }) => {
+            (StopResponse::Status(400..=499 | 501), StopStage::Requested { .. }) => {
                 self.asked = Asked::Sigterm;
-                Some(Act::Terminate(Why::IsTheRequest))
+                Some(StopAction::Terminate(SignalReason::IsTheRequest))
             }
-            (Answer::Status(500..) | Answer::None(_), Stage::Asked { .. }) => {
-                Some(self.terminate(Why::BadAnswer, now))
+            (StopResponse::Status(500..) | StopResponse::None(_), StopStage::Requested { .. }) => {
+                Some(self.terminate(SignalReason::BadAnswer, now))
             }
             _ => None,
         };
@@ -211,9 +213,9 @@ impl Course {
         exit: ExitStatus,
         remaining: Vec<ProcessInfo>,
         now: Instant,
-    ) -> Option<Act> {
+    ) -> Option<StopAction> {
         self.exit = Some(exit);
-        if remaining.is_empty() || matches!(self.stage, Stage::Hunted { .. } | Stage::Abandoned) {
+        if remaining.is_empty() || matches!(self.stage, StopStage::Killing { .. } | StopStage::GivenUp) {
             return None;
         }
         // Where SIGTERM was the request, the rest was asked just like the leader.
@@ -221,83 +223,85 @@ impl Course {
             self.needed = self.needed.max(Departure::Terminated);
         }
         self.outlived = remaining;
-        self.forced = Some(Why::OutlivedLeader);
+        self.forced = Some(SignalReason::OutlivedLeader);
         let until = match self.stage {
             // They had their SIGTERM together with the leader, and its deadline is theirs too.
-            Stage::Termed { until } => until.min(now + REMNANTS),
-            _ => now + REMNANTS,
+            StopStage::Terminating { until } => until.min(now + ORPHAN_LIMIT),
+            _ => now + ORPHAN_LIMIT,
         };
-        self.stage = Stage::Remnants { until };
-        Some(Act::Terminate(Why::OutlivedLeader))
+        self.stage = StopStage::Orphans { until };
+        Some(StopAction::Terminate(SignalReason::OutlivedLeader))
     }
 
     /// The phase that sends `SIGTERM` has come.
-    pub fn escalate(&mut self, now: Instant) -> Option<Act> {
+    pub fn escalate(&mut self, now: Instant) -> Option<StopAction> {
         self.times.after_grace = AfterGrace::Escalate;
         match self.stage {
-            Stage::Asked { .. } => Some(self.terminate(Why::GraceOver, now)),
+            StopStage::Requested { .. } => Some(self.terminate(SignalReason::GraceOver, now)),
             _ => self.tick(now),
         }
     }
 
     /// All waits are over: straight to `SIGKILL`.
-    pub fn hurry(&mut self, now: Instant) -> Option<Act> {
+    pub fn hurry(&mut self, now: Instant) -> Option<StopAction> {
         match self.stage {
-            Stage::Hunted { .. } | Stage::Abandoned => None,
-            _ => Some(self.hunt(Why::Hurried, now)),
+            StopStage::Killing { .. } | StopStage::GivenUp => None,
+            _ => Some(self.kill(SignalReason::Hurried, now)),
         }
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Instant) -> Option<Act> {
+    pub fn tick(&mut self, now: Instant) -> Option<StopAction> {
         if self.timer().is_none_or(|due| now < due) {
             return None;
         }
         match self.stage {
-            Stage::Asked { .. } if self.times.after_grace == AfterGrace::Hold => {
+            StopStage::Requested { .. } if self.times.after_grace == AfterGrace::Hold => {
                 self.needed = self.needed.max(Departure::Terminated);
-                self.stage = Stage::Asked { grace_until: None };
+                self.stage = StopStage::Requested { grace_until: None };
                 None
             }
-            Stage::Asked { .. } => Some(self.terminate(Why::GraceOver, now)),
-            Stage::Termed { .. } => Some(self.hunt(Why::TermOver, now)),
-            Stage::Remnants { .. } => Some(self.hunt(Why::OutlivedLeader, now)),
-            Stage::Hunted { .. } => {
-                self.stage = Stage::Abandoned;
+            StopStage::Requested { .. } => Some(self.terminate(SignalReason::GraceOver, now)),
+            StopStage::Terminating { .. } => Some(self.kill(SignalReason::TermOver, now)),
+            StopStage::Orphans { .. } => Some(self.kill(SignalReason::OutlivedLeader, now)),
+            StopStage::Killing { .. } => {
+                self.stage = StopStage::GivenUp;
                 self.needed = Departure::Remains;
-                Some(Act::GiveUp)
+                Some(StopAction::GiveUp)
             }
-            Stage::Abandoned => None,
+            StopStage::GivenUp => None,
         }
     }
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn timer(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Asked { grace_until } => grace_until,
+            StopStage::Requested { grace_until } => grace_until,
             // SIGKILL has its own phase, after the clients.
-            Stage::Termed { .. } if self.times.after_grace == AfterGrace::Hold => None,
-            Stage::Termed { until } | Stage::Remnants { until } | Stage::Hunted { until } => Some(until),
-            Stage::Abandoned => None,
+            StopStage::Terminating { .. } if self.times.after_grace == AfterGrace::Hold => None,
+            StopStage::Terminating { until }
+            | StopStage::Orphans { until }
+            | StopStage::Killing { until } => Some(until),
+            StopStage::GivenUp => None,
         }
     }
 
     /// Whether hunting was given up.
-    pub fn is_abandoned(&self) -> bool {
-        self.stage == Stage::Abandoned
+    pub fn is_given_up(&self) -> bool {
+        self.stage == StopStage::GivenUp
     }
 
-    /// The account, now that all of the worker is gone.
-    pub fn gone(&self, now: Instant) -> Leave {
-        let account = self.so_far(now);
-        Leave { departure: account.departure.min(Departure::Killed), ..account }
+    /// The outcome, now that all of the worker is gone.
+    pub fn gone(&self, now: Instant) -> StopOutcome {
+        let outcome = self.so_far(now);
+        StopOutcome { departure: outcome.departure.min(Departure::Killed), ..outcome }
     }
 
-    /// The account as far as it went.
-    pub fn so_far(&self, now: Instant) -> Leave {
-        Leave {
+    /// The outcome as far as it went.
+    pub fn so_far(&self, now: Instant) -> StopOutcome {
+        StopOutcome {
             asked: self.asked,
-            answer: self.answer.as_ref().map(Answer::to_string),
+            answer: self.answer.as_ref().map(StopResponse::to_string),
             departure: self.needed,
             forced: self.forced,
             exit: self.exit,
@@ -306,18 +310,18 @@ impl Course {
         }
     }
 
-    fn terminate(&mut self, why: Why, now: Instant) -> Act {
+    fn terminate(&mut self, why: SignalReason, now: Instant) -> StopAction {
         self.needed = self.needed.max(Departure::Terminated);
         self.forced = Some(why);
-        self.stage = Stage::Termed { until: now + self.times.term };
-        Act::Terminate(why)
+        self.stage = StopStage::Terminating { until: now + self.times.term };
+        StopAction::Terminate(why)
     }
 
-    fn hunt(&mut self, why: Why, now: Instant) -> Act {
+    fn kill(&mut self, why: SignalReason, now: Instant) -> StopAction {
         self.needed = self.needed.max(Departure::Killed);
         self.forced = Some(why);
-        self.stage = Stage::Hunted { until: now + KILL_LIMIT };
-        Act::Hunt(why)
+        self.stage = StopStage::Killing { until: now + KILL_LIMIT };
+        StopAction::KillUntilGone(why)
     }
 }
 

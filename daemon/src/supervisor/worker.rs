@@ -9,9 +9,9 @@ use mcpd_common::ids::{Port, Slot};
 use mcpd_common::outcome::Departure;
 use mcpd_common::status::{WorkerState, WorkerStatus};
 
-use super::handle::Account;
+use super::handle::WorkerOutcome;
 use super::state::{Machine, Policy};
-use super::stop_sequence::Leave;
+use super::stop_sequence::StopOutcome;
 use crate::deadline;
 use crate::process::operations::Started;
 use crate::time_limits::Budget;
@@ -32,7 +32,7 @@ pub(super) struct Worker {
     /// The process that the stop command was run for: a `POST` that is answered by 404 is followed
     /// by another request.
     pub(super) stop_command_for: Option<u32>,
-    pub(super) account: Account,
+    pub(super) outcome: WorkerOutcome,
 }
 
 impl Worker {
@@ -52,7 +52,7 @@ impl Worker {
             Some(first) => machine.with_first_wait(first),
             None => machine,
         };
-        let account = Account {
+        let outcome = WorkerOutcome {
             name: config.name.clone(),
             port: config.port,
             private_port: None,
@@ -71,7 +71,7 @@ impl Worker {
             since: Timestamp::now(),
             stop_commands: 0,
             stop_command_for: None,
-            account,
+            outcome,
         }
     }
 
@@ -85,14 +85,14 @@ impl Worker {
     }
 
     /// Its account; of one that is still on its way out, as far as it went.
-    pub(super) fn account_now(&self) -> Account {
+    pub(super) fn outcome_so_far(&self) -> WorkerOutcome {
         let so_far = || {
             let leave = self.machine.leaving()?.so_far(deadline::now());
-            Some(Leave { departure: Departure::Remains, ..leave })
+            Some(StopOutcome { departure: Departure::Remains, ..leave })
         };
         let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);
-        let leave = self.account.leave.clone().or_else(so_far);
-        Account { leave, private_port, ..self.account.clone() }
+        let leave = self.outcome.leave.clone().or_else(so_far);
+        WorkerOutcome { leave, private_port, ..self.outcome.clone() }
     }
 
     pub(super) fn status(&self) -> WorkerStatus {

@@ -24,7 +24,7 @@ use crate::process::process_thread::ProcessThread;
 use crate::progress::{Progress, millis};
 use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{self, Resource};
-use crate::supervisor::handle::Account;
+use crate::supervisor::handle::WorkerOutcome;
 use own::Baseline;
 
 /// What is to be verified, and with what.
@@ -32,7 +32,7 @@ pub struct Scope<'a> {
     /// Marks of this run are ours.
     pub run: RunTag,
     /// How the workers left.
-    pub accounts: &'a [Account],
+    pub outcomes: &'a [WorkerOutcome],
     /// Whose ports these are.
     pub ports: &'a Ports,
     /// Whose processes may be killed to free a port.
@@ -126,7 +126,7 @@ impl<'a> Watch<'a> {
         let passed = !verdict.findings.iter().any(|finding| kinds.contains(&finding.kind));
         tracing::info!(check = self.check, passed, evidence, duration_ms, "verified");
         let check = self.check.to_owned();
-        self.scope.progress.say(EventKind::Verified { check, passed, evidence, duration_ms });
+        self.scope.progress.publish(EventKind::Verified { check, passed, evidence, duration_ms });
         duration_ms
     }
 }

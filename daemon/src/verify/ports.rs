@@ -77,14 +77,14 @@ fn known_ports(scope: &Scope<'_>) -> Vec<KnownPort> {
         .iter()
         .map(|(port, worker)| KnownPort { port: *port, worker: Some(worker.clone()) })
         .collect();
-    let private = scope.accounts.iter().filter_map(|account| Some((account.private_port?, &account.name)));
+    let private = scope.outcomes.iter().filter_map(|outcome| Some((outcome.private_port?, &outcome.name)));
     known.extend(private.map(|(port, worker)| KnownPort { port, worker: Some(worker.clone()) }));
     known.sort_by_key(|known| known.port);
     known
 }
 
 fn private_ports(scope: &Scope<'_>) -> HashSet<Port> {
-    scope.accounts.iter().filter_map(|account| account.private_port).collect()
+    scope.outcomes.iter().filter_map(|outcome| outcome.private_port).collect()
 }
 
 /// A private port came from the kernel and went back to it: whoever has it now has it rightly.
@@ -99,9 +99,9 @@ async fn look(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
     examined.await.unwrap_or_default()
 }
 
-/// Workers by slot: the accounts are in slot order, as the supervisor keeps them.
+/// SupervisorHandle by slot: the outcomes are in slot order, as the supervisor keeps them.
 fn names(scope: &Scope<'_>) -> Vec<WorkerName> {
-    scope.accounts.iter().map(|account| account.name.clone()).collect()
+    scope.outcomes.iter().map(|outcome| outcome.name.clone()).collect()
 }
 
 fn owner(pid: Pid, run: RunTag, names: &[WorkerName]) -> Option<WorkerName> {

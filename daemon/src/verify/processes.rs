@@ -118,7 +118,7 @@ async fn hunt(
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
 ) -> Result<Vec<ProcessInfo>, ProcessThreadGone> {
-    scope.process_thread.tell(ProcessCommand::KillAllUntilGone);
+    scope.process_thread.send(ProcessCommand::KillAllUntilGone);
     loop {
         deadline::until(deadline::now() + LOOK).await;
         let remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;

@@ -11,7 +11,7 @@ use mcpd_common::outcome::{Check, CheckSubject};
 use super::{Scope, Verdict, ports};
 use crate::deadline;
 use crate::progress::millis;
-use crate::supervisor::handle::Account;
+use crate::supervisor::handle::WorkerOutcome;
 
 /// The checks of every worker.
 pub fn checks(
@@ -26,26 +26,26 @@ pub fn checks(
     let groups_ms = millis(deadline::now().saturating_duration_since(began));
     let ports: HashMap<Port, &PortReport> =
         verdict.ports.iter().map(|report| (report.port, report)).collect();
-    let row = |account: &Account| {
+    let row = |outcome: &WorkerOutcome| {
         let checks = vec![
-            processes(account, remaining, processes_ms),
-            groups.check(account, groups_ms),
-            zombies(account, remaining, processes_ms),
-            port(ports.get(&account.port).copied(), ports_ms),
+            processes(outcome, remaining, processes_ms),
+            groups.check(outcome, groups_ms),
+            zombies(outcome, remaining, processes_ms),
+            port(ports.get(&outcome.port).copied(), ports_ms),
         ];
-        (account.name.clone(), checks)
+        (outcome.name.clone(), checks)
     };
-    scope.accounts.iter().map(row).collect()
+    scope.outcomes.iter().map(row).collect()
 }
 
 fn check(subject: CheckSubject, passed: bool, evidence: String, duration_ms: u64) -> Check {
     Check { subject, passed, evidence, duration_ms }
 }
 
-fn processes(account: &Account, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
-    let left = account.pid.is_some_and(|pid| remaining.iter().any(|process| process.pid == pid));
-    let exit = account.leave.as_ref().and_then(|leave| leave.exit);
-    let evidence = match (account.pid, exit, left) {
+fn processes(outcome: &WorkerOutcome, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
+    let left = outcome.pid.is_some_and(|pid| remaining.iter().any(|process| process.pid == pid));
+    let exit = outcome.leave.as_ref().and_then(|leave| leave.exit);
+    let evidence = match (outcome.pid, exit, left) {
         (None, ..) => "it was not running".to_owned(),
         (Some(pid), _, true) => format!("pid {pid} is still there"),
         (Some(pid), Some(exit), _) => format!("pid {pid}: {exit}, reaped; no descendant is left"),
@@ -53,17 +53,17 @@ fn processes(account: &Account, remaining: &[ProcessInfo], duration_ms: u64) -> 
     };
     check(
         CheckSubject::Processes,
-        !left && (account.pid.is_none() || account.leave.is_some()),
+        !left && (outcome.pid.is_none() || outcome.leave.is_some()),
         evidence,
         duration_ms,
     )
 }
 
-fn zombies(account: &Account, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
+fn zombies(outcome: &WorkerOutcome, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
     let own = |process: &&ProcessInfo| {
         process.state == 'Z'
-            && (Some(process.pid) == account.pid
-                || process.pgid.map(|group| group.get()) == account.pid.map(|pid| pid.get()))
+            && (Some(process.pid) == outcome.pid
+                || process.pgid.map(|group| group.get()) == outcome.pid.map(|pid| pid.get()))
     };
     let zombies: Vec<_> = remaining.iter().filter(own).map(|process| process.pid.to_string()).collect();
     let evidence = match zombies.is_empty() {
@@ -91,7 +91,7 @@ struct Groups(HashMap<i32, Vec<Process>>);
 impl Groups {
     fn of(all: Vec<Process>, scope: &Scope<'_>) -> Self {
         let ours: HashMap<i32, ()> =
-            scope.accounts.iter().filter_map(|account| Some((account.pid?.get(), ()))).collect();
+            scope.outcomes.iter().filter_map(|outcome| Some((outcome.pid?.get(), ()))).collect();
         let mut groups: HashMap<i32, Vec<Process>> = HashMap::new();
         for process in all {
             // The leader is reaped, so the number may have been given to a stranger's group.
@@ -103,8 +103,8 @@ impl Groups {
         Self(groups)
     }
 
-    fn check(&self, account: &Account, duration_ms: u64) -> Check {
-        let Some(pid) = account.pid else {
+    fn check(&self, outcome: &WorkerOutcome, duration_ms: u64) -> Check {
+        let Some(pid) = outcome.pid else {
             return check(CheckSubject::Group, true, "it had none".to_owned(), duration_ms);
         };
         let members: Vec<_> =

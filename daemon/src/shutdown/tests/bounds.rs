@@ -1,5 +1,5 @@
 //! R-SHUT-1: whatever the workers do, and whenever somebody hurries, every phase runs, in order,
-//! within its time, and the account is true.
+//! within its time, and the outcome is true.
 
 use std::time::Duration;
 

@@ -48,7 +48,7 @@ pub struct Ending {
 
 /// A shutdown that is over.
 pub struct Ended {
-    /// The account.
+    /// The outcome.
     pub report: ShutdownReport,
     /// Every step.
     pub story: Vec<Arc<ShutdownEvent>>,
@@ -88,7 +88,7 @@ impl Ending {
         let (hurry, workers) = (self.hurry.clone(), self.scene.workers.clone());
         self.after(wait, move || {
             hurry.cancel();
-            workers.tell(Order::Hurry);
+            workers.send(Order::Hurry);
         })
     }
 

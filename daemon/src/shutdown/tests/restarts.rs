@@ -7,15 +7,15 @@ use super::ending::Ending;
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Script, ms};
 use crate::supervisor::fake::world::Deed;
-use crate::supervisor::handle::{Order, Wish};
+use crate::supervisor::handle::{Order, WorkerAction};
 
 const CRASH: ExitStatus = ExitStatus::Code(1);
 
-fn wish(scene: &Scene, worker: &str, wish: Wish) -> impl FnOnce() + Send + 'static {
+fn action(scene: &Scene, worker: &str, action: WorkerAction) -> impl FnOnce() + Send + 'static {
     let (workers, worker) = (scene.workers.clone(), name(worker));
     move || {
         let (reply, _) = tokio::sync::oneshot::channel();
-        workers.tell(Order::Wish(worker, wish, reply));
+        workers.send(Order::Worker(worker, action, reply));
     }
 }
 
@@ -44,18 +44,18 @@ async fn a_worker_that_dies_around_the_request_stays_dead() {
 async fn wishes_come_too_late() {
     let scripts = [("docs", Script::polite()), ("rest", Script::polite()), ("web", Script::deaf())];
     let scene = Scene::running(scripts).await;
-    scene.wish("rest", Wish::Stop).await.expect("known");
+    scene.action("rest", WorkerAction::Stop).await.expect("known");
     scene.until("rest", WorkerState::Stopped).await;
-    let mut wishes = vec![];
+    let mut worker_actions = vec![];
     for worker in ["docs", "rest", "web"] {
-        for kind in [Wish::Start, Wish::Restart] {
-            wishes.push((ms(50), wish(&scene, worker, kind)));
-            wishes.push((ms(5_000), wish(&scene, worker, kind)));
+        for kind in [WorkerAction::Start, WorkerAction::Restart] {
+            worker_actions.push((ms(50), action(&scene, worker, kind)));
+            worker_actions.push((ms(5_000), action(&scene, worker, kind)));
         }
     }
     let mut ending = Ending::of(scene);
-    for (wait, wish) in wishes {
-        ending = ending.after(wait, wish);
+    for (wait, action) in worker_actions {
+        ending = ending.after(wait, action);
     }
     let ended = ending.run().await;
     assert_eq!((ended.code(), ended.seconds()), (2, 10.0));
@@ -64,7 +64,7 @@ async fn wishes_come_too_late() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_under_way_becomes_a_stop() {
     let scene = Scene::running([("docs", Script::polite())]).await;
-    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.action("docs", WorkerAction::Restart).await.expect("known");
     let ended = Ending::of(scene).run().await;
     assert_eq!((ended.code(), ended.world.count(Deed::Spawned)), (0, 1));
 }
@@ -73,7 +73,7 @@ async fn a_restart_under_way_becomes_a_stop() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_is_just_being_started_is_stopped_too() {
     let scene = Scene::of([("docs", Script::polite())]);
-    scene.wish("docs", Wish::Start).await.expect("known");
+    scene.action("docs", WorkerAction::Start).await.expect("known");
     let ended = Ending::of(scene).run().await;
     assert_eq!((ended.code(), ended.world.living()), (0, 0));
     assert_eq!(ended.world.deeds("docs"), [Deed::Spawned, Deed::Termed, Deed::Gone]);
@@ -84,7 +84,7 @@ async fn a_worker_that_is_just_being_started_is_stopped_too() {
 #[tokio::test(start_paused = true)]
 async fn remains_of_an_earlier_stop_are_reported() {
     let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
-    scene.wish("docs", Wish::Stop).await.expect("known");
+    scene.action("docs", WorkerAction::Stop).await.expect("known");
     scene.until("docs", WorkerState::Failed).await;
     let ended = Ending::of(scene).run().await;
     assert_eq!(ended.faults(), [FindingKind::ProcessLeft, FindingKind::WorkerKilled]);

@@ -16,8 +16,8 @@ use crate::deadline::Deadline;
 use crate::process::operations::{
     DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
 };
-use crate::supervisor::probe::http::Ask;
-use crate::supervisor::probe::worker_client::{Answering, Reach};
+use crate::supervisor::probe::http::WorkerRequest;
+use crate::supervisor::probe::worker_client::{ClientFuture, WorkerClient};
 
 impl ProcessOperations for World {
     fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
@@ -132,15 +132,15 @@ impl World {
     }
 }
 
-impl Reach for World {
-    fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> Answering<bool> {
+impl WorkerClient for World {
+    fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> ClientFuture<bool> {
         let (slot, inner) = (Self::slot(worker.port), self.inner());
         let lives = inner.families.get(&slot).is_some_and(|family| !family.leader.is_dead());
         let answers = inner.script(slot, "").is_some_and(|script| script.answers_probe);
         Box::pin(std::future::ready(lives && answers))
     }
 
-    fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>> {
+    fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
         let (slot, mut inner) = (Self::slot(ask.port), self.inner());
         inner.note(slot, Deed::Posted);
         let script = inner.script(slot, "");
@@ -163,7 +163,7 @@ impl Reach for World {
         })
     }
 
-    fn other_ports(&self, _: Pid, _: Port) -> Answering<Option<Port>> {
+    fn other_ports(&self, _: Pid, _: Port) -> ClientFuture<Option<Port>> {
         Box::pin(std::future::ready(None))
     }
 

@@ -21,16 +21,16 @@ use crate::journal::JournalHandle;
 use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
-use crate::supervisor::handle::{Order, Unknown, Wish, Workers};
-use crate::supervisor::recorder::Memory;
-use crate::supervisor::{self, Tools};
+use crate::supervisor::handle::{Order, SupervisorHandle, UnknownWorker, WorkerAction};
+use crate::supervisor::recorder::Recorder;
+use crate::supervisor::{self, Deps};
 
 /// A supervised world.
 pub struct Scene {
     /// Who lives in it.
     pub world: World,
     /// The way to the supervisor.
-    pub workers: Workers,
+    pub workers: SupervisorHandle,
     /// The supervisor's task.
     pub supervising: JoinHandle<()>,
     /// What it was started with.
@@ -64,12 +64,13 @@ impl Scene {
         let world = World::of(scripts);
         let (process_thread, process_events) = ProcessThread::start_here(world.clone(), world.exited.clone());
         let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
-        let memory = Memory { run: run(), journal: JournalHandle::none() };
+        let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // Nobody writes anything, so that no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
-        let tools = Tools { process_thread, output, launch_env, memory, doors: HashMap::new() };
-        let reach = Arc::new(world.clone());
-        let (workers, supervising) = supervisor::start_reaching(reach, &config, tools, process_events);
+        let deps = Deps { process_thread, output, launch_env, recorder, doors: HashMap::new() };
+        let worker_client = Arc::new(world.clone());
+        let (workers, supervising) =
+            supervisor::start_with_client(worker_client, &config, deps, process_events);
         Self { world, workers, supervising, config }
     }
 
@@ -83,7 +84,7 @@ impl Scene {
     /// Starts all, and gives them time for their first probe.
     pub async fn start_all(&self) {
         for worker in self.config.workers.values().filter(|worker| worker.unusable.is_none()) {
-            self.wish(worker.name.as_str(), Wish::Start).await.expect("a known worker");
+            self.action(worker.name.as_str(), WorkerAction::Start).await.expect("a known worker");
         }
         self.pass(ms(50)).await;
     }
@@ -92,8 +93,8 @@ impl Scene {
     ///
     /// # Errors
     /// That there is no such worker.
-    pub async fn wish(&self, worker: &str, wish: Wish) -> Result<WorkerState, Unknown> {
-        self.workers.ask(|reply| Order::Wish(name(worker), wish, reply)).await.expect("a supervisor")
+    pub async fn action(&self, worker: &str, action: WorkerAction) -> Result<WorkerState, UnknownWorker> {
+        self.workers.ask(|reply| Order::Worker(name(worker), action, reply)).await.expect("a supervisor")
     }
 
     /// Lets time pass.

@@ -17,7 +17,7 @@ use crate::deadline::Deadline;
 
 /// A request to a worker.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct WorkerRequest {
     /// `GET` or `POST`.
     pub method: Method,
     /// The worker's port on 127.0.0.1.
@@ -28,7 +28,7 @@ pub struct Ask {
     pub token: Option<String>,
 }
 
-impl Ask {
+impl WorkerRequest {
     /// The status of the answer, or why there is none.
     ///
     /// # Errors

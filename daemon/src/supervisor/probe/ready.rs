@@ -6,7 +6,7 @@ use hyper::Method;
 use mcpd_common::config::{Probe, WorkerConfig};
 use mcpd_common::ids::Port;
 
-use super::http::{self, Ask};
+use super::http::{self, WorkerRequest};
 use crate::deadline::Deadline;
 
 /// A probe that takes longer has failed.
@@ -19,7 +19,7 @@ pub async fn probe(worker: &WorkerConfig, port: Port) -> bool {
         Probe::None => true,
         Probe::Tcp => matches!(deadline.wait(http::connect(port)).await, Ok(Ok(_))),
         Probe::Http(path) => {
-            let ask = Ask { method: Method::GET, port, path: path.clone(), token: None };
+            let ask = WorkerRequest { method: Method::GET, port, path: path.clone(), token: None };
             matches!(ask.status(deadline).await, Ok(..500))
         }
     }

@@ -8,24 +8,24 @@ use std::sync::Arc;
 use mcpd_common::config::{Transport, WorkerConfig};
 use mcpd_common::ids::{Pid, Port};
 
-use super::http::Ask;
+use super::http::WorkerRequest;
 use super::ready;
 use crate::deadline::Deadline;
 use crate::supervisor::private_ports;
 
 /// An answer that takes its time.
-pub type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type ClientFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The way to the workers.
-pub trait Reach: Send + Sync {
+pub trait WorkerClient: Send + Sync {
     /// Whether it answers its probe.
-    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> Answering<bool>;
+    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool>;
 
     /// The status that it answers a request with, or why there is none.
-    fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>>;
+    fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
 
     /// The port that the worker below this leader listens on, if it is not the one it was given.
-    fn other_ports(&self, leader: Pid, given: Port) -> Answering<Option<Port>>;
+    fn other_ports(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>>;
 
     /// Where it shall listen: its client port, or a private one behind a door.
     ///
@@ -35,18 +35,18 @@ pub trait Reach: Send + Sync {
 }
 
 /// The real one.
-pub struct Network;
+pub struct HttpWorkerClient;
 
-impl Reach for Network {
-    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> Answering<bool> {
+impl WorkerClient for HttpWorkerClient {
+    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool> {
         Box::pin(async move { ready::probe(&worker, port).await })
     }
 
-    fn ask(&self, ask: Ask, deadline: Deadline) -> Answering<Result<u16, String>> {
+    fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
         Box::pin(ask.status(deadline))
     }
 
-    fn other_ports(&self, leader: Pid, given: Port) -> Answering<Option<Port>> {
+    fn other_ports(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>> {
         Box::pin(async move {
             // Looks at all descriptors of all processes: some milliseconds.
             let looked = tokio::task::spawn_blocking(move || private_ports::other(leader, given));

@@ -9,7 +9,7 @@ use crate::supervisor::backoff::QUICK_DEATHS;
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Script, ms};
 use crate::supervisor::fake::world::Deed;
-use crate::supervisor::handle::Wish;
+use crate::supervisor::handle::WorkerAction;
 
 const CRASH: ExitStatus = ExitStatus::Code(1);
 /// Past ten quick deaths with all waits between them.
@@ -85,7 +85,7 @@ async fn ten_quick_deaths_are_enough_until_somebody_restarts_it() {
     let reason = scene.status("docs").await.reason.expect("a reason");
     assert!(reason.contains("10 quick deaths") && reason.contains("mcpctl restart"), "{reason}");
     scene.world.rewrite("docs", Script::polite());
-    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.action("docs", WorkerAction::Restart).await.expect("known");
     scene.until("docs", Ready).await;
 }
 
@@ -176,7 +176,7 @@ async fn an_unusable_worker_has_failed_from_the_beginning() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_name_is_answered_with_the_known_ones() {
     let scene = Scene::of([("docs", Script::polite()), ("web", Script::polite())]);
-    let unknown = scene.wish("dogs", Wish::Start).await.expect_err("unknown");
+    let unknown = scene.action("dogs", WorkerAction::Start).await.expect_err("unknown");
     assert_eq!(unknown.to_string(), "there is no worker \"dogs\"; there are: docs, web");
 }
 
@@ -185,7 +185,7 @@ async fn every_change_of_state_is_told() {
     let scene = Scene::of([("docs", Script::polite())]);
     let mut transitions = scene.workers.transitions();
     scene.start_all().await;
-    scene.wish("docs", Wish::Stop).await.expect("known");
+    scene.action("docs", WorkerAction::Stop).await.expect("known");
     scene.until("docs", Stopped).await;
     let mut told = vec![];
     while let Ok(transition) = transitions.try_recv() {

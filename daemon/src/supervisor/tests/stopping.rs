@@ -8,12 +8,12 @@ use crate::progress::Progress;
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
 use crate::supervisor::fake::world::Deed;
-use crate::supervisor::handle::{Order, Wish};
+use crate::supervisor::handle::{Order, WorkerAction};
 
 /// Starts one worker, stops it, and waits until it is stopped. Times count from the request.
 async fn stopped(script: Script) -> Scene {
     let scene = Scene::running([("docs", script)]).await;
-    assert_eq!(scene.wish("docs", Wish::Stop).await, Ok(Stopping));
+    assert_eq!(scene.action("docs", WorkerAction::Stop).await, Ok(Stopping));
     scene.until("docs", Stopped).await;
     scene
 }
@@ -62,7 +62,7 @@ async fn a_restart_starts_the_new_one_when_all_of_the_old_one_is_gone() {
     let script = Script::polite().with_descendant(Nature::STUBBORN);
     let scene = Scene::running([("docs", script)]).await;
     let old = scene.status("docs").await.pid;
-    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.action("docs", WorkerAction::Restart).await.expect("known");
     scene.until("docs", Ready).await;
     let deeds = [Deed::Spawned, Deed::Posted, Deed::Termed, Deed::Killed, Deed::Gone, Deed::Spawned];
     assert_eq!(scene.world.deeds("docs"), deeds);
@@ -72,8 +72,8 @@ async fn a_restart_starts_the_new_one_when_all_of_the_old_one_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn the_last_wish_counts_while_it_leaves() {
     let scene = Scene::running([("docs", Script::polite().leaving_after(ms(2_000)))]).await;
-    for wish in [Wish::Restart, Wish::Stop, Wish::Start] {
-        assert_eq!(scene.wish("docs", wish).await, Ok(Stopping));
+    for action in [WorkerAction::Restart, WorkerAction::Stop, WorkerAction::Start] {
+        assert_eq!(scene.action("docs", action).await, Ok(Stopping));
     }
     scene.until("docs", Ready).await;
     assert_eq!(scene.world.deeds("docs"), [Deed::Spawned, Deed::Posted, Deed::Gone, Deed::Spawned]);
@@ -83,10 +83,10 @@ async fn the_last_wish_counts_while_it_leaves() {
 #[tokio::test(start_paused = true)]
 async fn what_can_t_be_ended_is_never_started_twice() {
     let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
-    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.action("docs", WorkerAction::Restart).await.expect("known");
     let took = scene.until("docs", Failed).await;
     assert!(took >= ms(34_990) && took < ms(35_100), "10 s, 20 s, 5 s: {took:?}");
-    scene.wish("docs", Wish::Restart).await.expect("known");
+    scene.action("docs", WorkerAction::Restart).await.expect("known");
     scene.pass(ms(10)).await;
     let reason = scene.status("docs").await.reason.expect("a reason");
     assert_eq!(reason, "its last process is not gone");
@@ -98,7 +98,7 @@ async fn a_stop_command_runs_once_with_the_request() {
     for script in [Script::polite(), Script::without_route(), Script::replying(Reply::Status(404))] {
         let scene = Scene::running([("docs", script.with_stop_command("docker-stop"))]).await;
         scene.world.add_command("docker-stop", Script::ending(ms(500), ExitStatus::Code(0)));
-        scene.wish("docs", Wish::Stop).await.expect("known");
+        scene.action("docs", WorkerAction::Stop).await.expect("known");
         scene.pass(ms(1_000)).await;
         assert_eq!(scene.world.helpers().len(), 1, "{:?}", scene.world.deeds("docs"));
     }
@@ -109,20 +109,20 @@ async fn a_stop_command_runs_again_for_the_next_process() {
     let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
     scene.world.add_command("docker-stop", Script::ending(ms(500), ExitStatus::Code(0)));
     for restarts in 1..3 {
-        scene.wish("docs", Wish::Restart).await.expect("known");
+        scene.action("docs", WorkerAction::Restart).await.expect("known");
         scene.until("docs", Ready).await;
         assert_eq!(scene.world.helpers().len(), restarts);
     }
 }
 
-/// R-EXIT-1: accounts that are taken a moment too early do not forget what it took.
+/// R-EXIT-1: outcomes that are taken a moment too early do not forget what it took.
 #[tokio::test(start_paused = true)]
 async fn the_account_of_a_worker_that_is_still_there_says_so() {
     let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
-    let order = Order::Leave { grace_until: deadline::now() + ms(10_000), progress: Progress::new() };
-    scene.workers.tell(order);
-    scene.workers.tell(Order::Hurry);
-    let accounts = scene.workers.ask(Order::Accounts).await.expect("a supervisor");
-    let leave = accounts[0].leave.as_ref().expect("an account");
-    assert_eq!((leave.departure, accounts[0].pid.is_some()), (Departure::Remains, true));
+    let order = Order::StopOutcome { grace_until: deadline::now() + ms(10_000), progress: Progress::new() };
+    scene.workers.send(order);
+    scene.workers.send(Order::Hurry);
+    let outcomes = scene.workers.ask(Order::Outcomes).await.expect("a supervisor");
+    let leave = outcomes[0].leave.as_ref().expect("an outcome");
+    assert_eq!((leave.departure, outcomes[0].pid.is_some()), (Departure::Remains, true));
 }

@@ -1,4 +1,4 @@
-//! From the supervisor's accounts to findings and rows of the report. Pure.
+//! From the supervisor's outcomes to findings and rows of the report. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use mcpd_common::outcome::{Asked, Check, Departure, Finding, FindingKind, Worker
 use mcpd_common::status::WorkerStatus;
 
 use crate::progress::millis;
-use crate::supervisor::handle::Account;
-use crate::supervisor::stop_sequence::Leave;
+use crate::supervisor::handle::WorkerOutcome;
+use crate::supervisor::stop_sequence::StopOutcome;
 
 /// What the workers' departures add to the findings.
-pub fn findings(accounts: &[Account]) -> Vec<Finding> {
+pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
     let mut findings = vec![];
-    for account in accounts {
-        let departure = account.leave.as_ref().and_then(|leave| departure(account, leave));
+    for outcome in outcomes {
+        let departure = outcome.leave.as_ref().and_then(|leave| departure(outcome, leave));
         findings.extend(departure);
-        let note = |note: &String| Finding::new(FindingKind::Information, &account.name, note.clone());
-        findings.extend(account.notes.iter().map(note));
+        let note = |note: &String| Finding::new(FindingKind::Information, &outcome.name, note.clone());
+        findings.extend(outcome.notes.iter().map(note));
     }
     findings
 }
 
-fn departure(account: &Account, leave: &Leave) -> Option<Finding> {
+fn departure(outcome: &WorkerOutcome, leave: &StopOutcome) -> Option<Finding> {
     let alone = leave.outlived.is_empty();
     let rest = names(&leave.outlived);
     let answer = leave.answer.as_deref().map(|answer| format!(" (it answered: {answer})"));
@@ -52,7 +52,7 @@ fn departure(account: &Account, leave: &Leave) -> Option<Finding> {
             format!("descendants outlived their leader and needed SIGKILL: {rest}"),
         ),
     };
-    Some(Finding::new(kind, &account.name, detail))
+    Some(Finding::new(kind, &outcome.name, detail))
 }
 
 fn names(processes: &[ProcessInfo]) -> String {
@@ -66,32 +66,32 @@ fn names(processes: &[ProcessInfo]) -> String {
 
 /// The workers' rows, by name.
 pub fn rows(
-    accounts: &[Account],
+    outcomes: &[WorkerOutcome],
     before: &[WorkerStatus],
     mut checks: BTreeMap<WorkerName, Vec<Check>>,
 ) -> Vec<WorkerReport> {
     let descendants = |name: &WorkerName| {
         before.iter().find(|worker| worker.name == *name).map_or(0, |worker| worker.descendants)
     };
-    let row = |account: &Account| {
-        let leave = account.leave.as_ref();
+    let row = |outcome: &WorkerOutcome| {
+        let leave = outcome.leave.as_ref();
         WorkerReport {
-            name: account.name.clone(),
-            pid: account.pid,
-            port: Some(account.port),
+            name: outcome.name.clone(),
+            pid: outcome.pid,
+            port: Some(outcome.port),
             asked: leave.map_or(Asked::NotAsked, |leave| leave.asked),
             answer: leave.and_then(|leave| leave.answer.clone()),
-            departure: match (leave, account.pid) {
+            departure: match (leave, outcome.pid) {
                 (Some(leave), _) => leave.departure,
                 (None, Some(_)) => Departure::Remains,
                 (None, None) => Departure::NotRunning,
             },
             exit: leave.and_then(|leave| leave.exit),
             left_after_ms: leave.map(|leave| millis(leave.after)),
-            descendants: descendants(&account.name),
+            descendants: descendants(&outcome.name),
             outlived: leave.map(|leave| leave.outlived.clone()).unwrap_or_default(),
-            checks: checks.remove(&account.name).unwrap_or_default(),
+            checks: checks.remove(&outcome.name).unwrap_or_default(),
         }
     };
-    accounts.iter().map(row).collect()
+    outcomes.iter().map(row).collect()
 }

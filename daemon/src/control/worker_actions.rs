@@ -11,37 +11,37 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::deadline::{self, Deadline};
 use crate::progress::millis;
-use crate::supervisor::handle::{Order, Transition, Wish, Workers};
+use crate::supervisor::handle::{Order, SupervisorHandle, Transition, WorkerAction};
 
 /// A worker that takes longer to become ready is reported as it is.
 const START: Duration = Duration::from_secs(30);
 
-/// Carries out one wish; `stop_limit` is the longest a stop can take.
+/// Carries out one action; `stop_limit` is the longest a stop can take.
 ///
 /// # Errors
 /// When there is no such worker, or no supervisor any more.
 pub async fn carry_out(
-    workers: &Workers,
+    workers: &SupervisorHandle,
     name: WorkerName,
-    wish: Wish,
+    action: WorkerAction,
     stop_limit: Duration,
 ) -> Result<v1::WorkerResult, tonic::Status> {
     let began = deadline::now();
     let mut transitions = workers.transitions();
-    let answer = workers.ask(|reply| Order::Wish(name.clone(), wish, reply)).await;
+    let answer = workers.ask(|reply| Order::Worker(name.clone(), action, reply)).await;
     let state = answer
         .map_err(|gone| tonic::Status::internal(gone.to_string()))?
         .map_err(|unknown| tonic::Status::not_found(unknown.to_string()))?;
     let limit = Deadline::after(stop_limit + START);
     let now = Transition { name: name.clone(), state, reason: None };
-    let settled = follow(&mut transitions, now, wish, limit).await;
+    let settled = follow(&mut transitions, now, action, limit).await;
     let status = workers.status().await.unwrap_or_default().into_iter().find(|worker| worker.name == name);
     let reason = status.as_ref().and_then(|worker| worker.reason.clone()).or(settled.reason);
     Ok(v1::WorkerResult {
         name: name.to_string(),
-        ok: is_fulfilled(wish, settled.state),
+        ok: is_fulfilled(action, settled.state),
         state: v1::WorkerState::from(settled.state).into(),
-        detail: sentence(wish, settled.state, reason),
+        detail: sentence(action, settled.state, reason),
         pid: status.and_then(|worker| worker.pid).map(|pid| pid.get()),
         duration_ms: millis(deadline::now().saturating_duration_since(began)),
     })
@@ -50,10 +50,10 @@ pub async fn carry_out(
 async fn follow(
     transitions: &mut Receiver<Transition>,
     mut last: Transition,
-    wish: Wish,
+    action: WorkerAction,
     limit: Deadline,
 ) -> Transition {
-    while !is_settled(wish, last.state) {
+    while !is_settled(action, last.state) {
         match limit.wait(transitions.recv()).await {
             Ok(Ok(transition)) if transition.name == last.name => last = transition,
             // Somebody else's; or we lagged behind, and a later one tells the same.
@@ -64,25 +64,25 @@ async fn follow(
     last
 }
 
-fn is_fulfilled(wish: Wish, state: WorkerState) -> bool {
-    match wish {
-        Wish::Start | Wish::Restart => state == WorkerState::Ready,
-        Wish::Stop => state == WorkerState::Stopped,
+fn is_fulfilled(action: WorkerAction, state: WorkerState) -> bool {
+    match action {
+        WorkerAction::Start | WorkerAction::Restart => state == WorkerState::Ready,
+        WorkerAction::Stop => state == WorkerState::Stopped,
     }
 }
 
-fn is_settled(wish: Wish, state: WorkerState) -> bool {
+fn is_settled(action: WorkerAction, state: WorkerState) -> bool {
     match state {
         WorkerState::Starting | WorkerState::Stopping => false,
-        WorkerState::Ready | WorkerState::Unhealthy => wish != Wish::Stop,
+        WorkerState::Ready | WorkerState::Unhealthy => action != WorkerAction::Stop,
         WorkerState::BackingOff | WorkerState::Failed | WorkerState::Stopped => true,
     }
 }
 
-fn sentence(wish: Wish, state: WorkerState, reason: Option<String>) -> String {
-    let what = match (wish, state) {
+fn sentence(action: WorkerAction, state: WorkerState, reason: Option<String>) -> String {
+    let what = match (action, state) {
         (_, WorkerState::Ready) => "answers",
-        (Wish::Stop, WorkerState::Stopped) => "is stopped, nothing of it is left",
+        (WorkerAction::Stop, WorkerState::Stopped) => "is stopped, nothing of it is left",
         (_, WorkerState::Starting) => "runs, but does not answer yet",
         (_, WorkerState::BackingOff) => "ended again; it will be tried again by itself",
         (_, WorkerState::Failed) => "failed",
