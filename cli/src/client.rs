@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::Pid;
 use mcpd_common::os::child::Handle;
 use mcpd_common::os::process;
@@ -104,15 +104,15 @@ impl Daemon {
     /// What an error of the service means.
     pub fn answered(&self, tried: &str, status: &Status) -> Failure {
         let (code, next) = match status.code() {
-            Code::NotFound => (own::USAGE, "`mcpctl status` lists the workers"),
-            Code::InvalidArgument => (own::USAGE, "see `mcpctl help`"),
+            Code::NotFound => (program::USAGE, "`mcpctl status` lists the workers"),
+            Code::InvalidArgument => (program::USAGE, "see `mcpctl help`"),
             Code::PermissionDenied | Code::Unauthenticated => {
-                (own::NOPERM, "ask as the user who runs the daemon, or as root")
+                (program::NOPERM, "ask as the user who runs the daemon, or as root")
             }
-            Code::FailedPrecondition => (own::TEMPFAIL, "`mcpctl status` shows what the daemon is doing"),
-            Code::DeadlineExceeded => (own::TEMPFAIL, "try again, or see `mcpctl logs --daemon`"),
+            Code::FailedPrecondition => (program::TEMPFAIL, "`mcpctl status` shows what the daemon is doing"),
+            Code::DeadlineExceeded => (program::TEMPFAIL, "try again, or see `mcpctl logs --daemon`"),
             Code::Unimplemented => {
-                (own::UNAVAILABLE, "daemon and mcpctl differ in version: restart the daemon")
+                (program::UNAVAILABLE, "daemon and mcpctl differ in version: restart the daemon")
             }
             Code::Unavailable | Code::Unknown | Code::Cancelled => {
                 return broken(tried, &self.socket, &status.message());
@@ -121,7 +121,7 @@ impl Daemon {
             _ if std::error::Error::source(status).is_some() => {
                 return broken(tried, &self.socket, &status.message());
             }
-            _ => (own::SOFTWARE, "see `mcpctl logs --daemon`, and report it"),
+            _ => (program::SOFTWARE, "see `mcpctl logs --daemon`, and report it"),
         };
         Failure::new(code, tried, status.message(), next)
     }
@@ -130,13 +130,18 @@ impl Daemon {
 /// A message that could not be understood.
 pub fn unreadable(tried: &str, error: mcpd_proto::ConvertError) -> Failure {
     let happened = format!("the daemon's answer can't be understood: {error}");
-    Failure::new(own::SOFTWARE, tried, happened, "daemon and mcpctl differ in version: restart the daemon")
+    Failure::new(
+        program::SOFTWARE,
+        tried,
+        happened,
+        "daemon and mcpctl differ in version: restart the daemon",
+    )
 }
 
 /// The daemon does not answer.
 pub fn silent(tried: &str, socket: &Path) -> Failure {
     let happened = format!("the daemon at {} did not answer within {} s", socket.display(), ANSWER.as_secs());
-    Failure::new(own::TEMPFAIL, tried, happened, "try again, or see `mcpctl logs --daemon`")
+    Failure::new(program::TEMPFAIL, tried, happened, "try again, or see `mcpctl logs --daemon`")
 }
 
 /// No socket, or one that a daemon left behind.
@@ -149,17 +154,17 @@ fn refused(tried: &str, socket: &Path, error: &io::Error) -> Failure {
     let happened = format!("connecting to {}: {error}", socket.display());
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::new(
-            own::NOPERM,
+            program::NOPERM,
             tried,
             happened,
             "the socket is another user's: ask as that user or as root, or name yours with --socket",
         ),
-        _ => Failure::new(own::UNAVAILABLE, tried, happened, "name the daemon's socket with --socket"),
+        _ => Failure::new(program::UNAVAILABLE, tried, happened, "name the daemon's socket with --socket"),
     }
 }
 
 fn broken(tried: &str, socket: &Path, error: &impl ToString) -> Failure {
     let happened = format!("the connection to {} broke: {}", socket.display(), error.to_string());
     let next = "see whether the daemon still runs: `mcpctl status`";
-    Failure::new(own::UNAVAILABLE, tried, happened, next)
+    Failure::new(program::UNAVAILABLE, tried, happened, next)
 }

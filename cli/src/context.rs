@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::paths::{self, StateDir};
 
 use crate::args::Global;
@@ -46,7 +46,7 @@ impl Context {
         let problem = local.problem.unwrap_or_else(|| "it names no socket".to_owned());
         local.socket.map(|socket| vec![socket]).ok_or_else(|| {
             let next = "correct the configuration, or name the daemon's socket with --socket";
-            Failure::new(own::CONFIG, tried, problem, next)
+            Failure::new(program::CONFIG, tried, problem, next)
         })
     }
 

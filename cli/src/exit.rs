@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use serde::Serialize;
 
 /// All went well.
@@ -46,7 +46,7 @@ impl Failure {
     pub fn not_running(tried: &str, sockets: &[impl AsRef<Path>]) -> Self {
         let listed: Vec<_> = sockets.iter().map(|socket| socket.as_ref().display().to_string()).collect();
         Self::new(
-            own::UNAVAILABLE,
+            program::UNAVAILABLE,
             tried,
             format_args!("mcpd is not running: nobody answers at {}", listed.join(" or ")),
             "start it with `mcpd`, or name its socket with --socket",

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 
 mod args;
 mod client;
@@ -31,7 +31,7 @@ mod wait;
 
 fn main() -> ExitCode {
     // Rust's own code of a panic is 101, which means something else here (R-EXIT-2).
-    std::panic::catch_unwind(run).unwrap_or(own::SOFTWARE).into()
+    std::panic::catch_unwind(run).unwrap_or(program::SOFTWARE).into()
 }
 
 fn run() -> u8 {
@@ -45,8 +45,8 @@ fn run() -> u8 {
         Ok(runtime) => runtime,
         Err(error) => {
             let next = "free some descriptors or memory, and try again";
-            context.out.failure(&exit::Failure::new(own::SOFTWARE, "begin", error, next));
-            return own::SOFTWARE;
+            context.out.failure(&exit::Failure::new(program::SOFTWARE, "begin", error, next));
+            return program::SOFTWARE;
         }
     };
     match runtime.block_on(commands::run(&mut context, cli.command)) {
@@ -64,6 +64,6 @@ fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::SUCCESS,
-        _ => own::USAGE,
+        _ => program::USAGE,
     }
 }

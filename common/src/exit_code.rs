@@ -90,7 +90,7 @@ pub fn meaning(code: u8) -> &'static str {
 
 /// Codes of failures to start, and of `mcpctl` itself (after BSD's sysexits(3)); they stay clear of
 /// 0 to 6 and 100 and above.
-pub mod own {
+pub mod program {
     /// `mcpctl status`, `health`: no daemon is running.
     pub const NOT_RUNNING: u8 = 3;
     /// Wrong arguments.

@@ -19,7 +19,7 @@ pub mod event;
 pub mod exit_code;
 pub mod ids;
 pub mod journal;
-pub mod members;
+pub mod known_processes;
 pub mod os;
 pub mod outcome;
 pub mod paths;

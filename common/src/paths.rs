@@ -118,7 +118,7 @@ impl StateDir {
         self.0.join("run.json")
     }
 
-    /// See [`crate::members`].
+    /// See [`crate::known_processes`].
     pub fn members(&self) -> PathBuf {
         self.0.join("members.json")
     }

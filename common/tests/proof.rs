@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use mcpd_common::ids::{Mark, Pid, RunTag, Slot};
 use mcpd_common::os::Backend;
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan, Sweep};
-use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process;
+use mcpd_common::os::this_process::OpenFileLimit;
 
 const MARK: Mark = Mark { run: RunTag(77), slot: Slot(1) };
 const PATIENCE: Duration = Duration::from_secs(10);

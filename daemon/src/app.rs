@@ -14,7 +14,7 @@ use std::time::Duration;
 use mcpd_common::config::Config;
 use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::{RunId, WorkerName};
-use mcpd_common::os::own;
+use mcpd_common::os::this_process;
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::paths::StateDir;
 use mcpd_common::phase::PAST_BOUND;
@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::boot::{self, Parts, StartError};
 use crate::deadline::{self, Deadline};
-use crate::guardian::Ward;
+use crate::guardian::GuardianLink;
 use crate::handover::{Handover, Inheritance};
 use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::exit::Exit;
-use crate::shutdown::request::{Ending, Requests, Response, Trigger};
+use crate::shutdown::request::{AfterShutdown, Requests, Response, Trigger};
 use crate::supervisor::handle::{Order, SupervisorHandle, WorkerAction};
-use crate::time_limits::Budget;
+use crate::time_limits::TimeLimits;
 
 /// So long after the start what it needed is not needed any more, as a rule.
 const START: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub struct Options {
     /// This life of it.
     pub run: RunId,
     /// The guardian's side of it.
-    pub ward: Arc<Ward>,
+    pub guardian_link: Arc<GuardianLink>,
     /// Whether a new program could start with the same arguments now: a sentence says why not.
     pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
@@ -54,14 +54,14 @@ pub struct Options {
 /// Everything is there, no worker runs.
 pub struct Booted {
     config: Config,
-    ward: Arc<Ward>,
+    guardian_link: Arc<GuardianLink>,
     parts: Parts,
 }
 
 /// The workers run.
 pub struct Running {
     config: Config,
-    ward: Arc<Ward>,
+    guardian_link: Arc<GuardianLink>,
     parts: Parts,
     requests: Requests,
 }
@@ -86,7 +86,7 @@ pub async fn run(options: Options, inheritance: Inheritance) -> Result<Stopped, 
 impl Booted {
     async fn boot(options: Options, inheritance: Inheritance) -> Result<Self, StartError> {
         let parts = boot::assemble(&options, inheritance).await?;
-        Ok(Self { config: options.config, ward: options.ward, parts })
+        Ok(Self { config: options.config, guardian_link: options.guardian_link, parts })
     }
 
     fn start(self) -> Running {
@@ -97,7 +97,12 @@ impl Booted {
         }
         crate::banner::show(&self.config);
         tokio::spawn(give_back_memory());
-        Running { config: self.config, ward: self.ward, parts: self.parts, requests: Requests::default() }
+        Running {
+            config: self.config,
+            guardian_link: self.guardian_link,
+            parts: self.parts,
+            requests: Requests::default(),
+        }
     }
 }
 
@@ -119,8 +124,8 @@ impl Running {
         self.parts.health.set_not_serving().await;
         tracing::info!(reason = trigger.reason(), "shutting down");
 
-        let budget = Budget::new(&self.config.shutdown);
-        self.ward.has_to_be_done_within(budget.total() + PAST_BOUND);
+        let limits = TimeLimits::new(&self.config.shutdown);
+        self.guardian_link.set_bound(limits.total() + PAST_BOUND);
         let (noted, received) = mpsc::unbounded_channel();
         let hurry = CancellationToken::new();
         let mut ending = trigger.ending();
@@ -129,9 +134,9 @@ impl Running {
             reason: trigger.reason(),
             ending,
             workers: self.parts.workers.clone(),
-            front_door: self.parts.front_door.clone(),
+            proxy: self.parts.proxy.clone(),
             ports: self.parts.ports.clone(),
-            budget,
+            limits,
             force_ports: self.config.shutdown.force_ports,
             resources: std::mem::take(&mut self.parts.resources) as Vec<Box<dyn Resource>>,
             baseline: self.parts.baseline,
@@ -141,12 +146,12 @@ impl Running {
         };
         match trigger {
             Trigger::Emergency { what } => note_internal_error(&noted, what),
-            Trigger::GuardianDied => note_guardian_died(&noted, &self.ward),
+            Trigger::GuardianDied => note_guardian_died(&noted, &self.guardian_link),
             Trigger::Rpc { now: true, .. } => hurry.cancel(),
             Trigger::Rpc { .. } | Trigger::Signal(_) | Trigger::Restart { .. } => {}
         }
         let (exit_asked, asked) = watch::channel(None);
-        let attendant = Attendant {
+        let listener = RequestListener {
             triggers: self.parts.triggers,
             requests: self.requests,
             workers: self.parts.workers,
@@ -155,16 +160,16 @@ impl Running {
             noted,
             exit_asked,
         };
-        let attending = tokio::spawn(attendant.attend());
+        let attending = tokio::spawn(listener.attend());
 
         let fallback = shutdown.overrun_report();
-        let report = match Deadline::after(budget.total()).wait(shutdown.run()).await {
+        let report = match Deadline::after(limits.total()).wait(shutdown.run()).await {
             Ok(report) => report,
             Err(_) => fallback,
         };
         // Who is not sure of its own state does not go on.
         if report.exit_code >= Severity::Internal.code() {
-            ending = Ending::Exit;
+            ending = AfterShutdown::Exit;
         }
         let exit = Exit {
             state: StateDir::new(&self.config.daemon.state_dir),
@@ -177,10 +182,10 @@ impl Running {
         };
         let code = exit.finish(report).await;
         attending.abort();
-        let handover = (ending == Ending::Replace).then(|| Handover {
+        let handover = (ending == AfterShutdown::Replace).then(|| Handover {
             lock: (self.config.daemon.state_dir, self.parts.instance.into_lock().into()),
             control: (self.config.daemon.socket, self.parts.control),
-            front_door: self.parts.front_door,
+            proxy: self.parts.proxy,
             open_files: self.parts.open_files,
             asked: asked.borrow().clone(),
         });
@@ -201,7 +206,7 @@ impl Stopped {
 }
 
 /// Judges the requests that come while the shutdown runs.
-struct Attendant {
+struct RequestListener {
     triggers: mpsc::UnboundedReceiver<Trigger>,
     requests: Requests,
     workers: SupervisorHandle,
@@ -211,7 +216,7 @@ struct Attendant {
     exit_asked: watch::Sender<Option<String>>,
 }
 
-impl Attendant {
+impl RequestListener {
     async fn attend(mut self) {
         while let Some(trigger) = self.triggers.recv().await {
             let response = self.requests.on(&trigger, deadline::now());
@@ -235,7 +240,7 @@ impl Attendant {
 /// What only the start needed is let go when the start is over.
 async fn give_back_memory() {
     deadline::until(deadline::now() + START).await;
-    own::give_back_memory();
+    this_process::give_back_memory();
 }
 
 fn note_internal_error(noted: &mpsc::UnboundedSender<Finding>, what: String) {
@@ -245,9 +250,11 @@ fn note_internal_error(noted: &mpsc::UnboundedSender<Finding>, what: String) {
 }
 
 /// Nobody's fault that would be known here, and the shutdown may go well: information.
-fn note_guardian_died(noted: &mpsc::UnboundedSender<Finding>, ward: &Ward) {
-    let detail =
-        format!("the guardian (pid {}) ended before the daemon, which left as well", ward.guardian());
+fn note_guardian_died(noted: &mpsc::UnboundedSender<Finding>, guardian_link: &GuardianLink) {
+    let detail = format!(
+        "the guardian (pid {}) ended before the daemon, which left as well",
+        guardian_link.guardian()
+    );
     let _ = noted.send(Finding::new(FindingKind::Information, "mcp-guardian", detail));
 }
 

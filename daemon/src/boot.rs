@@ -8,13 +8,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mcpd_common::config::Config;
 use mcpd_common::crash::last_shutdown;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunId, Slot};
 use mcpd_common::journal::{Record, RunStarted};
-use mcpd_common::members::Notebook;
-use mcpd_common::os::own::OpenFileLimit;
+use mcpd_common::known_processes::KnownProcessesFile;
 use mcpd_common::os::process::StartTime;
-use mcpd_common::os::{self, own as own_process, process};
+use mcpd_common::os::this_process::OpenFileLimit;
+use mcpd_common::os::{self, process, this_process};
 use mcpd_common::paths::StateDir;
 use mcpd_common::run_file::{ProcessId, RUN_FILE_SCHEMA, RunFile, RunFileError, WorkerEntry};
 use mcpd_common::status::{DaemonStatus, LastShutdown};
@@ -39,7 +39,7 @@ use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
 use crate::proxy::observe::socket_table;
-use crate::proxy::{FrontDoor, Opening};
+use crate::proxy::{Proxy, ProxyConfig};
 use crate::random;
 use crate::recovery::LastRun;
 use crate::resources::Resource;
@@ -49,8 +49,8 @@ use crate::shutdown::request::Trigger;
 use crate::supervisor::handle::SupervisorHandle;
 use crate::supervisor::recorder::Recorder;
 use crate::supervisor::{self, Deps};
-use crate::time_limits::Budget;
-use crate::verify::own::{Baseline, Expected};
+use crate::time_limits::TimeLimits;
+use crate::verify::self_check::{Baseline, ExpectedDescriptors};
 
 /// Why the daemon could not start (R-EXIT-2).
 #[derive(Debug, thiserror::Error)]
@@ -79,12 +79,12 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Instance(InstanceError::AlreadyRunning { .. }) | Self::Socket(SocketError::Live(_)) => {
-                own::TEMPFAIL
+                program::TEMPFAIL
             }
             Self::Instance(InstanceError::Unusable { .. }) | Self::Socket(_) | Self::RunFile(_) => {
-                own::CONFIG
+                program::CONFIG
             }
-            Self::System { .. } => own::SOFTWARE,
+            Self::System { .. } => program::SOFTWARE,
         }
     }
 
@@ -106,8 +106,8 @@ pub struct Parts {
     pub journal: JournalHandle,
     /// The workers.
     pub workers: SupervisorHandle,
-    /// The doors that clients come through.
-    pub front_door: Arc<FrontDoor>,
+    /// The proxies that clients come through.
+    pub proxy: Arc<Proxy>,
     /// Whose ports these are.
     pub ports: socket_table::Ports,
     /// What has to be closed at the end.
@@ -135,69 +135,69 @@ pub struct Parts {
 /// # Errors
 /// See [`StartError`].
 pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Parts, StartError> {
-    let (config, run, ward) = (&options.config, options.run, &options.ward);
+    let (config, run, guardian_link) = (&options.config, options.run, &options.guardian_link);
     let state = StateDir::new(&config.daemon.state_dir);
     // Limits and the original of them come first: workers get the original back.
-    let open_files = own_process::raise_open_files();
+    let open_files = this_process::raise_open_files();
     // What belongs to other places than the configuration names now is closed.
-    let Inheritance { lock, control, doors: inherited, asked, ward: _ } = inheritance;
+    let Inheritance { lock, control, doors: inherited, asked, guardian_link: _ } = inheritance;
     let lock = lock.filter(|(path, _)| path == state.path()).map(|(_, lock)| lock);
     let instance = Instance::acquire(&state, &config.daemon.socket, lock)?;
     let control = Arc::new(listen(&config.daemon.socket, control)?);
     let (socket, state_dir) = (config.daemon.socket.clone(), state.path().to_owned());
     let mut details = Details { run, socket, state_dir, cgroups: None };
-    ward.tell(&details).map_err(StartError::system("tell the guardian"))?;
+    guardian_link.publish(&details).map_err(StartError::system("tell the guardian"))?;
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
     let mut last_run = LastRun::reclaim(&state).await;
     let (journal, kept, journal_warnings) =
         JournalHandle::open(&state.journal(), &last_run.records(), || last_run.remembered(&state));
     let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
-    let (cgroups, refused) = cgroups::settle(run.tag(), last_run.run(), ward.guardian()).await;
+    let (cgroups, refused) = cgroups::settle(run.tag(), last_run.run(), guardian_link.guardian()).await;
     details.cgroups = cgroups.as_ref().ok().map(|cgroups| cgroups.layout().clone());
-    ward.tell(&details).map_err(StartError::system("tell the guardian"))?;
+    guardian_link.publish(&details).map_err(StartError::system("tell the guardian"))?;
     let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(refused).collect();
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    run_file(config, run, ward.guardian()).write(&state.run_file())?;
+    run_file(config, run, guardian_link.guardian()).write(&state.run_file())?;
     journal.record(Record::RunStarted(run_started(config, run)));
 
     let (triggers, triggered) = mpsc::unbounded_channel();
     if let Some(reason) = asked {
         let _ = triggers.send(Trigger::Rpc { reason, now: false });
     }
-    crate::signals::listen(&triggers, ward).map_err(StartError::system("listen to signals"))?;
+    crate::signals::listen(&triggers, guardian_link).map_err(StartError::system("listen to signals"))?;
     let progress = Progress::new();
     let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
     let launch_env =
         LaunchEnv::from_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
-    let notebook = Notebook::new(state.members(), run.tag());
+    let known_file = KnownProcessesFile::new(state.members(), run.tag());
     let (process_thread, process_events) =
-        ProcessThread::start(Children::new(run.tag(), open_files, cgroups, notebook))
+        ProcessThread::start(Children::new(run.tag(), open_files, cgroups, known_file))
             .map_err(StartError::system("start a thread"))?;
     let output =
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
     let resources = resources(config, &output, &process_thread, &launch_env);
     let recorder = Recorder { run, journal: journal.clone() };
-    let (front_door, doors) =
-        FrontDoor::open(config, Opening { run: run.tag(), journal: journal.clone(), kept, inherited })
+    let (proxy, proxies) =
+        Proxy::open(config, ProxyConfig { run: run.tag(), journal: journal.clone(), kept, inherited })
             .map_err(StartError::system("start a thread"))?;
-    let deps = Deps { process_thread, output, launch_env, recorder, doors };
+    let deps = Deps { process_thread, output, launch_env, recorder, proxies };
     let (workers, supervising) = supervisor::start(config, deps, process_events);
     watch(supervising, triggers.clone());
 
     let ports: socket_table::Ports =
         config.workers.values().map(|worker| (worker.port, worker.name.clone())).collect();
-    let expected = Expected::default();
+    let expected = ExpectedDescriptors::default();
     let service = ControlService {
-        daemon: DaemonStatus { guardian: Some(ward.guardian()), ..status(config, run, warnings) },
+        daemon: DaemonStatus { guardian: Some(guardian_link.guardian()), ..status(config, run, warnings) },
         workers: workers.clone(),
-        clients: front_door.registry().clone(),
+        clients: proxy.registry().clone(),
         ports: ports.clone(),
         progress: progress.clone(),
         triggers,
         replaceable: options.replaceable.clone(),
-        stop_limit: Budget::new(&config.shutdown).total(),
+        stop_limit: TimeLimits::new(&config.shutdown).total(),
         last_shutdown: last_shutdown(&state).as_ref().map(LastShutdown::from),
     };
     let stop_service = CancellationToken::new();
@@ -221,7 +221,7 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
         logs,
         journal,
         workers,
-        front_door: Arc::new(front_door),
+        proxy: Arc::new(proxy),
         ports,
         resources,
         baseline,

@@ -24,11 +24,11 @@ use std::sync::Arc;
 
 use mcpd_common::ids::Pid;
 use mcpd_common::os::handover::{adopt, exec, hold_stop_signals, keep};
-use mcpd_common::os::own::{self, OpenFileLimit};
+use mcpd_common::os::this_process::{self, OpenFileLimit};
 use serde::{Deserialize, Serialize};
 
-use crate::guardian::Ward;
-use crate::proxy::FrontDoor;
+use crate::guardian::GuardianLink;
+use crate::proxy::Proxy;
 
 /// How the next program learns of its inheritance.
 pub const VARIABLE: &str = "MCPD_HANDOVER";
@@ -40,7 +40,7 @@ pub struct Handover {
     /// The control socket and what listens there.
     pub control: (PathBuf, Arc<tokio::net::UnixListener>),
     /// What listens on the ports of clients.
-    pub front_door: Arc<FrontDoor>,
+    pub proxy: Arc<Proxy>,
     /// The limit of open files that this program found.
     pub open_files: OpenFileLimit,
     /// Why the next one shall shut down at once, if somebody asked for that meanwhile.
@@ -52,7 +52,8 @@ pub struct Handover {
 #[derive(Serialize, Deserialize)]
 struct Note {
     pid: Pid,
-    ward: [i32; 2],
+    #[serde(rename = "ward")]
+    guardian_link: [i32; 2],
     lock: (PathBuf, i32),
     control: (PathBuf, i32),
     doors: Vec<i32>,
@@ -63,7 +64,7 @@ struct Note {
 #[derive(Default)]
 pub struct Inheritance {
     /// The guardian's side of it.
-    pub ward: Option<Ward>,
+    pub guardian_link: Option<GuardianLink>,
     /// The state directory and its lock.
     pub lock: Option<(PathBuf, File)>,
     /// The control socket and what listens there.
@@ -76,21 +77,21 @@ pub struct Inheritance {
 
 impl Handover {
     /// Only comes back when it failed; then nobody listens any more.
-    pub fn exec(self, ward: &Ward) -> io::Error {
-        let Err(error) = self.try_exec(ward);
+    pub fn exec(self, guardian_link: &GuardianLink) -> io::Error {
+        let Err(error) = self.try_exec(guardian_link);
         // A socket file that stays is stale, and the next start replaces it.
         let _ = std::fs::remove_file(&self.control.0);
         error
     }
 
-    fn try_exec(&self, ward: &Ward) -> io::Result<Infallible> {
-        let (program, doors) = (program().map_err(io::Error::other)?, self.front_door.hand_over()?);
+    fn try_exec(&self, guardian_link: &GuardianLink) -> io::Result<Infallible> {
+        let (program, doors) = (program().map_err(io::Error::other)?, self.proxy.hand_over()?);
         let control = self.control.1.as_fd().try_clone_to_owned()?;
-        let guarded = ward.descriptors()?;
+        let guarded = guardian_link.descriptors()?;
         let note = self.note(&guarded, &control, &doors)?;
         // What comes from now on is taken by the next program.
         hold_stop_signals()?;
-        own::restore_open_files(self.open_files);
+        this_process::restore_open_files(self.open_files);
         let mut env: Vec<_> = env::vars_os().filter(|(key, _)| key != VARIABLE).collect();
         env.push((VARIABLE.into(), note.into()));
         let args: Vec<OsString> = env::args_os().collect();
@@ -100,7 +101,7 @@ impl Handover {
     fn note(&self, [page, line]: &[OwnedFd; 2], control: &OwnedFd, doors: &[OwnedFd]) -> io::Result<String> {
         let note = Note {
             pid: Pid::current(),
-            ward: [keep(page)?, keep(line)?],
+            guardian_link: [keep(page)?, keep(line)?],
             lock: (self.lock.0.clone(), keep(&self.lock.1)?),
             control: (self.control.0.clone(), keep(control)?),
             doors: doors.iter().map(keep).collect::<io::Result<_>>()?,
@@ -119,9 +120,10 @@ impl Inheritance {
             return Self::default();
         };
         let one = |(path, number): (PathBuf, i32)| Some((path, adopt(number).ok()?));
-        let ward = || Ward::adopt([adopt(note.ward[0])?, adopt(note.ward[1])?]);
+        let guardian_link =
+            || GuardianLink::adopt([adopt(note.guardian_link[0])?, adopt(note.guardian_link[1])?]);
         Self {
-            ward: ward().ok(),
+            guardian_link: guardian_link().ok(),
             lock: one(note.lock).map(|(path, lock)| (path, lock.into())),
             control: one(note.control).map(|(path, listener)| (path, listener.into())),
             doors: note.doors.into_iter().filter_map(|door| adopt(door).ok()).map(Into::into).collect(),

@@ -32,7 +32,7 @@ pub struct JournalHandle {
 }
 
 struct Writer {
-    queue: Sender<Order>,
+    queue: Sender<JournalMessage>,
     state: Arc<State>,
 }
 
@@ -44,7 +44,7 @@ struct State {
     closed: AtomicBool,
 }
 
-enum Order {
+enum JournalMessage {
     Remember(Record),
     Close(oneshot::Sender<Result<(), JournalError>>),
 }
@@ -135,7 +135,7 @@ impl Writer {
         let must_fit = matches!(record, Record::Report(_));
         let waiting = self.state.waiting.fetch_add(1, Ordering::Relaxed);
         let fits = must_fit || waiting < QUEUE_LIMIT;
-        if !fits || self.queue.send(Order::Remember(record)).is_err() {
+        if !fits || self.queue.send(JournalMessage::Remember(record)).is_err() {
             self.state.waiting.fetch_sub(1, Ordering::Relaxed);
             if !self.state.closed.load(Ordering::Relaxed) {
                 self.state.lose(1, "its queue is full");
@@ -148,7 +148,7 @@ impl Writer {
             return Ok(());
         }
         let (answer, closed) = oneshot::channel();
-        self.queue.send(Order::Close(answer)).map_err(|_| CloseError::WriterGone)?;
+        self.queue.send(JournalMessage::Close(answer)).map_err(|_| CloseError::WriterGone)?;
         match deadline.wait(closed).await {
             Ok(Ok(result)) => Ok(result?),
             Ok(Err(_)) => Err(CloseError::WriterGone),
@@ -167,17 +167,17 @@ impl State {
     }
 }
 
-fn write_all(mut journal: Journal, orders: &Receiver<Order>, state: &State) {
+fn write_all(mut journal: Journal, orders: &Receiver<JournalMessage>, state: &State) {
     let answer = loop {
         match orders.recv() {
-            Ok(Order::Remember(first)) => {
+            Ok(JournalMessage::Remember(first)) => {
                 let (batch, close) = gather(first, orders);
                 write_batch(&mut journal, &batch, state);
                 if close.is_some() {
                     break close;
                 }
             }
-            Ok(Order::Close(answer)) => break Some(answer),
+            Ok(JournalMessage::Close(answer)) => break Some(answer),
             // The last handle is gone without a word.
             Err(_) => break None,
         }
@@ -194,15 +194,15 @@ fn write_all(mut journal: Journal, orders: &Receiver<Order>, state: &State) {
     }
 }
 
-type Answer = oneshot::Sender<Result<(), JournalError>>;
+type CloseReply = oneshot::Sender<Result<(), JournalError>>;
 
 /// The record and those that wait behind it, up to a request to close.
-fn gather(first: Record, orders: &Receiver<Order>) -> (Vec<Record>, Option<Answer>) {
+fn gather(first: Record, orders: &Receiver<JournalMessage>) -> (Vec<Record>, Option<CloseReply>) {
     let mut batch = vec![first];
     while batch.len() < BATCH {
         match orders.try_recv() {
-            Ok(Order::Remember(record)) => batch.push(record),
-            Ok(Order::Close(answer)) => return (batch, Some(answer)),
+            Ok(JournalMessage::Remember(record)) => batch.push(record),
+            Ok(JournalMessage::Close(answer)) => return (batch, Some(answer)),
             Err(_) => break,
         }
     }

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::Timestamp;
-use mcpd_common::exit_code::{Severity, own};
+use mcpd_common::exit_code::{Severity, program};
 use mcpd_common::ids::{RunId, RunTag};
 use mcpd_common::os::child;
 use mcpd_common::os::handover::hold_stop_signals;
@@ -45,10 +45,10 @@ use mcpd_common::phase::PAST_BOUND;
 use args::{Args, Command};
 use boot::StartError;
 use commands::run::Wanted;
-use guardian::{Divided, Launch, Ward};
+use guardian::{ForkSide, GuardianConfig, GuardianLink};
 use handover::Inheritance;
 use instance::Instance;
-use time_limits::Budget;
+use time_limits::TimeLimits;
 
 /// What a runtime may take to end its own threads, when all is done.
 const RUNTIME_END: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed terminal is no reason to fail.
             let _ = error.print();
-            return if error.use_stderr() { own::USAGE.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { program::USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
     let code = match args.command {
@@ -75,8 +75,10 @@ fn run(args: args::Run) -> u8 {
     // Before anything else is opened: descriptors are told by their numbers.
     let mut inheritance = Inheritance::receive();
     // A daemon already, as another program, with the guardian that it had.
-    if let Some(ward) = inheritance.ward.take() {
-        return complete(ward, |ward| daemon(wanted(args)?, new_run()?, ward, inheritance));
+    if let Some(guardian_link) = inheritance.guardian_link.take() {
+        return complete(guardian_link, |guardian_link| {
+            daemon(wanted(args)?, new_run()?, guardian_link, inheritance)
+        });
     }
     refuse(divide(args))
 }
@@ -88,30 +90,38 @@ fn divide(args: args::Run) -> Result<u8, NotStarted> {
     let places = &wanted.config.daemon;
     let (state, socket) = (StateDir::new(&places.state_dir), places.socket.clone());
     let instance = Instance::acquire(&state, &socket, None).map_err(StartError::from)?;
-    let bound = Budget::new(&wanted.config.shutdown).total() + PAST_BOUND;
-    let launch = Launch { run, state, socket, bound, instance };
-    match guardian::divide(launch).map_err(StartError::system("make a guardian"))? {
-        Divided::Guardian(guardian) => {
+    let bound = TimeLimits::new(&wanted.config.shutdown).total() + PAST_BOUND;
+    let launch = GuardianConfig { run, state, socket, bound, instance };
+    match guardian::fork(launch).map_err(StartError::system("make a guardian"))? {
+        ForkSide::Guardian(guardian) => {
             drop(wanted);
             Ok(guardian.watch())
         }
-        Divided::Daemon(ward, instance) => {
+        ForkSide::Daemon(guardian_link, instance) => {
             let lock = Some((wanted.config.daemon.state_dir.clone(), instance.into_lock()));
             let inheritance = Inheritance { lock, ..Inheritance::default() };
-            Ok(complete(ward, |ward| daemon(wanted, run, ward, inheritance)))
+            Ok(complete(guardian_link, |guardian_link| daemon(wanted, run, guardian_link, inheritance)))
         }
     }
 }
 
 /// What the guardian has to know at the very end: this was no crash.
-fn complete(ward: Ward, daemon: impl FnOnce(Arc<Ward>) -> Result<u8, NotStarted>) -> u8 {
-    let ward = Arc::new(ward);
-    let code = refuse(daemon(ward.clone()));
-    ward.complete(code);
+fn complete(
+    guardian_link: GuardianLink,
+    daemon: impl FnOnce(Arc<GuardianLink>) -> Result<u8, NotStarted>,
+) -> u8 {
+    let guardian_link = Arc::new(guardian_link);
+    let code = refuse(daemon(guardian_link.clone()));
+    guardian_link.complete(code);
     code
 }
 
-fn daemon(wanted: Wanted, run: RunId, ward: Arc<Ward>, inheritance: Inheritance) -> Result<u8, NotStarted> {
+fn daemon(
+    wanted: Wanted,
+    run: RunId,
+    guardian_link: Arc<GuardianLink>,
+    inheritance: Inheritance,
+) -> Result<u8, NotStarted> {
     // Before any thread or child exists: whatever workers leave behind becomes our child.
     child::become_subreaper().map_err(StartError::system("become a subreaper"))?;
     // Taken by `signals.rs`, on this thread.
@@ -123,14 +133,15 @@ fn daemon(wanted: Wanted, run: RunId, ward: Arc<Ward>, inheritance: Inheritance)
         .build()
         .map_err(StartError::system("start its threads"))?;
     let Wanted { config, warnings, console, replaceable } = wanted;
-    let options = app::Options { config, warnings, console, run, ward: ward.clone(), replaceable };
+    let options =
+        app::Options { config, warnings, console, run, guardian_link: guardian_link.clone(), replaceable };
     let result = runtime.block_on(app::run(options, inheritance));
     runtime.shutdown_timeout(RUNTIME_END);
     let mut stopped = result?;
     match stopped.handover() {
         None => Ok(stopped.exit_code()),
         Some(handover) => {
-            let error = handover.exec(&ward);
+            let error = handover.exec(&guardian_link);
             commands::complain(&format!("mcpd can't go on as a new program: {error}; start it again\n"));
             Ok(Severity::Internal.code())
         }
@@ -166,7 +177,7 @@ fn refuse(result: Result<u8, NotStarted>) -> u8 {
         Ok(code) => code,
         Err(NotStarted::Configuration(complaint)) => {
             commands::complain(&complaint);
-            own::CONFIG
+            program::CONFIG
         }
         Err(NotStarted::Start(error)) => {
             commands::complain(&format!("mcpd could not start: {error}\n"));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use mcpd_common::os::child::Signal;
 use mcpd_common::os::handover::take_stop_signals;
-use mcpd_common::os::own;
+use mcpd_common::os::this_process;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
-use crate::guardian::Ward;
+use crate::guardian::GuardianLink;
 use crate::shutdown::request::Trigger;
 
 /// Listens from now on, on a task for each signal, and on one for the end of the guardian. To be called
@@ -18,14 +18,17 @@ use crate::shutdown::request::Trigger;
 ///
 /// # Errors
 /// When the kernel grants no handler.
-pub fn listen(triggers: &mpsc::UnboundedSender<Trigger>, ward: &Arc<Ward>) -> std::io::Result<()> {
-    let listener = Listener { triggers: triggers.clone(), ward: ward.clone() };
+pub fn listen(
+    triggers: &mpsc::UnboundedSender<Trigger>,
+    guardian_link: &Arc<GuardianLink>,
+) -> std::io::Result<()> {
+    let listener = Listener { triggers: triggers.clone(), guardian_link: guardian_link.clone() };
     listener.forward(SignalKind::terminate(), "SIGTERM")?;
     // Ignored at the start (nohup, a shell's background job): they stay ignored.
-    if !own::ignored_at_start(Signal::Int) {
+    if !this_process::ignored_at_start(Signal::Int) {
         listener.forward(SignalKind::interrupt(), "SIGINT")?;
     }
-    if !own::ignored_at_start(Signal::Hup) {
+    if !this_process::ignored_at_start(Signal::Hup) {
         listener.forward(SignalKind::hangup(), "SIGHUP")?;
     }
     listener.hear_of_the_guardian()?;
@@ -36,7 +39,7 @@ pub fn listen(triggers: &mpsc::UnboundedSender<Trigger>, ward: &Arc<Ward>) -> st
 #[derive(Clone)]
 struct Listener {
     triggers: mpsc::UnboundedSender<Trigger>,
-    ward: Arc<Ward>,
+    guardian_link: Arc<GuardianLink>,
 }
 
 impl Listener {
@@ -54,20 +57,20 @@ impl Listener {
     fn hear(&self, name: &'static str) {
         tracing::info!(signal = name, "received");
         match name {
-            "SIGHUP" if !own::has_controlling_terminal() => {
+            "SIGHUP" if !this_process::has_controlling_terminal() => {
                 tracing::warn!("this version can't read its configuration again; restart it instead");
             }
             // The kernel's word of the guardian's end, not a wish of anybody's.
-            "SIGTERM" if self.ward.is_orphan() => self.ask(Trigger::GuardianDied),
+            "SIGTERM" if self.guardian_link.is_orphan() => self.ask(Trigger::GuardianDied),
             _ => self.ask(Trigger::Signal(name)),
         }
     }
 
     fn hear_of_the_guardian(self) -> std::io::Result<()> {
-        let orphaned = self.ward.orphaned()?;
+        let orphaned = self.guardian_link.orphaned()?;
         tokio::spawn(async move {
             orphaned.await;
-            tracing::error!(pid = %self.ward.guardian(), "the guardian has ended");
+            tracing::error!(pid = %self.guardian_link.guardian(), "the guardian has ended");
             self.ask(Trigger::GuardianDied);
         });
         Ok(())

@@ -12,14 +12,14 @@ pub const EXIT: Duration = Duration::from_secs(1);
 
 /// The longest each phase may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct TimeLimits {
     graceful: Duration,
     clients: Duration,
     term: Duration,
     verification: Duration,
 }
 
-impl Budget {
+impl TimeLimits {
     /// From the configuration.
     pub fn new(config: &ShutdownConfig) -> Self {
         Self {
@@ -59,6 +59,6 @@ mod tests {
 
     #[test]
     fn the_default_total_is_the_sum_of_the_specification() {
-        assert_eq!(Budget::new(&ShutdownConfig::default()).total(), Duration::from_secs(81));
+        assert_eq!(TimeLimits::new(&ShutdownConfig::default()).total(), Duration::from_secs(81));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::phase::Phase;
 use mcpd_common::status::WorkerState;
 use mcpd_tests::daemon::mcpctl;
@@ -84,8 +84,8 @@ const SAID: [(usize, &str); 12] = [
 fn a_wrong_configuration_is_told_whole() {
     let home = home();
     fs::write(home.path().join("config.toml"), WRONG).expect("written");
-    let run = mcpd(home.path(), &["--config", "config.toml"]).expect_code(own::CONFIG);
-    let check = mcpd(home.path(), &["check-config", "config.toml"]).expect_code(own::CONFIG);
+    let run = mcpd(home.path(), &["--config", "config.toml"]).expect_code(program::CONFIG);
+    let check = mcpd(home.path(), &["check-config", "config.toml"]).expect_code(program::CONFIG);
     for said in [&run.stderr, &format!("{}{}", check.stdout, check.stderr)] {
         for (line, words) in SAID {
             let head = format!("config.toml:{line}: ");
@@ -108,10 +108,10 @@ fn a_file_that_is_no_configuration_starts_nothing() {
         (b"repos = 7\n", "config.toml:1: "),
     ] {
         fs::write(&file, bytes).expect("written");
-        let output = mcpd(home.path(), &["--config", "config.toml"]).expect_code(own::CONFIG);
+        let output = mcpd(home.path(), &["--config", "config.toml"]).expect_code(program::CONFIG);
         assert!(output.stderr.contains(said), "{output:?}");
     }
-    let output = mcpd(home.path(), &["--config", "nowhere.toml"]).expect_code(own::CONFIG);
+    let output = mcpd(home.path(), &["--config", "nowhere.toml"]).expect_code(program::CONFIG);
     assert!(output.stderr.contains("nowhere.toml: No such file"), "{output:?}");
     assert_eq!(files(home.path()), BTreeSet::from(["config.toml".into()]));
 }
@@ -120,7 +120,7 @@ fn a_file_that_is_no_configuration_starts_nothing() {
 #[test]
 fn with_nothing_to_serve_it_says_how_to_begin() {
     let home = home();
-    let output = mcpd(home.path(), &[]).expect_code(own::CONFIG);
+    let output = mcpd(home.path(), &[]).expect_code(program::CONFIG);
     for words in ["not inside a git repository", "mcpd --repo DIR", "mcpd init DIR", "config.toml"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");
     }
@@ -141,7 +141,7 @@ fn one_bad_worker_does_not_stop_the_rest() {
     let config = || ConfigBuilder::new().fixture("alpha", "").toml(&bad);
 
     let strict = home();
-    let output = Daemon::refused(strict.path(), &config(), &["--strict"]).expect_code(own::CONFIG);
+    let output = Daemon::refused(strict.path(), &config(), &["--strict"]).expect_code(program::CONFIG);
     for words in ["nowhere does not exist", "no-such-program was not found", "nothing was started"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");
     }
@@ -177,7 +177,7 @@ fn an_unknown_worker_changes_nothing() {
         "logs nope",
     ] {
         let args: Vec<_> = line.split(' ').collect();
-        let output = daemon.mcpctl(&args).expect_code(own::USAGE);
+        let output = daemon.mcpctl(&args).expect_code(program::USAGE);
         assert_eq!(output.stdout, "", "{line}");
         for words in ["nope", "alpha, beta"] {
             assert!(output.stderr.contains(words), "{line}: {output:?}");
@@ -186,7 +186,7 @@ fn an_unknown_worker_changes_nothing() {
         json.push("--json");
         let error: serde_json::Value = serde_json::from_str(&daemon.mcpctl(&json).stderr).expect("JSON");
         assert_eq!(error["schema"], "mcpd.error.v1", "{line}");
-        assert_eq!(error["code"], own::USAGE, "{line}");
+        assert_eq!(error["code"], program::USAGE, "{line}");
     }
     assert_eq!(daemon.try_status().expect("it answers").workers, before);
     daemon.assert_shuts_down(0);
@@ -233,7 +233,7 @@ fn wrong_arguments_are_usage_errors() {
         "worker --port 0 --repo .",
         "worker --repo .",
     ] {
-        let output = mcpd(home.path(), &line.split(' ').collect::<Vec<_>>()).expect_code(own::USAGE);
+        let output = mcpd(home.path(), &line.split(' ').collect::<Vec<_>>()).expect_code(program::USAGE);
         assert!(output.stderr.starts_with("error: ") && output.stdout.is_empty(), "{output:?}");
     }
     for line in [
@@ -252,7 +252,7 @@ fn wrong_arguments_are_usage_errors() {
         "completions tcsh",
     ] {
         let output = command::start(mcpctl(home.path()).args(line.split(' '))).finish(BOUND);
-        let output = output.expect_code(own::USAGE);
+        let output = output.expect_code(program::USAGE);
         assert!(output.stderr.starts_with("error: ") && output.stdout.is_empty(), "{output:?}");
     }
     assert!(files(home.path()).is_empty());

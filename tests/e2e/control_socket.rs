@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::os::process::describe;
 use mcpd_proto::v1::ShutdownRequest;
 use mcpd_proto::v1::control_client::ControlClient;
@@ -204,7 +204,7 @@ fn mcpctl_of_another_user_is_told_so() {
     let mut setpriv = std::process::Command::new("setpriv");
     setpriv.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]).arg(program);
     setpriv.args(["shutdown", "--wait", "--socket"]).arg(&daemon.places().socket);
-    let output = command::start(&mut setpriv).finish(BOUND).expect_code(own::NOPERM);
+    let output = command::start(&mut setpriv).finish(BOUND).expect_code(program::NOPERM);
     assert!(output.stderr.contains("another user's"), "{output:?}");
     daemon.mcpctl(&["health"]).expect_code(0);
     daemon.assert_shuts_down(0);
@@ -240,18 +240,18 @@ fn what_is_not_ours_is_left_alone() {
         assert_eq!(written, 0, "nothing was started");
     };
     let live = daemon.places().socket.display().to_string();
-    refused(&live, own::TEMPFAIL, "already answers");
+    refused(&live, program::TEMPFAIL, "already answers");
     daemon.mcpctl(&["health"]).expect_code(0);
 
     let other = daemon.home().join("notes.txt");
     fs::write(&other, "mine").expect("written");
-    refused(&other.display().to_string(), own::CONFIG, "not a socket; it was left alone");
+    refused(&other.display().to_string(), program::CONFIG, "not a socket; it was left alone");
     assert_eq!(fs::read_to_string(&other).expect("there"), "mine");
 
     // Where not even root may make a file, and a directory of which it would have to be one.
-    refused("/proc/mcpd-control.sock", own::CONFIG, "can't listen on the control socket");
-    refused("/proc/mcpd/control.sock", own::CONFIG, "can't make the directory of the control socket");
-    refused(&other.join("s").display().to_string(), own::CONFIG, "can't make the directory");
+    refused("/proc/mcpd-control.sock", program::CONFIG, "can't listen on the control socket");
+    refused("/proc/mcpd/control.sock", program::CONFIG, "can't make the directory of the control socket");
+    refused(&other.join("s").display().to_string(), program::CONFIG, "can't make the directory");
     daemon.assert_shuts_down(0);
 }
 

@@ -62,7 +62,7 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
     let record = CrashRecord::read(&daemon.state().crash()).expect("readable").expect("written");
     assert_eq!((record.run, record.left.len(), record.damaged_lines), (run, 0, 0));
     assert!(record.ended_count >= 5, "{record:?}");
-    let of_escaped = |it: &mcpd_common::crash::Remnant| {
+    let of_escaped = |it: &mcpd_common::crash::LeftoverProcess| {
         it.worker.as_ref().is_some_and(|worker| worker.as_str() == "escaped")
             && it.command.contains("sleeper")
     };

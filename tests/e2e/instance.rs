@@ -1,7 +1,7 @@
 //! One daemon per state directory, and what a killed one leaves behind (R-LOG-6, R-CLI-3,
 //! R-EXIT-2).
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process;
 use mcpd_common::status::{StatusReport, WorkerState};
@@ -21,7 +21,7 @@ fn second(daemon: &Daemon) -> command::Running {
 fn a_second_start_says_who_runs() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let before = daemon.try_status().expect("it answers");
-    let output = second(&daemon).finish(BOUND).expect_code(own::TEMPFAIL);
+    let output = second(&daemon).finish(BOUND).expect_code(program::TEMPFAIL);
     let pid = format!("pid {}", daemon.pid());
     for words in ["already running", &pid, "add it to its configuration", "state_dir"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");

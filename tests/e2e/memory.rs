@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::status::WorkerState;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, until};
@@ -252,7 +252,7 @@ fn an_unwritable_log_directory_stops_nothing() {
 fn an_unwritable_state_directory_is_an_error() {
     let home = home();
     fs::write(home.path().join("state"), "a file").expect("written");
-    let output = Daemon::refused(home.path(), &polite(), &[]).expect_code(own::CONFIG);
+    let output = Daemon::refused(home.path(), &polite(), &[]).expect_code(program::CONFIG);
     let state = home.path().join("state").display().to_string();
     for words in ["can't use the state directory", &state, "make it writable or choose another"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");

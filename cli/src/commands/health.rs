@@ -1,6 +1,6 @@
 //! `mcpctl health`: one word, for scripts and probes.
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::status::{DaemonStatus, StatusReport, WorkerState, WorkerStatus};
 use serde::Serialize;
 
@@ -89,7 +89,7 @@ impl Health {
         match self.health {
             Word::Healthy => SUCCESS,
             Word::Degraded | Word::ShuttingDown => DEGRADED,
-            Word::NotRunning => own::NOT_RUNNING,
+            Word::NotRunning => program::NOT_RUNNING,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `mcpctl history`: past runs, from the journal.
 
 use mcpd_common::crash::CrashRecord;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::journal::{HISTORY_SCHEMA, HistoryRow, Journal, JournalError};
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub async fn run(context: &mut Context, args: History) -> Result<u8, Failure> {
 /// The journal can't be read.
 pub fn unreadable(tried: &str, error: &JournalError) -> Failure {
     let next = "mcpd sets a damaged journal aside at its next start; `mcpctl report` shows the last shutdown";
-    Failure::new(own::UNAVAILABLE, tried, error, next)
+    Failure::new(program::UNAVAILABLE, tried, error, next)
 }
 
 fn render(doc: &mut Doc, rows: &[HistoryRow], clock: &Clock) {

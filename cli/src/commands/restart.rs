@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunId};
 use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use mcpd_proto::v1;
@@ -115,7 +115,7 @@ fn is_on_its_way(worker: &WorkerStatus) -> bool {
 
 fn stopped(reason: &str) -> Failure {
     let happened = format!("somebody asked mcpd to stop meanwhile ({reason}), and it does");
-    Failure::new(own::UNAVAILABLE, TRIED, happened, "start mcpd again")
+    Failure::new(program::UNAVAILABLE, TRIED, happened, "start mcpd again")
 }
 
 fn gone(daemon: &Daemon) -> Failure {
@@ -123,13 +123,18 @@ fn gone(daemon: &Daemon) -> Failure {
         "everything was stopped, and the daemon at {} did not come back as a new program",
         daemon.socket.display()
     );
-    Failure::new(own::UNAVAILABLE, TRIED, happened, "see what it said, `mcpctl report`, and start mcpd again")
+    Failure::new(
+        program::UNAVAILABLE,
+        TRIED,
+        happened,
+        "see what it said, `mcpctl report`, and start mcpd again",
+    )
 }
 
 fn outcome(status: &StatusReport, stop_exit_code: Option<u8>) -> Result<Outcome, Failure> {
     let Some(daemon) = &status.daemon else {
         let happened = "the daemon's status says nothing of the daemon";
-        return Err(Failure::new(own::SOFTWARE, TRIED, happened, "report it"));
+        return Err(Failure::new(program::SOFTWARE, TRIED, happened, "report it"));
     };
     let workers = status.workers.len();
     let ready = status.workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
@@ -139,7 +144,7 @@ fn outcome(status: &StatusReport, stop_exit_code: Option<u8>) -> Result<Outcome,
         daemon.version, daemon.pid, daemon.run
     );
     Ok(Outcome {
-        exit_code: left.unwrap_or(if ready == workers { SUCCESS } else { own::UNAVAILABLE }),
+        exit_code: left.unwrap_or(if ready == workers { SUCCESS } else { program::UNAVAILABLE }),
         verdict,
         stop_exit_code,
         run: daemon.run,

@@ -1,7 +1,7 @@
 //! `mcpctl verify-ports`: a row per port; works without a daemon.
 
 use mcpd_common::check::ports::{self, KnownPort, PORT_SCHEMA, PortReport, PortState};
-use mcpd_common::exit_code::{Severity, own};
+use mcpd_common::exit_code::{Severity, program};
 use mcpd_common::ids::{Pid, Port};
 use mcpd_common::os::process;
 use mcpd_common::run_file::RunFile;
@@ -79,7 +79,7 @@ fn nothing_known(local: &Local) -> Failure {
         Some(problem) => format!("mcpd is not running, and its configuration can't be used: {problem}"),
         None => "mcpd is not running, and no configuration names a port".to_owned(),
     };
-    let code = if local.problem.is_some() { own::CONFIG } else { own::USAGE };
+    let code = if local.problem.is_some() { program::CONFIG } else { program::USAGE };
     Failure::new(code, TRIED, happened, "name ports with --port, or a configuration with --config")
 }
 

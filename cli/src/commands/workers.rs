@@ -1,6 +1,6 @@
 //! `mcpctl start`, `stop`, `restart`: one worker, several or all.
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, WorkerName};
 use mcpd_common::status::WorkerState;
 use mcpd_proto::{ConvertError, v1};
@@ -75,7 +75,7 @@ pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8,
         context.out.print(doc);
     }
     let ok = results.iter().all(|result| result.ok);
-    Ok(if ok { SUCCESS } else { own::UNAVAILABLE })
+    Ok(if ok { SUCCESS } else { program::UNAVAILABLE })
 }
 
 async fn send(

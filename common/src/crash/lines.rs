@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CRASH_SCHEMA, CrashRecord, DaemonEnd, NAMED, Remnant, Witness};
+use super::{CRASH_SCHEMA, CrashRecord, DaemonEnd, LeftoverProcess, NAMED, Witness};
 use crate::ids::{Pid, RunId};
 use crate::os::Backend;
 
@@ -11,9 +11,9 @@ use crate::os::Backend;
 #[serde(tag = "line", rename_all = "snake_case")]
 enum Line {
     Crash(Head),
-    Ended(Remnant),
-    Left(Remnant),
-    Spared(Remnant),
+    Ended(LeftoverProcess),
+    Left(LeftoverProcess),
+    Spared(LeftoverProcess),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -53,11 +53,11 @@ pub struct CrashRecord {
     /// How many processes were ended.
     pub ended_count: u64,
     /// The first [`NAMED`] of them.
-    pub ended: Vec<Remnant>,
+    pub ended: Vec<LeftoverProcess>,
     /// What could not be ended.
-    pub left: Vec<Remnant>,
+    pub left: Vec<LeftoverProcess>,
     /// What was there before mcpd (inherited through exec), and was not touched.
-    pub spared: Vec<Remnant>,
+    pub spared: Vec<LeftoverProcess>,
     /// Lines of the file that could not be read.
     pub damaged_lines: u32,
 }
@@ -88,7 +88,7 @@ pub enum DaemonEnd {
 
 /// A process that was found: for reading, not for signalling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remnant {
+pub struct LeftoverProcess {
     /// Its pid.
     pub pid: Pid,
     /// Its command line, arguments joined by spaces.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CrashRecord, DaemonEnd, Remnant, Witness};
+use super::{CrashRecord, DaemonEnd, LeftoverProcess, Witness};
 use crate::exit_code;
 use crate::journal::HistoryRow;
 use crate::os::child::PROOF;
@@ -13,13 +13,13 @@ pub const DAEMON_DIED: &str = "daemon_died";
 /// The reason of a run whose shutdown had to be ended, where the daemon gave none.
 pub const OVERRUN: &str = "overrun";
 
-impl fmt::Display for Remnant {
+impl fmt::Display for LeftoverProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {})", self.command, self.pid)
     }
 }
 
-impl Remnant {
+impl LeftoverProcess {
     fn subject(&self) -> String {
         self.worker.as_ref().map_or_else(|| self.pid.to_string(), ToString::to_string)
     }
@@ -98,7 +98,7 @@ impl CrashRecord {
         }
     }
 
-    fn ended_finding(&self, process: &Remnant) -> Finding {
+    fn ended_finding(&self, process: &LeftoverProcess) -> Finding {
         let detail = match self.end {
             DaemonEnd::Completed(_) => format!("{process} outlived the daemon; its guardian ended it"),
             _ => format!("{process} was ended by SIGKILL"),
@@ -161,16 +161,16 @@ impl CrashRecord {
     }
 }
 
-fn left(process: &Remnant) -> Finding {
+fn left(process: &LeftoverProcess) -> Finding {
     let detail = format!("{process} could not be ended");
     Finding::new(FindingKind::ProcessLeft, process.subject(), detail)
 }
 
-fn spared(process: &Remnant) -> Finding {
+fn spared(process: &LeftoverProcess) -> Finding {
     let detail = format!("{process} was there before mcpd (inherited through exec) and was not touched");
     Finding::new(FindingKind::Information, process.subject(), detail)
 }
 
-fn list(processes: &[Remnant]) -> String {
+fn list(processes: &[LeftoverProcess]) -> String {
     processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

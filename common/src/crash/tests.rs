@@ -6,9 +6,9 @@ use crate::exit_code;
 use crate::ids::RunTag;
 use crate::outcome::FindingKind;
 
-fn remnant(pid: i32, worker: Option<&str>) -> Remnant {
+fn leftover(pid: i32, worker: Option<&str>) -> LeftoverProcess {
     let worker = worker.map(|name| name.parse().expect("a name"));
-    Remnant { pid: Pid::new(pid).expect("positive"), command: format!("sleep {pid}"), worker }
+    LeftoverProcess { pid: Pid::new(pid).expect("positive"), command: format!("sleep {pid}"), worker }
 }
 
 fn sample(end: DaemonEnd) -> CrashRecord {
@@ -24,9 +24,9 @@ fn sample(end: DaemonEnd) -> CrashRecord {
         backend: Backend::Linux,
         proved: true,
         ended_count: 3,
-        ended: vec![remnant(42, Some("alpha")), remnant(43, None)],
+        ended: vec![leftover(42, Some("alpha")), leftover(43, None)],
         left: vec![],
-        spared: vec![remnant(7, None)],
+        spared: vec![leftover(7, None)],
         damaged_lines: 0,
     }
 }
@@ -50,7 +50,7 @@ fn a_record_survives_the_disk() {
 fn the_code_says_how_it_ended() {
     let mut record = sample(DaemonEnd::Died(ExitStatus::Signal(9)));
     assert_eq!(record.exit_code(), 101);
-    record.left = vec![remnant(44, None)];
+    record.left = vec![leftover(44, None)];
     assert_eq!(record.exit_code(), 101);
     assert_eq!(CrashRecord { end: DaemonEnd::Overrun, ..record.clone() }.exit_code(), 102);
     assert_eq!(CrashRecord { end: DaemonEnd::Unseen, ..record }.exit_code(), 101);

@@ -29,10 +29,10 @@ pub mod cgroup;
 pub mod child;
 pub mod guard;
 pub mod handover;
-pub mod own;
 pub mod process;
 pub mod sight;
 pub mod socket;
+pub mod this_process;
 
 #[cfg(not(target_os = "linux"))]
 mod darwin;

@@ -7,25 +7,25 @@ use mcpd_common::config::{
     self, Config, ForcePorts, LoadError, Loaded, PortSource, PortText, Probe, Program, RestartPolicy, Source,
     Transport, WorkerConfig,
 };
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::paths;
 
 /// Checks this file, else the one that a start would use. 0 if there is no problem at all.
 pub fn run(file: Option<PathBuf>) -> u8 {
     let Some(file) = paths::config_file(file, &paths::process_environment) else {
         super::complain(&no_file());
-        return own::CONFIG;
+        return program::CONFIG;
     };
     // Remembering what is shown makes it true: the ports go into clients' configurations.
     match config::load(Source::File(file.clone()), &paths::process_environment) {
         Ok(loaded) => {
             super::print(&describe(&loaded.config));
             super::complain(&remarks(&loaded));
-            if loaded.problems.is_empty() { 0 } else { own::CONFIG }
+            if loaded.problems.is_empty() { 0 } else { program::CONFIG }
         }
         Err(error) => {
             super::complain(&refusal(&error));
-            own::CONFIG
+            program::CONFIG
         }
     }
 }
@@ -227,10 +227,10 @@ mod tests {
         assert_eq!(run(Some(file.clone())), 0);
         std::fs::write(&file, "repos = [\"gone\"]\n[daemon]\nstate_dir = \"s\"\nsocket = \"c\"\n")
             .expect("written");
-        assert_eq!(run(Some(file.clone())), own::CONFIG);
+        assert_eq!(run(Some(file.clone())), program::CONFIG);
         std::fs::write(&file, "x = [").expect("written");
-        assert_eq!(run(Some(file)), own::CONFIG);
-        assert_eq!(run(Some(dir.path().join("none.toml"))), own::CONFIG);
+        assert_eq!(run(Some(file)), program::CONFIG);
+        assert_eq!(run(Some(dir.path().join("none.toml"))), program::CONFIG);
     }
 
     #[test]

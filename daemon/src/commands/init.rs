@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mcpd_common::config::init;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 
 /// Prints a configuration for these repositories, and on standard error what to do with it.
 pub fn run(repos: &[PathBuf]) -> u8 {
@@ -13,7 +13,7 @@ pub fn run(repos: &[PathBuf]) -> u8 {
     }
     if repos.is_empty() {
         super::complain("no repository was named: write `mcpd init DIR ...`\n");
-        return own::USAGE;
+        return program::USAGE;
     }
     super::print(&init::render(repos));
     0

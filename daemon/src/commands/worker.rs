@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::Port;
 
 use crate::repo_worker::{self, RepoWorkerArgs};
@@ -13,7 +13,7 @@ pub fn run(repo: PathBuf, port: Port) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => {
             super::complain(&format!("mcpd worker can't start: {error}\n"));
-            return own::SOFTWARE;
+            return program::SOFTWARE;
         }
     };
     match runtime.block_on(repo_worker::run(RepoWorkerArgs { repo, port })) {

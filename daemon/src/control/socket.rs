@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
 use crate::deadline;
-use crate::verify::own::Expected;
+use crate::verify::self_check::ExpectedDescriptors;
 
 /// More connections than this at once are refused (R-RPC-3).
 const CONNECTIONS: usize = 256;
@@ -111,7 +111,7 @@ pub fn inherit(path: &Path, listener: std::os::unix::net::UnixListener) -> Resul
 /// Accepts for ever: one permitted connection after the other.
 pub fn accept(
     listener: Arc<UnixListener>,
-    expected: Expected,
+    expected: ExpectedDescriptors,
 ) -> impl tokio_stream::Stream<Item = io::Result<Peer>> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     futures_util::stream::unfold((listener, places, expected), async |(listener, places, expected)| {
@@ -120,7 +120,7 @@ pub fn accept(
     })
 }
 
-async fn next(listener: &UnixListener, places: &Arc<Semaphore>, expected: &Expected) -> Peer {
+async fn next(listener: &UnixListener, places: &Arc<Semaphore>, expected: &ExpectedDescriptors) -> Peer {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -164,12 +164,12 @@ fn is_permitted(stream: &UnixStream) -> bool {
 pub struct Peer {
     stream: UnixStream,
     silence: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    expected: Expected,
+    expected: ExpectedDescriptors,
     _place: OwnedSemaphorePermit,
 }
 
 impl Peer {
-    fn new(stream: UnixStream, place: OwnedSemaphorePermit, expected: Expected) -> Self {
+    fn new(stream: UnixStream, place: OwnedSemaphorePermit, expected: ExpectedDescriptors) -> Self {
         expected.opened(stream.as_raw_fd());
         let silence = Box::pin(deadline::until(deadline::now() + FIRST_WORD));
         Self { stream, silence: Some(silence), expected, _place: place }

@@ -4,24 +4,24 @@
 //!   mcpd ---- lock, shared page, socket pair ---- fork (a single thread)
 //!    |                                              |
 //!    | parent: "mcp-guardian"                       | child: the daemon
-//!    |   watch      waits, forwards signals         |   ward    tells its hard deadline and its
-//!    |   patience   counts towards the deadline     |           completion, hears of the guardian's end
-//!    |   verdict    how the daemon ended (pure)     |
-//!    |   sweep      ends and reaps what is left      `- workers, which die with the daemon's threads
-//!    `-  aftermath  socket, run file, crash record        and are orphans of the guardian's otherwise
+//!    |   watch      waits, forwards signals         |   guardian_link    tells its hard deadline and its
+//!    |   shutdown_timer   counts towards the deadline     |           completion, hears of the guardian's end
+//!    |   daemon_end    how the daemon ended (pure)     |
+//!    |   kill_and_reap      ends and reaps what is left      `- workers, which die with the daemon's threads
+//!    `-  cleanup  socket, run file, crash record        and are orphans of the guardian's otherwise
 //! ```
 //!
 //! It holds the lock, so what it removes is its own daemon's. It is a subreaper, so nothing that the
 //! daemon leaves behind gets past it. It has one thread and no runtime, and trusts nothing that it
 //! reads on the page.
 
-mod aftermath;
+mod cleanup;
+mod daemon_end;
+mod kill_and_reap;
+mod link;
 mod page;
-mod patience;
-mod spared;
-mod sweep;
-mod verdict;
-mod ward;
+mod preexisting;
+mod shutdown_timer;
 mod watch;
 
 use std::io;
@@ -35,14 +35,14 @@ use mcpd_common::os::guard::{self, Arrivals, Twin};
 use mcpd_common::paths::StateDir;
 
 use crate::instance::Instance;
+pub use link::GuardianLink;
 pub use page::Details;
 use page::Page;
-use spared::Spared;
-pub use ward::Ward;
+use preexisting::PreexistingChildren;
 pub use watch::Guardian;
 
 /// What both need to know from the beginning.
-pub struct Launch {
+pub struct GuardianConfig {
     /// The first run.
     pub run: RunId,
     /// Where the record goes.
@@ -56,7 +56,7 @@ pub struct Launch {
     pub instance: Instance,
 }
 
-impl Launch {
+impl GuardianConfig {
     fn details(&self) -> Details {
         let (socket, state_dir) = (self.socket.clone(), self.state.path().to_owned());
         Details { run: self.run, socket, state_dir, cgroups: None }
@@ -64,11 +64,11 @@ impl Launch {
 }
 
 /// Which of the two this process is now.
-pub enum Divided {
+pub enum ForkSide {
     /// The one that was started.
     Guardian(Guardian),
     /// Its child.
-    Daemon(Ward, Instance),
+    Daemon(GuardianLink, Instance),
 }
 
 /// Signals that are meant for the daemon, whoever gets them.
@@ -82,11 +82,11 @@ const AWAITED: [Signal; 3] = [Signal::Term, Signal::Int, Signal::Hup];
 ///
 /// # Errors
 /// When the kernel grants no memory, no process or no handler; then nothing has been started.
-pub fn divide(launch: Launch) -> io::Result<Divided> {
+pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
     let page = Page::new()?;
-    page.tell(&launch.details())?;
+    page.publish(&launch.details())?;
     let (ours, theirs) = UnixStream::pair()?;
-    let spared = Spared::children_of_this_process();
+    let preexisting = PreexistingChildren::children_of_this_process();
     // Before there is a child: what it leaves behind becomes ours.
     child::become_subreaper()?;
     let masked = guard::mask_all()?;
@@ -95,13 +95,13 @@ pub fn divide(launch: Launch) -> io::Result<Divided> {
             drop(theirs);
             let arrivals = Arrivals::hear(&FORWARDED);
             masked.restore_but(&[]);
-            Ok(Divided::Guardian(Guardian {
+            Ok(ForkSide::Guardian(Guardian {
                 launch,
                 daemon: child,
                 page,
                 line: ours,
                 arrivals,
-                spared,
+                preexisting,
                 asked: false,
             }))
         }
@@ -110,8 +110,8 @@ pub fn divide(launch: Launch) -> io::Result<Divided> {
             drop(ours);
             masked.restore_but(&AWAITED);
             guard::die_with_parent(Signal::Term)?;
-            let Launch { instance, .. } = launch;
-            Ok(Divided::Daemon(Ward::new(page, theirs, parent), instance))
+            let GuardianConfig { instance, .. } = launch;
+            Ok(ForkSide::Daemon(GuardianLink::new(page, theirs, parent), instance))
         }
     }
 }

@@ -115,7 +115,7 @@ impl Page {
     ///
     /// # Errors
     /// When it does not fit: a path of thousands of bytes.
-    pub fn tell(&self, details: &Details) -> io::Result<()> {
+    pub fn publish(&self, details: &Details) -> io::Result<()> {
         let bytes = serde_json::to_vec(details)?;
         if bytes.len() > PLACE * size_of::<u64>() {
             return Err(io::Error::other("the paths of socket and state directory are too long"));
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_leaves_what_was_there() {
         let page = Page::new().expect("memory");
-        page.tell(&details("/run/a.sock", 1)).expect("fits");
-        assert!(page.tell(&details(&"x".repeat(9000), 2)).is_err());
+        page.publish(&details("/run/a.sock", 1)).expect("fits");
+        assert!(page.publish(&details(&"x".repeat(9000), 2)).is_err());
         assert_eq!(page.details(), Some(details("/run/a.sock", 1)));
     }
 
@@ -181,10 +181,10 @@ mod tests {
     #[test]
     fn an_adopted_page_is_the_same() {
         let page = Page::new().expect("memory");
-        page.tell(&details("/run/a.sock", 1)).expect("fits");
+        page.publish(&details("/run/a.sock", 1)).expect("fits");
         let twin = Page::adopt(page.descriptor().expect("a descriptor")).expect("adopted");
         assert_eq!(twin.details(), page.details());
-        twin.tell(&details("/run/b.sock", 2)).expect("fits");
+        twin.publish(&details("/run/b.sock", 2)).expect("fits");
         twin.complete(3);
         assert_eq!((page.details(), page.completion()), (Some(details("/run/b.sock", 2)), Some(3)));
     }
@@ -194,7 +194,7 @@ mod tests {
         fn what_is_told_is_read(sockets in proptest::collection::vec("[a-z/.]{1,200}", 1..6), code: u8, bound in 1u64..1_000_000) {
             let page = Page::new().expect("memory");
             for (tag, socket) in (0..).zip(&sockets) {
-                page.tell(&details(socket, tag)).expect("fits");
+                page.publish(&details(socket, tag)).expect("fits");
                 prop_assert_eq!(page.details(), Some(details(socket, tag)));
             }
             page.complete(code);
@@ -206,7 +206,7 @@ mod tests {
         #[test]
         fn garbage_is_nothing_and_never_a_panic(words in proptest::collection::vec(any::<u64>(), 0..64), at in 0usize..1000, header: [u64; 3]) {
             let page = Page::new().expect("memory");
-            page.tell(&details("/run/a.sock", 1)).expect("fits");
+            page.publish(&details("/run/a.sock", 1)).expect("fits");
             for (word, value) in page.0.words().iter().skip(at).zip(&words).chain(page.0.words().iter().zip(&header)) {
                 word.store(*value, Ordering::Relaxed);
             }

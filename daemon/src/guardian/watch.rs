@@ -9,42 +9,42 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_common::crash::{CrashRecord, DaemonEnd, Witness};
 use mcpd_common::ids::{Pid, Slot, WorkerName};
-use mcpd_common::members;
+use mcpd_common::known_processes;
 use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::guard::{self, Arrivals, Origin};
-use mcpd_common::os::{backend, own};
+use mcpd_common::os::{backend, this_process};
 use mcpd_common::paths::StateDir;
 use mcpd_common::run_file::RunFile;
 
+use super::daemon_end::{self, DaemonExit};
+use super::kill_and_reap::{CleanupResult, KillAndReap};
 use super::page::{Details, Page};
-use super::patience::{Next, Patience};
-use super::spared::Spared;
-use super::sweep::{Sweep, Swept};
-use super::verdict::{self, Ended};
-use super::{Launch, aftermath};
+use super::preexisting::PreexistingChildren;
+use super::shutdown_timer::{Poll, ShutdownTimer};
+use super::{GuardianConfig, cleanup};
 use crate::deadline::{self, Deadline};
 use crate::instance::Instance;
 
 /// How its process is called.
 const NAME: &std::ffi::CStr = c"mcp-guardian";
 /// So long it tries to end what a dead daemon left.
-const SWEEP: Duration = Duration::from_secs(10);
+const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 /// The same after a completed shutdown, which has tried it already.
-const SECOND_SWEEP: Duration = Duration::from_secs(1);
+const RECHECK_LIMIT: Duration = Duration::from_secs(1);
 /// A daemon that `SIGKILL` does not end within this is in the kernel's hands.
-const DYING: Duration = Duration::from_secs(5);
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// Where no signal can be heard, the daemon is looked at so often.
-const DEAF: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Everything it has.
 pub struct Guardian {
-    pub(super) launch: Launch,
+    pub(super) launch: GuardianConfig,
     pub(super) daemon: Pid,
     pub(super) page: Page,
     /// The daemon writes to it when there is something new on the page.
     pub(super) line: UnixStream,
     pub(super) arrivals: io::Result<Arrivals>,
-    pub(super) spared: Spared,
+    pub(super) preexisting: PreexistingChildren,
     /// A signal that ends the daemon was forwarded.
     pub(super) asked: bool,
 }
@@ -53,35 +53,35 @@ impl Guardian {
     /// Watches over the daemon to its end and beyond; the exit code.
     pub fn watch(mut self) -> u8 {
         guard::rename(NAME);
-        own::give_back_memory();
+        this_process::give_back_memory();
         // Somebody may read us no more, or never have: not a reason to wait.
         let _always_possible = self.line.set_nonblocking(true);
         let ended = self.until_the_daemon_ends();
-        let end = verdict::of(ended, self.page.completion());
+        let end = daemon_end::of(ended, self.page.completion());
         self.clean_up(end)
     }
 
-    fn until_the_daemon_ends(&mut self) -> Ended {
-        let mut patience = Patience::new();
+    fn until_the_daemon_ends(&mut self) -> DaemonExit {
+        let mut shutdown_timer = ShutdownTimer::new();
         let mut killed: Option<Deadline> = None;
         loop {
             if let Some(exit) = child::peek_exit(self.daemon) {
-                return if killed.is_some() { Ended::Killed } else { Ended::Itself(exit) };
+                return if killed.is_some() { DaemonExit::Killed } else { DaemonExit::Itself(exit) };
             }
-            let timeout = match (killed, patience.look(deadline::now(), self.bound())) {
-                (Some(dying), _) if dying.remaining().is_zero() => return Ended::Killed,
+            let timeout = match (killed, shutdown_timer.look(deadline::now(), self.bound())) {
+                (Some(dying), _) if dying.remaining().is_zero() => return DaemonExit::Killed,
                 (Some(dying), _) => Some(dying.remaining()),
-                (None, Next::WaitForEver) => None,
-                (None, Next::Wait(time)) => Some(time),
-                (None, Next::Over) => {
+                (None, Poll::WaitForEver) => None,
+                (None, Poll::Wait(time)) => Some(time),
+                (None, Poll::Over) => {
                     // Unreaped, so the pid is still its own.
                     let _ = child::signal_child(self.daemon, Signal::Kill);
-                    killed = Some(Deadline::after(DYING));
+                    killed = Some(Deadline::after(KILL_LIMIT));
                     continue;
                 }
             };
             self.wait_and_forward(timeout);
-            self.spared.note_while(self.daemon, || child::peek_exit(self.daemon).is_none());
+            self.preexisting.note_while(self.daemon, || child::peek_exit(self.daemon).is_none());
         }
     }
 
@@ -108,7 +108,7 @@ impl Guardian {
         match &self.arrivals {
             Ok(arrivals) => arrivals.wait(self.line.as_fd(), timeout),
             Err(_) => {
-                deadline::pause(timeout.unwrap_or(DEAF).min(DEAF));
+                deadline::pause(timeout.unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL));
                 vec![]
             }
         }
@@ -117,25 +117,25 @@ impl Guardian {
     fn clean_up(mut self, end: DaemonEnd) -> u8 {
         let noticed_at = Timestamp::now();
         let limit = match end {
-            DaemonEnd::Completed(_) => SECOND_SWEEP,
+            DaemonEnd::Completed(_) => RECHECK_LIMIT,
             DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unseen => {
                 self.launch.instance.leaving();
-                SWEEP
+                CLEANUP_LIMIT
             }
         };
         let Details { run, socket, state_dir, cgroups } =
             self.page.details().unwrap_or_else(|| self.launch.details());
         let state = StateDir::new(state_dir);
-        let sweep = Sweep {
-            spared: &self.spared,
+        let kill_and_reap = KillAndReap {
+            preexisting: &self.preexisting,
             run: run.tag(),
             names: names(&state),
-            known: members::of_run(&state.members(), run.tag()),
+            known: known_processes::of_run(&state.members(), run.tag()),
             daemon: self.daemon,
             cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
         };
-        let Swept { ended_count, ended, left, proved, .. } =
-            sweep.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
+        let CleanupResult { ended_count, ended, left, proved, .. } =
+            kill_and_reap.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
         if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {
             return code;
         }
@@ -152,7 +152,7 @@ impl Guardian {
             ended_count,
             ended,
             left,
-            spared: self.spared.remnants(),
+            spared: self.preexisting.leftovers(),
             damaged_lines: 0,
         };
         if state != self.launch.state {
@@ -163,7 +163,7 @@ impl Guardian {
                 Err(_) => return record.exit_code(),
             }
         }
-        aftermath::settle(&record, &socket, &state)
+        cleanup::settle(&record, &socket, &state)
     }
 }
 

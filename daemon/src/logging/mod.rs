@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use sink::Sink;
+use sink::LogFile;
 
 /// How the console looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,9 +52,9 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
     let shutdown = ShutdownMark(Arc::new(AtomicBool::new(false)));
     let mut warnings = vec![];
     let mut open = |kind| {
-        Sink::open(log_dir, kind, run).unwrap_or_else(|error| {
+        LogFile::open(log_dir, kind, run).unwrap_or_else(|error| {
             warnings.push(format!("can't write the {kind} log in {}: {error}", log_dir.display()));
-            Sink::nowhere()
+            LogFile::nowhere()
         })
     };
     let (debug, shutdown_log) = (open(sink::DEBUG), open(sink::SHUTDOWN));

@@ -15,9 +15,9 @@ pub const SHUTDOWN: &str = "shutdown";
 const KEPT: usize = 10;
 
 /// A file that never fails, or nothing.
-pub struct Sink(Option<File>);
+pub struct LogFile(Option<File>);
 
-impl Sink {
+impl LogFile {
     /// Opens this run's file and forgets the oldest ones.
     pub fn open(log_dir: &Path, kind: &str, run: RunId) -> io::Result<Self> {
         std::fs::create_dir_all(log_dir)?;
@@ -55,18 +55,18 @@ fn forget_old(log_dir: &Path, kind: &str) -> io::Result<()> {
     Ok(())
 }
 
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LogFile {
+    type Writer = LogLine<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(self.0.as_ref())
+    fn make_writer(&'a self) -> LogLine<'a> {
+        LogLine(self.0.as_ref())
     }
 }
 
 /// Writes one event with one write(2), so that lines of several threads never mix.
-pub struct Line<'a>(Option<&'a File>);
+pub struct LogLine<'a>(Option<&'a File>);
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(mut file) = self.0 {
             // A full disk must stop neither work nor shutdown (R-LOG-5).
@@ -93,7 +93,7 @@ mod tests {
         std::fs::write(directory.path().join("mcpd-notes.log"), "mine").expect("written");
         for second in 0..15 {
             let run = RunId::new(Timestamp::from_second(second).expect("in range"), RunTag(1));
-            Sink::open(directory.path(), DEBUG, run).expect("opened");
+            LogFile::open(directory.path(), DEBUG, run).expect("opened");
         }
         let mut names: Vec<_> = std::fs::read_dir(directory.path())
             .expect("readable")

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use mcpd_common::ids::Pid;
-use mcpd_common::os::{own, process};
+use mcpd_common::os::{process, this_process};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Gathers and logs, on a thread that may block.
@@ -18,8 +18,8 @@ pub fn log_in_background(border: &'static str) {
 fn log(border: &str) {
     let began = Instant::now();
     let (memory, cpu_ms) = usage();
-    let threads: Vec<_> = own::threads().into_iter().map(|(_, name)| name).collect();
-    let descriptors = own::descriptors();
+    let threads: Vec<_> = this_process::threads().into_iter().map(|(_, name)| name).collect();
+    let descriptors = this_process::descriptors();
     let sockets = descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count();
     let children: Vec<_> = process::children(Pid::current())
         .into_iter()

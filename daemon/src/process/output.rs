@@ -27,7 +27,7 @@ const CHUNK: usize = 64 * 1024;
 /// Where bytes are on their way from a pipe to a log.
 type Chunk = Arc<Mutex<Vec<u8>>>;
 
-enum Command {
+enum OutputCommand {
     Drain(WorkerName, OwnedFd),
     Close(oneshot::Sender<()>),
 }
@@ -35,7 +35,7 @@ enum Command {
 /// The way to the draining thread.
 #[derive(Clone)]
 pub struct Output {
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<OutputCommand>,
 }
 
 impl Output {
@@ -58,7 +58,7 @@ impl Output {
     /// When the kernel grants no pipe.
     pub fn pipe(&self, worker: &WorkerName) -> io::Result<OwnedFd> {
         let (ours, theirs) = io::pipe()?;
-        let sent = self.commands.send(Command::Drain(worker.clone(), ours.into()));
+        let sent = self.commands.send(OutputCommand::Drain(worker.clone(), ours.into()));
         sent.map_err(|_| io::Error::other("the thread that drains output has ended"))?;
         Ok(theirs.into())
     }
@@ -70,7 +70,7 @@ impl Output {
     pub async fn close(&self, deadline: Deadline) -> Result<(), String> {
         let (sender, closed) = oneshot::channel();
         // A thread that has ended has nothing open any more.
-        let _ = self.commands.send(Command::Close(sender));
+        let _ = self.commands.send(OutputCommand::Close(sender));
         match deadline.wait(closed).await {
             Ok(_) => Ok(()),
             Err(elapsed) => Err(format!("the workers' logs could not be written: {elapsed}")),
@@ -78,14 +78,14 @@ impl Output {
     }
 }
 
-async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<OutputCommand>) {
     let mut logs: HashMap<WorkerName, Arc<Mutex<WorkerLog>>> = HashMap::new();
     let (tasks, finish) = (TaskTracker::new(), CancellationToken::new());
     // One for all: they run on one thread, and none keeps it over a wait.
     let chunk: Chunk = Arc::new(Mutex::new(vec![0; CHUNK]));
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Drain(worker, pipe) => {
+            OutputCommand::Drain(worker, pipe) => {
                 let path = paths::worker_log(&log_dir, &worker);
                 let log = logs.entry(worker).or_insert_with(|| Arc::new(Mutex::new(WorkerLog::new(path))));
                 match Receiver::from_owned_fd(pipe) {
@@ -93,7 +93,7 @@ async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<Command>)
                     Err(error) => tracing::error!(%error, "can't drain a worker's output"),
                 }
             }
-            Command::Close(reply) => {
+            OutputCommand::Close(reply) => {
                 finish.cancel();
                 tasks.close();
                 tasks.wait().await;

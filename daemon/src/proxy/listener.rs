@@ -1,4 +1,4 @@
-//! One door: mcpd listens on a worker's client port and forwards (R-CLIENT-1).
+//! One listener: mcpd listens on a worker's client port and forwards (R-CLIENT-1).
 //!
 //! ```text
 //!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> link (to the worker)
@@ -20,11 +20,11 @@ use tokio_util::task::TaskTracker;
 
 use super::http::guard::Allowed;
 use super::http::serve::{serve, turn_away};
-use super::http::upstream::{Up, Upstream, Watcher};
-use super::mcp::message::LEAVING;
+use super::http::upstream::{Live, Upstream, Watcher};
+use super::mcp::message::SHUTTING_DOWN;
 use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
-use super::observe::socket_table::Ends;
+use super::observe::socket_table::Endpoints;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::supervisor::private_ports::who_holds;
@@ -43,32 +43,32 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Where a door is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ProxyPhase {
     /// It forwards.
     Open,
     /// mcpd is about to go on as another program: nobody new is accepted, which is to say that they wait
-    /// in the listening socket's queue; what is in flight may finish.
+    /// in the listening socket's queue; what is in in_flight_guard may finish.
     Pausing,
-    /// mcpd shuts down: what is in flight may finish, everything new is answered here.
-    Leaving,
+    /// mcpd shuts down: what is in in_flight_guard may finish, everything new is answered here.
+    ShuttingDown,
     /// Streams get their last events; the reason is told.
-    Farewell(String),
+    Notify(String),
 }
 
-impl Phase {
+impl ProxyPhase {
     /// Whether what is new is answered by mcpd itself.
-    pub fn is_leaving(&self) -> bool {
-        matches!(self, Self::Leaving | Self::Farewell(_))
+    pub fn is_shutting_down(&self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Notify(_))
     }
 
     /// Whether event streams get their last events.
     pub fn ends_streams(&self) -> bool {
-        matches!(self, Self::Pausing | Self::Farewell(_))
+        matches!(self, Self::Pausing | Self::Notify(_))
     }
 }
 
 /// What the connections of one door share.
-pub struct Door {
+pub struct Listener {
     /// The worker.
     pub name: WorkerName,
     /// The port that clients use.
@@ -80,7 +80,7 @@ pub struct Door {
     /// The worker behind it.
     pub upstream: Watcher,
     /// Where it is in its life.
-    pub phase: watch::Receiver<Phase>,
+    pub phase: watch::Receiver<ProxyPhase>,
     /// Sessions by the id that the client knows.
     pub sessions: Sessions,
     /// Whether sessions are kept over a restart.
@@ -97,7 +97,7 @@ pub struct Door {
 /// What it needs of the front door as a whole.
 pub struct Shared {
     /// Where all doors are in their lives.
-    pub phase: watch::Receiver<Phase>,
+    pub phase: watch::Receiver<ProxyPhase>,
     /// All connections.
     pub registry: Registry,
     /// Streams that had their last events.
@@ -114,7 +114,7 @@ pub struct Shared {
     pub kept: Vec<KeptSession>,
 }
 
-impl Door {
+impl Listener {
     /// A door for this worker.
     pub fn new(worker: &WorkerConfig, upstream: Watcher, shared: &Shared) -> Arc<Self> {
         let allowed =
@@ -160,7 +160,7 @@ impl Door {
         tasks: TaskTracker,
     ) {
         let mut phase = self.phase.clone();
-        let mut pausing = std::pin::pin!(phase.wait_for(|phase| *phase == Phase::Pausing));
+        let mut pausing = std::pin::pin!(phase.wait_for(|phase| *phase == ProxyPhase::Pausing));
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -184,8 +184,8 @@ impl Door {
         let _ = stream.set_nodelay(true);
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             let here = SocketAddr::new(peer.ip(), self.port.get());
-            let ends = Ends { client: peer, server: stream.local_addr().unwrap_or(here) };
-            let entry = self.registry.enter(&self.name, ends);
+            let endpoints = Endpoints { client: peer, server: stream.local_addr().unwrap_or(here) };
+            let entry = self.registry.enter(&self.name, endpoints);
             tasks.spawn(async move {
                 serve(self, stream, entry).await;
                 drop(place);
@@ -202,24 +202,24 @@ impl Door {
     ///
     /// # Errors
     /// A sentence for the client.
-    pub async fn worker(&self) -> Result<Arc<Up>, String> {
+    pub async fn worker(&self) -> Result<Arc<Live>, String> {
         // Nearly always it is there: no timer is needed then.
-        if let Upstream::Up(up) = &*self.upstream.borrow() {
+        if let Upstream::Live(up) = &*self.upstream.borrow() {
             return Ok(up.clone());
         }
         let (mut upstream, mut phase) = (self.upstream.clone(), self.phase.clone());
         let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
         let there = tokio::select! {
             there = Deadline::after(self.hold).wait(there) => there,
-            _ = phase.wait_for(Phase::is_leaving) => return Err(LEAVING.1.to_owned()),
+            _ = phase.wait_for(ProxyPhase::is_shutting_down) => return Err(SHUTTING_DOWN.1.to_owned()),
         };
         match there {
             Ok(Ok(state)) => match &*state {
-                Upstream::Up(up) => Ok(up.clone()),
-                Upstream::Away(why) => Err(format!("{} is not running: {why}", self.name)),
+                Upstream::Live(up) => Ok(up.clone()),
+                Upstream::Down(why) => Err(format!("{} is not running: {why}", self.name)),
                 Upstream::Waiting => Err(format!("{} is not running", self.name)),
             },
-            Ok(Err(_)) => Err(LEAVING.1.to_owned()),
+            Ok(Err(_)) => Err(SHUTTING_DOWN.1.to_owned()),
             Err(_) => Err(format!("{} did not come back within {} s", self.name, self.hold.as_secs())),
         }
     }

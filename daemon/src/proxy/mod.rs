@@ -1,4 +1,4 @@
-//! The front door: all doors, opened together and closed together.
+//! The front listener: all doors, bind_state together and closed together.
 
 pub mod http;
 pub mod listener;
@@ -23,11 +23,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::http::upstream::{Publisher, Up, Upstream};
-use self::listener::{Door, Phase, Shared, serve_from};
+use self::http::upstream::{Live, Publisher, Upstream};
+use self::listener::{Listener, ProxyPhase, Shared, serve_from};
 use self::mcp::session;
 use self::observe::registry::Registry;
-use self::thread::Porter;
+use self::thread::ProxyThread;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::random;
@@ -36,30 +36,30 @@ use crate::random;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether a door is open, or who holds its port.
-pub type Opened = watch::Receiver<Result<(), String>>;
+pub type BindState = watch::Receiver<Result<(), String>>;
 
-/// The supervisor's end of one door.
-pub struct Backstage {
+/// The supervisor's end of one listener.
+pub struct ProxyHandle {
     /// Whose processes these are.
     pub run: RunTag,
     /// Tells the door of the worker behind it.
     pub publisher: Publisher,
     /// Whether the door is open.
-    pub opened: Opened,
+    pub bind_state: BindState,
 }
 
-impl Backstage {
+impl ProxyHandle {
     /// Whether clients can come in.
     ///
     /// # Errors
     /// Who holds the client port.
     pub fn is_open(&self) -> Result<(), String> {
-        self.opened.borrow().clone()
+        self.bind_state.borrow().clone()
     }
 
-    /// Whether requests are in flight.
+    /// Whether requests are in in_flight_guard.
     pub fn is_busy(&self) -> bool {
-        matches!(&*self.publisher.borrow(), Upstream::Up(up) if up.in_flight() > 0)
+        matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.in_flight() > 0)
     }
 
     /// Tells the door what became of its worker's `process`, the first being 1.
@@ -67,34 +67,34 @@ impl Backstage {
         let epoch = session::epoch(self.run, process);
         let next = match state {
             WorkerState::Ready | WorkerState::Unhealthy => match &*self.publisher.borrow() {
-                Upstream::Up(up) if up.epoch == epoch => return,
-                _ => Upstream::Up(Arc::new(Up::new(epoch, port))),
+                Upstream::Live(up) if up.epoch == epoch => return,
+                _ => Upstream::Live(Arc::new(Live::new(epoch, port))),
             },
             WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => Upstream::Waiting,
             WorkerState::Failed | WorkerState::Stopped => {
-                Upstream::Away(reason.unwrap_or(state.name()).to_owned())
+                Upstream::Down(reason.unwrap_or(state.name()).to_owned())
             }
         };
         // Streams let go before the worker is asked to leave: none shall wait for a client.
-        if let Upstream::Up(up) = self.publisher.send_replace(next) {
+        if let Upstream::Live(up) = self.publisher.send_replace(next) {
             up.detach.cancel();
         }
     }
 
     /// The worker leaves: new requests wait, streams let go of it.
-    pub fn let_go(&self) -> Option<Arc<Up>> {
+    pub fn detach(&self) -> Option<Arc<Live>> {
         match self.publisher.send_replace(Upstream::Waiting) {
-            Upstream::Up(up) => {
+            Upstream::Live(up) => {
                 up.detach.cancel();
                 Some(up)
             }
-            Upstream::Waiting | Upstream::Away(_) => None,
+            Upstream::Waiting | Upstream::Down(_) => None,
         }
     }
 }
 
-/// What doors are opened with.
-pub struct Opening {
+/// What doors are bind_state with.
+pub struct ProxyConfig {
     /// This life of the daemon.
     pub run: RunTag,
     /// Where sessions are kept.
@@ -106,8 +106,8 @@ pub struct Opening {
 }
 
 /// All doors.
-pub struct FrontDoor {
-    phase: watch::Sender<Phase>,
+pub struct Proxy {
+    phase: watch::Sender<ProxyPhase>,
     registry: Registry,
     told: Arc<AtomicU32>,
     forced: CancellationToken,
@@ -115,25 +115,28 @@ pub struct FrontDoor {
     tasks: TaskTracker,
     listeners: Listeners,
     ports: Vec<Port>,
-    /// Nobody, if there is no door.
-    porter: Option<Porter>,
+    /// Nobody, if there is no listener.
+    thread: Option<ProxyThread>,
 }
 
 /// Everything that listens: it outlives the program when that is replaced.
 type Listeners = Arc<Mutex<Vec<Arc<TcpListener>>>>;
 
-impl FrontDoor {
+impl Proxy {
     /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
     /// tried again until it is free.
     ///
     /// # Errors
     /// When the kernel gives no thread or no descriptor for it.
-    pub fn open(config: &Config, opening: Opening) -> io::Result<(Self, HashMap<WorkerName, Backstage>)> {
-        let (phase, watched) = watch::channel(Phase::Open);
+    pub fn open(
+        config: &Config,
+        opening: ProxyConfig,
+    ) -> io::Result<(Self, HashMap<WorkerName, ProxyHandle>)> {
+        let (phase, watched) = watch::channel(ProxyPhase::Open);
         let http = || config.workers.values().filter(|worker| worker.transport == Transport::Http);
-        let porter = http().next().map(|_| Porter::start()).transpose()?;
+        let thread = http().next().map(|_| ProxyThread::start()).transpose()?;
         let front = Self {
-            porter,
+            thread,
             phase,
             registry: Registry::default(),
             told: Arc::default(),
@@ -153,20 +156,20 @@ impl FrontDoor {
             journal: opening.journal,
             kept: opening.kept,
         };
-        let mut backstage = HashMap::new();
+        let mut handles = HashMap::new();
         let mut inherited = opening.inherited;
-        for (worker, porter) in http().zip(front.porter.iter().cycle()) {
+        for (worker, thread) in http().zip(front.thread.iter().cycle()) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting);
-            let door = Door::new(worker, upstream, &shared);
+            let listener = Listener::new(worker, upstream, &shared);
             let ours = |listener: &mut std::net::TcpListener| {
                 listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())
             };
             let listening = inherited.extract_if(.., ours).collect();
             let listening = Listening { all: front.listeners.clone(), inherited: listening };
-            let opened = listen(door, &shared, listening, porter.handle().clone());
-            backstage.insert(worker.name.clone(), Backstage { run: opening.run, publisher, opened });
+            let bind_state = listen(listener, &shared, listening, thread.handle().clone());
+            handles.insert(worker.name.clone(), ProxyHandle { run: opening.run, publisher, bind_state });
         }
-        Ok((front, backstage))
+        Ok((front, handles))
     }
 
     /// Every connection.
@@ -182,7 +185,7 @@ impl FrontDoor {
     /// mcpd is about to go on as another program: nobody new is accepted, streams end with a word to come
     /// back soon, idle connections are closed.
     pub fn pause(&self) {
-        self.phase.send_replace(Phase::Pausing);
+        self.phase.send_replace(ProxyPhase::Pausing);
         self.tasks.close();
     }
 
@@ -192,13 +195,13 @@ impl FrontDoor {
     }
 
     /// mcpd shuts down: from now on it answers itself what is new, and closes what is idle.
-    pub fn begin_leaving(&self) {
-        self.phase.send_replace(Phase::Leaving);
+    pub fn begin_shutdown(&self) {
+        self.phase.send_replace(ProxyPhase::ShuttingDown);
     }
 
     /// Streams get their last events and end.
-    pub fn say_farewell(&self, reason: &str) {
-        self.phase.send_replace(Phase::Farewell(reason.to_owned()));
+    pub fn send_shutdown_notice(&self, reason: &str) {
+        self.phase.send_replace(ProxyPhase::Notify(reason.to_owned()));
     }
 
     /// Streams that had their last events.
@@ -219,8 +222,8 @@ impl FrontDoor {
         self.tasks.close();
         // What does not end in time ends with its thread.
         let _ = deadline.wait(self.tasks.wait()).await;
-        if let Some(porter) = &self.porter {
-            porter.leave(deadline).await;
+        if let Some(thread) = &self.thread {
+            thread.leave(deadline).await;
         }
     }
 
@@ -246,11 +249,11 @@ struct Listening {
 }
 
 /// Takes the port, on the threads of everything else: to find out who holds it takes a while.
-fn listen(door: Arc<Door>, shared: &Shared, listening: Listening, porter: Handle) -> Opened {
+fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread: Handle) -> BindState {
     let Listening { all, inherited } = listening;
     let adopted: Vec<_> = inherited.into_iter().filter_map(|listener| serve_from(listener).ok()).collect();
-    let first = if adopted.is_empty() { door.bind() } else { Ok(adopted) };
-    let (told, opened) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
+    let first = if adopted.is_empty() { listener.bind() } else { Ok(adopted) };
+    let (told, bind_state) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
     let (closed, tasks, mut phase) = (shared.closed.clone(), shared.tasks.clone(), shared.phase.clone());
     shared.tasks.spawn(async move {
         let mut bound = first;
@@ -261,18 +264,18 @@ fn listen(door: Arc<Door>, shared: &Shared, listening: Listening, porter: Handle
             }
             let pause = deadline::until(deadline::now() + AGAIN);
             tokio::select! {
-                () = pause => bound = door.bind(),
+                () = pause => bound = listener.bind(),
                 () = closed.cancelled() => return,
-                _ = phase.wait_for(|phase| *phase == Phase::Pausing) => return,
+                _ = phase.wait_for(|phase| *phase == ProxyPhase::Pausing) => return,
             }
         };
         drop(told.send_replace(Ok(())));
-        for listener in listeners.into_iter().map(Arc::new) {
-            all.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
-            tasks.spawn_on(door.clone().accept(listener, closed.clone(), tasks.clone()), &porter);
+        for socket in listeners.into_iter().map(Arc::new) {
+            all.lock().unwrap_or_else(PoisonError::into_inner).push(socket.clone());
+            tasks.spawn_on(listener.clone().accept(socket, closed.clone(), tasks.clone()), &thread);
         }
     });
-    opened
+    bind_state
 }
 
 /// A session id: 128 random bits, visible ASCII as the specification of MCP asks for.

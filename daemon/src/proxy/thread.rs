@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::deadline::Deadline;
 
 /// The thread, and its end.
-pub struct Porter {
+pub struct ProxyThread {
     handle: Handle,
     end: Mutex<Option<End>>,
 }
@@ -25,7 +25,7 @@ struct End {
     came: oneshot::Receiver<()>,
 }
 
-impl Porter {
+impl ProxyThread {
     /// Starts the thread.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Porter {
         &self.handle
     }
 
-    /// Ends it; whatever it still serves is cut off.
+    /// Endpoints it; whatever it still serves is cut off.
     pub async fn leave(&self, deadline: Deadline) {
         let end = self.end.lock().ok().and_then(|mut end| end.take());
         if let Some(End { wanted, came }) = end {

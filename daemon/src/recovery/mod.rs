@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use mcpd_common::crash::{CrashError, CrashRecord, DaemonEnd, last_shutdown};
 use mcpd_common::ids::RunTag;
 use mcpd_common::journal::{Record, RunStarted};
-use mcpd_common::members;
+use mcpd_common::known_processes;
 use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::paths::{StateDir, durable};
 use mcpd_common::run_file::RunFile;
@@ -38,7 +38,7 @@ impl LastRun {
         }
         match RunFile::read(&state.run_file()) {
             Ok(Some(run_file)) => {
-                let known = members::of_run(&state.members(), run_file.run.tag());
+                let known = known_processes::of_run(&state.members(), run_file.run.tag());
                 last.add(processes::reclaim(&run_file, &known).await, state);
             }
             Ok(None) => {}

@@ -1,4 +1,4 @@
-//! Ending what a run left whose guardian died, too.
+//! AfterShutdown what a run left whose guardian died, too.
 //!
 //! Only what is proven to be of that run is touched: the run file names the run, the boot id says
 //! that its processes can still be alive, and a living process carries the run's mark, which nobody
@@ -11,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpd_common::crash::{CrashRecord, DaemonEnd, NAMED, Remnant, Witness};
+use mcpd_common::crash::{CrashRecord, DaemonEnd, LeftoverProcess, NAMED, Witness};
 use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
-use mcpd_common::members::{self, Member};
+use mcpd_common::known_processes::{self, KnownProcess};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::{self, backend};
@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_millis(300);
 
 /// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
 /// that run is dead.
-pub async fn reclaim(last: &RunFile, known: &[Member]) -> CrashRecord {
+pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> CrashRecord {
     let now = Timestamp::now();
     let mut record = CrashRecord {
         run: last.run,
@@ -54,15 +54,15 @@ pub async fn reclaim(last: &RunFile, known: &[Member]) -> CrashRecord {
     record
 }
 
-async fn end_all(last: &RunFile, known: &[Member], record: &mut CrashRecord) {
+async fn end_all(last: &RunFile, known: &[KnownProcess], record: &mut CrashRecord) {
     let proof = Proof { run: last.run, known, spared: ourselves() };
     let names: HashMap<Slot, WorkerName> =
         last.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect();
     let slot_of = |process: &Process| {
         let mark = process::mark(process.pid).map(|mark| mark.slot);
-        mark.or_else(|| members::slot_of(known, process))
+        mark.or_else(|| known_processes::slot_of(known, process))
     };
-    let remnant = |process: &Process| Remnant {
+    let leftover = |process: &Process| LeftoverProcess {
         pid: process.pid,
         command: process::command(process),
         worker: slot_of(process).and_then(|slot| names.get(&slot).cloned()),
@@ -79,13 +79,13 @@ async fn end_all(last: &RunFile, known: &[Member], record: &mut CrashRecord) {
             let Some(handle) = Handle::open(&process) else { continue };
             // Asked before it is killed: afterwards it has no command line any more.
             if seen.insert((process.pid, process.start)) && record.ended.len() < NAMED {
-                record.ended.push(remnant(&process));
+                record.ended.push(leftover(&process));
             }
             let _ = handle.signal(Signal::Kill);
             alive.push(process);
         }
         if !alive.is_empty() && deadline.remaining().is_zero() {
-            record.left = alive.iter().map(remnant).collect();
+            record.left = alive.iter().map(leftover).collect();
             break;
         }
         if !alive.is_empty() {
@@ -101,7 +101,7 @@ async fn end_all(last: &RunFile, known: &[Member], record: &mut CrashRecord) {
 struct Proof<'a> {
     run: RunId,
     /// Whom its daemon knew, where marks can be lost.
-    known: &'a [Member],
+    known: &'a [KnownProcess],
     spared: HashSet<Pid>,
 }
 
@@ -121,7 +121,7 @@ impl Proof<'_> {
     }
 
     fn is_known(&self, process: &Process) -> bool {
-        members::slot_of(self.known, process).is_some()
+        known_processes::slot_of(self.known, process).is_some()
     }
 }
 

@@ -72,12 +72,12 @@ pub enum GitError {
 
 /// What a command wrote.
 #[derive(Debug)]
-pub struct Answer {
+pub struct GitOutput {
     bytes: Vec<u8>,
     cut: bool,
 }
 
-impl Answer {
+impl GitOutput {
     /// Its bytes as text, with a note at the end if there were more of them.
     pub fn text(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
@@ -116,7 +116,7 @@ impl Git {
         &self,
         args: impl IntoIterator<Item = S>,
         cancel: &CancellationToken,
-    ) -> Result<Answer, GitError> {
+    ) -> Result<GitOutput, GitError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let _place = self.places.acquire().await.map_err(|_| GitError::Cancelled)?;
@@ -170,7 +170,7 @@ fn is_misleading(name: &OsStr) -> bool {
         || name.starts_with("GIT_") && !kept.iter().any(|keep| name.starts_with(keep))
 }
 
-async fn collect(child: &mut Child, name: &str) -> Result<Answer, GitError> {
+async fn collect(child: &mut Child, name: &str) -> Result<GitOutput, GitError> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (answer, complaint) =
         tokio::try_join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINT)).map_err(GitError::Start)?;
@@ -185,14 +185,14 @@ async fn collect(child: &mut Child, name: &str) -> Result<Answer, GitError> {
 }
 
 /// Reads until the end or the limit; the pipe is closed then.
-async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Answer> {
+async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<GitOutput> {
     let mut bytes = Vec::new();
-    let Some(pipe) = pipe else { return Ok(Answer { bytes, cut: false }) };
+    let Some(pipe) = pipe else { return Ok(GitOutput { bytes, cut: false }) };
     pipe.take(limit + 1).read_to_end(&mut bytes).await?;
     let keep = usize::try_from(limit).unwrap_or(usize::MAX);
     let cut = bytes.len() > keep;
     bytes.truncate(keep);
-    Ok(Answer { bytes, cut })
+    Ok(GitOutput { bytes, cut })
 }
 
 #[cfg(test)]

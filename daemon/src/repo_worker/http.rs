@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::leave::{Requests, TOKEN_VARIABLE};
 use super::paths::Root;
-use super::server::{RepoServer, Sessions};
+use super::server::{McpSessions, RepoServer};
 use crate::deadline;
 use crate::proxy::http::guard::Allowed;
 
@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct App {
     root: Root,
     mcp: Mcp,
-    sessions: Sessions,
+    sessions: McpSessions,
     requests: Requests,
     token: Option<String>,
     listening: CancellationToken,
@@ -52,7 +52,7 @@ impl App {
 
     /// The same, with the secret given.
     pub fn with_token(root: Root, requests: Requests, token: Option<String>) -> Self {
-        let (sessions, working) = (Sessions::default(), CancellationToken::new());
+        let (sessions, working) = (McpSessions::default(), CancellationToken::new());
         let server = RepoServer::new(root.clone(), sessions.clone(), working.clone());
         let mut config = StreamableHttpServerConfig::default();
         config.cancellation_token = working.clone();
@@ -67,7 +67,7 @@ impl App {
     }
 
     /// Who is here.
-    pub fn sessions(&self) -> &Sessions {
+    pub fn sessions(&self) -> &McpSessions {
         &self.sessions
     }
 

@@ -15,7 +15,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::Port;
 use tokio_util::task::TaskTracker;
 
@@ -61,9 +61,9 @@ impl RepoWorkerError {
     /// What the process exits with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Repository(_) => own::CONFIG,
-            Self::Listen(_) => own::TEMPFAIL,
-            Self::Signals(_) => own::SOFTWARE,
+            Self::Repository(_) => program::CONFIG,
+            Self::Listen(_) => program::TEMPFAIL,
+            Self::Signals(_) => program::SOFTWARE,
         }
     }
 }

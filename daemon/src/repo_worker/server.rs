@@ -27,13 +27,13 @@ pub struct RepoServer {
     pub(super) git: Git,
     /// Cancelled when requests in flight must end.
     pub(super) working: CancellationToken,
-    sessions: Sessions,
+    sessions: McpSessions,
     tool_router: ToolRouter<Self>,
 }
 
 impl RepoServer {
     /// For this repository.
-    pub fn new(root: Root, sessions: Sessions, working: CancellationToken) -> Self {
+    pub fn new(root: Root, sessions: McpSessions, working: CancellationToken) -> Self {
         let git = Git::new(root.path().to_owned());
         Self { root, git, working, sessions, tool_router: Self::tools() }
     }
@@ -57,12 +57,12 @@ impl ServerHandler for RepoServer {
 
 /// The sessions of clients up to MCP 2025-11-25; later ones have none.
 #[derive(Clone)]
-pub struct Sessions {
+pub struct McpSessions {
     manager: Arc<LocalSessionManager>,
     peers: Arc<Mutex<Vec<Peer<RoleServer>>>>,
 }
 
-impl Default for Sessions {
+impl Default for McpSessions {
     fn default() -> Self {
         let mut manager = LocalSessionManager::default();
         manager.session_config.keep_alive = Some(SESSION_IDLE);
@@ -70,7 +70,7 @@ impl Default for Sessions {
     }
 }
 
-impl Sessions {
+impl McpSessions {
     /// The SDK's side of it.
     pub fn manager(&self) -> Arc<LocalSessionManager> {
         self.manager.clone()

@@ -19,7 +19,7 @@ use super::revision::{Kind, RevisionError, resolve, resolve_range};
 use super::server::RepoServer;
 
 /// Text for the client, or what went wrong, which it sees as `isError`.
-type Told = Result<String, String>;
+type ToolOutput = Result<String, String>;
 
 /// Diffs without the programs that attributes and configuration could name.
 const DIFF: [&str; 4] = ["--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "--submodule=short"];
@@ -36,7 +36,11 @@ impl RepoServer {
     /// The state of the working tree: the branch, how far it is ahead or behind, and which files
     /// are staged, changed or untracked (in git's short format).
     #[tool(annotations(title = "Status", read_only_hint = true, open_world_hint = false))]
-    async fn status(&self, Parameters(params): Parameters<StatusParams>, cancel: CancellationToken) -> Told {
+    async fn status(
+        &self,
+        Parameters(params): Parameters<StatusParams>,
+        cancel: CancellationToken,
+    ) -> ToolOutput {
         let mut args = words(&["status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty"]);
         args.extend(self.pathspecs(&params.paths).map_err(told)?);
         self.ask(args, cancel).await
@@ -44,7 +48,7 @@ impl RepoServer {
 
     /// The history: commits with author, date and message, newest first.
     #[tool(annotations(title = "Log", read_only_hint = true, open_world_hint = false))]
-    async fn log(&self, Parameters(params): Parameters<LogParams>, cancel: CancellationToken) -> Told {
+    async fn log(&self, Parameters(params): Parameters<LogParams>, cancel: CancellationToken) -> ToolOutput {
         let limit = within("limit", params.limit.unwrap_or(20), 1, 1000)?;
         let mut args = words(&["log", "--format=medium", "--date=iso-strict", "--decorate=short"]);
         args.extend(words(&DIFF));
@@ -64,7 +68,11 @@ impl RepoServer {
     /// The differences between two revisions, a revision and the working tree, or the index and
     /// either, as a patch.
     #[tool(annotations(title = "Diff", read_only_hint = true, open_world_hint = false))]
-    async fn diff(&self, Parameters(params): Parameters<DiffParams>, cancel: CancellationToken) -> Told {
+    async fn diff(
+        &self,
+        Parameters(params): Parameters<DiffParams>,
+        cancel: CancellationToken,
+    ) -> ToolOutput {
         if params.to.is_some() && (params.from.is_none() || params.staged) {
             return Err("`to` needs `from` beside it, and can't be combined with `staged`".to_owned());
         }
@@ -84,7 +92,11 @@ impl RepoServer {
 
     /// One commit or tag: its message and what it changed.
     #[tool(annotations(title = "Show", read_only_hint = true, open_world_hint = false))]
-    async fn show(&self, Parameters(params): Parameters<ShowParams>, cancel: CancellationToken) -> Told {
+    async fn show(
+        &self,
+        Parameters(params): Parameters<ShowParams>,
+        cancel: CancellationToken,
+    ) -> ToolOutput {
         let mut args = words(&["show", "--format=medium", "--date=iso-strict", "--decorate=short"]);
         args.extend(words(&DIFF));
         args.push(if params.stat { "--stat" } else { "--patch" }.to_owned());
@@ -95,7 +107,11 @@ impl RepoServer {
 
     /// Who last changed each line of a file, in which commit and when.
     #[tool(annotations(title = "Blame", read_only_hint = true, open_world_hint = false))]
-    async fn blame(&self, Parameters(params): Parameters<BlameParams>, cancel: CancellationToken) -> Told {
+    async fn blame(
+        &self,
+        Parameters(params): Parameters<BlameParams>,
+        cancel: CancellationToken,
+    ) -> ToolOutput {
         let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(told)?;
         let path = self.file_path(&params.path)?;
         let mut args = words(&["blame", "--date=short", "--no-textconv"]);
@@ -115,7 +131,7 @@ impl RepoServer {
         &self,
         Parameters(params): Parameters<BranchesParams>,
         cancel: CancellationToken,
-    ) -> Told {
+    ) -> ToolOutput {
         let mut args = words(&["for-each-ref", "--sort=-committerdate", "--count=1000"]);
         args.push(
             "--format=%(HEAD) %(refname:short) %(objectname:short) %(creatordate:short) \
@@ -134,7 +150,11 @@ impl RepoServer {
 
     /// Searches the tracked files: lines that match, with file and line number.
     #[tool(annotations(title = "Grep", read_only_hint = true, open_world_hint = false))]
-    async fn grep(&self, Parameters(params): Parameters<GrepParams>, cancel: CancellationToken) -> Told {
+    async fn grep(
+        &self,
+        Parameters(params): Parameters<GrepParams>,
+        cancel: CancellationToken,
+    ) -> ToolOutput {
         if params.pattern.is_empty() {
             return Err("`pattern` is empty: write what to look for".to_owned());
         }
@@ -167,7 +187,7 @@ impl RepoServer {
         &self,
         Parameters(params): Parameters<ListFilesParams>,
         cancel: CancellationToken,
-    ) -> Told {
+    ) -> ToolOutput {
         let mut args = match &params.revision {
             Some(_) if params.glob.is_some() || params.untracked => {
                 return Err("`revision` can't be combined with `glob` or `untracked`".to_owned());
@@ -197,7 +217,7 @@ impl RepoServer {
         &self,
         Parameters(params): Parameters<ReadFileParams>,
         cancel: CancellationToken,
-    ) -> Told {
+    ) -> ToolOutput {
         let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(told)?;
         let path = self.file_path(&params.path)?;
         let Some(revision) = &params.revision else {
@@ -216,12 +236,12 @@ impl RepoServer {
 
 impl RepoServer {
     /// What a command says.
-    async fn ask(&self, args: Vec<String>, cancel: CancellationToken) -> Told {
+    async fn ask(&self, args: Vec<String>, cancel: CancellationToken) -> ToolOutput {
         self.run(args, &cancel).await.map_err(told)
     }
 
     /// What a command says, or `nothing` if it has nothing to say.
-    async fn ask_or(&self, args: Vec<String>, cancel: CancellationToken, nothing: &str) -> Told {
+    async fn ask_or(&self, args: Vec<String>, cancel: CancellationToken, nothing: &str) -> ToolOutput {
         let text = self.ask(args, cancel).await?;
         Ok(if text.is_empty() { nothing.to_owned() } else { text })
     }
@@ -235,7 +255,7 @@ impl RepoServer {
         &self,
         args: Vec<String>,
         cancel: &CancellationToken,
-    ) -> Result<super::git::Answer, GitError> {
+    ) -> Result<super::git::GitOutput, GitError> {
         let either = cancel.child_token();
         let run = self.git.run(args, &either);
         tokio::pin!(run);
@@ -248,12 +268,12 @@ impl RepoServer {
         }
     }
 
-    async fn commit(&self, revision: &str, cancel: &CancellationToken) -> Told {
+    async fn commit(&self, revision: &str, cancel: &CancellationToken) -> ToolOutput {
         let found: Result<_, RevisionError> = resolve(&self.git, revision, Kind::Commit, cancel).await;
         found.map_err(told)
     }
 
-    async fn read_from_tree(&self, path: RepoPath, lines: Lines) -> Told {
+    async fn read_from_tree(&self, path: RepoPath, lines: Lines) -> ToolOutput {
         let root = self.root.clone();
         let read = move || {
             let file = root.open(&path).map_err(told)?;

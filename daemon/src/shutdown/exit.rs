@@ -14,7 +14,7 @@ use mcpd_common::run_file::RunFile;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::request::Ending;
+use super::request::AfterShutdown;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::progress::{Progress, millis};
@@ -32,7 +32,7 @@ pub struct Exit {
     /// What is removed, unless the next program goes on with it.
     pub socket: PathBuf,
     /// What comes after it.
-    pub ending: Ending,
+    pub ending: AfterShutdown,
     /// Where the last event is told.
     pub progress: Progress,
     /// Stops the control service.
@@ -95,8 +95,8 @@ impl Exit {
         let members = durable::remove(&self.state.members());
         let run_file = RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other);
         let socket = match self.ending {
-            Ending::Exit => durable::remove(&self.socket),
-            Ending::Replace => Ok(()),
+            AfterShutdown::Exit => durable::remove(&self.socket),
+            AfterShutdown::Replace => Ok(()),
         };
         for (what, result) in [("control socket", socket), ("members file", members), ("run file", run_file)]
         {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What goes wrong becomes a finding, never an early return; findings alone decide the exit
-//! code. `request.rs` says who may start this and what later requests do, `budget.rs` how long
+//! code. `request.rs` says who may start this and what later requests do, `limits.rs` how long
 //! each phase may take, `progress.rs` tells every step to whoever listens.
 
 pub mod exit;
@@ -33,17 +33,17 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::request::Ending;
+use self::request::AfterShutdown;
 use crate::deadline;
 use crate::progress::{Progress, millis};
-use crate::proxy::FrontDoor;
-use crate::proxy::observe::client_drain::Departures;
+use crate::proxy::Proxy;
+use crate::proxy::observe::client_drain::ClientDrain;
 use crate::proxy::observe::socket_table;
 use crate::resources::Resource;
 use crate::supervisor::handle::{Order, SupervisorHandle, WorkerOutcome};
-use crate::time_limits::Budget;
-use crate::verify::own::Baseline;
-use crate::verify::{self, Verdict};
+use crate::time_limits::TimeLimits;
+use crate::verify::self_check::Baseline;
+use crate::verify::{self, Verification};
 
 /// Everything that a shutdown works with.
 pub struct Shutdown {
@@ -52,15 +52,15 @@ pub struct Shutdown {
     /// Why.
     pub reason: String,
     /// What comes after it.
-    pub ending: Ending,
+    pub ending: AfterShutdown,
     /// Who has to leave.
     pub workers: SupervisorHandle,
     /// The doors that clients come through.
-    pub front_door: Arc<FrontDoor>,
+    pub proxy: Arc<Proxy>,
     /// Whose ports these are.
     pub ports: socket_table::Ports,
     /// How long each phase may take.
-    pub budget: Budget,
+    pub limits: TimeLimits,
     /// Whose processes may be killed to free a port.
     pub force_ports: ForcePorts,
     /// What has to be closed.
@@ -80,10 +80,10 @@ struct Collected {
     began: Instant,
     started_at: Timestamp,
     before: Vec<WorkerStatus>,
-    clients: Departures,
+    clients: ClientDrain,
     phases: Vec<PhaseReport>,
     findings: Vec<Finding>,
-    verdict: Verdict,
+    verdict: Verification,
 }
 
 impl Shutdown {
@@ -91,12 +91,12 @@ impl Shutdown {
     pub async fn run(mut self) -> ShutdownReport {
         let mut so_far = self.initiated().await;
         match self.ending {
-            Ending::Exit => {
+            AfterShutdown::Exit => {
                 self.workers_graceful(&mut so_far).await;
                 self.clients(&mut so_far).await;
             }
             // Clients that come back shall not notice: their workers leave when nobody uses them.
-            Ending::Replace => {
+            AfterShutdown::Replace => {
                 self.clients_pause(&mut so_far).await;
                 self.workers_graceful(&mut so_far).await;
             }
@@ -113,13 +113,13 @@ impl Shutdown {
             run: self.run,
             reason: self.reason.clone(),
             workers: before.iter().map(|worker| worker.name.clone()).collect(),
-            limit_ms: millis(self.budget.total()),
+            limit_ms: millis(self.limits.total()),
         });
         let stage = self.begin(Phase::Initiated);
-        let clients = Departures::begin(self.ports.clone(), began);
+        let clients = ClientDrain::begin(self.ports.clone(), began);
         match self.ending {
-            Ending::Exit => self.front_door.begin_leaving(),
-            Ending::Replace => self.front_door.pause(),
+            AfterShutdown::Exit => self.proxy.begin_shutdown(),
+            AfterShutdown::Replace => self.proxy.pause(),
         }
         let summary = format!("{} workers, {} client connections", before.len(), clients.connected());
         let mut so_far = Collected {
@@ -129,7 +129,7 @@ impl Shutdown {
             clients,
             phases: vec![],
             findings: vec![],
-            verdict: Verdict::default(),
+            verdict: Verification::default(),
         };
         self.finish(stage, PhaseOutcome::Done, summary, &mut so_far);
         so_far
@@ -155,11 +155,11 @@ impl Shutdown {
 
     async fn clients(&mut self, so_far: &mut Collected) {
         let stage = self.begin(Phase::Clients);
-        self.front_door.say_farewell(&self.reason);
+        self.proxy.send_shutdown_notice(&self.reason);
         let outcome = self.wait_for_clients(&stage, &mut so_far.clients).await;
         so_far.findings.extend(so_far.clients.force(outcome));
-        self.front_door.close(stage.deadline().at_most(CLOSE)).await;
-        so_far.clients.told(self.front_door.told());
+        self.proxy.close(stage.deadline().at_most(CLOSE)).await;
+        so_far.clients.told(self.proxy.told());
         let report = so_far.clients.report();
         self.progress.publish(EventKind::Clients { connected: 0, left: report.left, forced: report.forced });
         let ClientsReport { seen, told, left, .. } = report;
@@ -170,12 +170,12 @@ impl Shutdown {
     /// What is in flight may finish, as in every wanted restart; the rest gets an error of its own id
     /// when its worker leaves.
     async fn clients_pause(&mut self, so_far: &mut Collected) {
-        let stage = self.begin_within(Phase::Clients, self.budget.of(Phase::WorkersGraceful));
+        let stage = self.begin_within(Phase::Clients, self.limits.of(Phase::WorkersGraceful));
         let outcome = self.wait_until_drained(&stage).await;
-        self.front_door.begin_leaving();
+        self.proxy.begin_shutdown();
         so_far.clients.look();
-        so_far.clients.told(self.front_door.told());
-        let waiting = self.front_door.registry().all().len();
+        so_far.clients.told(self.proxy.told());
+        let waiting = self.proxy.registry().all().len();
         let summary = match waiting {
             0 => "nothing is in flight; who calls now waits".to_owned(),
             _ => format!("{waiting} connections still wait for an answer; who calls now waits"),
@@ -194,8 +194,8 @@ impl Shutdown {
             vec![]
         });
         so_far.findings.extend(worker_rows::findings(&outcomes));
-        if self.ending == Ending::Replace {
-            self.front_door.cut_off(stage.deadline().at_most(CLOSE)).await;
+        if self.ending == AfterShutdown::Replace {
+            self.proxy.cut_off(stage.deadline().at_most(CLOSE)).await;
         }
         self.finish(stage, outcome, summary, so_far);
         outcomes
@@ -223,8 +223,8 @@ impl Shutdown {
     /// What the next program goes on listening on is not given back.
     fn ports_to_verify(&self) -> socket_table::Ports {
         let mut ports = self.ports.clone();
-        if self.ending == Ending::Replace {
-            ports.retain(|port, _| !self.front_door.ports().contains(port));
+        if self.ending == AfterShutdown::Replace {
+            ports.retain(|port, _| !self.proxy.ports().contains(port));
         }
         ports
     }

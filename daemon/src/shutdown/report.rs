@@ -13,7 +13,7 @@ use crate::supervisor::handle::WorkerOutcome;
 impl Shutdown {
     /// What is reported if all of this overruns its total bound, which no phase should allow.
     pub fn overrun_report(&self) -> ShutdownReport {
-        let detail = format!("not done within {} s", self.budget.total().as_secs());
+        let detail = format!("not done within {} s", self.limits.total().as_secs());
         let findings = vec![Finding::new(FindingKind::Overrun, "mcpd", detail)];
         let now = Timestamp::now();
         ShutdownReport {
@@ -21,8 +21,8 @@ impl Shutdown {
             run: self.run,
             reason: self.reason.clone(),
             started_at: now,
-            finished_at: now + self.budget.total(),
-            duration_ms: millis(self.budget.total()),
+            finished_at: now + self.limits.total(),
+            duration_ms: millis(self.limits.total()),
             exit_code: exit_code::of(&findings),
             backend: backend(),
             containment: None,

@@ -14,7 +14,7 @@ const ONE_KEYPRESS: Duration = Duration::from_secs(1);
 
 /// What comes after everything has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum AfterShutdown {
     /// The process is gone.
     Exit,
     /// It goes on as another program (R-CLIENT-7).
@@ -59,10 +59,12 @@ impl Trigger {
     }
 
     /// What shall come after it.
-    pub fn ending(&self) -> Ending {
+    pub fn ending(&self) -> AfterShutdown {
         match self {
-            Self::Restart { .. } => Ending::Replace,
-            Self::Signal(_) | Self::Rpc { .. } | Self::GuardianDied | Self::Emergency { .. } => Ending::Exit,
+            Self::Restart { .. } => AfterShutdown::Replace,
+            Self::Signal(_) | Self::Rpc { .. } | Self::GuardianDied | Self::Emergency { .. } => {
+                AfterShutdown::Exit
+            }
         }
     }
 }
@@ -103,7 +105,7 @@ impl Requests {
             Trigger::Signal("SIGINT") => self.interrupted_again(now),
             _ => false,
         };
-        if self.exit.is_none() && trigger.ending() == Ending::Exit {
+        if self.exit.is_none() && trigger.ending() == AfterShutdown::Exit {
             self.exit = Some(trigger.reason());
         }
         match trigger {

@@ -13,7 +13,7 @@ use super::{Collected, Hurrying, NOTICE, Shutdown};
 use crate::deadline::{self, Deadline};
 use crate::logging::state;
 use crate::progress::millis;
-use crate::proxy::observe::client_drain::Departures;
+use crate::proxy::observe::client_drain::ClientDrain;
 use crate::proxy::observe::registry::Connection;
 
 /// Between two looks at the kernel's socket table.
@@ -36,12 +36,12 @@ impl Stage {
 
 impl Shutdown {
     pub(super) fn begin(&self, phase: Phase) -> Stage {
-        self.begin_within(phase, self.budget.of(phase))
+        self.begin_within(phase, self.limits.of(phase))
     }
 
     /// Begins a phase that may take so long, and no longer than its own limit.
     pub(super) fn begin_within(&self, phase: Phase, limit: Duration) -> Stage {
-        let limit = limit.min(self.budget.of(phase));
+        let limit = limit.min(self.limits.of(phase));
         let stage = Stage { phase, began: deadline::now(), limit };
         tracing::info!(%phase, limit_ms = millis(stage.limit), "phase started");
         state::log_in_background(phase.name());
@@ -68,7 +68,7 @@ impl Shutdown {
         self.wait(stage, hurrying, all_left, || self.workers.remaining()).await
     }
 
-    pub(super) async fn wait_for_clients(&self, stage: &Stage, clients: &mut Departures) -> PhaseOutcome {
+    pub(super) async fn wait_for_clients(&self, stage: &Stage, clients: &mut ClientDrain) -> PhaseOutcome {
         let clients = tokio::sync::Mutex::new(clients);
         let all_gone = async {
             while !clients.lock().await.look() {
@@ -79,13 +79,13 @@ impl Shutdown {
     }
 
     pub(super) async fn wait_until_drained(&self, stage: &Stage) -> PhaseOutcome {
-        let registry = self.front_door.registry();
+        let registry = self.proxy.registry();
         let remaining = async || {
             let connections = registry.all();
-            let label = |one: &Arc<Connection>| format!("{} for {}", one.ends.client, one.worker);
+            let label = |one: &Arc<Connection>| format!("{} for {}", one.endpoints.client, one.worker);
             connections.iter().map(label).collect()
         };
-        self.wait(stage, Hurrying::CutsShort, self.front_door.drained(), remaining).await
+        self.wait(stage, Hurrying::CutsShort, self.proxy.drained(), remaining).await
     }
 
     /// Waits until it is done, the deadline comes, or somebody hurries; names who is awaited

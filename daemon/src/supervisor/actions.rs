@@ -50,7 +50,7 @@ impl Supervisor {
 
     /// Ports are looked at before they are bound: the error then names the holder (R-SUP-6).
     fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
-        if let Some(door) = self.deps.doors.get(&config.name) {
+        if let Some(door) = self.deps.proxies.get(&config.name) {
             door.is_open()?;
         }
         let port = self.worker_client.find_port(config)?;
@@ -128,7 +128,7 @@ impl Supervisor {
         );
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {
-            let up = self.deps.doors.get(&worker.config.name)?.let_go()?;
+            let up = self.deps.proxies.get(&worker.config.name)?.detach()?;
             (up.in_flight() > 0).then_some((worker.process, up))
         });
         let Some((process, up)) = draining else {
@@ -256,7 +256,7 @@ impl Supervisor {
             return;
         }
         worker.since = Timestamp::now();
-        if let Some(door) = self.deps.doors.get(&worker.config.name) {
+        if let Some(door) = self.deps.proxies.get(&worker.config.name) {
             door.show(state, worker.process, worker.listens_on, worker.machine.reason());
         }
         let (name, reason) = (worker.config.name.clone(), worker.machine.reason().map(str::to_owned));

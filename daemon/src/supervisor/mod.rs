@@ -46,8 +46,8 @@ use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
 use crate::process::process_thread::{ProcessEvent, ProcessThread};
 use crate::progress::Progress;
-use crate::proxy::Backstage;
-use crate::time_limits::Budget;
+use crate::proxy::ProxyHandle;
+use crate::time_limits::TimeLimits;
 
 /// Transitions that a slow listener may lag behind.
 const TRANSITIONS: usize = 4096;
@@ -62,8 +62,8 @@ pub struct Deps {
     pub launch_env: LaunchEnv,
     /// Remembers.
     pub recorder: Recorder,
-    /// The doors in front of workers whose client port mcpd holds.
-    pub doors: HashMap<WorkerName, Backstage>,
+    /// The proxies in front of workers whose client port mcpd holds.
+    pub proxies: HashMap<WorkerName, ProxyHandle>,
 }
 
 /// What tasks report back. The number is the process's: answers about an earlier one are
@@ -117,10 +117,10 @@ pub(super) fn start_with_client(
 }
 
 fn workers_of(config: &Config) -> BTreeMap<Slot, Worker> {
-    let budget = Budget::new(&config.shutdown);
+    let limits = TimeLimits::new(&config.shutdown);
     Slot::of_workers()
         .zip(config.workers.values())
-        .map(|(slot, worker)| (slot, Worker::new(worker, &config.shutdown.worker_graceful, &budget, slot)))
+        .map(|(slot, worker)| (slot, Worker::new(worker, &config.shutdown.worker_graceful, &limits, slot)))
         .collect()
 }
 
@@ -286,8 +286,8 @@ impl Supervisor {
     }
 
     fn is_busy(&self, slot: Slot) -> bool {
-        let door = self.workers.get(&slot).and_then(|worker| self.deps.doors.get(&worker.config.name));
-        door.is_some_and(Backstage::is_busy)
+        let door = self.workers.get(&slot).and_then(|worker| self.deps.proxies.get(&worker.config.name));
+        door.is_some_and(ProxyHandle::is_busy)
     }
 
     fn is_current(&self, slot: Slot, process: u32) -> bool {

@@ -14,7 +14,7 @@ use super::state::{Machine, Policy};
 use super::stop_sequence::StopOutcome;
 use crate::deadline;
 use crate::process::operations::Started;
-use crate::time_limits::Budget;
+use crate::time_limits::TimeLimits;
 
 /// A worker.
 pub(super) struct Worker {
@@ -36,13 +36,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(config: &WorkerConfig, graceful: &Duration, budget: &Budget, slot: Slot) -> Self {
+    pub(super) fn new(config: &WorkerConfig, graceful: &Duration, limits: &TimeLimits, slot: Slot) -> Self {
         let policy = Policy {
             restart: config.restart,
             restart_unhealthy: config.restart_unhealthy,
             has_route: config.shutdown_path.is_some(),
             graceful: *graceful,
-            term: budget.term(),
+            term: limits.term(),
         };
         let machine = match &config.unusable {
             Some(reason) => Machine::unusable(policy, reason.clone()),

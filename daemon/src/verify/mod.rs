@@ -4,10 +4,10 @@
 //! a process, freeing a port may kill one, so processes come after both, the kernel's
 //! proof after them, and our own descriptors last.
 
-pub mod own;
 pub mod ports;
 pub mod processes;
 mod rows;
+pub mod self_check;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::progress::{Progress, millis};
 use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{self, Resource};
 use crate::supervisor::handle::WorkerOutcome;
-use own::Baseline;
+use self_check::Baseline;
 
 /// What is to be verified, and with what.
 pub struct Scope<'a> {
@@ -49,7 +49,7 @@ pub struct Scope<'a> {
 
 /// What was found.
 #[derive(Default)]
-pub struct Verdict {
+pub struct Verification {
     /// What is not as it should be.
     pub findings: Vec<Finding>,
     /// Each worker's checks.
@@ -67,31 +67,31 @@ pub struct Verdict {
 }
 
 /// Runs all checks; none of them waits past the deadline.
-pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verdict {
-    let mut verdict = Verdict::default();
+pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verification {
+    let mut verdict = Verification::default();
 
-    let watch = Watch::start(&scope, "resources");
+    let watch = CheckTimer::start(&scope, "resources");
     verdict.resources = resources::close_all(scope.resources, deadline).await;
     verdict.findings.extend(verdict.resources.iter().filter_map(resource_finding));
     watch.stop(&verdict, format!("{} closed", verdict.resources.len()));
 
-    let watch = Watch::start(&scope, "ports");
+    let watch = CheckTimer::start(&scope, "ports");
     let held = ports::free_them(&scope, deadline).await;
     verdict.findings.extend(held.findings);
     verdict.ports = held.reports;
     let ports_ms = watch.stop(&verdict, ports::evidence(&verdict.ports));
 
-    let watch = Watch::start(&scope, "processes");
+    let watch = CheckTimer::start(&scope, "processes");
     let left = processes::end_them(&scope, deadline).await;
     verdict.findings.extend(left.findings);
     verdict.proof = left.proof;
     verdict.containment = left.containment;
     let processes_ms = watch.stop(&verdict, left.evidence);
 
-    let watch = Watch::start(&scope, "descriptors");
+    let watch = CheckTimer::start(&scope, "descriptors");
     verdict.own = scope.baseline.compare(deadline).await;
-    verdict.findings.extend(own::finding(&verdict.own));
-    watch.stop(&verdict, own::evidence(&verdict.own));
+    verdict.findings.extend(self_check::finding(&verdict.own));
+    watch.stop(&verdict, self_check::evidence(&verdict.own));
 
     verdict.checks = rows::checks(&scope, &verdict, &left.remaining, ports_ms, processes_ms);
     verdict
@@ -103,19 +103,19 @@ fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
 }
 
 /// Times one check, and tells it.
-struct Watch<'a> {
+struct CheckTimer<'a> {
     scope: &'a Scope<'a>,
     check: &'static str,
     began: Instant,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> CheckTimer<'a> {
     fn start(scope: &'a Scope<'a>, check: &'static str) -> Self {
         Self { scope, check, began: deadline::now() }
     }
 
     /// Milliseconds it took.
-    fn stop(self, verdict: &Verdict, evidence: String) -> u64 {
+    fn stop(self, verdict: &Verification, evidence: String) -> u64 {
         let duration_ms = millis(deadline::now().saturating_duration_since(self.began));
         let kinds: &[FindingKind] = match self.check {
             "resources" => &[FindingKind::ResourceFailed],

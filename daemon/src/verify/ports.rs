@@ -16,7 +16,7 @@ use crate::deadline::{self, Deadline};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// A stranger that lives and listens will not go away by being waited for.
-const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(2);
+const FOREIGN_HOLDER_LIMIT: Duration = Duration::from_secs(2);
 
 /// What was held, and what is.
 pub struct Held {
@@ -31,7 +31,7 @@ pub struct Held {
 pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
     let (known, private) = (known_ports(scope), private_ports(scope));
     let deadline = Deadline::at(deadline.instant() - deadline.remaining() / 3);
-    let strangers_until = deadline.at_most(PATIENCE_WITH_STRANGERS);
+    let strangers_until = deadline.at_most(FOREIGN_HOLDER_LIMIT);
     loop {
         let reports = look(scope, &known).await;
         let concerns_us = |report: &&PortReport| is_held(report) && !was_given_back(report, &private);

@@ -8,7 +8,7 @@ use mcpd_common::os::ProcessInfo;
 use mcpd_common::os::process::{self, Process};
 use mcpd_common::outcome::{Check, CheckSubject};
 
-use super::{Scope, Verdict, ports};
+use super::{Scope, Verification, ports};
 use crate::deadline;
 use crate::progress::millis;
 use crate::supervisor::handle::WorkerOutcome;
@@ -16,7 +16,7 @@ use crate::supervisor::handle::WorkerOutcome;
 /// The checks of every worker.
 pub fn checks(
     scope: &Scope<'_>,
-    verdict: &Verdict,
+    verdict: &Verification,
     remaining: &[ProcessInfo],
     ports_ms: u64,
     processes_ms: u64,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::WorkerName;
 use mcpd_common::paths;
 use serde::Serialize;
@@ -124,7 +124,7 @@ fn chosen(log_dir: &Path, known: &BTreeSet<WorkerName>, asked: &[WorkerName]) ->
     if all.is_empty() {
         let next = "start mcpd first, or name its --socket or --config";
         let happened = format!("there is no log of a worker in {}", log_dir.display());
-        return Err(Failure::new(own::UNAVAILABLE, TRIED, happened, next));
+        return Err(Failure::new(program::UNAVAILABLE, TRIED, happened, next));
     }
     let all: Vec<_> = all.into_iter().collect();
     let chosen = if asked.is_empty() { &all[..] } else { asked };
@@ -147,7 +147,12 @@ fn unknown_worker(unknown: &WorkerName, all: &BTreeSet<WorkerName>) -> Failure {
         [] => "no worker is known; `mcpctl status` lists them".to_owned(),
         names => format!("known are: {}", names.join(", ")),
     };
-    Failure::new(own::USAGE, format!("show the log of {unknown}"), "there is no worker of this name", next)
+    Failure::new(
+        program::USAGE,
+        format!("show the log of {unknown}"),
+        "there is no worker of this name",
+        next,
+    )
 }
 
 fn newest_daemon_log(log_dir: &Path) -> Result<PathBuf, Failure> {
@@ -162,7 +167,7 @@ fn newest_daemon_log(log_dir: &Path) -> Result<PathBuf, Failure> {
     });
     dated.max().map(|(_, path)| path).ok_or_else(|| {
         Failure::new(
-            own::UNAVAILABLE,
+            program::UNAVAILABLE,
             "show the daemon's log",
             format_args!("there is none in {}", log_dir.display()),
             "name the daemon's --socket or --config if its logs are elsewhere",
@@ -172,8 +177,8 @@ fn newest_daemon_log(log_dir: &Path) -> Result<PathBuf, Failure> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     let code = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => own::NOPERM,
-        _ => own::UNAVAILABLE,
+        std::io::ErrorKind::PermissionDenied => program::NOPERM,
+        _ => program::UNAVAILABLE,
     };
     let next = "ask as the user who runs the daemon";
     Failure::new(code, TRIED, format_args!("reading {}: {error}", path.display()), next)

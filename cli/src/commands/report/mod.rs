@@ -1,7 +1,7 @@
 //! `mcpctl report`: the full account of one shutdown, with or without a daemon.
 
 use mcpd_common::crash::last_shutdown;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::RunId;
 use mcpd_common::journal::{Journal, JournalError};
 use mcpd_common::outcome::ShutdownReport;
@@ -50,13 +50,13 @@ fn missing(run: Option<RunId>, state: &StateDir) -> Failure {
     let place = state.path().display();
     match run {
         Some(run) => Failure::new(
-            own::USAGE,
+            program::USAGE,
             TRIED,
             format_args!("there is no report of run {run} in {place}"),
             "`mcpctl history` lists the runs; one that still goes on, or that died, has none",
         ),
         None => Failure::new(
-            own::UNAVAILABLE,
+            program::UNAVAILABLE,
             TRIED,
             format_args!("no shutdown has been recorded in {place}"),
             "name the daemon's --socket or --config if its state is elsewhere",

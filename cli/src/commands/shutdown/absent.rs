@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_common::crash::last_shutdown;
-use mcpd_common::exit_code::{self, own};
+use mcpd_common::exit_code::{self, program};
 use mcpd_common::os::child::Handle;
 use mcpd_common::os::process::Process;
 use mcpd_common::outcome::ShutdownReport;
@@ -112,7 +112,7 @@ async fn still_there(
         // It died without an account.
         _ if ended => Ok(show(context, &left_behind(run, lasting(run, local).await))),
         _ => Err(Failure::new(
-            own::UNAVAILABLE,
+            program::UNAVAILABLE,
             TRIED,
             format_args!(
                 "the daemon (pid {}) lives, but nobody answers at {}",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_common::event::{EVENT_SCHEMA, EventKind, ShutdownEvent};
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::RunId;
 use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::phase::PAST_BOUND;
@@ -133,7 +133,7 @@ fn deadline_of(event: &ShutdownEvent) -> Option<Instant> {
 /// Ctrl-C ends `mcpctl`, not the shutdown.
 pub fn detached() -> Failure {
     Failure::new(
-        own::TEMPFAIL,
+        program::TEMPFAIL,
         "wait any longer",
         "detached by Ctrl-C; the shutdown goes on",
         "`mcpctl shutdown --wait` attaches again, `mcpctl report` shows how it ended",
@@ -144,7 +144,7 @@ pub fn detached() -> Failure {
 pub fn overdue(daemon: &Daemon) -> Failure {
     let pid = daemon.pid.map_or_else(|| "its process".to_owned(), |pid| format!("pid {pid}"));
     Failure::new(
-        own::TEMPFAIL,
+        program::TEMPFAIL,
         "wait any longer",
         format_args!("the daemon ({pid}) is past its total bound and still there"),
         "`mcpctl shutdown --now` cuts waits short; `mcpctl logs --daemon` shows what it does",

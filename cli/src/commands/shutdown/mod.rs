@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use mcpd_common::check::ports::{KnownPort, PortReport};
 use mcpd_common::crash::last_shutdown;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::RunId;
 use mcpd_common::os::child::Handle;
 use mcpd_common::os::process;
@@ -96,7 +96,7 @@ pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
     let before = before(context, &mut daemon, args.wait).await;
     let mut events = match ask(&mut daemon, &args).await {
         Ok(events) => events,
-        Err(failure) if failure.code == own::UNAVAILABLE && absent::is_leaving(&daemon).await => {
+        Err(failure) if failure.code == program::UNAVAILABLE && absent::is_leaving(&daemon).await => {
             return absent::run(context, &args).await;
         }
         Err(failure) => return Err(failure),
@@ -164,7 +164,7 @@ fn outcome(report: &ShutdownReport, look: outside::Look) -> Outcome {
 fn no_account(broke: &Option<String>, state: &StateDir) -> Failure {
     let why = broke.as_deref().unwrap_or("the events ended early");
     Failure::new(
-        own::UNAVAILABLE,
+        program::UNAVAILABLE,
         "learn how the shutdown ended",
         format_args!(
             "the daemon is gone without an account: {why}, and {} has none of this run",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpd_common::crash::last_shutdown;
-use mcpd_common::exit_code::own;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::WorkerName;
 use mcpd_common::status::{LastShutdown, STATUS_SCHEMA, StatusReport};
 use tokio::signal::ctrl_c;
@@ -32,7 +32,7 @@ pub async fn run(context: &mut Context, args: Status) -> Result<u8, Failure> {
         match ask(context, args.worker.as_ref()).await {
             Ok(report) => show(context, &report, args.worker.is_some()),
             // A daemon that ends in this moment is what one watches for.
-            Err(failure) if failure.code == own::UNAVAILABLE => context.out.note(&failure.happened),
+            Err(failure) if failure.code == program::UNAVAILABLE => context.out.note(&failure.happened),
             Err(failure) => return Err(failure),
         }
         tokio::select! {
@@ -44,7 +44,7 @@ pub async fn run(context: &mut Context, args: Status) -> Result<u8, Failure> {
 }
 
 fn code(report: &StatusReport) -> u8 {
-    if report.daemon.is_some() { SUCCESS } else { own::NOT_RUNNING }
+    if report.daemon.is_some() { SUCCESS } else { program::NOT_RUNNING }
 }
 
 async fn ask(context: &Context, worker: Option<&WorkerName>) -> Result<StatusReport, Failure> {

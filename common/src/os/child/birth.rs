@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use nix::libc;
 
 use crate::ids::Mark;
-use crate::os::own::OpenFileLimit;
+use crate::os::this_process::OpenFileLimit;
 
 /// What the child needs, gathered before the fork.
 #[derive(Clone, Copy)]

@@ -12,8 +12,8 @@ use std::sync::PoisonError;
 use super::MARK_VARIABLE;
 use super::birth::Birth;
 use crate::ids::{Mark, Pid};
-use crate::os::own::OpenFileLimit;
 use crate::os::socket::PROBING;
+use crate::os::this_process::OpenFileLimit;
 
 /// What to start, and with what.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use nix::libc;
 
 use super::*;
 use crate::ids::{Mark, RunTag, Slot};
-use crate::os::own::OpenFileLimit;
 use crate::os::process;
+use crate::os::this_process::OpenFileLimit;
 use crate::outcome::ExitStatus;
 
 const MARK: Mark = Mark { run: RunTag(0x3f9a_2c77), slot: Slot(5) };

@@ -14,7 +14,7 @@ use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::os::child::Signal;
-use crate::os::own;
+use crate::os::this_process;
 
 /// Where the handler writes.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
@@ -91,7 +91,7 @@ impl Arrivals {
         // For as long as the process lives: a handler may run at any time.
         PIPE.store(std::os::fd::IntoRawFd::into_raw_fd(OwnedFd::from(end)), Ordering::Release);
         handle(libc::SIGCHLD, note)?;
-        for signal in signals.iter().filter(|signal| !own::ignored_at_start(**signal)) {
+        for signal in signals.iter().filter(|signal| !this_process::ignored_at_start(**signal)) {
             handle(signal.number(), note)?;
         }
         Ok(Self { pipe: pipe.into() })

@@ -7,7 +7,7 @@ use std::io;
 use nix::libc;
 
 use crate::ids::Pid;
-use crate::os::{child, own};
+use crate::os::{child, this_process};
 
 /// Which of the two processes this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Twin {
 /// When there are other threads (they would not exist in the child, and what they hold locked would
 /// stay so), or the kernel grants no process.
 pub fn fork() -> io::Result<Twin> {
-    if own::threads().len() > 1 {
+    if this_process::threads().len() > 1 {
         return Err(io::Error::other("other threads run already"));
     }
     let parent = Pid::current();

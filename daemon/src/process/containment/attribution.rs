@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mcpd_common::ids::{Pid, RunTag, Slot};
-use mcpd_common::members::{Member, Notebook};
+use mcpd_common::known_processes::{KnownProcess, KnownProcessesFile};
 use mcpd_common::os::process::{self, PipeId, Process, StartTime};
 use mcpd_common::run_file::ProcessId;
 
@@ -42,14 +42,14 @@ pub(super) struct Attribution {
     leaders: BTreeMap<Slot, u64>,
     born: HashMap<u64, Slot>,
     /// For whoever cleans up after us.
-    notebook: Notebook,
+    known_file: KnownProcessesFile,
 }
 
 /// A process and whose it is; `None`: of this run, but of no family that is still there.
 pub(super) type AttributedProcess = (Process, Option<Slot>);
 
 impl Attribution {
-    pub fn new(run: RunTag, notebook: Notebook) -> Self {
+    pub fn new(run: RunTag, known_file: KnownProcessesFile) -> Self {
         Self {
             run,
             seen: HashMap::new(),
@@ -57,7 +57,7 @@ impl Attribution {
             pipes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             born: HashMap::new(),
-            notebook,
+            known_file,
         }
     }
 
@@ -114,8 +114,8 @@ impl Attribution {
     fn note(&mut self, families: &BTreeMap<Slot, Family>) {
         let leaders = families.iter().map(|(slot, family)| ((family.leader, family.start), *slot));
         let all = self.seen.iter().map(|(process, slot)| (*process, *slot)).chain(leaders);
-        let member = |((pid, start), slot)| Member { process: ProcessId { pid, start }, slot };
-        self.notebook.note(all.map(member).collect());
+        let member = |((pid, start), slot)| KnownProcess { process: ProcessId { pid, start }, slot };
+        self.known_file.note(all.map(member).collect());
     }
 
     fn whose(
@@ -223,8 +223,8 @@ mod tests {
     fn a_birth_tells_whose_it_is_when_nothing_else_does() {
         let with = |process: Process, own, parent| Process { birth: Some(Birth { own, parent }), ..process };
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let notebook = Notebook::new(directory.path().join("members.json"), RunTag(1));
-        let mut elsewhere = Attribution::new(RunTag(1), notebook);
+        let known_file = KnownProcessesFile::new(directory.path().join("members.json"), RunTag(1));
+        let mut elsewhere = Attribution::new(RunTag(1), known_file);
         elsewhere.born(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
         let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Scan::Quick);
         assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Some(Some(Slot(2))));

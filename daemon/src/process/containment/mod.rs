@@ -20,11 +20,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
-use mcpd_common::members::Notebook;
+use mcpd_common::known_processes::KnownProcessesFile;
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
-use mcpd_common::os::own::OpenFileLimit;
 use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::sight::{self, Sight};
+use mcpd_common::os::this_process::OpenFileLimit;
 use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo, backend};
 
 use super::operations::{
@@ -67,12 +67,12 @@ pub struct Children {
 
 impl Children {
     /// No children yet. `open_files` is the limit that workers get back; `cgroups` are theirs, or why
-    /// there are none. `notebook` is for whom nobody else would know.
+    /// there are none. `known_file` is for whom nobody else would know.
     pub fn new(
         run: RunTag,
         open_files: OpenFileLimit,
         cgroups: Result<Cgroups, String>,
-        notebook: Notebook,
+        known_file: KnownProcessesFile,
     ) -> Self {
         let inherited = process::children(Pid::current()).into_iter().collect();
         let (cgroups, without) = match cgroups {
@@ -80,7 +80,7 @@ impl Children {
             Err(why) => (None, Some(why)),
         };
         let (families, orphans) = (BTreeMap::new(), HashMap::new());
-        let elsewhere = (backend() == Backend::Portable).then(|| Attribution::new(run, notebook));
+        let elsewhere = (backend() == Backend::Portable).then(|| Attribution::new(run, known_file));
         Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without }
     }
 

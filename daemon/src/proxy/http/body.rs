@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 
-use super::link::Answer;
+use super::link::WorkerBody;
 use super::passing::Passing;
 use super::pipe::Events;
 
@@ -20,7 +20,7 @@ pub enum Body {
     /// It is here.
     Whole(Bytes),
     /// It comes from a worker and is passed on as it comes.
-    Worker(Answer),
+    Worker(WorkerBody),
     /// An event stream.
     Events(Events),
 }

@@ -14,12 +14,12 @@ use super::headers::{LAST_EVENT, SESSION, accepts_events, forget_connection, of_
 use super::passing::Passing;
 use super::payload::{self, BODY, Payload};
 use super::pipe::Pipe;
-use super::upstream::{SendError, Up};
+use super::upstream::{Live, SendError};
 use crate::deadline::Deadline;
-use crate::proxy::listener::Door;
+use crate::proxy::listener::Listener;
 use crate::proxy::mcp::errors;
-use crate::proxy::mcp::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
-use crate::proxy::mcp::replay::{self, RenewalError};
+use crate::proxy::mcp::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_for};
+use crate::proxy::mcp::replay::{self, ReplayError};
 use crate::proxy::mcp::session::{Epoch, EventId, Session};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::sse::Event;
@@ -28,7 +28,7 @@ use crate::proxy::observe::registry::Connection;
 /// A request that is to be forwarded.
 pub struct Exchange {
     /// The door it came through.
-    pub door: Arc<Door>,
+    pub listener: Arc<Listener>,
     /// The connection it came on.
     pub connection: Arc<Connection>,
     /// What the connection's event streams go through.
@@ -52,13 +52,13 @@ pub type InSession = Option<(String, SharedSession)>;
 
 /// Answers one request.
 pub async fn answer(
-    door: Arc<Door>,
+    listener: Arc<Listener>,
     connection: Arc<Connection>,
     pipe: Pipe,
     request: Request<Incoming>,
 ) -> Response<Body> {
     connection.requests.fetch_add(1, Ordering::Relaxed);
-    if let Err(refused) = door.allowed.check(request.uri(), request.headers()) {
+    if let Err(refused) = listener.allowed.check(request.uri(), request.headers()) {
         return errors::text(StatusCode::FORBIDDEN, format!("{refused}\n"));
     }
     if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
@@ -78,7 +78,7 @@ pub async fn answer(
     forget_connection(&mut head.headers);
     let (method, uri, headers) = (head.method, of_origin(head.uri), head.headers);
     let mut exchange = Box::new(Exchange {
-        door,
+        listener,
         connection,
         pipe,
         messages,
@@ -89,8 +89,8 @@ pub async fn answer(
         uri,
         headers,
     });
-    if exchange.door.phase.borrow().is_leaving() {
-        return exchange.refused(LEAVING.1).await;
+    if exchange.listener.phase.borrow().is_shutting_down() {
+        return exchange.refused(SHUTTING_DOWN.1).await;
     }
     exchange.forward(payload).await
 }
@@ -102,11 +102,11 @@ impl Exchange {
             return self.send(payload, None).await;
         };
         self.connection.used_by(&id);
-        let Some(session) = self.door.sessions.get(&id) else {
+        let Some(session) = self.listener.sessions.get(&id) else {
             return self.send(payload, None).await;
         };
         if self.method == Method::DELETE {
-            self.door.sessions.forget(&id);
+            self.listener.sessions.forget(&id);
         }
         if !self.concerns_the_session() {
             return self.send(payload, Some((id, session))).await;
@@ -152,7 +152,7 @@ impl Exchange {
             }
         }
         if kept {
-            self.door.sessions.save(session);
+            self.listener.sessions.save(session);
         }
         let value = match (batch, restored.len()) {
             (_, 0) => return None,
@@ -166,28 +166,28 @@ impl Exchange {
 
     async fn send(mut self: Box<Self>, payload: Payload, session: InSession) -> Response<Body> {
         let mut body = payload.into_body();
-        let deadline = Deadline::after(self.door.hold);
+        let deadline = Deadline::after(self.listener.hold);
         loop {
-            let up = match self.door.worker().await {
+            let up = match self.listener.worker().await {
                 Ok(up) => up,
                 Err(why) => return self.refused(&why).await,
             };
             if let Some((id, session)) = &session {
-                match replay::renew(&self.door, &up, session).await {
+                match replay::replay(&self.listener, &up, session).await {
                     Ok(()) => {
                         if let Some(error) = self.lost_answer(session).await {
                             return error;
                         }
                     }
-                    Err(RenewalError::Refused(why)) => {
-                        tracing::info!(worker = %self.door.name, %why, "a session ended");
-                        self.door.sessions.forget(id);
+                    Err(ReplayError::Refused(why)) => {
+                        tracing::info!(worker = %self.listener.name, %why, "a session ended");
+                        self.listener.sessions.forget(id);
                         return errors::text(StatusCode::NOT_FOUND, format!("{why}\n"));
                     }
-                    Err(RenewalError::Broken(why)) if deadline.remaining().is_zero() => {
+                    Err(ReplayError::Broken(why)) if deadline.remaining().is_zero() => {
                         return self.refused(&why).await;
                     }
-                    Err(RenewalError::Broken(_)) => {
+                    Err(ReplayError::Broken(_)) => {
                         self.wait_for_another(&up, deadline).await;
                         continue;
                     }
@@ -197,7 +197,7 @@ impl Exchange {
             match up.send(request).await {
                 Ok(response) => return self.relay(up, response, session).await,
                 Err(SendError::NotSent(request, error)) => {
-                    tracing::debug!(worker = %self.door.name, %error, "waiting for the worker");
+                    tracing::debug!(worker = %self.listener.name, %error, "waiting for the worker");
                     if deadline.remaining().is_zero() {
                         return self.refused(&error.to_string()).await;
                     }
@@ -210,7 +210,7 @@ impl Exchange {
                     self.wait_for_another(&up, deadline).await;
                 }
                 Err(SendError::Broken(error)) => {
-                    tracing::info!(worker = %self.door.name, %error, "a request was interrupted");
+                    tracing::info!(worker = %self.listener.name, %error, "a request was interrupted");
                     return self.interrupted().await;
                 }
             }
@@ -233,7 +233,7 @@ impl Exchange {
     }
 
     /// The worker is not there although the supervisor has not said so yet.
-    async fn wait_for_another(&self, up: &Up, deadline: Deadline) {
+    async fn wait_for_another(&self, up: &Live, deadline: Deadline) {
         let soon = deadline.at_most(Duration::from_millis(50));
         let _ = soon.wait(up.detach.cancelled()).await;
     }
@@ -306,7 +306,7 @@ impl Exchange {
         }
     }
 
-    /// What was in flight gets an error of its own id, never just a cut.
+    /// What was in in_flight_guard gets an error of its own id, never just a cut.
     pub async fn interrupted(&mut self) -> Response<Body> {
         self.hear_out().await;
         match &self.messages {

@@ -25,7 +25,7 @@ use tokio::task::coop::unconstrained;
 
 use super::body::Upload;
 use super::turn::quietly;
-use super::upstream::Flight;
+use super::upstream::InFlightGuard;
 
 /// A connection that answers one request at a time.
 pub struct Link {
@@ -54,7 +54,7 @@ impl Link {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        // A budget that is used up would wake the waker that wakes nobody.
+        // A limits that is used up would wake the waker that wakes nobody.
         let mut answered = pin!(unconstrained(self.sender.try_send_request(request)));
         let driver = &mut self.driver;
         poll_fn(|context| {
@@ -81,16 +81,16 @@ fn drive(driver: &mut Option<Connection<TokioIo<TcpStream>, Upload>>, context: &
 
 /// The body of an answer. It drives its connection, and gives it back at its end; dropped before,
 /// it takes the connection along.
-pub struct Answer {
+pub struct WorkerBody {
     body: Incoming,
     link: Option<Box<Link>>,
-    flight: Flight,
+    in_flight_guard: InFlightGuard,
 }
 
-impl Answer {
+impl WorkerBody {
     /// The body that comes on this connection.
-    pub fn new(body: Incoming, link: Box<Link>, flight: Flight) -> Self {
-        let mut answer = Self { body, link: Some(link), flight };
+    pub fn new(body: Incoming, link: Box<Link>, in_flight_guard: InFlightGuard) -> Self {
+        let mut answer = Self { body, link: Some(link), in_flight_guard };
         if answer.body.is_end_stream() {
             answer.give_back();
         }
@@ -99,7 +99,7 @@ impl Answer {
 
     fn give_back(&mut self) {
         if let Some(link) = self.link.take() {
-            self.flight.land(link);
+            self.in_flight_guard.land(link);
         }
     }
 
@@ -114,7 +114,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for WorkerBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -43,18 +43,18 @@ type Queue = Mutex<VecDeque<Bytes>>;
 
 /// Where a relay puts its events.
 #[derive(Clone)]
-pub struct Sink(Arc<Inner>);
+pub struct EventSink(Arc<Inner>);
 
 /// The body of the answer. Dropped, it ends the relay at once.
 pub struct Events(Arc<Inner>);
 
 impl Pipe {
     /// Where the next relay puts its events.
-    pub fn sink(&self) -> Sink {
-        Sink(self.0.clone())
+    pub fn sink(&self) -> EventSink {
+        EventSink(self.0.clone())
     }
 
-    /// The stream of events that this future puts into the [`Sink`].
+    /// The stream of events that this future puts into the [`EventSink`].
     pub fn open(&self, relay: impl Future<Output = ()> + Send + 'static) -> Events {
         lock(&self.0.queue).clear();
         lock(&self.0.running).relay = Some(Box::pin(relay));
@@ -66,7 +66,7 @@ impl Pipe {
         lock(&self.0.running).was_polled = false;
     }
 
-    /// The turn ends: a relay that hyper did not ask goes on all the same.
+    /// The turn endpoints: a relay that hyper did not ask goes on all the same.
     pub fn end_turn(&self, context: &mut Context<'_>) {
         let mut running = lock(&self.0.running);
         if !running.was_polled {
@@ -88,7 +88,7 @@ impl Running {
     }
 }
 
-impl Sink {
+impl EventSink {
     /// Passes an event on; waits while the client lags behind.
     pub async fn send(&self, event: Bytes) {
         let mut event = Some(event);

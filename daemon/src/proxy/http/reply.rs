@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::body::{Body, whole};
 use super::exchange::{Exchange, InSession};
 use super::headers::{SESSION, forget_connection, is_kind, without_length};
-use super::link::Answer;
+use super::link::WorkerBody;
 use super::payload::WHOLE;
-use super::upstream::Up;
+use super::upstream::Live;
 use crate::proxy::mcp::session::Session;
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::stream::{self, Purpose, Relay};
@@ -23,8 +23,8 @@ impl Exchange {
     /// Passes an answer on.
     pub async fn relay(
         mut self: Box<Self>,
-        up: Arc<Up>,
-        mut response: Response<Answer>,
+        up: Arc<Live>,
+        mut response: Response<WorkerBody>,
         session: InSession,
     ) -> Response<Body> {
         self.hear();
@@ -65,7 +65,7 @@ impl Exchange {
     async fn collect(
         mut self: Box<Self>,
         head: Parts,
-        body: Answer,
+        body: WorkerBody,
         session: Option<SharedSession>,
     ) -> Response<Body> {
         if body.size_hint().lower() > WHOLE as u64 {
@@ -80,14 +80,15 @@ impl Exchange {
         {
             let mut session = session.lock().await;
             session.agree(&answer["result"]);
-            self.door.sessions.save(&session);
+            self.listener.sessions.save(&session);
         }
         Response::from_parts(head, whole(bytes))
     }
 
     /// The worker began a session: the client gets an id of ours for it, which outlives the worker.
-    fn begin_session(&self, up: &Up, response: &Response<Answer>) -> InSession {
-        if !self.is_request("initialize") || !response.status().is_success() || !self.door.keeps_sessions {
+    fn begin_session(&self, up: &Live, response: &Response<WorkerBody>) -> InSession {
+        if !self.is_request("initialize") || !response.status().is_success() || !self.listener.keeps_sessions
+        {
             return None;
         }
         let worker_id = response.headers().get(&SESSION)?.to_str().ok()?.to_owned();
@@ -95,13 +96,13 @@ impl Exchange {
         let id = crate::proxy::mint().ok()?;
         let session = Session::begin(id.clone(), self.path().to_owned(), worker_id, up.epoch, params);
         self.connection.used_by(&id);
-        let session = self.door.sessions.keep(session);
+        let session = self.listener.sessions.keep(session);
         Some((id, session))
     }
 }
 
 /// A body, read to its end. Nearly all come in one piece, which is not copied then.
-async fn read(mut body: Answer) -> Result<Bytes, hyper::Error> {
+async fn read(mut body: WorkerBody) -> Result<Bytes, hyper::Error> {
     let mut first = Bytes::new();
     while let Some(frame) = body.frame().await {
         let Ok(piece) = frame?.into_data() else { continue };

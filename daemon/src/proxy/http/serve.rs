@@ -21,7 +21,7 @@ use super::head_timer::HeadTimer;
 use super::pipe::Pipe;
 use super::{exchange, turn};
 use crate::deadline::Deadline;
-use crate::proxy::listener::{Door, Phase};
+use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::mcp::errors;
 use crate::proxy::observe::registry::{Connection, Entry};
 
@@ -33,16 +33,16 @@ const FIRST_REQUEST: Duration = Duration::from_millis(250);
 const HEADER_BYTES: usize = 64 * 1024;
 
 /// Serves until the client goes away, or mcpd.
-pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
+pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
     let (timer, pipe) = (HeadTimer::new(HEADERS), Pipe::default());
-    let (name, is_forced) = (door.name.clone(), door.forced.clone());
-    let watched = door.phase.clone();
-    let is_late = *watched.borrow() != Phase::Open;
-    let mut leaving = pin!(told_to_end(door.phase.clone(), entry.connection.clone()));
+    let (name, is_forced) = (listener.name.clone(), listener.forced.clone());
+    let watched = listener.phase.clone();
+    let is_late = *watched.borrow() != ProxyPhase::Open;
+    let mut leaving = pin!(told_to_end(listener.phase.clone(), entry.connection.clone()));
     let events = pipe.clone();
     let service = service_fn(move |request| {
-        let (door, connection, events) = (door.clone(), entry.connection.clone(), events.clone());
-        async move { Ok::<_, Infallible>(exchange::answer(door, connection, events, request).await) }
+        let (listener, connection, events) = (listener.clone(), entry.connection.clone(), events.clone());
+        async move { Ok::<_, Infallible>(exchange::answer(listener, connection, events, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(timer.handle())
@@ -66,7 +66,7 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
         pipe.begin_turn();
         let polled = connection.as_mut().poll(context);
         pipe.end_turn(context);
-        // After the turn: what the worker's end has to do with a request in flight is still told.
+        // After the turn: what the worker's end has to do with a request in in_flight_guard is still told.
         if is_stirred && polled.is_pending() && forced.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -78,16 +78,16 @@ pub async fn serve(door: Arc<Door>, stream: TcpStream, entry: Entry) {
 }
 
 /// When mcpd leaves or pauses. Told to end before its first request, a connection would be closed unread,
-/// with what its client has just sent: who has asked nothing yet has until the farewell to ask, or in a
+/// with what its client has just sent: who has asked nothing yet has until the notice to ask, or in a
 /// pause, which has none, a moment.
-async fn told_to_end(mut phase: watch::Receiver<Phase>, connection: Arc<Connection>) {
+async fn told_to_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Connection>) {
     let is_pause =
-        phase.wait_for(|phase| *phase != Phase::Open).await.is_ok_and(|now| *now == Phase::Pausing);
-    let farewell = phase.wait_for(|phase| matches!(phase, Phase::Farewell(_)));
+        phase.wait_for(|phase| *phase != ProxyPhase::Open).await.is_ok_and(|now| *now == ProxyPhase::Pausing);
+    let notice = phase.wait_for(|phase| matches!(phase, ProxyPhase::Notify(_)));
     let mut waiting = pin!(async {
         match is_pause {
-            true => drop(Deadline::after(FIRST_REQUEST).wait(farewell).await),
-            false => drop(farewell.await),
+            true => drop(Deadline::after(FIRST_REQUEST).wait(notice).await),
+            false => drop(notice.await),
         }
     });
     // Polled in every turn from the beginning of the end.

@@ -1,6 +1,6 @@
 //! A turn of a connection's task, and what wakes it for the next one.
 //!
-//! The parts of a connection (hyper's two ends, bodies, relays) wake each other when they hand something over.
+//! The parts of a connection (hyper's two endpoints, bodies, relays) wake each other when they hand something over.
 //! They are all in one task, and most of these wakes come in the middle of a turn for something that this turn
 //! does anyhow; each would cost another turn for nothing. Whoever knows that hands it over [`quietly`].
 

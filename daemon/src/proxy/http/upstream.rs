@@ -1,4 +1,4 @@
-//! The worker behind a door, as the supervisor tells it, and the connections to it.
+//! The worker behind a listener, as the supervisor tells it, and the connections to it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,22 +12,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Upload;
-use super::link::{Answer, Link};
+use super::link::{Link, WorkerBody};
 use crate::deadline::{self, Deadline};
 use crate::proxy::mcp::session::Epoch;
 
 /// Idle connections are dropped before the servers' own limit of 5 s.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// What is behind a door.
+/// What is behind a listener.
 #[derive(Clone)]
 pub enum Upstream {
     /// Nobody yet, or nobody at the moment: requests wait.
     Waiting,
     /// A worker that answers.
-    Up(Arc<Up>),
+    Live(Arc<Live>),
     /// Nobody, and nobody will come by itself.
-    Away(String),
+    Down(String),
 }
 
 /// The supervisor's end.
@@ -36,7 +36,7 @@ pub type Publisher = watch::Sender<Upstream>;
 pub type Watcher = watch::Receiver<Upstream>;
 
 /// One life of a worker.
-pub struct Up {
+pub struct Live {
     /// Which one.
     pub epoch: Epoch,
     /// It is about to leave, or has left: long-lived streams let go of it.
@@ -64,10 +64,10 @@ pub enum SendError {
     Broken(#[from] hyper::Error),
 }
 
-/// Counts a request as being in flight, as long as it lives.
-pub struct Flight(Arc<Up>);
+/// Counts a request as being in in_flight_guard, as long as it lives.
+pub struct InFlightGuard(Arc<Live>);
 
-impl Up {
+impl Live {
     /// A worker that listens on this private port.
     pub fn new(epoch: Epoch, port: Port) -> Self {
         let detach = CancellationToken::new();
@@ -81,7 +81,7 @@ impl Up {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Completes when none is in flight.
+    /// Completes when none is in in_flight_guard.
     pub async fn drained(&self) {
         loop {
             // Listened to before it is looked at, so that no end is missed in between.
@@ -98,8 +98,11 @@ impl Up {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(self: &Arc<Self>, mut request: Request<Upload>) -> Result<Response<Answer>, SendError> {
-        let flight = Flight::begin(self);
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+    ) -> Result<Response<WorkerBody>, SendError> {
+        let in_flight_guard = InFlightGuard::begin(self);
         loop {
             let (mut link, is_used) = match self.take_idle() {
                 Some(link) => (link, true),
@@ -109,7 +112,7 @@ impl Up {
                 },
             };
             match link.exchange(request).await {
-                Ok(response) => return Ok(response.map(|body| Answer::new(body, link, flight))),
+                Ok(response) => return Ok(response.map(|body| WorkerBody::new(body, link, in_flight_guard))),
                 Err(mut failed) => match failed.take_message() {
                     // The worker has closed an idle connection: there may be another one.
                     Some(unsent) if is_used => request = unsent,
@@ -146,7 +149,7 @@ impl Up {
     async fn sweep(self: Arc<Self>) {
         loop {
             let pause = Deadline::after(IDLE / 4);
-            // Ends at once when the worker leaves: no worker shall wait for an idle connection.
+            // Endpoints at once when the worker leaves: no worker shall wait for an idle connection.
             let leaving = pause.wait(self.detach.cancelled()).await.is_ok();
             let now = deadline::now();
             let mut idle = self.idle();
@@ -159,8 +162,8 @@ impl Up {
     }
 }
 
-impl Flight {
-    fn begin(up: &Arc<Up>) -> Self {
+impl InFlightGuard {
+    fn begin(up: &Arc<Live>) -> Self {
         up.in_flight.fetch_add(1, Ordering::AcqRel);
         Self(up.clone())
     }
@@ -171,7 +174,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.drained.notify_waiters();

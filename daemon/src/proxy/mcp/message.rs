@@ -11,7 +11,7 @@ use super::quick;
 /// The answer to a request that its worker could not finish.
 pub const INTERRUPTED: (i64, &str) = (-32000, "the server was restarted while it worked on this request");
 /// The answer to a request that comes while mcpd shuts down.
-pub const LEAVING: (i64, &str) = (-32000, "the server is shutting down");
+pub const SHUTTING_DOWN: (i64, &str) = (-32000, "the server is shutting down");
 /// The code of the answer to a request whose worker is not there.
 pub const UNAVAILABLE: i64 = -32000;
 
@@ -142,9 +142,10 @@ mod tests {
         let error = one.errors(INTERRUPTED).expect("an error");
         assert!(error.starts_with(b"{") && String::from_utf8_lossy(&error).contains(r#""id":1"#));
         let two = Messages::read(br#"[{"id":1,"method":"a"},{"id":2,"method":"b"}]"#).expect("JSON-RPC");
-        let errors: Vec<Value> = serde_json::from_slice(&two.errors(LEAVING).expect("errors")).expect("JSON");
+        let errors: Vec<Value> =
+            serde_json::from_slice(&two.errors(SHUTTING_DOWN).expect("errors")).expect("JSON");
         assert_eq!(errors.len(), 2);
-        assert_eq!(Messages::read(br#"{"method":"a"}"#).expect("JSON-RPC").errors(LEAVING), None);
+        assert_eq!(Messages::read(br#"{"method":"a"}"#).expect("JSON-RPC").errors(SHUTTING_DOWN), None);
     }
 
     proptest! {

@@ -1,7 +1,6 @@
 //! What messages, sessions and event streams mean.
 
 pub mod errors;
-pub mod farewell;
 pub mod message;
 pub mod quick;
 pub mod replay;
@@ -10,3 +9,4 @@ pub mod session;
 pub mod sessions;
 pub mod sse;
 pub mod stream;
+pub mod stream_end;

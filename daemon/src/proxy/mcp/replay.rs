@@ -9,14 +9,14 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response};
 use serde_json::Value;
 
-use super::session::{NotRenewed, Session};
+use super::session::{ReplayRefused, Session};
 use super::sse::{Event, Splitter};
 use crate::deadline::Deadline;
 use crate::proxy::http::body::Upload;
 use crate::proxy::http::headers::SESSION;
-use crate::proxy::http::link::Answer;
-use crate::proxy::http::upstream::Up;
-use crate::proxy::listener::Door;
+use crate::proxy::http::link::WorkerBody;
+use crate::proxy::http::upstream::Live;
+use crate::proxy::listener::Listener;
 
 /// A worker that takes longer for one replayed message does not go on with the session.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -25,10 +25,10 @@ const LONGEST: usize = 4 * 1024 * 1024;
 
 /// Why a session is not one of the present worker.
 #[derive(Debug, thiserror::Error)]
-pub enum RenewalError {
-    /// It ends, as it would without mcpd.
+pub enum ReplayError {
+    /// It endpoints, as it would without mcpd.
     #[error(transparent)]
-    Refused(#[from] NotRenewed),
+    Refused(#[from] ReplayRefused),
     /// The worker is gone already: the next one may go on with it.
     #[error("the new worker could not be initialized: {0}")]
     Broken(String),
@@ -37,52 +37,56 @@ pub enum RenewalError {
 /// Makes the session one of the present worker. Whoever comes first does it, others wait.
 ///
 /// # Errors
-/// See [`RenewalError`].
-pub async fn renew(
-    door: &Door,
-    up: &Arc<Up>,
+/// See [`ReplayError`].
+pub async fn replay(
+    listener: &Listener,
+    up: &Arc<Live>,
     session: &tokio::sync::Mutex<Session>,
-) -> Result<(), RenewalError> {
+) -> Result<(), ReplayError> {
     let mut session = session.lock().await;
     if session.epoch == up.epoch {
         return Ok(());
     }
     let before = session.epoch;
-    let renewed = Deadline::after(ANSWER).wait(replay(door, up, &mut session)).await;
+    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut session)).await;
     if !matches!(renewed, Ok(Ok(()))) {
         // Half renewed is not renewed.
         session.epoch = before;
     }
-    door.sessions.save(&session);
-    renewed.unwrap_or_else(|_| Err(NotRenewed("did not answer in time".to_owned()).into()))
+    listener.sessions.save(&session);
+    renewed.unwrap_or_else(|_| Err(ReplayRefused("did not answer in time".to_owned()).into()))
 }
 
-async fn replay(door: &Door, up: &Arc<Up>, session: &mut Session) -> Result<(), RenewalError> {
-    let hello = post(door, up, session, &session.hello(), None).await?;
+async fn replay_messages(
+    listener: &Listener,
+    up: &Arc<Live>,
+    session: &mut Session,
+) -> Result<(), ReplayError> {
+    let hello = post(listener, up, session, &session.hello(), None).await?;
     let id = hello.headers().get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let id = id.ok_or_else(|| NotRenewed("gave no session id".to_owned()))?;
+    let id = id.ok_or_else(|| ReplayRefused("gave no session id".to_owned()))?;
     let answer = first_message(hello).await?;
     for message in session.renew(up.epoch, id, &answer)? {
-        let answer = post(door, up, session, &message, Some(&session.worker_id)).await?;
+        let answer = post(listener, up, session, &message, Some(&session.worker_id)).await?;
         if message.get("id").is_some() {
             first_message(answer).await?;
         }
     }
-    tracing::info!(worker = %door.name, epoch = up.epoch, "a session goes on with the new worker");
+    tracing::info!(worker = %listener.name, epoch = up.epoch, "a session goes on with the new worker");
     Ok(())
 }
 
 async fn post(
-    door: &Door,
-    up: &Arc<Up>,
+    listener: &Listener,
+    up: &Arc<Live>,
     session: &Session,
     message: &Value,
     id: Option<&str>,
-) -> Result<Response<Answer>, RenewalError> {
+) -> Result<Response<WorkerBody>, ReplayError> {
     let mut request = Request::new(Upload::Whole(message.to_string().into()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = session.path.parse().unwrap_or_default();
-    let host = format!("127.0.0.1:{}", door.port);
+    let host = format!("127.0.0.1:{}", listener.port);
     let headers = [
         (header::HOST, host.as_str()),
         (header::CONTENT_TYPE, "application/json"),
@@ -100,12 +104,12 @@ async fn post(
     let response = up.send(request).await.map_err(broken)?;
     match response.status().is_success() {
         true => Ok(response),
-        false => Err(NotRenewed(format!("answered {}", response.status())).into()),
+        false => Err(ReplayRefused(format!("answered {}", response.status())).into()),
     }
 }
 
 /// The one message of an answer, in JSON or as the first event with data.
-async fn first_message(response: Response<Answer>) -> Result<Value, RenewalError> {
+async fn first_message(response: Response<WorkerBody>) -> Result<Value, ReplayError> {
     let events = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -114,7 +118,7 @@ async fn first_message(response: Response<Answer>) -> Result<Value, RenewalError
     if !events {
         let bytes = body.collect().await.map_err(broken)?.to_bytes();
         return serde_json::from_slice(&bytes)
-            .map_err(|_| NotRenewed("did not answer in JSON".to_owned()).into());
+            .map_err(|_| ReplayRefused("did not answer in JSON".to_owned()).into());
     }
     let mut splitter = Splitter::default();
     while !body.is_end_stream() {
@@ -128,9 +132,9 @@ async fn first_message(response: Response<Answer>) -> Result<Value, RenewalError
             return Ok(answer);
         }
     }
-    Err(RenewalError::Broken("it ended its answer early".to_owned()))
+    Err(ReplayError::Broken("it ended its answer early".to_owned()))
 }
 
-fn broken(error: impl std::fmt::Display) -> RenewalError {
-    RenewalError::Broken(error.to_string())
+fn broken(error: impl std::fmt::Display) -> ReplayError {
+    ReplayError::Broken(error.to_string())
 }

@@ -180,7 +180,7 @@ impl Scanner {
         self.begin(byte, self.key != Key::Other, place)
     }
 
-    /// A byte in a string; `None` where the string ends.
+    /// A byte in a string; `None` where the string endpoints.
     fn in_text(&mut self, byte: u8, text: Text) -> Option<Text> {
         self.keep(byte, Place::GivenUp);
         match (text, byte) {

@@ -61,7 +61,7 @@ struct Agreed {
 /// The new worker does not go on with the session as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the new worker {0}")]
-pub struct NotRenewed(pub String);
+pub struct ReplayRefused(pub String);
 
 /// The answer to the replayed `initialize` has this id; the client never sees it.
 pub const REPLAY_ID: &str = "mcpd-replay";
@@ -133,15 +133,15 @@ impl Session {
         epoch: Epoch,
         worker_id: String,
         answer: &Value,
-    ) -> Result<Vec<Value>, NotRenewed> {
+    ) -> Result<Vec<Value>, ReplayRefused> {
         let result = &answer["result"];
         if !result.is_object() {
-            return Err(NotRenewed("refused to initialize".to_owned()));
+            return Err(ReplayRefused("refused to initialize".to_owned()));
         }
         if let Some(agreed) = &self.agreed
             && agreed.version != result["protocolVersion"]
         {
-            return Err(NotRenewed(format!("speaks version {}", result["protocolVersion"])));
+            return Err(ReplayRefused(format!("speaks version {}", result["protocolVersion"])));
         }
         self.agree(result);
         self.epoch = epoch;

@@ -1,4 +1,4 @@
-//! The sessions of one door, by the id that the client knows (R-CLIENT-3).
+//! The sessions of one listener, by the id that the client knows (R-CLIENT-3).
 //!
 //! Kept for 24 h after their last use, in memory and in the journal, so that they outlive the daemon
 //! as well; and never more than a bound: clients that come and go without ending their sessions must

@@ -35,7 +35,7 @@ impl Splitter {
         events
     }
 
-    /// What is left when the stream ends.
+    /// What is left when the stream endpoints.
     pub fn rest(&mut self) -> Bytes {
         self.searched = 0;
         std::mem::take(&mut self.buffer).into()

@@ -1,10 +1,10 @@
 //! Event streams on their way to the client: they outlive the worker they came from.
 //!
 //! ```text
-//!   worker --events--> Relay --Sink--> the client's body (pipe.rs)
+//!   worker --events--> Relay --EventSink--> the client's body (pipe.rs)
 //!                        | worker died: errors for what is open; GET and listen streams attach anew
 //!                        | worker leaves: GET and listen streams let go of it and wait
-//!                        ` farewell: last events, end
+//!                        ` notice: last events, end
 //! ```
 
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::errors::{RETRY, RETRY_SOON};
-use super::farewell;
-use super::message::{INTERRUPTED, LEAVING, Message, Messages, error_for};
-use super::replay::{self, RenewalError};
+use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_for};
+use super::replay::{self, ReplayError};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
+use super::stream_end;
 use crate::proxy::http::body::Body;
 use crate::proxy::http::exchange::Exchange;
-use crate::proxy::http::link::Answer;
-use crate::proxy::http::pipe::{Pipe, Sink};
-use crate::proxy::http::upstream::{Up, Upstream};
-use crate::proxy::listener::Phase;
+use crate::proxy::http::link::WorkerBody;
+use crate::proxy::http::pipe::{EventSink, Pipe};
+use crate::proxy::http::upstream::{Live, Upstream};
+use crate::proxy::listener::ProxyPhase;
 use crate::proxy::observe::registry::OpenStream;
 
 /// What an event stream is for.
@@ -53,8 +53,8 @@ pub struct Relay {
 
 /// The worker's end of it.
 struct Source {
-    up: Arc<Up>,
-    body: Answer,
+    up: Arc<Live>,
+    body: WorkerBody,
     /// The client had its acknowledgement from an earlier worker.
     swallow: bool,
 }
@@ -75,13 +75,13 @@ enum End {
     /// The worker leaves.
     Detached,
     /// mcpd shuts down and says good-bye.
-    Farewell(String),
+    Notice(String),
     /// mcpd goes on as another program in a moment.
     Pausing,
 }
 
 /// Opens an event stream to the client. When the client goes away it is dropped where it stands.
-pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Up>, body: Answer) -> Body {
+pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Live>, body: WorkerBody) -> Body {
     let (open, events) = (OpenStream::new(relay.exchange.connection.clone()), pipe.sink());
     Body::Events(pipe.open(async move {
         let _open = open;
@@ -90,7 +90,7 @@ pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Up>, body: Answer) -> Body {
 }
 
 impl Relay {
-    async fn follow(&mut self, source: Source, events: &Sink) {
+    async fn follow(&mut self, source: Source, events: &EventSink) {
         let ids = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
         let mut open = Open { ids, resumable: false };
         if let (Purpose::Answer, Some((_, request))) = (self.purpose, self.exchange.resumed()) {
@@ -105,17 +105,17 @@ impl Relay {
             let epoch = source.as_ref().map(|source| source.up.epoch);
             let end = match source.take() {
                 Some(source) => self.pass_on(source, &mut open, events).await,
-                None => self.wait_for_farewell().await,
+                None => self.wait_for_notice().await,
             };
             match (end, self.purpose) {
-                (End::Farewell(reason), _) => {
-                    self.say_good_bye(&reason, &open.ids, events).await;
+                (End::Notice(reason), _) => {
+                    self.send_shutdown_notice(&reason, &open.ids, events).await;
                     if self.purpose != Purpose::Answer {
-                        self.exchange.door.told.fetch_add(1, Ordering::Relaxed);
+                        self.exchange.listener.told.fetch_add(1, Ordering::Relaxed);
                     }
                     return;
                 }
-                (End::Pausing, _) => return self.say_see_you_soon(&open.ids, events).await,
+                (End::Pausing, _) => return self.send_pause_notice(&open.ids, events).await,
                 (End::Finished, _) if open.resumable => return,
                 (End::Finished, _) | (End::Broken | End::Detached, Purpose::Answer) => {
                     return fail(&open.ids, INTERRUPTED, events).await;
@@ -133,17 +133,17 @@ impl Relay {
     }
 
     /// Passes events on until there are no more.
-    async fn pass_on(&self, mut source: Source, open: &mut Open, events: &Sink) -> End {
+    async fn pass_on(&self, mut source: Source, open: &mut Open, events: &EventSink) -> End {
         let mut splitter = Splitter::default();
-        let mut phase = self.exchange.door.phase.clone();
-        let mut farewell = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
+        let mut phase = self.exchange.listener.phase.clone();
+        let mut notice = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
         let detach = source.up.detach.clone();
         loop {
             let frame = tokio::select! {
                 biased;
                 frame = source.body.frame() => frame,
                 () = detach.cancelled(), if self.purpose != Purpose::Answer => return End::Detached,
-                phase = &mut farewell => return end(phase.as_deref().ok()),
+                phase = &mut notice => return end(phase.as_deref().ok()),
             };
             let bytes = match frame {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
@@ -204,13 +204,13 @@ impl Relay {
         let mut session = session.lock().await;
         if begins && message.get("result").is_some() {
             session.agree(&message["result"]);
-            self.exchange.door.sessions.save(&session);
+            self.exchange.listener.sessions.save(&session);
         }
         session.outward(&message).map(|message| message.to_string())
     }
 
     /// What the dead worker asked will not be answered any more.
-    async fn take_questions_back(&self, events: &Sink) {
+    async fn take_questions_back(&self, events: &EventSink) {
         if let Some(session) = &self.session {
             for cancelled in session.lock().await.cancel_asked() {
                 events.send(Event::message(&cancelled)).await;
@@ -219,7 +219,7 @@ impl Relay {
     }
 
     /// The same stream with the next worker.
-    async fn attach_anew(&mut self, old: Option<Epoch>, events: &Sink) -> Anew {
+    async fn attach_anew(&mut self, old: Option<Epoch>, events: &EventSink) -> Anew {
         if self.purpose == Purpose::Get && self.session.is_none() {
             return Anew::Ended;
         }
@@ -229,14 +229,14 @@ impl Relay {
                 return Anew::Waits;
             };
             if let Some(session) = &self.session {
-                match replay::renew(&self.exchange.door, &up, session).await {
+                match replay::replay(&self.exchange.listener, &up, session).await {
                     Ok(()) => {}
-                    Err(RenewalError::Broken(_)) => {
+                    Err(ReplayError::Broken(_)) => {
                         old = Some(up.epoch);
                         continue;
                     }
-                    Err(RenewalError::Refused(why)) => {
-                        tracing::info!(worker = %self.exchange.door.name, %why, "a stream ended with its session");
+                    Err(ReplayError::Refused(why)) => {
+                        tracing::info!(worker = %self.exchange.listener.name, %why, "a stream ended with its session");
                         return Anew::Ended;
                     }
                 }
@@ -256,49 +256,49 @@ impl Relay {
     }
 
     /// Waits for another worker than this; `None` when mcpd shuts down meanwhile.
-    async fn next_worker(&self, old: Option<Epoch>) -> Option<Arc<Up>> {
+    async fn next_worker(&self, old: Option<Epoch>) -> Option<Arc<Live>> {
         let (mut upstream, mut phase) =
-            (self.exchange.door.upstream.clone(), self.exchange.door.phase.clone());
-        let next = upstream.wait_for(|state| matches!(state, Upstream::Up(up) if Some(up.epoch) != old));
+            (self.exchange.listener.upstream.clone(), self.exchange.listener.phase.clone());
+        let next = upstream.wait_for(|state| matches!(state, Upstream::Live(up) if Some(up.epoch) != old));
         tokio::select! {
             biased;
-            _ = phase.wait_for(|phase| *phase != Phase::Open) => None,
+            _ = phase.wait_for(|phase| *phase != ProxyPhase::Open) => None,
             next = next => match next.as_deref() {
-                Ok(Upstream::Up(up)) => Some(up.clone()),
+                Ok(Upstream::Live(up)) => Some(up.clone()),
                 _ => None,
             },
         }
     }
 
-    async fn wait_for_farewell(&self) -> End {
-        let mut phase = self.exchange.door.phase.clone();
-        let farewell = phase.wait_for(|phase| self.ends_with(phase)).await;
-        end(farewell.as_deref().ok())
+    async fn wait_for_notice(&self) -> End {
+        let mut phase = self.exchange.listener.phase.clone();
+        let notice = phase.wait_for(|phase| self.ends_with(phase)).await;
+        end(notice.as_deref().ok())
     }
 
-    /// What is in flight may finish while mcpd pauses.
-    fn ends_with(&self, phase: &Phase) -> bool {
-        phase.ends_streams() && !(self.purpose == Purpose::Answer && *phase == Phase::Pausing)
+    /// What is in in_flight_guard may finish while mcpd pauses.
+    fn ends_with(&self, phase: &ProxyPhase) -> bool {
+        phase.ends_streams() && !(self.purpose == Purpose::Answer && *phase == ProxyPhase::Pausing)
     }
 
     /// The last events before a pause: the session goes on, and so would its stream.
-    async fn say_see_you_soon(&self, open: &[Value], events: &Sink) {
+    async fn send_pause_notice(&self, open: &[Value], events: &EventSink) {
         match self.purpose {
             Purpose::Get => {
                 self.take_questions_back(events).await;
                 events.send(RETRY_SOON).await;
             }
-            Purpose::Answer | Purpose::Listen => self.say_good_bye("restart", open, events).await,
+            Purpose::Answer | Purpose::Listen => self.send_shutdown_notice("restart", open, events).await,
         }
     }
 
     /// The last events (R-CLIENT-5).
-    async fn say_good_bye(&self, reason: &str, open: &[Value], events: &Sink) {
+    async fn send_shutdown_notice(&self, reason: &str, open: &[Value], events: &EventSink) {
         match self.purpose {
-            Purpose::Answer => fail(open, LEAVING, events).await,
+            Purpose::Answer => fail(open, SHUTTING_DOWN, events).await,
             Purpose::Listen => {
                 for id in open {
-                    events.send(Event::message(&farewell::complete(id))).await;
+                    events.send(Event::message(&stream_end::complete(id))).await;
                 }
             }
             Purpose::Get => {
@@ -306,9 +306,9 @@ impl Relay {
                 let Some(session) = &self.session else {
                     return;
                 };
-                events.send(Event::message(&farewell::notice(reason))).await;
+                events.send(Event::message(&stream_end::notice(reason))).await;
                 if session.lock().await.has_logging() {
-                    events.send(Event::message(&farewell::log(reason))).await;
+                    events.send(Event::message(&stream_end::log(reason))).await;
                 }
             }
         }
@@ -318,28 +318,28 @@ impl Relay {
 /// What became of attaching anew.
 enum Anew {
     Source(Box<Source>),
-    /// Nothing more comes but the farewell.
+    /// Nothing more comes but the notice.
     Waits,
     /// The stream is over.
     Ended,
 }
 
-fn end(phase: Option<&Phase>) -> End {
+fn end(phase: Option<&ProxyPhase>) -> End {
     match phase {
-        Some(Phase::Pausing) => End::Pausing,
-        Some(Phase::Farewell(reason)) => End::Farewell(reason.clone()),
-        _ => End::Farewell("manual".to_owned()),
+        Some(ProxyPhase::Pausing) => End::Pausing,
+        Some(ProxyPhase::Notify(reason)) => End::Notice(reason.clone()),
+        _ => End::Notice("manual".to_owned()),
     }
 }
 
 /// A client whose session went on with another worker hears it on the first stream it has.
-async fn tell_of_changes(session: &Mutex<Session>, events: &Sink) {
+async fn tell_of_changes(session: &Mutex<Session>, events: &EventSink) {
     for changed in session.lock().await.take_list_changed() {
         events.send(Event::message(&changed)).await;
     }
 }
 
-async fn fail(open: &[Value], error: (i64, &str), events: &Sink) {
+async fn fail(open: &[Value], error: (i64, &str), events: &EventSink) {
     for id in open {
         events.send(Event::message(&error_for(id, error))).await;
     }

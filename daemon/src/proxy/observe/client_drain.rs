@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use mcpd_common::outcome::{ClientReport, ClientsReport, Finding, FindingKind, PhaseOutcome};
 use tokio::time::Instant;
 
-use super::socket_table::{self, Connection, Ports};
+use super::socket_table::{self, ClientSocket, Ports};
 use crate::deadline;
 use crate::progress::millis;
 
 /// Every connection seen since the shutdown began.
-pub struct Departures {
+pub struct ClientDrain {
     ports: Ports,
     began: Instant,
-    seen: BTreeMap<Connection, Seen>,
+    seen: BTreeMap<ClientSocket, Seen>,
     told: u32,
 }
 
@@ -29,7 +29,7 @@ enum Fate {
     Forced,
 }
 
-impl Departures {
+impl ClientDrain {
     /// Records who is connected now.
     pub fn begin(ports: Ports, began: Instant) -> Self {
         let mut departures = Self { ports, began, seen: BTreeMap::new(), told: 0 };

@@ -11,16 +11,17 @@ use super::socket_table::{self, Ports};
 /// Every client connection, by worker. Looks at the processes of the machine: some milliseconds.
 pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
     let known = registry.all();
-    let known_ends: HashSet<_> = known.iter().map(|connection| connection.ends).collect();
+    let known_ends: HashSet<_> = known.iter().map(|connection| connection.endpoints).collect();
     let mut others = socket_table::connections(ports).unwrap_or_default();
-    others.retain(|connection| !known_ends.contains(&connection.ends));
-    let all: Vec<_> = known_ends.into_iter().chain(others.iter().map(|connection| connection.ends)).collect();
+    others.retain(|connection| !known_ends.contains(&connection.endpoints));
+    let all: Vec<_> =
+        known_ends.into_iter().chain(others.iter().map(|connection| connection.endpoints)).collect();
     let processes = socket_table::processes_at(&all);
     let through_the_door = known.iter().map(|connection| ClientConnection {
         id: Some(connection.id),
         worker: connection.worker.clone(),
-        peer: connection.ends.client.to_string(),
-        process: processes.get(&connection.ends).cloned(),
+        peer: connection.endpoints.client.to_string(),
+        process: processes.get(&connection.endpoints).cloned(),
         since: Some(connection.since),
         requests: Some(connection.requests.load(Ordering::Relaxed)),
         session: connection.session(),
@@ -29,8 +30,8 @@ pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
     let direct = others.iter().map(|connection| ClientConnection {
         id: None,
         worker: connection.worker.clone(),
-        peer: connection.ends.client.to_string(),
-        process: processes.get(&connection.ends).cloned(),
+        peer: connection.endpoints.client.to_string(),
+        process: processes.get(&connection.endpoints).cloned(),
         since: None,
         requests: None,
         session: None,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use mcpd_common::ids::WorkerName;
 
-use super::socket_table::Ends;
+use super::socket_table::Endpoints;
 
 /// All connections to all doors.
 #[derive(Clone, Default)]
@@ -27,7 +27,7 @@ pub struct Connection {
     /// The worker.
     pub worker: WorkerName,
     /// The client's address, and the one it called.
-    pub ends: Ends,
+    pub endpoints: Endpoints,
     /// Since when.
     pub since: Timestamp,
     /// Requests served.
@@ -46,11 +46,11 @@ pub struct Entry {
 
 impl Registry {
     /// Takes a new connection in.
-    pub fn enter(&self, worker: &WorkerName, ends: Ends) -> Entry {
+    pub fn enter(&self, worker: &WorkerName, endpoints: Endpoints) -> Entry {
         let connection = Arc::new(Connection {
             id: self.0.last.fetch_add(1, Ordering::Relaxed) + 1,
             worker: worker.clone(),
-            ends,
+            endpoints,
             since: Timestamp::now(),
             requests: AtomicU64::new(0),
             streams: AtomicU32::new(0),

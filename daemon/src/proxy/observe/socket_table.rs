@@ -19,10 +19,10 @@ use mcpd_common::outcome::ClientReport;
 /// Which worker holds which port.
 pub type Ports = HashMap<Port, WorkerName>;
 
-/// Both ends of a connection. The client's alone tells nothing: the kernel gives the same address to
+/// Both endpoints of a connection. The client's alone tells nothing: the kernel gives the same address to
 /// several connections with different servers, also to one of ours with a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ends {
+pub struct Endpoints {
     /// The client's address.
     pub client: SocketAddr,
     /// The address that it called.
@@ -31,35 +31,35 @@ pub struct Ends {
 
 /// A connection of a client to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Connection {
+pub struct ClientSocket {
     /// The worker.
     pub worker: WorkerName,
-    /// Its ends.
-    pub ends: Ends,
+    /// Its endpoints.
+    pub endpoints: Endpoints,
 }
 
 /// All client connections that are there now.
 ///
 /// # Errors
 /// When the kernel does not show its socket table.
-pub fn connections(ports: &Ports) -> std::io::Result<Vec<Connection>> {
+pub fn connections(ports: &Ports) -> std::io::Result<Vec<ClientSocket>> {
     let table = socket::connections()?;
     let own = own_requests(&table);
     let mut connections = clients_in(&table, ports);
-    connections.retain(|connection| !own.contains(&connection.ends));
+    connections.retain(|connection| !own.contains(&connection.endpoints));
     Ok(connections)
 }
 
-fn clients_in(table: &[Socket], ports: &Ports) -> Vec<Connection> {
-    let held: HashSet<Ends> = table.iter().filter(|socket| socket.inode != 0).map(as_client).collect();
-    let is_shown = |ends: &Ends| socket::SHOWS_ALL && ends.client.ip().is_loopback();
-    let is_there = |ends: &Ends| !is_shown(ends) || held.contains(ends);
+fn clients_in(table: &[Socket], ports: &Ports) -> Vec<ClientSocket> {
+    let held: HashSet<Endpoints> = table.iter().filter(|socket| socket.inode != 0).map(as_client).collect();
+    let is_shown = |endpoints: &Endpoints| socket::SHOWS_ALL && endpoints.client.ip().is_loopback();
+    let is_there = |endpoints: &Endpoints| !is_shown(endpoints) || held.contains(endpoints);
     let connections = table.iter().filter_map(|socket| connection(socket, ports));
-    connections.filter(|connection| is_there(&connection.ends)).collect()
+    connections.filter(|connection| is_there(&connection.endpoints)).collect()
 }
 
 /// Connections in which the daemon is the client.
-fn own_requests(table: &[Socket]) -> HashSet<Ends> {
+fn own_requests(table: &[Socket]) -> HashSet<Endpoints> {
     let own = socket::own();
     table.iter().filter(|socket| own.contains(&socket.inode)).map(as_client).collect()
 }
@@ -74,44 +74,45 @@ pub fn count(ports: &Ports) -> BTreeMap<WorkerName, u32> {
 }
 
 /// The connections with the processes at their other end: they are on the same machine.
-pub fn reports(connections: &[Connection]) -> Vec<ClientReport> {
-    let ends: Vec<_> = connections.iter().map(|connection| connection.ends).collect();
-    let processes = processes_at(&ends);
-    let report = |connection: &Connection| ClientReport {
+pub fn reports(connections: &[ClientSocket]) -> Vec<ClientReport> {
+    let endpoints: Vec<_> = connections.iter().map(|connection| connection.endpoints).collect();
+    let processes = processes_at(&endpoints);
+    let report = |connection: &ClientSocket| ClientReport {
         worker: connection.worker.clone(),
-        peer: connection.ends.client.to_string(),
-        process: processes.get(&connection.ends).cloned(),
+        peer: connection.endpoints.client.to_string(),
+        process: processes.get(&connection.endpoints).cloned(),
         left_after_ms: None,
     };
     connections.iter().map(report).collect()
 }
 
-/// The processes at the clients' ends of these connections.
-pub fn processes_at(connections: &[Ends]) -> HashMap<Ends, ProcessInfo> {
+/// The processes at the clients' endpoints of these connections.
+pub fn processes_at(connections: &[Endpoints]) -> HashMap<Endpoints, ProcessInfo> {
     let table = socket::connections().unwrap_or_default();
-    let inode_of: HashMap<Ends, u64> = table
+    let inode_of: HashMap<Endpoints, u64> = table
         .iter()
         .filter(|socket| socket.inode != 0)
         .map(|socket| (as_client(socket), socket.inode))
         .collect();
-    let inodes: HashSet<u64> = connections.iter().filter_map(|ends| inode_of.get(ends).copied()).collect();
+    let inodes: HashSet<u64> =
+        connections.iter().filter_map(|endpoints| inode_of.get(endpoints).copied()).collect();
     let owners = match inodes.is_empty() {
         true => HashMap::new(),
         false => socket::owners(&inodes),
     };
-    let process = |ends: &Ends| {
-        let pid = owners.get(inode_of.get(ends)?)?.first()?;
+    let process = |endpoints: &Endpoints| {
+        let pid = owners.get(inode_of.get(endpoints)?)?.first()?;
         process::describe(*pid)
     };
-    connections.iter().filter_map(|ends| Some((*ends, process(ends)?))).collect()
+    connections.iter().filter_map(|endpoints| Some((*endpoints, process(endpoints)?))).collect()
 }
 
 /// The connection of which this socket is the client's end.
-fn as_client(socket: &Socket) -> Ends {
-    Ends { client: socket.local, server: socket.peer }
+fn as_client(socket: &Socket) -> Endpoints {
+    Endpoints { client: socket.local, server: socket.peer }
 }
 
-fn connection(socket: &Socket, ports: &Ports) -> Option<Connection> {
+fn connection(socket: &Socket, ports: &Ports) -> Option<ClientSocket> {
     let worker = ports.get(&Port::new(socket.local.port())?)?;
     let there = match socket.state {
         TcpState::Established | TcpState::SynReceived => true,
@@ -119,8 +120,8 @@ fn connection(socket: &Socket, ports: &Ports) -> Option<Connection> {
         TcpState::FinWait2 | TcpState::TimeWait | TcpState::CloseWait | TcpState::Close => false,
         TcpState::Listen | TcpState::SynSent => false,
     };
-    let ends = Ends { client: socket.peer, server: socket.local };
-    there.then(|| Connection { worker: worker.clone(), ends })
+    let endpoints = Endpoints { client: socket.peer, server: socket.local };
+    there.then(|| ClientSocket { worker: worker.clone(), endpoints })
 }
 
 #[cfg(test)]
@@ -144,8 +145,9 @@ mod tests {
     /// R-CLIENT-5: who has its end no more is not waited for, whatever ours waits for.
     #[test]
     fn a_client_without_its_own_end_has_left() {
-        let (door, name) = (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
-        let ports = Ports::from([(door, name)]);
+        let (listener, name) =
+            (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
+        let ports = Ports::from([(listener, name)]);
         let (ours, its) = (socket(8080, 40000), socket(40000, 8080));
         let count = |table: &[Socket]| clients_in(table, &ports).len();
         assert_eq!(count(&[ours.clone(), its.clone()]), 1);
@@ -162,10 +164,11 @@ mod tests {
     /// R-CLIENT-2: a client on 40000 calls the door on 8080; we, on 40000 too, call the worker on 9090.
     #[test]
     fn a_client_is_not_taken_for_us_because_of_its_address() {
-        let (door, name) = (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
-        let ports = Ports::from([(door, name)]);
+        let (listener, name) =
+            (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
+        let ports = Ports::from([(listener, name)]);
         let seen = connection(&socket(8080, 40000), &ports).expect("a client");
-        assert_eq!(seen.ends, as_client(&socket(40000, 8080)));
-        assert_ne!(seen.ends, as_client(&socket(40000, 9090)));
+        assert_eq!(seen.endpoints, as_client(&socket(40000, 8080)));
+        assert_ne!(seen.endpoints, as_client(&socket(40000, 9090)));
     }
 }

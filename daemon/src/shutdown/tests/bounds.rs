@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcpd_common::outcome::ExitStatus;
 use proptest::prelude::*;
 
-use super::ending::{Ended, Ending};
+use super::ending::{AfterShutdown, Ended};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
 use crate::supervisor::fake::world::Deed;
@@ -54,7 +54,7 @@ fn play(scripts: &[Script], hurry: Option<Duration>) -> Ended {
     let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
     let names = ["a", "b", "c", "d"];
     runtime.block_on(async {
-        let ending = Ending::of(Scene::running(names.into_iter().zip(scripts.iter().cloned())).await);
+        let ending = AfterShutdown::of(Scene::running(names.into_iter().zip(scripts.iter().cloned())).await);
         match hurry {
             Some(wait) => ending.hurried_after(wait).run().await,
             None => ending.run().await,
@@ -70,7 +70,7 @@ fn everybody_is_killable(scripts: &[Script]) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `Ending::run` holds phases, bounds, proof and story against what is always true.
+    /// `AfterShutdown::run` holds phases, bounds, proof and story against what is always true.
     #[test]
     fn every_shutdown_ends_in_time_and_tells_the_truth(
         scripts in proptest::collection::vec(script(), 1..5),

@@ -12,7 +12,7 @@ use mcpd_common::outcome::{Departure, FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::ending::{Ended, Ending};
+use super::ending::{AfterShutdown, Ended};
 use crate::proxy::observe::socket_table::Ports;
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
@@ -47,7 +47,7 @@ fn on_its_way(socket: &TcpStream) -> (UnixStream, UnixStream) {
 /// One worker, and one client that stays so long; `--now` after so long, if at all.
 async fn with_client(script: Script, stays_ms: u64, now_after_ms: Option<u64>) -> Ended {
     let (conversation, ports) = conversation();
-    let mut ending = Ending::of(Scene::running([("docs", script)]).await);
+    let mut ending = AfterShutdown::of(Scene::running([("docs", script)]).await);
     ending.ports = ports;
     ending = ending.after(ms(stays_ms), move || drop(conversation));
     if let Some(wait) = now_after_ms {

@@ -15,15 +15,15 @@ use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::progress::Progress;
 use crate::proxy::observe::socket_table::Ports;
-use crate::proxy::{FrontDoor, Opening};
+use crate::proxy::{Proxy, ProxyConfig};
 use crate::resources::Resource;
 use crate::shutdown::{Shutdown, request};
 use crate::supervisor::fake::scene::{self, Scene};
 use crate::supervisor::fake::script::{Script, ms};
 use crate::supervisor::fake::world::{Deed, World};
 use crate::supervisor::handle::Order;
-use crate::time_limits::Budget;
-use crate::verify::own::{Baseline, Expected};
+use crate::time_limits::TimeLimits;
+use crate::verify::self_check::{Baseline, ExpectedDescriptors};
 
 /// The phases that `Shutdown::run` has; the last one needs its report.
 const PHASES: [Phase; 5] =
@@ -32,7 +32,7 @@ const PHASES: [Phase; 5] =
 const TICK_MS: u64 = 5;
 
 /// A shutdown before it begins.
-pub struct Ending {
+pub struct AfterShutdown {
     /// Who has to leave.
     pub scene: Scene,
     /// Real ports to look at; the scripted ones do not exist.
@@ -60,7 +60,7 @@ pub struct Ended {
 
 /// Shuts these workers down, without anything special.
 pub async fn shut_down<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Ended {
-    Ending::of(Scene::running(scripts).await).run().await
+    AfterShutdown::of(Scene::running(scripts).await).run().await
 }
 
 /// Shuts down one worker, `docs`.
@@ -68,7 +68,7 @@ pub async fn shut_down_one(script: Script) -> Ended {
     shut_down([("docs", script)]).await
 }
 
-impl Ending {
+impl AfterShutdown {
     /// Of this scene.
     pub fn of(scene: Scene) -> Self {
         let (noted, received) = mpsc::unbounded_channel();
@@ -123,31 +123,31 @@ impl Ending {
     pub async fn run(self) -> Ended {
         let (world, progress) = (self.scene.world.clone(), self.progress.clone());
         let began = world.now();
-        let bound = Deadline::after(Budget::new(&self.scene.config.shutdown).total());
+        let bound = Deadline::after(TimeLimits::new(&self.scene.config.shutdown).total());
         let report = bound.wait(self.shutdown().run()).await.expect("the total bound holds");
         let ended = Ended { report, story: told(&progress).await, world, began };
         ended.assert_invariants();
         ended
     }
 
-    fn front_door(&self) -> FrontDoor {
+    fn proxy(&self) -> Proxy {
         let (run, journal) = (scene::run().tag(), JournalHandle::none());
-        let opening = Opening { run, journal, kept: vec![], inherited: vec![] };
-        FrontDoor::open(&self.scene.config, opening).expect("a thread").0
+        let opening = ProxyConfig { run, journal, kept: vec![], inherited: vec![] };
+        Proxy::open(&self.scene.config, opening).expect("a thread").0
     }
 
     fn shutdown(self) -> Shutdown {
         Shutdown {
             run: scene::run(),
             reason: "manual".to_owned(),
-            ending: request::Ending::Exit,
+            ending: request::AfterShutdown::Exit,
             workers: self.scene.workers.clone(),
-            front_door: Arc::new(self.front_door()),
+            proxy: Arc::new(self.proxy()),
             ports: self.ports,
-            budget: Budget::new(&self.scene.config.shutdown),
+            limits: TimeLimits::new(&self.scene.config.shutdown),
             force_ports: ForcePorts::Own,
             resources: self.resources,
-            baseline: Baseline::take(Expected::default()),
+            baseline: Baseline::take(ExpectedDescriptors::default()),
             progress: self.progress,
             hurry: self.hurry,
             noted: self.received,

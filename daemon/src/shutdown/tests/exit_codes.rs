@@ -7,7 +7,7 @@ use mcpd_common::exit_code;
 use mcpd_common::ids::Port;
 use mcpd_common::outcome::{ExitStatus, FindingKind};
 
-use super::ending::{Ended, Ending, shut_down};
+use super::ending::{AfterShutdown, Ended, shut_down};
 use crate::deadline::Deadline;
 use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{Closing, Resource};
@@ -36,8 +36,8 @@ impl Resource for Scripted {
     }
 }
 
-async fn polite() -> Ending {
-    Ending::of(Scene::running([("docs", Script::polite())]).await)
+async fn polite() -> AfterShutdown {
+    AfterShutdown::of(Scene::running([("docs", Script::polite())]).await)
 }
 
 async fn with_resource(resource: Scripted) -> Ended {
@@ -116,7 +116,7 @@ async fn without_a_supervisor_everybody_is_ended_in_verification() {
     let scripts = [("docs", Script::polite()), ("web", Script::deaf().with_descendant(Nature::STUBBORN))];
     let scene = Scene::running(scripts).await;
     scene.supervising.abort();
-    let ended = Ending::of(scene).noting(FindingKind::InternalError).run().await;
+    let ended = AfterShutdown::of(scene).noting(FindingKind::InternalError).run().await;
     assert_eq!((ended.code(), ended.world.living()), (100, 0));
     assert_eq!(ended.world.count(Deed::Gone), 2);
     assert!(ended.seconds() < 1.0, "{}", ended.seconds());
@@ -134,7 +134,7 @@ async fn the_report_of_an_overrun_is_102() {
 async fn with_stop_command(command: Script) -> Ended {
     let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
     scene.world.add_command("docker-stop", command);
-    Ending::of(scene).run().await
+    AfterShutdown::of(scene).run().await
 }
 
 /// Section 6: run with the request, and waited for.

@@ -3,14 +3,14 @@
 use mcpd_common::outcome::{FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
-use super::ending::{Ended, Ending};
+use super::ending::{AfterShutdown, Ended};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Script, ms};
 use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
 
 async fn hurried_after(wait_ms: u64, script: Script) -> Ended {
     let scene = Scene::running([("docs", script)]).await;
-    Ending::of(scene).hurried_after(ms(wait_ms)).run().await
+    AfterShutdown::of(scene).hurried_after(ms(wait_ms)).run().await
 }
 
 fn stubborn() -> Script {
@@ -20,7 +20,7 @@ fn stubborn() -> Script {
 #[tokio::test(start_paused = true)]
 async fn from_the_beginning_everybody_is_asked_and_killed() {
     let scene = Scene::running([("docs", stubborn()), ("web", Script::never_ready())]).await;
-    let ended = Ending::of(scene).hurried().run().await;
+    let ended = AfterShutdown::of(scene).hurried().run().await;
     assert_eq!((ended.code(), ended.seconds()), (3, 0.0));
     assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.0, Killed), (0.0, Gone)]);
 }
@@ -61,7 +61,7 @@ async fn what_survives_sigkill_is_hunted_as_long_as_ever() {
 async fn a_stop_command_is_cut_short() {
     let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
     scene.world.add_command("docker-stop", stubborn());
-    let ended = Ending::of(scene).hurried_after(ms(1_000)).run().await;
+    let ended = AfterShutdown::of(scene).hurried_after(ms(1_000)).run().await;
     assert_eq!((ended.code(), ended.seconds(), ended.world.living()), (0, 1.0, 0));
     let told = ended.details(FindingKind::Information);
     assert!(told.contains(&"stop_command docker-stop: the remaining waits were cut short"), "{told:?}");

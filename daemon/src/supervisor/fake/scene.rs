@@ -67,7 +67,7 @@ impl Scene {
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // Nobody writes anything, so that no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
-        let deps = Deps { process_thread, output, launch_env, recorder, doors: HashMap::new() };
+        let deps = Deps { process_thread, output, launch_env, recorder, proxies: HashMap::new() };
         let worker_client = Arc::new(world.clone());
         let (workers, supervising) =
             supervisor::start_with_client(worker_client, &config, deps, process_events);

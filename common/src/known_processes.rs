@@ -20,7 +20,7 @@ const SCHEMA: &str = "mcpd.members.v1";
 
 /// A process, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
+pub struct KnownProcess {
     /// The process: its start time makes it this one and no other.
     #[serde(flatten)]
     pub process: ProcessId,
@@ -29,7 +29,7 @@ pub struct Member {
 }
 
 /// Whose this process is, if it is among them.
-pub fn slot_of(members: &[Member], process: &Process) -> Option<Slot> {
+pub fn slot_of(members: &[KnownProcess], process: &Process) -> Option<Slot> {
     let process = ProcessId { pid: process.pid, start: process.start };
     members.iter().find(|member| member.process == process).map(|member| member.slot)
 }
@@ -39,32 +39,32 @@ struct Members {
     schema: String,
     run: u32,
     boot_id: String,
-    members: Vec<Member>,
+    members: Vec<KnownProcess>,
 }
 
 /// What a daemon writes them into.
 #[derive(Debug)]
-pub struct Notebook {
+pub struct KnownProcessesFile {
     path: PathBuf,
     run: RunTag,
-    written: Vec<Member>,
+    written: Vec<KnownProcess>,
 }
 
-impl Notebook {
+impl KnownProcessesFile {
     /// For this run, in this file.
     pub fn new(path: PathBuf, run: RunTag) -> Self {
         Self { path, run, written: Vec::new() }
     }
 
     /// These are all, now. A file that can't be written is tried again with the next change.
-    pub fn note(&mut self, mut members: Vec<Member>) {
+    pub fn note(&mut self, mut members: Vec<KnownProcess>) {
         members.sort_by_key(|member| (member.process.pid, member.process.start));
         if members != self.written && self.write(&members).is_ok() {
             self.written = members;
         }
     }
 
-    fn write(&self, members: &[Member]) -> io::Result<()> {
+    fn write(&self, members: &[KnownProcess]) -> io::Result<()> {
         let (schema, boot_id) = (SCHEMA.to_owned(), os::boot_id().unwrap_or_default());
         let members = Members { schema, run: self.run.0, boot_id, members: members.to_vec() };
         let temporary = self.path.with_extension("new");
@@ -76,7 +76,7 @@ impl Notebook {
 }
 
 /// Whom the daemon of this run knew; nobody if there is no such file, or one of another run or boot.
-pub fn of_run(path: &Path, run: RunTag) -> Vec<Member> {
+pub fn of_run(path: &Path, run: RunTag) -> Vec<KnownProcess> {
     let read = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Members>(&bytes).ok());
     let of_now = |members: &Members| {
         members.schema == SCHEMA
@@ -94,8 +94,8 @@ mod tests {
 
     const RUN: RunTag = RunTag(7);
 
-    fn member(start: u64) -> Member {
-        Member { process: ProcessId { pid: Pid::current(), start: StartTime(start) }, slot: Slot(1) }
+    fn member(start: u64) -> KnownProcess {
+        KnownProcess { process: ProcessId { pid: Pid::current(), start: StartTime(start) }, slot: Slot(1) }
     }
 
     /// R-CONT-7: whoever cleans up knows whom the daemon knew.
@@ -103,11 +103,11 @@ mod tests {
     fn the_last_note_is_read() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("members.json");
-        let mut notebook = Notebook::new(path.clone(), RUN);
+        let mut known_file = KnownProcessesFile::new(path.clone(), RUN);
         assert_eq!(of_run(&path, RUN), []);
-        notebook.note(vec![member(2), member(1)]);
+        known_file.note(vec![member(2), member(1)]);
         assert_eq!(of_run(&path, RUN), [member(1), member(2)]);
-        notebook.note(vec![]);
+        known_file.note(vec![]);
         assert_eq!(of_run(&path, RUN), []);
     }
 
@@ -115,7 +115,7 @@ mod tests {
     fn what_is_not_of_this_run_and_boot_names_nobody() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("members.json");
-        Notebook::new(path.clone(), RUN).note(vec![member(1)]);
+        KnownProcessesFile::new(path.clone(), RUN).note(vec![member(1)]);
         assert_eq!(of_run(&path, RunTag(8)), []);
         let text = fs::read_to_string(&path).expect("written");
         let boot = os::boot_id().expect("a boot");
@@ -129,12 +129,12 @@ mod tests {
     fn what_did_not_change_is_not_written_again() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("members.json");
-        let mut notebook = Notebook::new(path.clone(), RUN);
-        notebook.note(vec![member(1)]);
+        let mut known_file = KnownProcessesFile::new(path.clone(), RUN);
+        known_file.note(vec![member(1)]);
         fs::remove_file(&path).expect("written");
-        notebook.note(vec![member(1)]);
+        known_file.note(vec![member(1)]);
         assert!(!path.exists());
-        notebook.note(vec![member(2)]);
+        known_file.note(vec![member(2)]);
         assert_eq!(of_run(&path, RUN), [member(2)]);
     }
 }

@@ -12,14 +12,14 @@ use tokio::io::AsyncReadExt;
 
 use super::page::{Details, Page};
 
-/// The daemon as its guardian's ward.
-pub struct Ward {
+/// The daemon as its guardian's guardian_link.
+pub struct GuardianLink {
     page: Page,
     line: UnixStream,
     guardian: Pid,
 }
 
-impl Ward {
+impl GuardianLink {
     pub(super) fn new(page: Page, line: UnixStream, guardian: Pid) -> Self {
         Self { page, line, guardian }
     }
@@ -30,7 +30,7 @@ impl Ward {
     }
 
     /// A shutdown has begun: past this the guardian ends it.
-    pub fn has_to_be_done_within(&self, bound: Duration) {
+    pub fn set_bound(&self, bound: Duration) {
         self.page.set_bound(Some(bound));
         // It looks at the page when something comes. If it is gone there is nobody to be told.
         let _ = (&self.line).write(&[0]);
@@ -65,8 +65,8 @@ impl Ward {
     ///
     /// # Errors
     /// When it does not fit the page.
-    pub fn tell(&self, details: &Details) -> io::Result<()> {
-        self.page.tell(details)
+    pub fn publish(&self, details: &Details) -> io::Result<()> {
+        self.page.publish(details)
     }
 
     /// Descriptors of page and line, for another program in this process.
@@ -77,17 +77,17 @@ impl Ward {
         Ok([self.page.descriptor()?, self.line.try_clone()?.into()])
     }
 
-    /// The ward of the same guardian, in a new program: what [`Self::descriptors`] gave.
+    /// The guardian_link of the same guardian, in a new program: what [`Self::descriptors`] gave.
     ///
     /// # Errors
     /// When they are something else.
     pub fn adopt([page, line]: [OwnedFd; 2]) -> io::Result<Self> {
         let guardian = guard::parent().ok_or_else(|| io::Error::other("this process has no parent"))?;
         guard::die_with_parent(Signal::Term)?;
-        let ward = Self { page: Page::adopt(page)?, line: line.into(), guardian };
+        let guardian_link = Self { page: Page::adopt(page)?, line: line.into(), guardian };
         // The shutdown that went before the new program is over.
-        ward.page.set_bound(None);
-        Ok(ward)
+        guardian_link.page.set_bound(None);
+        Ok(guardian_link)
     }
 }
 
@@ -101,14 +101,14 @@ mod tests {
         let page = Page::new().expect("memory");
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let guardian = guard::parent().expect("a parent");
-        let ward = Ward::new(page, theirs, guardian);
-        ward.has_to_be_done_within(Duration::from_secs(9));
-        let descriptors = ward.descriptors().expect("handed over");
-        drop(ward);
-        let ward = Ward::adopt(descriptors).expect("adopted");
-        assert_eq!((ward.guardian(), ward.page.bound()), (guardian, None));
-        assert!(!ward.is_orphan());
+        let guardian_link = GuardianLink::new(page, theirs, guardian);
+        guardian_link.set_bound(Duration::from_secs(9));
+        let descriptors = guardian_link.descriptors().expect("handed over");
+        drop(guardian_link);
+        let guardian_link = GuardianLink::adopt(descriptors).expect("adopted");
+        assert_eq!((guardian_link.guardian(), guardian_link.page.bound()), (guardian, None));
+        assert!(!guardian_link.is_orphan());
         drop(ours);
-        ward.orphaned().expect("listened to").await;
+        guardian_link.orphaned().expect("listened to").await;
     }
 }

@@ -4,21 +4,21 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mcpd_common::os::own;
+use mcpd_common::os::this_process;
 use mcpd_common::outcome::{Finding, FindingKind, OwnReport};
 
 use crate::deadline::{self, Deadline};
 
 /// What is still open after this is not going to be closed.
-const PATIENCE: Duration = Duration::from_millis(250);
+const CLOSE_LIMIT: Duration = Duration::from_millis(250);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Descriptors that come and go rightly: the connections of those who watch the shutdown.
 #[derive(Clone, Default)]
-pub struct Expected(Arc<Mutex<HashSet<i32>>>);
+pub struct ExpectedDescriptors(Arc<Mutex<HashSet<i32>>>);
 
-impl Expected {
+impl ExpectedDescriptors {
     /// This descriptor is open, and may be.
     pub fn opened(&self, descriptor: i32) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor);
@@ -38,22 +38,22 @@ impl Expected {
 pub struct Baseline {
     descriptors: HashSet<(i32, String)>,
     threads: u32,
-    expected: Expected,
+    expected: ExpectedDescriptors,
 }
 
 impl Baseline {
     /// What is open now.
-    pub fn take(expected: Expected) -> Self {
-        let descriptors = own::descriptors().into_iter().collect();
-        Self { descriptors, threads: count(&own::threads()), expected }
+    pub fn take(expected: ExpectedDescriptors) -> Self {
+        let descriptors = this_process::descriptors().into_iter().collect();
+        Self { descriptors, threads: count(&this_process::threads()), expected }
     }
 
     /// What is open now and was not then. What is being closed in this moment (a look at `/proc`
     /// on another thread, an answer's last words) is no leak: a leak stays.
     pub async fn compare(&self, deadline: Deadline) -> OwnReport {
-        let patience = deadline.at_most(PATIENCE);
+        let limit = deadline.at_most(CLOSE_LIMIT);
         let mut report = self.look();
-        while !report.leaked.is_empty() && !patience.remaining().is_zero() {
+        while !report.leaked.is_empty() && !limit.remaining().is_zero() {
             deadline::until(deadline::now() + LOOK).await;
             let again = self.look();
             let leaked = report.leaked.into_iter().filter(|it| again.leaked.contains(it)).collect();
@@ -63,7 +63,7 @@ impl Baseline {
     }
 
     fn look(&self) -> OwnReport {
-        let now = own::descriptors();
+        let now = this_process::descriptors();
         let leaked = now.iter().filter(|descriptor| {
             !self.descriptors.contains(descriptor) && !self.expected.contains(descriptor.0)
         });
@@ -71,7 +71,7 @@ impl Baseline {
             descriptors_start: u32::try_from(self.descriptors.len()).unwrap_or(u32::MAX),
             descriptors_end: count(&now),
             threads_start: self.threads,
-            threads_end: count(&own::threads()),
+            threads_end: count(&this_process::threads()),
             leaked: leaked.map(|(number, target)| format!("{number} -> {target}")).collect(),
         }
     }
@@ -100,12 +100,12 @@ mod tests {
     /// R-VER-4: what stays open is named, what is about to be closed is not.
     #[tokio::test]
     async fn a_leak_is_what_stays_open() {
-        let baseline = Baseline::take(Expected::default());
+        let baseline = Baseline::take(ExpectedDescriptors::default());
         let open = || tempfile::tempfile().expect("a file");
         let (kept, closing) = (open(), open());
         let number = |file: &std::fs::File| format!("{} -> ", std::os::fd::AsRawFd::as_raw_fd(file));
         let (kept_number, closing_number) = (number(&kept), number(&closing));
-        let looking = baseline.compare(Deadline::after(PATIENCE));
+        let looking = baseline.compare(Deadline::after(CLOSE_LIMIT));
         let closed = async {
             deadline::until(deadline::now() + LOOK).await;
             drop(closing);

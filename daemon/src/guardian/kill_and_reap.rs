@@ -1,4 +1,4 @@
-//! Ending and reaping all that is left below the guardian, in pass after pass, until there is nothing
+//! AfterShutdown and reaping all that is left below the guardian, in pass after pass, until there is nothing
 //! or the time is over.
 //!
 //! Our own children can be signalled by their pids, since nobody else reaps them; all others by handles
@@ -10,15 +10,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use mcpd_common::crash::{NAMED, Remnant};
+use mcpd_common::crash::{LeftoverProcess, NAMED};
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
-use mcpd_common::members::{self, Member};
+use mcpd_common::known_processes::{self, KnownProcess};
 use mcpd_common::os::child::{self, Handle, Proof, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::os::{Backend, backend};
 
-use super::spared::Spared;
+use super::preexisting::PreexistingChildren;
 use crate::deadline::Deadline;
 use crate::process::containment::attribution;
 use crate::process::containment::cgroups::Layout;
@@ -30,15 +30,15 @@ const AGAIN: Duration = Duration::from_millis(1);
 const WHOLE_TREE: u64 = 8;
 
 /// Whom to look for.
-pub struct Sweep<'a> {
+pub struct KillAndReap<'a> {
     /// Whom to leave alone.
-    pub spared: &'a Spared,
+    pub preexisting: &'a PreexistingChildren,
     /// Whose mark counts.
     pub run: RunTag,
     /// Whose slot is whose, as far as it is known.
     pub names: HashMap<Slot, WorkerName>,
     /// Whom the daemon knew, where orphans do not come to us.
-    pub known: Vec<Member>,
+    pub known: Vec<KnownProcess>,
     /// Gone already, and not to be counted.
     pub daemon: Pid,
     /// Its cgroups.
@@ -47,52 +47,52 @@ pub struct Sweep<'a> {
 
 /// What became of it.
 #[derive(Default)]
-pub struct Swept {
+pub struct CleanupResult {
     /// How many were ended.
     pub ended_count: u64,
     /// The first of them.
-    pub ended: Vec<Remnant>,
+    pub ended: Vec<LeftoverProcess>,
     /// What could not be ended.
-    pub left: Vec<Remnant>,
+    pub left: Vec<LeftoverProcess>,
     /// The kernel said that there is no child any more.
     pub proved: bool,
     /// Those that were ended as children of somebody else.
     of_others: HashSet<(Pid, StartTime)>,
 }
 
-impl Sweep<'_> {
+impl KillAndReap<'_> {
     /// Ends all of it. `pause` waits so long, or until a child ends.
-    pub fn end_all(&self, limit: Deadline, mut pause: impl FnMut(Duration)) -> Swept {
-        let mut swept = Swept::default();
+    pub fn end_all(&self, limit: Deadline, mut pause: impl FnMut(Duration)) -> CleanupResult {
+        let mut result = CleanupResult::default();
         for pass in 0u64.. {
-            self.kill_cgroups(&mut swept);
-            let children = self.kill_children(&mut swept);
+            self.kill_cgroups(&mut result);
+            let children = self.kill_children(&mut result);
             if pass.is_multiple_of(WHOLE_TREE) {
-                self.kill_others(&children, &mut swept);
+                self.kill_others(&children, &mut result);
             }
-            let proof = self.reap_all(&children, &mut swept);
+            let proof = self.reap_all(&children, &mut result);
             let ((there, others), sight) = sight::watched(|| (self.children(), self.elsewhere()));
             if there.is_empty() && others.is_empty() && sight == Sight::Clear {
                 self.remove_cgroups();
-                swept.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
+                result.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
                 break;
             }
             if limit.remaining().is_zero() {
                 let left = self.all(&there);
-                let counted = left.iter().filter(|it| swept.of_others.contains(&(it.pid, it.start))).count();
-                swept.ended_count -= counted as u64;
-                swept.left = left.iter().map(|process| self.remnant(process)).collect();
+                let counted = left.iter().filter(|it| result.of_others.contains(&(it.pid, it.start))).count();
+                result.ended_count -= counted as u64;
+                result.left = left.iter().map(|process| self.leftover(process)).collect();
                 break;
             }
             pause(AGAIN);
         }
-        swept
+        result
     }
 
     /// All of them at once, whoever they are.
-    fn kill_cgroups(&self, swept: &mut Swept) {
+    fn kill_cgroups(&self, result: &mut CleanupResult) {
         for process in self.in_cgroups().take(NAMED) {
-            self.name(process.pid, swept);
+            self.name(process.pid, result);
         }
         if let Some(cgroups) = &self.cgroups {
             // What it does not end, the pass does.
@@ -113,10 +113,10 @@ impl Sweep<'_> {
     }
 
     /// Our own children, at once: what forks without end must not gain time while others are looked at.
-    fn kill_children(&self, swept: &mut Swept) -> Vec<Pid> {
+    fn kill_children(&self, result: &mut CleanupResult) -> Vec<Pid> {
         let children = self.children();
         for pid in &children {
-            self.name(*pid, swept);
+            self.name(*pid, result);
             // Reaped by nobody but us, so the pid is still its own.
             let _ = child::signal_child(*pid, Signal::Kill);
         }
@@ -125,36 +125,36 @@ impl Sweep<'_> {
 
     /// What is below them would be our own child when they have died; most of it has not to wait so
     /// long.
-    fn kill_others(&self, children: &[Pid], swept: &mut Swept) {
+    fn kill_others(&self, children: &[Pid], result: &mut CleanupResult) {
         for process in self.all(children) {
             let Some(handle) = Handle::open(&process) else { continue };
-            self.name(process.pid, swept);
+            self.name(process.pid, result);
             let _ = handle.signal(Signal::Kill);
             // Who does not come to us is not counted when it is reaped.
             let is_of_others = backend() == Backend::Portable && !children.contains(&process.pid);
-            if is_of_others && swept.of_others.insert((process.pid, process.start)) {
-                swept.ended_count += 1;
+            if is_of_others && result.of_others.insert((process.pid, process.start)) {
+                result.ended_count += 1;
             }
         }
     }
 
-    /// Reaps whatever has ended, also of those that are spared; they are nothing that was ended here.
-    fn reap_all(&self, children: &[Pid], swept: &mut Swept) -> Proof {
-        let sweep = child::prove_no_children();
-        let ours = |pid: Pid| pid != self.daemon && (self.spared.is_nobody() || children.contains(&pid));
-        let ended = sweep.reaped.iter().filter(|(pid, _)| ours(*pid));
-        swept.ended_count += ended.count() as u64;
-        sweep.proof
+    /// Reaps whatever has ended, also of those that are preexisting; they are nothing that was ended here.
+    fn reap_all(&self, children: &[Pid], result: &mut CleanupResult) -> Proof {
+        let kill_and_reap = child::prove_no_children();
+        let ours = |pid: Pid| pid != self.daemon && (self.preexisting.is_empty() || children.contains(&pid));
+        let ended = kill_and_reap.reaped.iter().filter(|(pid, _)| ours(*pid));
+        result.ended_count += ended.count() as u64;
+        kill_and_reap.proof
     }
 
-    /// Our own children that are not spared, zombies included.
+    /// Our own children that are not preexisting, zombies included.
     fn children(&self) -> Vec<Pid> {
         let mut children = process::children(Pid::current());
         let is_ours = |pid: &Pid| {
             *pid == self.daemon
-                || process::read(*pid).is_some_and(|child| !self.spared.covers(&child, self.run))
+                || process::read(*pid).is_some_and(|child| !self.preexisting.covers(&child, self.run))
         };
-        children.retain(|pid| self.spared.is_nobody() || is_ours(pid));
+        children.retain(|pid| self.preexisting.is_empty() || is_ours(pid));
         children
     }
 
@@ -179,7 +179,7 @@ impl Sweep<'_> {
         }
         let mut all = process::all();
         all.retain(|found| !process::is_zombie(found));
-        let is_known = |found: &Process| members::slot_of(&self.known, found).is_some();
+        let is_known = |found: &Process| known_processes::slot_of(&self.known, found).is_some();
         let is_marked = |found: &Process| process::mark(found.pid).is_some_and(|mark| mark.run == self.run);
         let ours = all.iter().filter(|found| is_known(found) || is_marked(found));
         let mut owners = ours.map(|found| (found.pid, None)).collect();
@@ -190,20 +190,20 @@ impl Sweep<'_> {
     }
 
     /// The first ones get names, before they are killed: afterwards they have no command line any more.
-    fn name(&self, pid: Pid, swept: &mut Swept) {
+    fn name(&self, pid: Pid, result: &mut CleanupResult) {
         if pid == self.daemon
-            || swept.ended.len() >= NAMED
-            || swept.ended.iter().any(|known| known.pid == pid)
+            || result.ended.len() >= NAMED
+            || result.ended.iter().any(|known| known.pid == pid)
         {
             return;
         }
-        swept.ended.extend(process::read(pid).map(|process| self.remnant(&process)));
+        result.ended.extend(process::read(pid).map(|process| self.leftover(&process)));
     }
 
-    fn remnant(&self, process: &Process) -> Remnant {
+    fn leftover(&self, process: &Process) -> LeftoverProcess {
         let mark = process::mark(process.pid).filter(|mark| mark.run == self.run);
-        let slot = mark.map(|mark| mark.slot).or_else(|| members::slot_of(&self.known, process));
+        let slot = mark.map(|mark| mark.slot).or_else(|| known_processes::slot_of(&self.known, process));
         let worker = slot.and_then(|slot| self.names.get(&slot).cloned());
-        Remnant { pid: process.pid, command: process::command(process), worker }
+        LeftoverProcess { pid: process.pid, command: process::command(process), worker }
     }
 }

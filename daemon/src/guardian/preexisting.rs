@@ -3,21 +3,21 @@
 
 use std::collections::HashSet;
 
-use mcpd_common::crash::Remnant;
+use mcpd_common::crash::LeftoverProcess;
 use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process::{self, Process, StartTime};
 
 /// Those that are never touched.
-pub struct Spared {
+pub struct PreexistingChildren {
     known: HashSet<(Pid, StartTime)>,
 }
 
-impl Spared {
+impl PreexistingChildren {
     /// The children that this process has now.
     pub fn children_of_this_process() -> Self {
-        let mut spared = Self { known: HashSet::new() };
-        spared.note(&children());
-        spared
+        let mut preexisting = Self { known: HashSet::new() };
+        preexisting.note(&children());
+        preexisting
     }
 
     fn note(&mut self, children: &[Process]) {
@@ -42,8 +42,8 @@ impl Spared {
         !self.known.is_empty() || Pid::current().get() == 1
     }
 
-    /// Whether there is nobody to be spared.
-    pub fn is_nobody(&self) -> bool {
+    /// Whether there is nobody to be preexisting.
+    pub fn is_empty(&self) -> bool {
         !self.may_grow()
     }
 
@@ -55,12 +55,13 @@ impl Spared {
     }
 
     /// Those that are there still, for the record.
-    pub fn remnants(&self) -> Vec<Remnant> {
+    pub fn leftovers(&self) -> Vec<LeftoverProcess> {
         let mut there: Vec<_> =
             children().into_iter().filter(|it| self.known.contains(&(it.pid, it.start))).collect();
         there.sort_by_key(|process| process.pid);
-        let remnant = |it: &Process| Remnant { pid: it.pid, command: process::command(it), worker: None };
-        there.iter().map(remnant).collect()
+        let leftover =
+            |it: &Process| LeftoverProcess { pid: it.pid, command: process::command(it), worker: None };
+        there.iter().map(leftover).collect()
     }
 }
 

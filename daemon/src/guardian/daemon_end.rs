@@ -5,7 +5,7 @@ use mcpd_common::outcome::ExitStatus;
 
 /// Whose doing the end was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum DaemonExit {
     /// Its own, or a stranger's.
     Itself(ExitStatus),
     /// The guardian's, past the hard deadline; perhaps it can't even be killed.
@@ -16,11 +16,11 @@ pub enum Ended {
 ///
 /// Who said that all is done had nothing left to do: what ended it afterwards does not matter, not
 /// even the guardian.
-pub fn of(ended: Ended, completion: Option<u8>) -> DaemonEnd {
+pub fn of(ended: DaemonExit, completion: Option<u8>) -> DaemonEnd {
     match (completion, ended) {
         (Some(code), _) => DaemonEnd::Completed(code),
-        (None, Ended::Itself(exit)) => DaemonEnd::Died(exit),
-        (None, Ended::Killed) => DaemonEnd::Overrun,
+        (None, DaemonExit::Itself(exit)) => DaemonEnd::Died(exit),
+        (None, DaemonExit::Killed) => DaemonEnd::Overrun,
     }
 }
 
@@ -32,10 +32,10 @@ mod tests {
     #[test]
     fn only_the_mark_completes_a_shutdown() {
         let zero = ExitStatus::Code(0);
-        assert_eq!(of(Ended::Itself(zero), None), DaemonEnd::Died(zero));
-        assert_eq!(of(Ended::Itself(zero), Some(3)), DaemonEnd::Completed(3));
-        assert_eq!(of(Ended::Itself(ExitStatus::Signal(9)), Some(0)), DaemonEnd::Completed(0));
-        assert_eq!(of(Ended::Killed, None), DaemonEnd::Overrun);
-        assert_eq!(of(Ended::Killed, Some(0)), DaemonEnd::Completed(0));
+        assert_eq!(of(DaemonExit::Itself(zero), None), DaemonEnd::Died(zero));
+        assert_eq!(of(DaemonExit::Itself(zero), Some(3)), DaemonEnd::Completed(3));
+        assert_eq!(of(DaemonExit::Itself(ExitStatus::Signal(9)), Some(0)), DaemonEnd::Completed(0));
+        assert_eq!(of(DaemonExit::Killed, None), DaemonEnd::Overrun);
+        assert_eq!(of(DaemonExit::Killed, Some(0)), DaemonEnd::Completed(0));
     }
 }

@@ -14,7 +14,7 @@ const LONGEST_STEP: Duration = Duration::from_millis(1500);
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Poll {
     /// Nothing has to be over at any time.
     WaitForEver,
     /// Look again after this.
@@ -24,28 +24,28 @@ pub enum Next {
 }
 
 /// Counts.
-pub struct Patience {
+pub struct ShutdownTimer {
     spent: Duration,
     last: Option<Instant>,
 }
 
-impl Patience {
+impl ShutdownTimer {
     /// Nothing is to be waited for yet.
     pub fn new() -> Self {
         Self { spent: Duration::ZERO, last: None }
     }
 
     /// What is left of this bound.
-    pub fn look(&mut self, now: Instant, bound: Option<Duration>) -> Next {
+    pub fn look(&mut self, now: Instant, bound: Option<Duration>) -> Poll {
         let Some(bound) = bound else {
             *self = Self::new();
-            return Next::WaitForEver;
+            return Poll::WaitForEver;
         };
         let since = self.last.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         self.spent += since.min(LONGEST_STEP);
         match bound.saturating_sub(self.spent) {
-            Duration::ZERO => Next::Over,
-            left => Next::Wait(left.min(STEP)),
+            Duration::ZERO => Poll::Over,
+            left => Poll::Wait(left.min(STEP)),
         }
     }
 }
@@ -59,28 +59,28 @@ mod tests {
 
     #[test]
     fn without_a_bound_it_waits_for_ever() {
-        let mut patience = Patience::new();
-        assert_eq!(patience.look(deadline::now(), None), Next::WaitForEver);
-        assert_eq!(patience.look(deadline::now() + 999 * SECOND, None), Next::WaitForEver);
+        let mut shutdown_timer = ShutdownTimer::new();
+        assert_eq!(shutdown_timer.look(deadline::now(), None), Poll::WaitForEver);
+        assert_eq!(shutdown_timer.look(deadline::now() + 999 * SECOND, None), Poll::WaitForEver);
     }
 
     #[test]
     fn the_bound_counts_from_the_first_look_at_it() {
-        let (mut patience, begin) = (Patience::new(), deadline::now());
-        assert_eq!(patience.look(begin, None), Next::WaitForEver);
+        let (mut shutdown_timer, begin) = (ShutdownTimer::new(), deadline::now());
+        assert_eq!(shutdown_timer.look(begin, None), Poll::WaitForEver);
         let bound = Some(SECOND * 5 / 2);
-        assert_eq!(patience.look(begin + 100 * SECOND, bound), Next::Wait(SECOND));
-        assert_eq!(patience.look(begin + 101 * SECOND, bound), Next::Wait(SECOND));
-        assert_eq!(patience.look(begin + 102 * SECOND, bound), Next::Wait(SECOND / 2));
-        assert_eq!(patience.look(begin + 103 * SECOND, bound), Next::Over);
+        assert_eq!(shutdown_timer.look(begin + 100 * SECOND, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.look(begin + 101 * SECOND, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.look(begin + 102 * SECOND, bound), Poll::Wait(SECOND / 2));
+        assert_eq!(shutdown_timer.look(begin + 103 * SECOND, bound), Poll::Over);
     }
 
     /// Job control: an hour in which the whole job was stopped is no hour of the shutdown's.
     #[test]
     fn a_stopped_guardian_does_not_count() {
-        let (mut patience, begin) = (Patience::new(), deadline::now());
+        let (mut shutdown_timer, begin) = (ShutdownTimer::new(), deadline::now());
         let bound = Some(10 * SECOND);
-        assert_eq!(patience.look(begin, bound), Next::Wait(SECOND));
-        assert_eq!(patience.look(begin + 3600 * SECOND, bound), Next::Wait(SECOND));
+        assert_eq!(shutdown_timer.look(begin, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.look(begin + 3600 * SECOND, bound), Poll::Wait(SECOND));
     }
 }
