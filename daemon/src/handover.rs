@@ -20,31 +20,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use mcpd_common::ids::Pid;
 use mcpd_common::os::handover::{adopt, exec, hold_stop_signals, keep};
-use mcpd_common::os::this_process::{self, OpenFileLimit};
+use mcpd_common::os::this_process;
 use serde::{Deserialize, Serialize};
 
+use crate::app::Inheritable;
 use crate::guardian::GuardianLink;
-use crate::proxy::Proxy;
-
-/// How the next program learns of its inheritance.
-pub const VARIABLE: &str = "MCPD_HANDOVER";
+use crate::process::launch::HANDOVER_VARIABLE;
 
 /// What is handed over.
 pub struct Handover {
     /// The state directory and its lock.
     pub lock: (PathBuf, OwnedFd),
-    /// The control socket and what listens there.
-    pub control: (PathBuf, Arc<tokio::net::UnixListener>),
-    /// What listens on the ports of clients.
-    pub proxy: Arc<Proxy>,
-    /// The limit of open files that this program found.
-    pub open_files: OpenFileLimit,
-    /// Why the next one shall shut down at once, if somebody asked for that meanwhile.
-    pub asked: Option<String>,
+    pub inheritable: Inheritable,
+    /// Why the next program has to shut down at once, if that was requested meanwhile.
+    pub exit_reason: Option<String>,
 }
 
 /// The same as it is written into the environment. Only its own process may believe it: children
@@ -56,8 +48,10 @@ struct Note {
     guardian_link: [i32; 2],
     lock: (PathBuf, i32),
     control: (PathBuf, i32),
-    doors: Vec<i32>,
-    asked: Option<String>,
+    #[serde(rename = "doors")]
+    listeners: Vec<i32>,
+    #[serde(rename = "asked")]
+    exit_reason: Option<String>,
 }
 
 /// What this process got from the program that it was before.
@@ -70,9 +64,9 @@ pub struct Inheritance {
     /// The control socket and what listens there.
     pub control: Option<(PathBuf, UnixListener)>,
     /// What listens on the ports of clients.
-    pub doors: Vec<TcpListener>,
+    pub listeners: Vec<TcpListener>,
     /// Why to shut down at once.
-    pub asked: Option<String>,
+    pub exit_reason: Option<String>,
 }
 
 impl Handover {
@@ -80,32 +74,38 @@ impl Handover {
     pub fn exec(self, guardian_link: &GuardianLink) -> io::Error {
         let Err(error) = self.try_exec(guardian_link);
         // A socket file that stays is stale, and the next start replaces it.
-        let _ = std::fs::remove_file(&self.control.0);
+        let _ = std::fs::remove_file(&self.inheritable.control.0);
         error
     }
 
     fn try_exec(&self, guardian_link: &GuardianLink) -> io::Result<Infallible> {
-        let (program, doors) = (program().map_err(io::Error::other)?, self.proxy.hand_over()?);
-        let control = self.control.1.as_fd().try_clone_to_owned()?;
+        let (program, listeners) =
+            (program().map_err(io::Error::other)?, self.inheritable.proxy.hand_over()?);
+        let control = self.inheritable.control.1.as_fd().try_clone_to_owned()?;
         let guarded = guardian_link.descriptors()?;
-        let note = self.note(&guarded, &control, &doors)?;
+        let note = self.note(&guarded, &control, &listeners)?;
         // What comes from now on is taken by the next program.
         hold_stop_signals()?;
-        this_process::restore_open_files(self.open_files);
-        let mut env: Vec<_> = env::vars_os().filter(|(key, _)| key != VARIABLE).collect();
-        env.push((VARIABLE.into(), note.into()));
+        this_process::restore_open_files(self.inheritable.open_files);
+        let mut env: Vec<_> = env::vars_os().filter(|(key, _)| key != HANDOVER_VARIABLE).collect();
+        env.push((HANDOVER_VARIABLE.into(), note.into()));
         let args: Vec<OsString> = env::args_os().collect();
         Err(exec(&program, &args, &env))
     }
 
-    fn note(&self, [page, line]: &[OwnedFd; 2], control: &OwnedFd, doors: &[OwnedFd]) -> io::Result<String> {
+    fn note(
+        &self,
+        [page, line]: &[OwnedFd; 2],
+        control: &OwnedFd,
+        listeners: &[OwnedFd],
+    ) -> io::Result<String> {
         let note = Note {
             pid: Pid::current(),
             guardian_link: [keep(page)?, keep(line)?],
             lock: (self.lock.0.clone(), keep(&self.lock.1)?),
-            control: (self.control.0.clone(), keep(control)?),
-            doors: doors.iter().map(keep).collect::<io::Result<_>>()?,
-            asked: self.asked.clone(),
+            control: (self.inheritable.control.0.clone(), keep(control)?),
+            listeners: listeners.iter().map(keep).collect::<io::Result<_>>()?,
+            exit_reason: self.exit_reason.clone(),
         };
         Ok(serde_json::to_string(&note)?)
     }
@@ -115,7 +115,7 @@ impl Inheritance {
     /// From the environment, which may hold none, or one of another process. Descriptors that can't be
     /// used are left alone: what they stood for is made anew.
     pub fn receive() -> Self {
-        let note = env::var(VARIABLE).ok().and_then(|note| serde_json::from_str::<Note>(&note).ok());
+        let note = env::var(HANDOVER_VARIABLE).ok().and_then(|note| serde_json::from_str::<Note>(&note).ok());
         let Some(note) = note.filter(|note| note.pid == Pid::current()) else {
             return Self::default();
         };
@@ -126,8 +126,13 @@ impl Inheritance {
             guardian_link: guardian_link().ok(),
             lock: one(note.lock).map(|(path, lock)| (path, lock.into())),
             control: one(note.control).map(|(path, listener)| (path, listener.into())),
-            doors: note.doors.into_iter().filter_map(|door| adopt(door).ok()).map(Into::into).collect(),
-            asked: note.asked,
+            listeners: note
+                .listeners
+                .into_iter()
+                .filter_map(|number| adopt(number).ok())
+                .map(Into::into)
+                .collect(),
+            exit_reason: note.exit_reason,
         }
     }
 }
@@ -170,6 +175,6 @@ mod tests {
     fn without_a_note_nothing_is_inherited() {
         let inheritance = Inheritance::receive();
         assert!(inheritance.lock.is_none() && inheritance.control.is_none());
-        assert!(inheritance.doors.is_empty() && inheritance.asked.is_none());
+        assert!(inheritance.listeners.is_empty() && inheritance.exit_reason.is_none());
     }
 }

@@ -81,7 +81,7 @@ impl Instance {
     }
 
     /// Tells a successor that waiting is worth it.
-    pub fn leaving(&mut self) {
+    pub fn mark_leaving(&mut self) {
         let text = format!("pid {}, {LEAVING}", Pid::current());
         if let Err(error) = self.write(&text) {
             tracing::warn!(%error, "can't say in the lock file that this daemon is leaving");

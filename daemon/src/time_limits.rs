@@ -5,7 +5,8 @@ use std::time::Duration;
 use mcpd_common::config::ShutdownConfig;
 use mcpd_common::phase::Phase;
 
-use crate::supervisor::stop_sequence::KILL_LIMIT;
+/// How long `SIGKILL` is repeated before what is left is reported.
+pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// For the report, the journal and the last event.
 pub const EXIT: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use crate::handover;
 use crate::logging::ConsoleFormat;
 
 /// What to run, and how.
-pub struct Wanted {
+pub struct Settings {
     /// The configuration.
     pub config: Config,
     /// What had to be put up with while it was loaded.
@@ -26,7 +26,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// A complaint for a person; nothing was started.
-pub fn wanted(args: Run) -> Result<Wanted, String> {
+pub fn settings(args: Run) -> Result<Settings, String> {
     let source = source(&args)?;
     let loaded = config::load(source, &paths::process_environment).map_err(|error| format!("{error}\n"))?;
     let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
@@ -35,13 +35,13 @@ pub fn wanted(args: Run) -> Result<Wanted, String> {
     }
     let warnings = loaded.warnings.into_iter().chain(problems).collect();
     let (config, console) = (loaded.config, args.log_format);
-    Ok(Wanted { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
+    Ok(Settings { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
 }
 
 /// Nothing is stopped for a program that could not start: it is there, and so is its configuration.
 fn replaceable(args: &Run) -> Result<(), String> {
     handover::program()?;
-    wanted(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())
+    settings(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())
 }
 
 fn source(args: &Run) -> Result<Source, String> {

@@ -19,6 +19,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::worker_actions;
+use crate::client_ports::ClientPorts;
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::Progress;
 use crate::proxy::observe::registry::Registry;
@@ -35,11 +36,11 @@ pub struct ControlService {
     /// The daemon, as it was when it booted.
     pub daemon: DaemonStatus,
     /// The workers.
-    pub workers: SupervisorHandle,
+    pub supervisor: SupervisorHandle,
     /// The connections to the front door.
     pub clients: Registry,
     /// Whose ports these are.
-    pub ports: socket_table::Ports,
+    pub ports: ClientPorts,
     /// The story of the shutdown.
     pub progress: Progress,
     /// The only way to start one.
@@ -90,7 +91,8 @@ impl Control for ControlService {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let wanted = request.into_inner().worker;
-        let mut workers = self.workers.status().await.map_err(|gone| Status::internal(gone.to_string()))?;
+        let mut workers =
+            self.supervisor.status().await.map_err(|gone| Status::internal(gone.to_string()))?;
         if !wanted.is_empty() {
             let name = self.known(&wanted)?;
             workers.retain(|worker| worker.name == name);
@@ -103,7 +105,7 @@ impl Control for ControlService {
             schema: STATUS_SCHEMA.to_owned(),
             daemon: Some(DaemonStatus {
                 shutdown: self.progress.status(),
-                containment: self.workers.process_thread().ask(ProcessCommand::Containment).await.ok(),
+                containment: self.supervisor.process_thread().ask(ProcessCommand::Containment).await.ok(),
                 ..self.daemon.clone()
             }),
             workers,
@@ -202,7 +204,7 @@ impl ControlService {
         };
         let (results, received) = mpsc::channel(AHEAD);
         for name in names {
-            let (workers, limit, results) = (self.workers.clone(), self.stop_limit, results.clone());
+            let (workers, limit, results) = (self.supervisor.clone(), self.stop_limit, results.clone());
             tokio::spawn(async move {
                 let result = worker_actions::carry_out(&workers, name, action, limit).await;
                 // Whoever asked may have gone away; the action is carried out all the same.
@@ -239,7 +241,7 @@ impl ControlService {
     }
 
     async fn leaders(&self) -> HashMap<Pid, WorkerName> {
-        let workers = self.workers.status().await.unwrap_or_default();
+        let workers = self.supervisor.status().await.unwrap_or_default();
         workers.into_iter().filter_map(|worker| Some((worker.pid?, worker.name))).collect()
     }
 }

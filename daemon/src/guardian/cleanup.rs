@@ -8,14 +8,14 @@ use mcpd_common::paths::{StateDir, durable};
 use mcpd_common::run_file::RunFile;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::control::socket::{self, SocketError};
+use crate::socket_file::{self, SocketError};
 
 /// Everything, in the order that leaves the least undone if this process dies as well: what the next
 /// start needs to know is removed last. Returns the exit code.
 pub fn settle(record: &CrashRecord, socket: &Path, state: &StateDir) -> u8 {
     let mut problems = Vec::new();
     if !matches!(record.end, DaemonEnd::Completed(_)) {
-        match socket::remove_stale(socket) {
+        match socket_file::remove_stale(socket) {
             // A live one is another daemon's, and stays.
             Ok(()) | Err(SocketError::Live(_)) => {}
             Err(error) => problems.push(error.to_string()),

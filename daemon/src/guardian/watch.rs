@@ -119,7 +119,7 @@ impl Guardian {
         let limit = match end {
             DaemonEnd::Completed(_) => RECHECK_LIMIT,
             DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unseen => {
-                self.launch.instance.leaving();
+                self.launch.instance.mark_leaving();
                 CLEANUP_LIMIT
             }
         };

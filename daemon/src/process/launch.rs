@@ -11,12 +11,13 @@ use mcpd_common::ids::{Port, Slot};
 use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 
 use super::operations::LaunchSpec;
-use crate::handover;
 
 /// Of the daemon's environment, what is not for workers: it speaks of the daemon itself
 /// (sd_notify(3), sd_listen_fds(3)).
-const NOT_FOR_WORKERS: [&str; 4] = ["NOTIFY_SOCKET", "MCPD_CONFIG", handover::VARIABLE, CGROUP_VARIABLE];
+const NOT_FOR_WORKERS: [&str; 4] = ["NOTIFY_SOCKET", "MCPD_CONFIG", HANDOVER_VARIABLE, CGROUP_VARIABLE];
 const NOT_FOR_WORKERS_PREFIXES: [&str; 2] = ["WATCHDOG_", "LISTEN_"];
+/// Describes the inherited descriptors to the program that replaces the daemon (handover.rs).
+pub const HANDOVER_VARIABLE: &str = "MCPD_HANDOVER";
 /// Where the built-in worker finds the token that its shutdown route asks for.
 pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
 

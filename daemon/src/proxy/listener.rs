@@ -18,7 +18,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::guard::Allowed;
 use super::http::serve::{serve, turn_away};
 use super::http::upstream::{Live, Upstream, Watcher};
 use super::mcp::message::SHUTTING_DOWN;
@@ -26,8 +25,9 @@ use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
 use super::observe::socket_table::Endpoints;
 use crate::deadline::{self, Deadline};
+use crate::host_check::Allowed;
 use crate::journal::JournalHandle;
-use crate::supervisor::private_ports::who_holds;
+use crate::port_holder;
 
 /// More connections than this to one worker get a 503.
 const CONNECTIONS: usize = 1024;
@@ -86,7 +86,7 @@ pub struct Listener {
     /// Whether sessions are kept over a restart.
     pub keeps_sessions: bool,
     /// Streams that had their last events.
-    pub told: Arc<AtomicU32>,
+    pub notified: Arc<AtomicU32>,
     registry: Registry,
     places: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
@@ -101,7 +101,7 @@ pub struct Shared {
     /// All connections.
     pub registry: Registry,
     /// Streams that had their last events.
-    pub told: Arc<AtomicU32>,
+    pub notified: Arc<AtomicU32>,
     /// Cuts connections off.
     pub forced: CancellationToken,
     /// Closes the listeners.
@@ -128,7 +128,7 @@ impl Listener {
             phase: shared.phase.clone(),
             sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
             keeps_sessions: worker.sessions == SessionsPolicy::Keep,
-            told: shared.told.clone(),
+            notified: shared.notified.clone(),
             registry: shared.registry.clone(),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
@@ -148,7 +148,7 @@ impl Listener {
             (Ok(first), Ok(second)) => Ok(vec![first, second]),
             // A machine without IPv6 says so; a held port is held.
             (Ok(first), Err(error)) if error.kind() != std::io::ErrorKind::AddrInUse => Ok(vec![first]),
-            _ => Err(who_holds(self.port, &self.name)),
+            _ => Err(port_holder::sentence(self.port, &self.name)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The front listener: all doors, bind_state together and closed together.
 
+pub mod handle;
 pub mod http;
 pub mod listener;
 pub mod mcp;
@@ -16,16 +17,15 @@ use std::time::Duration;
 use mcpd_common::config::{Config, Transport};
 use mcpd_common::ids::{Port, RunTag, WorkerName};
 use mcpd_common::journal::KeptSession;
-use mcpd_common::status::WorkerState;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::http::upstream::{Live, Publisher, Upstream};
+use self::handle::{BindState, ProxyHandle};
+use self::http::upstream::Upstream;
 use self::listener::{Listener, ProxyPhase, Shared, serve_from};
-use self::mcp::session;
 use self::observe::registry::Registry;
 use self::thread::ProxyThread;
 use crate::deadline::{self, Deadline};
@@ -34,64 +34,6 @@ use crate::random;
 
 /// Between two tries to get a port that somebody holds.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Whether a door is open, or who holds its port.
-pub type BindState = watch::Receiver<Result<(), String>>;
-
-/// The supervisor's end of one listener.
-pub struct ProxyHandle {
-    /// Whose processes these are.
-    pub run: RunTag,
-    /// Tells the door of the worker behind it.
-    pub publisher: Publisher,
-    /// Whether the door is open.
-    pub bind_state: BindState,
-}
-
-impl ProxyHandle {
-    /// Whether clients can come in.
-    ///
-    /// # Errors
-    /// Who holds the client port.
-    pub fn is_open(&self) -> Result<(), String> {
-        self.bind_state.borrow().clone()
-    }
-
-    /// Whether requests are in in_flight_guard.
-    pub fn is_busy(&self) -> bool {
-        matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.in_flight() > 0)
-    }
-
-    /// Tells the door what became of its worker's `process`, the first being 1.
-    pub fn show(&self, state: WorkerState, process: u32, port: Port, reason: Option<&str>) {
-        let epoch = session::epoch(self.run, process);
-        let next = match state {
-            WorkerState::Ready | WorkerState::Unhealthy => match &*self.publisher.borrow() {
-                Upstream::Live(up) if up.epoch == epoch => return,
-                _ => Upstream::Live(Arc::new(Live::new(epoch, port))),
-            },
-            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => Upstream::Waiting,
-            WorkerState::Failed | WorkerState::Stopped => {
-                Upstream::Down(reason.unwrap_or(state.name()).to_owned())
-            }
-        };
-        // Streams let go before the worker is asked to leave: none shall wait for a client.
-        if let Upstream::Live(up) = self.publisher.send_replace(next) {
-            up.detach.cancel();
-        }
-    }
-
-    /// The worker leaves: new requests wait, streams let go of it.
-    pub fn detach(&self) -> Option<Arc<Live>> {
-        match self.publisher.send_replace(Upstream::Waiting) {
-            Upstream::Live(up) => {
-                up.detach.cancel();
-                Some(up)
-            }
-            Upstream::Waiting | Upstream::Down(_) => None,
-        }
-    }
-}
 
 /// What doors are bind_state with.
 pub struct ProxyConfig {
@@ -109,7 +51,7 @@ pub struct ProxyConfig {
 pub struct Proxy {
     phase: watch::Sender<ProxyPhase>,
     registry: Registry,
-    told: Arc<AtomicU32>,
+    notified: Arc<AtomicU32>,
     forced: CancellationToken,
     closed: CancellationToken,
     tasks: TaskTracker,
@@ -139,7 +81,7 @@ impl Proxy {
             thread,
             phase,
             registry: Registry::default(),
-            told: Arc::default(),
+            notified: Arc::default(),
             forced: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -149,7 +91,7 @@ impl Proxy {
         let shared = Shared {
             phase: watched,
             registry: front.registry.clone(),
-            told: front.told.clone(),
+            notified: front.notified.clone(),
             forced: front.forced.clone(),
             closed: front.closed.clone(),
             tasks: front.tasks.clone(),
@@ -205,8 +147,8 @@ impl Proxy {
     }
 
     /// Streams that had their last events.
-    pub fn told(&self) -> u32 {
-        self.told.load(Ordering::Relaxed)
+    pub fn notified(&self) -> u32 {
+        self.notified.load(Ordering::Relaxed)
     }
 
     /// Closes the listeners, and whatever is still connected.

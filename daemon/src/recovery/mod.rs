@@ -30,7 +30,7 @@ pub struct LastRun {
 
 impl LastRun {
     /// Ends what it left behind, before anything is started.
-    pub async fn reclaim(state: &StateDir) -> Self {
+    pub async fn recover(state: &StateDir) -> Self {
         let mut last = Self::default();
         match CrashRecord::read(&state.crash()) {
             Ok(record) => last.record = record,
@@ -95,7 +95,7 @@ impl LastRun {
     }
 
     /// The journal has it: nobody needs the record any more.
-    pub fn remembered(&mut self, state: &StateDir) {
+    pub fn recorded(&mut self, state: &StateDir) {
         if let Err(error) = durable::remove(&state.crash()) {
             self.warnings.push(format!("can't remove the crash record, which will be told again: {error}"));
         }

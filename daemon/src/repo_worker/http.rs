@@ -21,7 +21,7 @@ use super::leave::{Requests, TOKEN_VARIABLE};
 use super::paths::Root;
 use super::server::{McpSessions, RepoServer};
 use crate::deadline;
-use crate::proxy::http::guard::Allowed;
+use crate::host_check::Allowed;
 
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 type Mcp = StreamableHttpService<

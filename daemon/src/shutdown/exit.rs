@@ -31,8 +31,6 @@ pub struct Exit {
     pub journal: JournalHandle,
     /// What is removed, unless the next program goes on with it.
     pub socket: PathBuf,
-    /// What comes after it.
-    pub ending: AfterShutdown,
     /// Where the last event is told.
     pub progress: Progress,
     /// Stops the control service.
@@ -43,7 +41,7 @@ pub struct Exit {
 
 impl Exit {
     /// Ends it all and returns the exit code. The service closes last (R-RPC-2).
-    pub async fn finish(self, mut report: ShutdownReport) -> u8 {
+    pub async fn finish(self, mut report: ShutdownReport, after: AfterShutdown) -> u8 {
         let (began, deadline) = (deadline::now(), Deadline::after(EXIT));
         self.progress.publish(EventKind::PhaseStarted { phase: Phase::Exit, limit_ms: millis(EXIT) });
         let known = report.findings.len();
@@ -61,7 +59,7 @@ impl Exit {
         let summary = report.verdict().to_owned();
         self.progress.publish(EventKind::PhaseFinished { phase: Phase::Exit, outcome, duration_ms, summary });
         self.progress.publish(EventKind::Finished { report: Box::new(report) });
-        self.close_service().await;
+        self.close_service(after).await;
         code
     }
 
@@ -85,7 +83,7 @@ impl Exit {
         }
     }
 
-    async fn close_service(mut self) {
+    async fn close_service(mut self, after: AfterShutdown) {
         self.stop_service.cancel();
         let last_words = Deadline::after(LAST_WORDS);
         if last_words.wait(&mut self.service).await.is_err() {
@@ -94,7 +92,7 @@ impl Exit {
         }
         let members = durable::remove(&self.state.members());
         let run_file = RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other);
-        let socket = match self.ending {
+        let socket = match after {
             AfterShutdown::Exit => durable::remove(&self.socket),
             AfterShutdown::Replace => Ok(()),
         };

@@ -1,22 +1,22 @@
-//! **Read second.** The shutdown: six phases, each always runs, none waits without bound.
+//! **Read second.** The shutdown: six phases. Each always runs, and none waits without a limit.
 //!
 //! ```text
 //!   initiated          what exists is recorded, restarts are off
-//!   workers-graceful   everybody is asked, all at the same time          worker_graceful
-//!   clients            connections take their last bytes                 clients, in total
-//!   workers-terminate  SIGTERM, then SIGKILL, to what is still there     worker_total - worker_graceful, + 5 s
-//!   verification       processes, zombies, ports, resources, ourselves   verification
-//!   exit               report, journal, socket (exit.rs)                 1 s
+//!   workers-graceful   every worker gets its stop request, all at once    worker_graceful
+//!   clients            connections take their last bytes                  clients, in total
+//!   workers-terminate  SIGTERM, then SIGKILL, to the remaining workers    worker_total - worker_graceful, + 5 s
+//!   verification       processes, zombies, ports, resources, the daemon   verification
+//!   exit               report, journal, socket (exit.rs)                  1 s
 //! ```
 //!
-//! What goes wrong becomes a finding, never an early return; findings alone decide the exit
-//! code. `request.rs` says who may start this and what later requests do, `limits.rs` how long
-//! each phase may take, `progress.rs` tells every step to whoever listens.
+//! Errors become findings, never an early return, and the exit code is computed from the findings alone.
+//! `request.rs` decides what may start a shutdown and what later requests do, `phase.rs` has what all phases share.
 
 pub mod exit;
+mod phase;
 mod report;
 pub mod request;
-mod stage;
+pub mod request_listener;
 pub mod worker_rows;
 
 use std::sync::Arc;
@@ -33,12 +33,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::request::AfterShutdown;
-use crate::deadline;
+use self::phase::OnCutShort;
+use self::request::{AfterShutdown, Trigger};
+use crate::client_ports::ClientPorts;
+use crate::deadline::{self, Deadline};
 use crate::progress::{Progress, millis};
 use crate::proxy::Proxy;
 use crate::proxy::observe::client_drain::ClientDrain;
-use crate::proxy::observe::socket_table;
 use crate::resources::Resource;
 use crate::supervisor::handle::{Order, SupervisorHandle, WorkerOutcome};
 use crate::time_limits::TimeLimits;
@@ -47,210 +48,209 @@ use crate::verify::{self, Verification};
 
 /// Everything that a shutdown works with.
 pub struct Shutdown {
-    /// The run that ends.
     pub run: RunId,
-    /// Why.
-    pub reason: String,
-    /// What comes after it.
-    pub ending: AfterShutdown,
-    /// Who has to leave.
-    pub workers: SupervisorHandle,
-    /// The doors that clients come through.
+    pub supervisor: SupervisorHandle,
     pub proxy: Arc<Proxy>,
-    /// Whose ports these are.
-    pub ports: socket_table::Ports,
-    /// How long each phase may take.
+    pub ports: ClientPorts,
     pub limits: TimeLimits,
-    /// Whose processes may be killed to free a port.
     pub force_ports: ForcePorts,
-    /// What has to be closed.
     pub resources: Vec<Box<dyn Resource>>,
-    /// What the daemon held when it had booted.
     pub baseline: Baseline,
-    /// Where every step is told.
     pub progress: Progress,
-    /// Cuts the remaining waits short.
-    pub hurry: CancellationToken,
-    /// Findings from outside: an internal error during the shutdown.
-    pub noted: mpsc::UnboundedReceiver<Finding>,
+    /// Cancelled by a second Ctrl-C or `--now`: the remaining waits end at once.
+    pub cut_short: CancellationToken,
+    /// Findings from outside of the phases: an internal error during the shutdown.
+    pub other_findings: mpsc::UnboundedReceiver<Finding>,
 }
 
-/// What has come together so far.
-struct Collected {
+/// What is known so far. It outlives the phases, so that a shutdown that overruns its bound still reports it.
+struct SoFar {
+    reason: String,
+    after: AfterShutdown,
     began: Instant,
     started_at: Timestamp,
-    before: Vec<WorkerStatus>,
+    workers_before: Vec<WorkerStatus>,
+    outcomes: Vec<WorkerOutcome>,
     clients: ClientDrain,
     phases: Vec<PhaseReport>,
     findings: Vec<Finding>,
-    verdict: Verification,
+    verification: Verification,
 }
 
 impl Shutdown {
-    /// All phases but the last, which needs the report.
-    pub async fn run(mut self) -> ShutdownReport {
-        let mut so_far = self.initiated().await;
-        match self.ending {
-            AfterShutdown::Exit => {
-                self.workers_graceful(&mut so_far).await;
-                self.clients(&mut so_far).await;
-            }
-            // Clients that come back shall not notice: their workers leave when nobody uses them.
-            AfterShutdown::Replace => {
-                self.clients_pause(&mut so_far).await;
-                self.workers_graceful(&mut so_far).await;
-            }
-        }
-        let outcomes = self.workers_terminate(&mut so_far).await;
-        self.verification(&mut so_far, &outcomes).await;
-        self.report(so_far, &outcomes)
+    /// Runs all phases but the last, which needs the report.
+    pub async fn run(self, trigger: &Trigger) -> ShutdownReport {
+        let bound = Deadline::after(self.limits.total());
+        self.run_until(bound, trigger).await
     }
 
-    async fn initiated(&mut self) -> Collected {
-        let (began, started_at) = (deadline::now(), Timestamp::now());
-        let before = self.workers.status().await.unwrap_or_default();
+    async fn run_until(mut self, bound: Deadline, trigger: &Trigger) -> ShutdownReport {
+        let mut so_far = SoFar::new(trigger, &self.ports);
+        if bound.wait(self.phases(&mut so_far)).await.is_err() {
+            let detail = format!("not done within {} s", self.limits.total().as_secs());
+            so_far.findings.push(Finding::new(FindingKind::Overrun, "mcpd", detail));
+        }
+        self.report(so_far)
+    }
+
+    async fn phases(&mut self, so_far: &mut SoFar) {
+        self.initiated(so_far).await;
+        match so_far.after {
+            AfterShutdown::Exit => {
+                self.workers_graceful(so_far).await;
+                self.clients(so_far).await;
+            }
+            // A restart of the daemon is invisible to clients: their requests finish before the workers stop.
+            AfterShutdown::Replace => {
+                self.clients_pause(so_far).await;
+                self.workers_graceful(so_far).await;
+            }
+        }
+        self.workers_terminate(so_far).await;
+        self.verification(so_far).await;
+    }
+
+    async fn initiated(&mut self, so_far: &mut SoFar) {
+        so_far.workers_before = self.supervisor.status().await.unwrap_or_default();
+        let before = &so_far.workers_before;
         self.progress.publish(EventKind::Started {
             run: self.run,
-            reason: self.reason.clone(),
+            reason: so_far.reason.clone(),
             workers: before.iter().map(|worker| worker.name.clone()).collect(),
             limit_ms: millis(self.limits.total()),
         });
-        let stage = self.begin(Phase::Initiated);
-        let clients = ClientDrain::begin(self.ports.clone(), began);
-        match self.ending {
+        let phase = self.begin(Phase::Initiated);
+        so_far.clients.scan();
+        match so_far.after {
             AfterShutdown::Exit => self.proxy.begin_shutdown(),
             AfterShutdown::Replace => self.proxy.pause(),
         }
-        let summary = format!("{} workers, {} client connections", before.len(), clients.connected());
-        let mut so_far = Collected {
-            began,
-            started_at,
-            before,
-            clients,
-            phases: vec![],
-            findings: vec![],
-            verdict: Verification::default(),
-        };
-        self.finish(stage, PhaseOutcome::Done, summary, &mut so_far);
-        so_far
+        let summary = format!("{} workers, {} client connections", before.len(), so_far.clients.connected());
+        self.finish(phase, PhaseOutcome::Done, summary, so_far);
     }
 
-    async fn workers_graceful(&mut self, so_far: &mut Collected) {
-        let stage = self.begin(Phase::WorkersGraceful);
-        let (grace_until, progress) = (stage.deadline().instant(), self.progress.clone());
-        self.workers.send(Order::StopOutcome { grace_until, progress });
-        // Killed instead of asked, however soon they are gone.
-        let running = so_far.before.iter().any(|worker| worker.pid.is_some());
-        let unasked = self.hurry.is_cancelled() && running;
-        if self.hurry.is_cancelled() {
-            self.workers.send(Order::Hurry);
+    async fn workers_graceful(&mut self, so_far: &mut SoFar) {
+        let phase = self.begin(Phase::WorkersGraceful);
+        let grace_until = phase.deadline().instant();
+        self.supervisor.send(Order::StopAll { grace_until, progress: self.progress.clone() });
+        let any_running = so_far.workers_before.iter().any(|worker| worker.pid.is_some());
+        let skips_requests = self.cut_short.is_cancelled() && any_running;
+        if self.cut_short.is_cancelled() {
+            self.supervisor.send(Order::KillAll);
         }
-        let outcome = match self.wait_for_workers(&stage, Hurrying::CutsShort).await {
-            PhaseOutcome::Done if unasked => PhaseOutcome::CutShort,
+        let outcome = match self.wait_for_workers(&phase, OnCutShort::EndWait).await {
+            PhaseOutcome::Done if skips_requests => PhaseOutcome::CutShort,
             outcome => outcome,
         };
         let summary = self.workers_summary().await;
-        self.finish(stage, outcome, summary, so_far);
+        self.finish(phase, outcome, summary, so_far);
     }
 
-    async fn clients(&mut self, so_far: &mut Collected) {
-        let stage = self.begin(Phase::Clients);
-        self.proxy.send_shutdown_notice(&self.reason);
-        let outcome = self.wait_for_clients(&stage, &mut so_far.clients).await;
+    async fn clients(&mut self, so_far: &mut SoFar) {
+        let phase = self.begin(Phase::Clients);
+        self.proxy.send_shutdown_notice(&so_far.reason);
+        let outcome = self.wait_for_clients(&phase, &mut so_far.clients).await;
         so_far.findings.extend(so_far.clients.force(outcome));
-        self.proxy.close(stage.deadline().at_most(CLOSE)).await;
-        so_far.clients.told(self.proxy.told());
-        let report = so_far.clients.report();
-        self.progress.publish(EventKind::Clients { connected: 0, left: report.left, forced: report.forced });
-        let ClientsReport { seen, told, left, .. } = report;
-        let summary = format!("{left} of {seen} left by themselves, {told} streams were told");
-        self.finish(stage, outcome, summary, so_far);
+        self.proxy.close(phase.deadline().at_most(CLOSE_LIMIT)).await;
+        so_far.clients.set_notified(self.proxy.notified());
+        let ClientsReport { seen, told: notified, left, forced, .. } = so_far.clients.report();
+        self.progress.publish(EventKind::Clients { connected: 0, left, forced });
+        let summary = format!("{left} of {seen} clients disconnected, {notified} streams notified");
+        self.finish(phase, outcome, summary, so_far);
     }
 
-    /// What is in flight may finish, as in every wanted restart; the rest gets an error of its own id
-    /// when its worker leaves.
-    async fn clients_pause(&mut self, so_far: &mut Collected) {
-        let stage = self.begin_within(Phase::Clients, self.limits.of(Phase::WorkersGraceful));
-        let outcome = self.wait_until_drained(&stage).await;
+    /// Before the daemon replaces itself: requests in flight may finish, as in every requested restart. The
+    /// remaining ones get an error for their own id when their worker exits.
+    async fn clients_pause(&mut self, so_far: &mut SoFar) {
+        let phase = self.begin_within(Phase::Clients, self.limits.of(Phase::WorkersGraceful));
+        let outcome = self.wait_until_drained(&phase).await;
         self.proxy.begin_shutdown();
-        so_far.clients.look();
-        so_far.clients.told(self.proxy.told());
-        let waiting = self.proxy.registry().all().len();
-        let summary = match waiting {
-            0 => "nothing is in flight; who calls now waits".to_owned(),
-            _ => format!("{waiting} connections still wait for an answer; who calls now waits"),
+        so_far.clients.scan();
+        so_far.clients.set_notified(self.proxy.notified());
+        let summary = match self.proxy.registry().all().len() {
+            0 => "nothing is in flight; new requests wait".to_owned(),
+            waiting => format!("{waiting} connections still wait for a response; new requests wait"),
         };
-        self.finish(stage, outcome, summary, so_far);
+        self.finish(phase, outcome, summary, so_far);
     }
 
-    async fn workers_terminate(&mut self, so_far: &mut Collected) -> Vec<WorkerOutcome> {
-        let stage = self.begin(Phase::WorkersTerminate);
-        self.workers.send(Order::Escalate);
-        let outcome = self.wait_for_workers(&stage, Hurrying::IsUnderWay).await;
+    async fn workers_terminate(&mut self, so_far: &mut SoFar) {
+        let phase = self.begin(Phase::WorkersTerminate);
+        self.supervisor.send(Order::Escalate);
+        let outcome = self.wait_for_workers(&phase, OnCutShort::KeepWaiting).await;
         let summary = self.workers_summary().await;
-        // Without outcomes, what the workers left is killing all the same.
-        let outcomes = self.workers.ask(Order::Outcomes).await.unwrap_or_else(|gone| {
-            so_far.findings.push(Finding::new(FindingKind::InternalError, "mcpd", gone.to_string()));
-            vec![]
-        });
-        so_far.findings.extend(worker_rows::findings(&outcomes));
-        if self.ending == AfterShutdown::Replace {
-            self.proxy.cut_off(stage.deadline().at_most(CLOSE)).await;
+        // Without outcomes the workers' processes are killed and reported by the verification all the same.
+        match self.supervisor.ask(Order::Outcomes).await {
+            Ok(outcomes) => so_far.outcomes = outcomes,
+            Err(gone) => {
+                so_far.findings.push(Finding::new(FindingKind::InternalError, "mcpd", gone.to_string()));
+            }
         }
-        self.finish(stage, outcome, summary, so_far);
-        outcomes
+        so_far.findings.extend(worker_rows::findings(&so_far.outcomes));
+        if so_far.after == AfterShutdown::Replace {
+            self.proxy.cut_off(phase.deadline().at_most(CLOSE_LIMIT)).await;
+        }
+        self.finish(phase, outcome, summary, so_far);
     }
 
-    async fn verification(&mut self, so_far: &mut Collected, outcomes: &[WorkerOutcome]) {
-        let stage = self.begin(Phase::Verification);
-        let ports = self.ports_to_verify();
+    async fn verification(&mut self, so_far: &mut SoFar) {
+        let phase = self.begin(Phase::Verification);
+        let ports = self.ports_to_verify(so_far.after);
+        let workers: Vec<_> = so_far.outcomes.iter().map(worker_rows::to_verify).collect();
         let scope = verify::Scope {
             run: self.run.tag(),
-            outcomes,
+            workers: &workers,
             ports: &ports,
             force_ports: self.force_ports,
             resources: &self.resources,
             baseline: &self.baseline,
-            process_thread: self.workers.process_thread(),
+            process_thread: self.supervisor.process_thread(),
             progress: &self.progress,
         };
-        so_far.verdict = verify::run(scope, stage.deadline()).await;
-        so_far.findings.append(&mut so_far.verdict.findings);
-        let summary = so_far.verdict.proof.clone().unwrap_or_else(|| "no proof".to_owned());
-        self.finish(stage, PhaseOutcome::Done, summary, so_far);
+        so_far.verification = verify::run(scope, phase.deadline()).await;
+        so_far.findings.append(&mut so_far.verification.findings);
+        let summary = so_far.verification.proof.clone().unwrap_or_else(|| "no proof".to_owned());
+        self.finish(phase, PhaseOutcome::Done, summary, so_far);
     }
 
-    /// What the next program goes on listening on is not given back.
-    fn ports_to_verify(&self) -> socket_table::Ports {
+    /// Ports that the next program inherits stay in use.
+    fn ports_to_verify(&self, after: AfterShutdown) -> ClientPorts {
         let mut ports = self.ports.clone();
-        if self.ending == AfterShutdown::Replace {
+        if after == AfterShutdown::Replace {
             ports.retain(|port, _| !self.proxy.ports().contains(port));
         }
         ports
     }
 
     async fn workers_summary(&self) -> String {
-        match self.workers.remaining().await {
-            remaining if remaining.is_empty() => "no worker is left".to_owned(),
-            remaining => format!("still there: {}", remaining.join(", ")),
+        let remaining = self.supervisor.remaining().await;
+        if remaining.is_empty() {
+            return "no worker is left".to_owned();
+        }
+        format!("still running: {}", remaining.join(", "))
+    }
+}
+
+impl SoFar {
+    fn new(trigger: &Trigger, ports: &ClientPorts) -> Self {
+        let began = deadline::now();
+        Self {
+            reason: trigger.reason(),
+            after: trigger.after_shutdown(),
+            began,
+            started_at: Timestamp::now(),
+            workers_before: vec![],
+            outcomes: vec![],
+            clients: ClientDrain::new(ports.clone(), began),
+            phases: vec![],
+            findings: vec![],
+            verification: Verification::default(),
         }
     }
 }
 
-/// What a request to hurry does to a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hurrying {
-    /// Ends it.
-    CutsShort,
-    /// Nothing more: `SIGKILL` has been sent, and is still verified.
-    IsUnderWay,
-}
-
 /// How long the tasks of connections that were cut off may take to end.
-const CLOSE: Duration = Duration::from_millis(500);
-
-/// Between two notices of who is still awaited (R-SHUT-3).
-const NOTICE: Duration = Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,7 @@ impl Trigger {
     }
 
     /// What shall come after it.
-    pub fn ending(&self) -> AfterShutdown {
+    pub fn after_shutdown(&self) -> AfterShutdown {
         match self {
             Self::Restart { .. } => AfterShutdown::Replace,
             Self::Signal(_) | Self::Rpc { .. } | Self::GuardianDied | Self::Emergency { .. } => {
@@ -75,7 +75,7 @@ pub enum Response {
     /// Begin the shutdown.
     Begin,
     /// Cut the remaining waits short.
-    Hurry {
+    CutShort {
         /// Who asked.
         by: &'static str,
     },
@@ -105,13 +105,13 @@ impl Requests {
             Trigger::Signal("SIGINT") => self.interrupted_again(now),
             _ => false,
         };
-        if self.exit.is_none() && trigger.ending() == AfterShutdown::Exit {
+        if self.exit.is_none() && trigger.after_shutdown() == AfterShutdown::Exit {
             self.exit = Some(trigger.reason());
         }
         match trigger {
             _ if !begun => Response::Begin,
-            Trigger::Signal(_) if again => Response::Hurry { by: "second SIGINT" },
-            Trigger::Rpc { now: true, .. } => Response::Hurry { by: "mcpctl shutdown --now" },
+            Trigger::Signal(_) if again => Response::CutShort { by: "second SIGINT" },
+            Trigger::Rpc { now: true, .. } => Response::CutShort { by: "mcpctl shutdown --now" },
             Trigger::Emergency { what } => Response::NoteInternalError { what: what.clone() },
             Trigger::Signal(_) | Trigger::Rpc { .. } | Trigger::Restart { .. } | Trigger::GuardianDied => {
                 Response::Ignore
@@ -149,7 +149,7 @@ mod tests {
         let interrupt = Trigger::Signal("SIGINT");
         assert_eq!(requests.on(&interrupt, start), Response::Begin);
         assert_eq!(requests.on(&interrupt, start + 900 * MS), Response::Ignore);
-        assert_eq!(requests.on(&interrupt, start + 1100 * MS), Response::Hurry { by: "second SIGINT" });
+        assert_eq!(requests.on(&interrupt, start + 1100 * MS), Response::CutShort { by: "second SIGINT" });
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
     fn now_hurries_and_an_internal_error_is_never_lost() {
         let (mut requests, start) = (Requests::default(), deadline::now());
         assert_eq!(requests.on(&rpc(false), start), Response::Begin);
-        assert_eq!(requests.on(&rpc(true), start), Response::Hurry { by: "mcpctl shutdown --now" });
+        assert_eq!(requests.on(&rpc(true), start), Response::CutShort { by: "mcpctl shutdown --now" });
         let emergency = Trigger::Emergency { what: "a panic".into() };
         assert!(matches!(requests.on(&emergency, start), Response::NoteInternalError { .. }));
     }

@@ -2,9 +2,9 @@
 
 mod bounds;
 mod clients;
-mod ending;
+mod cut_short;
 mod escalation;
+mod events;
 mod exit_codes;
-mod hurrying;
 mod restarts;
-mod telling;
+mod shutdown_run;

@@ -10,12 +10,13 @@ use mcpd_common::status::WorkerStatus;
 use crate::progress::millis;
 use crate::supervisor::handle::WorkerOutcome;
 use crate::supervisor::stop_sequence::StopOutcome;
+use crate::verify::StoppedWorker;
 
 /// What the workers' departures add to the findings.
 pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
     let mut findings = vec![];
     for outcome in outcomes {
-        let departure = outcome.leave.as_ref().and_then(|leave| departure(outcome, leave));
+        let departure = outcome.stop.as_ref().and_then(|stop| departure(outcome, stop));
         findings.extend(departure);
         let note = |note: &String| Finding::new(FindingKind::Information, &outcome.name, note.clone());
         findings.extend(outcome.notes.iter().map(note));
@@ -23,29 +24,29 @@ pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
     findings
 }
 
-fn departure(outcome: &WorkerOutcome, leave: &StopOutcome) -> Option<Finding> {
-    let alone = leave.outlived.is_empty();
-    let rest = names(&leave.outlived);
-    let answer = leave.answer.as_deref().map(|answer| format!(" (it answered: {answer})"));
+fn departure(outcome: &WorkerOutcome, stop: &StopOutcome) -> Option<Finding> {
+    let alone = stop.outlived.is_empty();
+    let rest = names(&stop.outlived);
+    let answer = stop.answer.as_deref().map(|answer| format!(" (it answered: {answer})"));
     let answer = answer.unwrap_or_default();
-    let (kind, detail) = match (leave.departure, alone) {
+    let (kind, detail) = match (stop.departure, alone) {
         (Departure::NotRunning | Departure::Left, true) => return None,
         (Departure::NotRunning | Departure::Left, false) => {
             (FindingKind::Information, format!("descendants outlived their leader and followed it: {rest}"))
         }
-        (Departure::Terminated, true) if leave.forced.is_none() => {
-            let seconds = leave.after.as_secs_f64();
+        (Departure::Terminated, true) if stop.forced.is_none() => {
+            let seconds = stop.after.as_secs_f64();
             (FindingKind::WorkerTerminated, format!("left only {seconds:.1} s after the request{answer}"))
         }
         (Departure::Terminated, true) => {
-            (FindingKind::WorkerTerminated, format!("did not leave on request{answer}; SIGTERM was needed"))
+            (FindingKind::WorkerTerminated, format!("did not stop on request{answer}; SIGTERM was needed"))
         }
         (Departure::Terminated, false) => (
             FindingKind::DescendantsTerminated,
             format!("descendants outlived their leader and needed SIGTERM: {rest}"),
         ),
         (Departure::Killed | Departure::Remains, true) => {
-            (FindingKind::WorkerKilled, format!("did not leave{answer}; SIGKILL was needed"))
+            (FindingKind::WorkerKilled, format!("did not stop{answer}; SIGKILL was needed"))
         }
         (Departure::Killed | Departure::Remains, false) => (
             FindingKind::DescendantsKilled,
@@ -53,6 +54,19 @@ fn departure(outcome: &WorkerOutcome, leave: &StopOutcome) -> Option<Finding> {
         ),
     };
     Some(Finding::new(kind, &outcome.name, detail))
+}
+
+/// The worker as verification needs to know it.
+pub fn to_verify(outcome: &WorkerOutcome) -> StoppedWorker {
+    StoppedWorker {
+        slot: outcome.slot,
+        name: outcome.name.clone(),
+        port: outcome.port,
+        private_port: outcome.private_port,
+        pid: outcome.pid,
+        exit: outcome.stop.as_ref().and_then(|stop| stop.exit),
+        has_outcome: outcome.stop.is_some(),
+    }
 }
 
 fn names(processes: &[ProcessInfo]) -> String {
@@ -74,22 +88,22 @@ pub fn rows(
         before.iter().find(|worker| worker.name == *name).map_or(0, |worker| worker.descendants)
     };
     let row = |outcome: &WorkerOutcome| {
-        let leave = outcome.leave.as_ref();
+        let stop = outcome.stop.as_ref();
         WorkerReport {
             name: outcome.name.clone(),
             pid: outcome.pid,
             port: Some(outcome.port),
-            asked: leave.map_or(Asked::NotAsked, |leave| leave.asked),
-            answer: leave.and_then(|leave| leave.answer.clone()),
-            departure: match (leave, outcome.pid) {
-                (Some(leave), _) => leave.departure,
+            asked: stop.map_or(Asked::NotAsked, |stop| stop.asked),
+            answer: stop.and_then(|stop| stop.answer.clone()),
+            departure: match (stop, outcome.pid) {
+                (Some(stop), _) => stop.departure,
                 (None, Some(_)) => Departure::Remains,
                 (None, None) => Departure::NotRunning,
             },
-            exit: leave.and_then(|leave| leave.exit),
-            left_after_ms: leave.map(|leave| millis(leave.after)),
+            exit: stop.and_then(|stop| stop.exit),
+            left_after_ms: stop.map(|stop| millis(stop.after)),
             descendants: descendants(&outcome.name),
-            outlived: leave.map(|leave| leave.outlived.clone()).unwrap_or_default(),
+            outlived: stop.map(|stop| stop.outlived.clone()).unwrap_or_default(),
             checks: checks.remove(&outcome.name).unwrap_or_default(),
         }
     };

@@ -48,7 +48,7 @@ impl Supervisor {
         }
     }
 
-    /// Ports are looked at before they are bound: the error then names the holder (R-SUP-6).
+    /// Ports are checked before they are bound: the error then names the holder (R-SUP-6).
     fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
         if let Some(door) = self.deps.proxies.get(&config.name) {
             door.is_open()?;
@@ -224,7 +224,7 @@ impl Supervisor {
         );
         let step =
             WorkerStep::Left { departure: leave.departure, exit: leave.exit, after_ms: millis(leave.after) };
-        worker.outcome.leave = Some(leave);
+        worker.outcome.stop = Some(leave);
         self.publish_step(slot, step);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpd_common::ids::{Pid, Port, WorkerName};
+use mcpd_common::ids::{Pid, Port, Slot, WorkerName};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ pub enum Order {
     /// All workers as they are now; descendants and clients are not counted here.
     Status(oneshot::Sender<Vec<WorkerStatus>>),
     /// The shutdown begins: everybody is asked to leave.
-    StopOutcome {
+    StopAll {
         /// End of the graceful time.
         grace_until: Instant,
         /// Where steps are told.
@@ -39,7 +39,7 @@ pub enum Order {
     /// `SIGTERM` to those still there.
     Escalate,
     /// `SIGKILL` to those still there.
-    Hurry,
+    KillAll,
     /// Who is still there: "docs (pid 4711)".
     Remaining(oneshot::Sender<Vec<String>>),
     /// How everybody left.
@@ -59,16 +59,17 @@ pub struct UnknownWorker {
 /// How one worker came through the shutdown.
 #[derive(Clone, Debug)]
 pub struct WorkerOutcome {
-    /// Its name.
+    /// The number in the marks of its processes.
+    pub slot: Slot,
     pub name: WorkerName,
     /// The port that clients use.
     pub port: Port,
-    /// The port that it was given last, where it is behind a door.
+    /// The port that it was given last, if it is behind a listener of mcpd.
     pub private_port: Option<Port>,
     /// The leader it had when the shutdown began.
     pub pid: Option<Pid>,
     /// How it left; `None` if it did not run, or is still there.
-    pub leave: Option<StopOutcome>,
+    pub stop: Option<StopOutcome>,
     /// What else is worth telling: a `stop_command` that failed.
     pub notes: Vec<String>,
 }
@@ -147,7 +148,7 @@ impl SupervisorHandle {
     }
 
     /// Completes when no process of any worker is left, or what is left was given up.
-    pub async fn all_left(&self) {
+    pub async fn all_stopped(&self) {
         // An error means that the supervisor has ended: then nobody is left to wait for.
         let _ = self.present.clone().wait_for(|present| *present == 0).await;
     }

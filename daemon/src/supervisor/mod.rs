@@ -25,7 +25,7 @@ mod worker;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use mcpd_common::config::Config;
+use mcpd_common::config::{Config, WorkerConfig};
 use mcpd_common::event::WorkerStep;
 use mcpd_common::ids::{Slot, WorkerName};
 use mcpd_common::status::WorkerState;
@@ -46,7 +46,8 @@ use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
 use crate::process::process_thread::{ProcessEvent, ProcessThread};
 use crate::progress::Progress;
-use crate::proxy::ProxyHandle;
+use crate::proxy::handle::ProxyHandle;
+use crate::slots::Slots;
 use crate::time_limits::TimeLimits;
 
 /// Transitions that a slow listener may lag behind.
@@ -79,16 +80,18 @@ enum TaskResult {
 /// Starts the task. It ends when all handles are gone.
 pub fn start(
     config: &Config,
+    slots: &Slots,
     deps: Deps,
     process_events: mpsc::UnboundedReceiver<ProcessEvent>,
 ) -> (SupervisorHandle, JoinHandle<()>) {
-    start_with_client(Arc::new(HttpWorkerClient), config, deps, process_events)
+    start_with_client(Arc::new(HttpWorkerClient), config, slots, deps, process_events)
 }
 
 /// The same with another way to the workers.
 pub(super) fn start_with_client(
     worker_client: Arc<dyn WorkerClient>,
     config: &Config,
+    slots: &Slots,
     deps: Deps,
     process_events: mpsc::UnboundedReceiver<ProcessEvent>,
 ) -> (SupervisorHandle, JoinHandle<()>) {
@@ -103,7 +106,7 @@ pub(super) fn start_with_client(
     };
     let (task_results, task_results_received) = mpsc::unbounded_channel();
     let supervisor = Supervisor {
-        workers: workers_of(config),
+        workers: workers_of(config, slots),
         graceful: config.shutdown.worker_graceful,
         deps,
         worker_client,
@@ -116,12 +119,13 @@ pub(super) fn start_with_client(
     (workers, tokio::spawn(supervisor.run(received, process_events, task_results_received)))
 }
 
-fn workers_of(config: &Config) -> BTreeMap<Slot, Worker> {
+fn workers_of(config: &Config, slots: &Slots) -> BTreeMap<Slot, Worker> {
     let limits = TimeLimits::new(&config.shutdown);
-    Slot::of_workers()
-        .zip(config.workers.values())
-        .map(|(slot, worker)| (slot, Worker::new(worker, &config.shutdown.worker_graceful, &limits, slot)))
-        .collect()
+    let worker = |worker: &WorkerConfig| {
+        let slot = slots.of(&worker.name)?;
+        Some((slot, Worker::new(worker, &config.shutdown.worker_graceful, &limits, slot)))
+    };
+    config.workers.values().filter_map(worker).collect()
 }
 
 struct Supervisor {
@@ -167,11 +171,11 @@ impl Supervisor {
             Order::Status(reply) => {
                 drop(reply.send(self.workers.values().map(Worker::status).collect()));
             }
-            Order::StopOutcome { grace_until, progress } => self.leave(grace_until, progress),
+            Order::StopAll { grace_until, progress } => self.leave(grace_until, progress),
             Order::Escalate => self.all(&WorkerEvent::Escalate),
-            Order::Hurry => {
+            Order::KillAll => {
                 self.hurried.cancel();
-                self.all(&WorkerEvent::Hurry);
+                self.all(&WorkerEvent::KillAll);
             }
             Order::Remaining(reply) => {
                 let present = self.workers.values().filter(|worker| worker.is_present());
@@ -206,7 +210,7 @@ impl Supervisor {
         for worker in self.workers.values_mut() {
             worker.outcome.pid = worker.started.map(|started| started.pid);
             if !worker.is_given_up() {
-                worker.outcome.leave = None;
+                worker.outcome.stop = None;
             }
         }
         self.all(&WorkerEvent::Shutdown { grace_until });
@@ -280,7 +284,7 @@ impl Supervisor {
     /// A worker may be gone before its answer has been read; it answered all the same.
     fn note_late_answer(&mut self, slot: Slot, answer: &StopResponse) {
         let worker = self.workers.get_mut(&slot);
-        if let Some(leave) = worker.and_then(|worker| worker.outcome.leave.as_mut()) {
+        if let Some(leave) = worker.and_then(|worker| worker.outcome.stop.as_mut()) {
             leave.answer.get_or_insert_with(|| answer.to_string());
         }
     }

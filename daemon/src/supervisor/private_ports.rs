@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
-use mcpd_common::check::ports::{self, KnownPort};
+use mcpd_common::check::ports;
 use mcpd_common::config::WorkerConfig;
-use mcpd_common::ids::{Pid, Port, WorkerName};
+use mcpd_common::ids::{Pid, Port};
 use mcpd_common::os::{process, socket};
+
+use crate::port_holder;
 
 /// Whether the worker will be able to bind its port.
 ///
@@ -15,17 +17,7 @@ pub fn is_free(worker: &WorkerConfig) -> Result<(), String> {
     if ports::is_bindable(worker.port) {
         return Ok(());
     }
-    Err(who_holds(worker.port, &worker.name))
-}
-
-/// Who holds a port that can't be bound, and what to do about it.
-pub fn who_holds(port: Port, worker: &WorkerName) -> String {
-    let known = KnownPort { port, worker: Some(worker.clone()) };
-    let reports = ports::examine(&[known], &|_| None);
-    let held = reports
-        .first()
-        .map_or_else(|| format!("port {port} is held by somebody"), ports::PortReport::holders_sentence);
-    format!("{held}; end that process or give {worker} another port")
+    Err(port_holder::sentence(worker.port, &worker.name))
 }
 
 /// A private port, chosen by the kernel. Somebody else may take it before the worker does; then the

@@ -62,7 +62,7 @@ pub enum WorkerEvent {
     /// The phase that sends `SIGTERM` has come.
     Escalate,
     /// Straight to `SIGKILL`.
-    Hurry,
+    KillAll,
     /// It could not be started.
     SpawnFailed {
         /// Why, for a person.
@@ -233,7 +233,7 @@ impl Machine {
             WorkerEvent::Restart => self.restart(now),
             WorkerEvent::Shutdown { grace_until } => self.shut_down(grace_until, now),
             WorkerEvent::Escalate => self.steer(|sequence| sequence.escalate(now), now),
-            WorkerEvent::Hurry => self.steer(|sequence| sequence.hurry(now), now),
+            WorkerEvent::KillAll => self.steer(|sequence| sequence.hurry(now), now),
             WorkerEvent::SpawnFailed { reason } => self.spawn_failed(reason, now),
             WorkerEvent::Probed { alive, busy } => self.probed(alive, busy, now),
             WorkerEvent::WrongPort { reason } => self.wrong_port(reason),

@@ -166,7 +166,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         Just(WorkerEvent::Stop),
         Just(WorkerEvent::Restart),
         Just(WorkerEvent::Escalate),
-        Just(WorkerEvent::Hurry),
+        Just(WorkerEvent::KillAll),
         Just(WorkerEvent::SpawnFailed { reason: "no".into() }),
         any::<(bool, bool)>().prop_map(|(alive, busy)| WorkerEvent::Probed { alive, busy }),
         (200u16..600).prop_map(|status| WorkerEvent::Answered(StopResponse::Status(status))),

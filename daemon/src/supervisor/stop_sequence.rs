@@ -17,10 +17,10 @@ use mcpd_common::os::ProcessInfo;
 use mcpd_common::outcome::{Asked, Departure, ExitStatus};
 use tokio::time::Instant;
 
+use crate::time_limits::KILL_LIMIT;
+
 /// How long descendants that outlived their leader have between `SIGTERM` and `SIGKILL`.
 pub const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
-/// How long `SIGKILL` is repeated before what is left is reported.
-pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long a worker has to answer `POST /shutdown`.
 pub const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 

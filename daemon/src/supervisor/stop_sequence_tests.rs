@@ -116,7 +116,7 @@ enum Step {
     NoAnswer,
     LeaderExits(bool),
     Escalate,
-    Hurry,
+    KillAll,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -126,7 +126,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::NoAnswer),
         any::<bool>().prop_map(Step::LeaderExits),
         Just(Step::Escalate),
-        Just(Step::Hurry),
+        Just(Step::KillAll),
     ];
     proptest::collection::vec(step, 0..12)
 }
@@ -151,7 +151,7 @@ proptest! {
                     sequence.leader_exited(ExitStatus::Code(0), remaining, now)
                 }
                 Step::Escalate => sequence.escalate(now),
-                Step::Hurry => sequence.hurry(now),
+                Step::KillAll => sequence.hurry(now),
             };
             prop_assert!(sequence.so_far(now).departure >= needed);
             needed = sequence.so_far(now).departure;

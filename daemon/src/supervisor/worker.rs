@@ -53,11 +53,12 @@ impl Worker {
             None => machine,
         };
         let outcome = WorkerOutcome {
+            slot,
             name: config.name.clone(),
             port: config.port,
             private_port: None,
             pid: None,
-            leave: None,
+            stop: None,
             notes: vec![],
         };
         Self {
@@ -91,8 +92,8 @@ impl Worker {
             Some(StopOutcome { departure: Departure::Remains, ..leave })
         };
         let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);
-        let leave = self.outcome.leave.clone().or_else(so_far);
-        WorkerOutcome { leave, private_port, ..self.outcome.clone() }
+        let stop = self.outcome.stop.clone().or_else(so_far);
+        WorkerOutcome { stop, private_port, ..self.outcome.clone() }
     }
 
     pub(super) fn status(&self) -> WorkerStatus {

@@ -14,27 +14,24 @@ use std::collections::BTreeMap;
 use mcpd_common::check::ports::PortReport;
 use mcpd_common::config::ForcePorts;
 use mcpd_common::event::EventKind;
-use mcpd_common::ids::{RunTag, WorkerName};
+use mcpd_common::ids::{Pid, Port, RunTag, Slot, WorkerName};
 use mcpd_common::os::Containment;
-use mcpd_common::outcome::{Check, Finding, FindingKind, OwnReport, ResourceReport};
+use mcpd_common::outcome::{Check, ExitStatus, Finding, FindingKind, OwnReport, ResourceReport};
 use tokio::time::Instant;
 
+use crate::client_ports::ClientPorts;
 use crate::deadline::{self, Deadline};
 use crate::process::process_thread::ProcessThread;
 use crate::progress::{Progress, millis};
-use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{self, Resource};
-use crate::supervisor::handle::WorkerOutcome;
 use self_check::Baseline;
 
 /// What is to be verified, and with what.
 pub struct Scope<'a> {
     /// Marks of this run are ours.
     pub run: RunTag,
-    /// How the workers left.
-    pub outcomes: &'a [WorkerOutcome],
-    /// Whose ports these are.
-    pub ports: &'a Ports,
+    pub workers: &'a [StoppedWorker],
+    pub ports: &'a ClientPorts,
     /// Whose processes may be killed to free a port.
     pub force_ports: ForcePorts,
     /// What has to be closed.
@@ -45,6 +42,22 @@ pub struct Scope<'a> {
     pub process_thread: &'a ProcessThread,
     /// Where each check is told.
     pub progress: &'a Progress,
+}
+
+/// What verification needs to know of one worker.
+pub struct StoppedWorker {
+    /// The number in the marks of its processes.
+    pub slot: Slot,
+    pub name: WorkerName,
+    pub port: Port,
+    /// The port that it was given last, if it is behind a listener of mcpd.
+    pub private_port: Option<Port>,
+    /// The leader it had when the shutdown began; `None` if it was not running.
+    pub pid: Option<Pid>,
+    /// How the leader exited, if that is known.
+    pub exit: Option<ExitStatus>,
+    /// Whether the supervisor recorded how it stopped.
+    pub has_outcome: bool,
 }
 
 /// What was found.

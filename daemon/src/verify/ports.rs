@@ -1,11 +1,11 @@
 //! Every port can be bound again, or all its holders are named (R-VER-2).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mcpd_common::check::ports::{self, KnownPort, PortReport, PortState};
 use mcpd_common::config::ForcePorts;
-use mcpd_common::ids::{Pid, Port, RunTag, WorkerName};
+use mcpd_common::ids::{Pid, Port, RunTag, Slot, WorkerName};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process;
 use mcpd_common::outcome::{Finding, FindingKind};
@@ -77,14 +77,14 @@ fn known_ports(scope: &Scope<'_>) -> Vec<KnownPort> {
         .iter()
         .map(|(port, worker)| KnownPort { port: *port, worker: Some(worker.clone()) })
         .collect();
-    let private = scope.outcomes.iter().filter_map(|outcome| Some((outcome.private_port?, &outcome.name)));
+    let private = scope.workers.iter().filter_map(|worker| Some((worker.private_port?, &worker.name)));
     known.extend(private.map(|(port, worker)| KnownPort { port, worker: Some(worker.clone()) }));
     known.sort_by_key(|known| known.port);
     known
 }
 
 fn private_ports(scope: &Scope<'_>) -> HashSet<Port> {
-    scope.outcomes.iter().filter_map(|outcome| outcome.private_port).collect()
+    scope.workers.iter().filter_map(|worker| worker.private_port).collect()
 }
 
 /// A private port came from the kernel and went back to it: whoever has it now has it rightly.
@@ -99,14 +99,13 @@ async fn look(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
     examined.await.unwrap_or_default()
 }
 
-/// SupervisorHandle by slot: the outcomes are in slot order, as the supervisor keeps them.
-fn names(scope: &Scope<'_>) -> Vec<WorkerName> {
-    scope.outcomes.iter().map(|outcome| outcome.name.clone()).collect()
+fn names(scope: &Scope<'_>) -> HashMap<Slot, WorkerName> {
+    scope.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect()
 }
 
-fn owner(pid: Pid, run: RunTag, names: &[WorkerName]) -> Option<WorkerName> {
+fn owner(pid: Pid, run: RunTag, names: &HashMap<Slot, WorkerName>) -> Option<WorkerName> {
     let mark = process::mark(pid).filter(|mark| mark.run == run)?;
-    names.get(usize::from(mark.slot.0)).cloned()
+    names.get(&mark.slot).cloned()
 }
 
 fn is_held_by_strangers(report: &PortReport) -> bool {

@@ -8,10 +8,9 @@ use mcpd_common::os::ProcessInfo;
 use mcpd_common::os::process::{self, Process};
 use mcpd_common::outcome::{Check, CheckSubject};
 
-use super::{Scope, Verification, ports};
+use super::{Scope, StoppedWorker, Verification, ports};
 use crate::deadline;
 use crate::progress::millis;
-use crate::supervisor::handle::WorkerOutcome;
 
 /// The checks of every worker.
 pub fn checks(
@@ -26,26 +25,26 @@ pub fn checks(
     let groups_ms = millis(deadline::now().saturating_duration_since(began));
     let ports: HashMap<Port, &PortReport> =
         verdict.ports.iter().map(|report| (report.port, report)).collect();
-    let row = |outcome: &WorkerOutcome| {
+    let row = |worker: &StoppedWorker| {
         let checks = vec![
-            processes(outcome, remaining, processes_ms),
-            groups.check(outcome, groups_ms),
-            zombies(outcome, remaining, processes_ms),
-            port(ports.get(&outcome.port).copied(), ports_ms),
+            processes(worker, remaining, processes_ms),
+            groups.check(worker, groups_ms),
+            zombies(worker, remaining, processes_ms),
+            port(ports.get(&worker.port).copied(), ports_ms),
         ];
-        (outcome.name.clone(), checks)
+        (worker.name.clone(), checks)
     };
-    scope.outcomes.iter().map(row).collect()
+    scope.workers.iter().map(row).collect()
 }
 
 fn check(subject: CheckSubject, passed: bool, evidence: String, duration_ms: u64) -> Check {
     Check { subject, passed, evidence, duration_ms }
 }
 
-fn processes(outcome: &WorkerOutcome, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
-    let left = outcome.pid.is_some_and(|pid| remaining.iter().any(|process| process.pid == pid));
-    let exit = outcome.leave.as_ref().and_then(|leave| leave.exit);
-    let evidence = match (outcome.pid, exit, left) {
+fn processes(worker: &StoppedWorker, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
+    let left = worker.pid.is_some_and(|pid| remaining.iter().any(|process| process.pid == pid));
+    let exit = worker.exit;
+    let evidence = match (worker.pid, exit, left) {
         (None, ..) => "it was not running".to_owned(),
         (Some(pid), _, true) => format!("pid {pid} is still there"),
         (Some(pid), Some(exit), _) => format!("pid {pid}: {exit}, reaped; no descendant is left"),
@@ -53,17 +52,17 @@ fn processes(outcome: &WorkerOutcome, remaining: &[ProcessInfo], duration_ms: u6
     };
     check(
         CheckSubject::Processes,
-        !left && (outcome.pid.is_none() || outcome.leave.is_some()),
+        !left && (worker.pid.is_none() || worker.has_outcome),
         evidence,
         duration_ms,
     )
 }
 
-fn zombies(outcome: &WorkerOutcome, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
+fn zombies(worker: &StoppedWorker, remaining: &[ProcessInfo], duration_ms: u64) -> Check {
     let own = |process: &&ProcessInfo| {
         process.state == 'Z'
-            && (Some(process.pid) == outcome.pid
-                || process.pgid.map(|group| group.get()) == outcome.pid.map(|pid| pid.get()))
+            && (Some(process.pid) == worker.pid
+                || process.pgid.map(|group| group.get()) == worker.pid.map(|pid| pid.get()))
     };
     let zombies: Vec<_> = remaining.iter().filter(own).map(|process| process.pid.to_string()).collect();
     let evidence = match zombies.is_empty() {
@@ -91,7 +90,7 @@ struct Groups(HashMap<i32, Vec<Process>>);
 impl Groups {
     fn of(all: Vec<Process>, scope: &Scope<'_>) -> Self {
         let ours: HashMap<i32, ()> =
-            scope.outcomes.iter().filter_map(|outcome| Some((outcome.pid?.get(), ()))).collect();
+            scope.workers.iter().filter_map(|worker| Some((worker.pid?.get(), ()))).collect();
         let mut groups: HashMap<i32, Vec<Process>> = HashMap::new();
         for process in all {
             // The leader is reaped, so the number may have been given to a stranger's group.
@@ -103,8 +102,8 @@ impl Groups {
         Self(groups)
     }
 
-    fn check(&self, outcome: &WorkerOutcome, duration_ms: u64) -> Check {
-        let Some(pid) = outcome.pid else {
+    fn check(&self, worker: &StoppedWorker, duration_ms: u64) -> Check {
+        let Some(pid) = worker.pid else {
             return check(CheckSubject::Group, true, "it had none".to_owned(), duration_ms);
         };
         let members: Vec<_> =

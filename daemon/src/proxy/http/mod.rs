@@ -2,7 +2,6 @@
 
 pub mod body;
 pub mod exchange;
-pub mod guard;
 pub mod head_timer;
 pub mod headers;
 pub mod link;

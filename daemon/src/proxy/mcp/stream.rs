@@ -111,7 +111,7 @@ impl Relay {
                 (End::Notice(reason), _) => {
                     self.send_shutdown_notice(&reason, &open.ids, events).await;
                     if self.purpose != Purpose::Answer {
-                        self.exchange.listener.told.fetch_add(1, Ordering::Relaxed);
+                        self.exchange.listener.notified.fetch_add(1, Ordering::Relaxed);
                     }
                     return;
                 }

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use mcpd_common::outcome::{ClientReport, ClientsReport, Finding, FindingKind, PhaseOutcome};
 use tokio::time::Instant;
 
-use super::socket_table::{self, ClientSocket, Ports};
+use super::socket_table::{self, ClientSocket};
+use crate::client_ports::ClientPorts;
 use crate::deadline;
 use crate::progress::millis;
 
 /// Every connection seen since the shutdown began.
 pub struct ClientDrain {
-    ports: Ports,
+    ports: ClientPorts,
     began: Instant,
     seen: BTreeMap<ClientSocket, Seen>,
-    told: u32,
+    notified: u32,
 }
 
 struct Seen {
@@ -30,15 +31,13 @@ enum Fate {
 }
 
 impl ClientDrain {
-    /// Records who is connected now.
-    pub fn begin(ports: Ports, began: Instant) -> Self {
-        let mut departures = Self { ports, began, seen: BTreeMap::new(), told: 0 };
-        departures.look();
-        departures
+    /// Knows no connection yet. `began` is when the shutdown began.
+    pub fn new(ports: ClientPorts, began: Instant) -> Self {
+        Self { ports, began, seen: BTreeMap::new(), notified: 0 }
     }
 
     /// Looks again; true when nobody is connected any more.
-    pub fn look(&mut self) -> bool {
+    pub fn scan(&mut self) -> bool {
         // A kernel that hides its table hides clients: what is known is kept as it is.
         let Ok(now) = socket_table::connections(&self.ports) else {
             return self.connected() == 0;
@@ -88,15 +87,15 @@ impl ClientDrain {
 
     /// So many were told in MCP's own words. Clients of direct workers can't be: mcpd holds no
     /// connection of theirs.
-    pub fn told(&mut self, streams: u32) {
-        self.told = streams;
+    pub fn set_notified(&mut self, streams: u32) {
+        self.notified = streams;
     }
 
     /// For the report.
     pub fn report(&self) -> ClientsReport {
         ClientsReport {
             seen: self.seen.len().try_into().unwrap_or(u32::MAX),
-            told: self.told,
+            told: self.notified,
             left: self.count(Fate::Left),
             forced: self.count(Fate::Forced),
             connections: self.seen.values().map(|seen| seen.report.clone()).collect(),

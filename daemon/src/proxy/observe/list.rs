@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use mcpd_common::status::{CLIENTS_SCHEMA, ClientConnection, ClientList};
 
 use super::registry::Registry;
-use super::socket_table::{self, Ports};
+use super::socket_table;
+use crate::client_ports::ClientPorts;
 
 /// Every client connection, by worker. Looks at the processes of the machine: some milliseconds.
-pub fn clients(registry: &Registry, ports: &Ports) -> ClientList {
+pub fn clients(registry: &Registry, ports: &ClientPorts) -> ClientList {
     let known = registry.all();
     let known_ends: HashSet<_> = known.iter().map(|connection| connection.endpoints).collect();
     let mut others = socket_table::connections(ports).unwrap_or_default();

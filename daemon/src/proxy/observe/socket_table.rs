@@ -16,8 +16,7 @@ use mcpd_common::os::process;
 use mcpd_common::os::socket::{self, Socket, TcpState};
 use mcpd_common::outcome::ClientReport;
 
-/// Which worker holds which port.
-pub type Ports = HashMap<Port, WorkerName>;
+use crate::client_ports::ClientPorts;
 
 /// Both endpoints of a connection. The client's alone tells nothing: the kernel gives the same address to
 /// several connections with different servers, also to one of ours with a worker.
@@ -42,7 +41,7 @@ pub struct ClientSocket {
 ///
 /// # Errors
 /// When the kernel does not show its socket table.
-pub fn connections(ports: &Ports) -> std::io::Result<Vec<ClientSocket>> {
+pub fn connections(ports: &ClientPorts) -> std::io::Result<Vec<ClientSocket>> {
     let table = socket::connections()?;
     let own = own_requests(&table);
     let mut connections = clients_in(&table, ports);
@@ -50,7 +49,7 @@ pub fn connections(ports: &Ports) -> std::io::Result<Vec<ClientSocket>> {
     Ok(connections)
 }
 
-fn clients_in(table: &[Socket], ports: &Ports) -> Vec<ClientSocket> {
+fn clients_in(table: &[Socket], ports: &ClientPorts) -> Vec<ClientSocket> {
     let held: HashSet<Endpoints> = table.iter().filter(|socket| socket.inode != 0).map(as_client).collect();
     let is_shown = |endpoints: &Endpoints| socket::SHOWS_ALL && endpoints.client.ip().is_loopback();
     let is_there = |endpoints: &Endpoints| !is_shown(endpoints) || held.contains(endpoints);
@@ -65,7 +64,7 @@ fn own_requests(table: &[Socket]) -> HashSet<Endpoints> {
 }
 
 /// How many each worker has.
-pub fn count(ports: &Ports) -> BTreeMap<WorkerName, u32> {
+pub fn count(ports: &ClientPorts) -> BTreeMap<WorkerName, u32> {
     let mut counts = BTreeMap::new();
     for connection in connections(ports).unwrap_or_default() {
         *counts.entry(connection.worker).or_default() += 1;
@@ -112,7 +111,7 @@ fn as_client(socket: &Socket) -> Endpoints {
     Endpoints { client: socket.local, server: socket.peer }
 }
 
-fn connection(socket: &Socket, ports: &Ports) -> Option<ClientSocket> {
+fn connection(socket: &Socket, ports: &ClientPorts) -> Option<ClientSocket> {
     let worker = ports.get(&Port::new(socket.local.port())?)?;
     let there = match socket.state {
         TcpState::Established | TcpState::SynReceived => true,
@@ -147,7 +146,7 @@ mod tests {
     fn a_client_without_its_own_end_has_left() {
         let (listener, name) =
             (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
-        let ports = Ports::from([(listener, name)]);
+        let ports = ClientPorts::from([(listener, name)]);
         let (ours, its) = (socket(8080, 40000), socket(40000, 8080));
         let count = |table: &[Socket]| clients_in(table, &ports).len();
         assert_eq!(count(&[ours.clone(), its.clone()]), 1);
@@ -166,7 +165,7 @@ mod tests {
     fn a_client_is_not_taken_for_us_because_of_its_address() {
         let (listener, name) =
             (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
-        let ports = Ports::from([(listener, name)]);
+        let ports = ClientPorts::from([(listener, name)]);
         let seen = connection(&socket(8080, 40000), &ports).expect("a client");
         assert_eq!(seen.endpoints, as_client(&socket(40000, 8080)));
         assert_ne!(seen.endpoints, as_client(&socket(40000, 9090)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcpd_common::outcome::ExitStatus;
 use proptest::prelude::*;
 
-use super::ending::{AfterShutdown, Ended};
+use super::shutdown_run::{Ended, ShutdownRun};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
 use crate::supervisor::fake::world::Deed;
@@ -49,14 +49,14 @@ fn script() -> impl Strategy<Value = Script> {
     )
 }
 
-fn play(scripts: &[Script], hurry: Option<Duration>) -> Ended {
+fn play(scripts: &[Script], cut_short: Option<Duration>) -> Ended {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
     let names = ["a", "b", "c", "d"];
     runtime.block_on(async {
-        let ending = AfterShutdown::of(Scene::running(names.into_iter().zip(scripts.iter().cloned())).await);
-        match hurry {
-            Some(wait) => ending.hurried_after(wait).run().await,
+        let ending = ShutdownRun::of(Scene::running(names.into_iter().zip(scripts.iter().cloned())).await);
+        match cut_short {
+            Some(wait) => ending.cut_short_after(wait).run().await,
             None => ending.run().await,
         }
     })
@@ -70,13 +70,13 @@ fn everybody_is_killable(scripts: &[Script]) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `AfterShutdown::run` holds phases, bounds, proof and story against what is always true.
+    /// `ShutdownRun::run` holds phases, bounds, proof and story against what is always true.
     #[test]
     fn every_shutdown_ends_in_time_and_tells_the_truth(
         scripts in proptest::collection::vec(script(), 1..5),
-        hurry in proptest::option::of((0u64..60_000).prop_map(ms)),
+        cut_short in proptest::option::of((0u64..60_000).prop_map(ms)),
     ) {
-        let ended = play(&scripts, hurry);
+        let ended = play(&scripts, cut_short);
         let done = |deed| ["a", "b", "c", "d"][..scripts.len()].iter().any(|name| {
             ended.deeds(name).iter().any(|(_, done)| *done == deed)
         });
@@ -84,7 +84,7 @@ proptest! {
         prop_assert!(ended.code() == 5 || ended.world.living() == 0);
         if everybody_is_killable(&scripts) {
             prop_assert!(ended.code() <= 3, "{:?}", ended.faults());
-            let limit = hurry.map_or(30.2, |hurry| hurry.as_secs_f64().min(30.0) + 0.2);
+            let limit = cut_short.map_or(30.2, |cut_short| cut_short.as_secs_f64().min(30.0) + 0.2);
             prop_assert!(ended.seconds() <= limit, "{} s", ended.seconds());
         }
     }

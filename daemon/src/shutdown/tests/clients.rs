@@ -12,8 +12,8 @@ use mcpd_common::outcome::{Departure, FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::ending::{AfterShutdown, Ended};
-use crate::proxy::observe::socket_table::Ports;
+use super::shutdown_run::{Ended, ShutdownRun};
+use crate::client_ports::ClientPorts;
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
 use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
@@ -25,12 +25,12 @@ struct Conversation {
     _client: (UnixStream, UnixStream),
 }
 
-fn conversation() -> (Conversation, Ports) {
+fn conversation() -> (Conversation, ClientPorts) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
     let client = TcpStream::connect(address).expect("connected");
     let (worker, _) = listener.accept().expect("connected");
-    let ports = Ports::from([(Port::new(address.port()).expect("not 0"), name("docs"))]);
+    let ports = ClientPorts::from([(Port::new(address.port()).expect("not 0"), name("docs"))]);
     (Conversation { _worker: worker, _client: on_its_way(&client) }, ports)
 }
 
@@ -47,11 +47,11 @@ fn on_its_way(socket: &TcpStream) -> (UnixStream, UnixStream) {
 /// One worker, and one client that stays so long; `--now` after so long, if at all.
 async fn with_client(script: Script, stays_ms: u64, now_after_ms: Option<u64>) -> Ended {
     let (conversation, ports) = conversation();
-    let mut ending = AfterShutdown::of(Scene::running([("docs", script)]).await);
+    let mut ending = ShutdownRun::of(Scene::running([("docs", script)]).await);
     ending.ports = ports;
     ending = ending.after(ms(stays_ms), move || drop(conversation));
     if let Some(wait) = now_after_ms {
-        ending = ending.hurried_after(ms(wait));
+        ending = ending.cut_short_after(ms(wait));
     }
     ending.run().await
 }

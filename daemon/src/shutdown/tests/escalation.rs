@@ -3,7 +3,7 @@
 use mcpd_common::outcome::{Asked, Departure, FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
-use super::ending::{shut_down, shut_down_one};
+use super::shutdown_run::{shut_down, shut_down_one};
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
 use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
 

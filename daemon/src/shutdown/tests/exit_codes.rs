@@ -3,13 +3,13 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use mcpd_common::exit_code;
 use mcpd_common::ids::Port;
 use mcpd_common::outcome::{ExitStatus, FindingKind};
+use mcpd_common::phase::Phase;
 
-use super::ending::{AfterShutdown, Ended, shut_down};
+use super::shutdown_run::{Ended, ShutdownRun, shut_down};
+use crate::client_ports::ClientPorts;
 use crate::deadline::Deadline;
-use crate::proxy::observe::socket_table::Ports;
 use crate::resources::{Closing, Resource};
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Script, ms};
@@ -36,8 +36,8 @@ impl Resource for Scripted {
     }
 }
 
-async fn polite() -> AfterShutdown {
-    AfterShutdown::of(Scene::running([("docs", Script::polite())]).await)
+async fn polite() -> ShutdownRun {
+    ShutdownRun::of(Scene::running([("docs", Script::polite())]).await)
 }
 
 async fn with_resource(resource: Scripted) -> Ended {
@@ -58,7 +58,7 @@ async fn a_port_that_is_still_held_is_4() {
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let number = holder.local_addr().expect("an address").port();
     let mut ending = polite().await;
-    ending.ports = Ports::from([(Port::new(number).expect("not 0"), name("docs"))]);
+    ending.ports = ClientPorts::from([(Port::new(number).expect("not 0"), name("docs"))]);
     let ended = ending.run().await;
     assert_eq!((ended.code(), ended.faults()), (4, vec![FindingKind::PortInUse]));
     let detail = ended.detail(FindingKind::PortInUse);
@@ -116,7 +116,7 @@ async fn without_a_supervisor_everybody_is_ended_in_verification() {
     let scripts = [("docs", Script::polite()), ("web", Script::deaf().with_descendant(Nature::STUBBORN))];
     let scene = Scene::running(scripts).await;
     scene.supervising.abort();
-    let ended = AfterShutdown::of(scene).noting(FindingKind::InternalError).run().await;
+    let ended = ShutdownRun::of(scene).noting(FindingKind::InternalError).run().await;
     assert_eq!((ended.code(), ended.world.living()), (100, 0));
     assert_eq!(ended.world.count(Deed::Gone), 2);
     assert!(ended.seconds() < 1.0, "{}", ended.seconds());
@@ -124,17 +124,19 @@ async fn without_a_supervisor_everybody_is_ended_in_verification() {
 
 /// R-EXIT-1: 102.
 #[tokio::test(start_paused = true)]
-async fn the_report_of_an_overrun_is_102() {
-    let report = polite().await.overrun_report();
-    assert_eq!((report.exit_code, report.duration_ms), (102, 81_000));
-    assert_eq!(report.verdict(), exit_code::meaning(102));
-    assert_eq!(report.findings[0].detail, "not done within 81 s");
+async fn the_report_of_an_overrun_is_102_and_has_what_was_known_by_then() {
+    let scene = Scene::running([("docs", Script::deaf())]).await;
+    let report = ShutdownRun::of(scene).overrunning_after(ms(15_000)).await;
+    assert_eq!(report.exit_code, 102);
+    let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
+    assert_eq!(phases, [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients]);
+    assert!((15_000..15_100).contains(&report.duration_ms), "{} ms", report.duration_ms);
 }
 
 async fn with_stop_command(command: Script) -> Ended {
     let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
     scene.world.add_command("docker-stop", command);
-    AfterShutdown::of(scene).run().await
+    ShutdownRun::of(scene).run().await
 }
 
 /// Section 6: run with the request, and waited for.

@@ -3,7 +3,7 @@
 use mcpd_common::outcome::{Departure, ExitStatus, FindingKind};
 use mcpd_common::status::WorkerState;
 
-use super::ending::AfterShutdown;
+use super::shutdown_run::ShutdownRun;
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Script, ms};
 use crate::supervisor::fake::world::Deed;
@@ -23,7 +23,7 @@ fn action(scene: &Scene, worker: &str, action: WorkerAction) -> impl FnOnce() + 
 async fn a_worker_that_waits_for_its_restart_waits_no_more() {
     let scene = Scene::running([("docs", Script::ending(ms(10), CRASH)), ("web", Script::deaf())]).await;
     assert_eq!(scene.state("docs").await, WorkerState::BackingOff);
-    let ended = AfterShutdown::of(scene).run().await;
+    let ended = ShutdownRun::of(scene).run().await;
     assert_eq!((ended.code(), ended.worker("docs").departure), (2, Departure::NotRunning));
     assert_eq!(ended.worker("docs").pid, None);
 }
@@ -35,7 +35,7 @@ async fn a_worker_that_dies_around_the_request_stays_dead() {
         let scripts = [("docs", Script::deaf()), ("web", Script::ending(ms(50 + moment), CRASH))];
         let scene = Scene::running(scripts).await;
         scene.pass(ms(500)).await;
-        let ended = AfterShutdown::of(scene).run().await;
+        let ended = ShutdownRun::of(scene).run().await;
         assert_eq!((ended.code(), ended.seconds()), (2, 10.0), "at {moment}");
     }
 }
@@ -53,7 +53,7 @@ async fn wishes_come_too_late() {
             worker_actions.push((ms(5_000), action(&scene, worker, kind)));
         }
     }
-    let mut ending = AfterShutdown::of(scene);
+    let mut ending = ShutdownRun::of(scene);
     for (wait, action) in worker_actions {
         ending = ending.after(wait, action);
     }
@@ -65,7 +65,7 @@ async fn wishes_come_too_late() {
 async fn a_restart_under_way_becomes_a_stop() {
     let scene = Scene::running([("docs", Script::polite())]).await;
     scene.action("docs", WorkerAction::Restart).await.expect("known");
-    let ended = AfterShutdown::of(scene).run().await;
+    let ended = ShutdownRun::of(scene).run().await;
     assert_eq!((ended.code(), ended.world.count(Deed::Spawned)), (0, 1));
 }
 
@@ -74,7 +74,7 @@ async fn a_restart_under_way_becomes_a_stop() {
 async fn a_worker_that_is_just_being_started_is_stopped_too() {
     let scene = Scene::of([("docs", Script::polite())]);
     scene.action("docs", WorkerAction::Start).await.expect("known");
-    let ended = AfterShutdown::of(scene).run().await;
+    let ended = ShutdownRun::of(scene).run().await;
     assert_eq!((ended.code(), ended.world.living()), (0, 0));
     assert_eq!(ended.world.deeds("docs"), [Deed::Spawned, Deed::Termed, Deed::Gone]);
     assert!(ended.worker("docs").pid.is_some());
@@ -86,7 +86,7 @@ async fn remains_of_an_earlier_stop_are_reported() {
     let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
     scene.action("docs", WorkerAction::Stop).await.expect("known");
     scene.until("docs", WorkerState::Failed).await;
-    let ended = AfterShutdown::of(scene).run().await;
+    let ended = ShutdownRun::of(scene).run().await;
     assert_eq!(ended.faults(), [FindingKind::ProcessLeft, FindingKind::WorkerKilled]);
     assert_eq!(ended.worker("docs").departure, Departure::Remains);
 }

@@ -21,6 +21,7 @@ use crate::journal::JournalHandle;
 use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
+use crate::slots::Slots;
 use crate::supervisor::handle::{Order, SupervisorHandle, UnknownWorker, WorkerAction};
 use crate::supervisor::recorder::Recorder;
 use crate::supervisor::{self, Deps};
@@ -68,9 +69,10 @@ impl Scene {
         // Nobody writes anything, so that no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
         let deps = Deps { process_thread, output, launch_env, recorder, proxies: HashMap::new() };
+        let slots = Slots::allocate(config.workers.keys());
         let worker_client = Arc::new(world.clone());
         let (workers, supervising) =
-            supervisor::start_with_client(worker_client, &config, deps, process_events);
+            supervisor::start_with_client(worker_client, &config, &slots, deps, process_events);
         Self { world, workers, supervising, config }
     }
 

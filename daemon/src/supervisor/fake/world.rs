@@ -53,7 +53,7 @@ pub(super) struct Inner {
     pub(super) families: BTreeMap<Slot, Family>,
     /// Of no family.
     pub(super) strays: Vec<Body>,
-    /// Ports that somebody holds.
+    /// Ports held by other processes.
     pub(super) held: BTreeMap<Port, String>,
     deeds: Vec<(Duration, Slot, Deed)>,
     /// How often the process_thread has looked for changes.

@@ -119,10 +119,10 @@ async fn a_stop_command_runs_again_for_the_next_process() {
 #[tokio::test(start_paused = true)]
 async fn the_account_of_a_worker_that_is_still_there_says_so() {
     let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
-    let order = Order::StopOutcome { grace_until: deadline::now() + ms(10_000), progress: Progress::new() };
+    let order = Order::StopAll { grace_until: deadline::now() + ms(10_000), progress: Progress::new() };
     scene.workers.send(order);
-    scene.workers.send(Order::Hurry);
+    scene.workers.send(Order::KillAll);
     let outcomes = scene.workers.ask(Order::Outcomes).await.expect("a supervisor");
-    let leave = outcomes[0].leave.as_ref().expect("an outcome");
-    assert_eq!((leave.departure, outcomes[0].pid.is_some()), (Departure::Remains, true));
+    let stop = outcomes[0].stop.as_ref().expect("an outcome");
+    assert_eq!((stop.departure, outcomes[0].pid.is_some()), (Departure::Remains, true));
 }

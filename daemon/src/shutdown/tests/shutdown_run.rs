@@ -11,13 +11,14 @@ use mcpd_common::phase::Phase;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::client_ports::ClientPorts;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::progress::Progress;
-use crate::proxy::observe::socket_table::Ports;
 use crate::proxy::{Proxy, ProxyConfig};
 use crate::resources::Resource;
-use crate::shutdown::{Shutdown, request};
+use crate::shutdown::Shutdown;
+use crate::shutdown::request::Trigger;
 use crate::supervisor::fake::scene::{self, Scene};
 use crate::supervisor::fake::script::{Script, ms};
 use crate::supervisor::fake::world::{Deed, World};
@@ -32,17 +33,17 @@ const PHASES: [Phase; 5] =
 const TICK_MS: u64 = 5;
 
 /// A shutdown before it begins.
-pub struct AfterShutdown {
+pub struct ShutdownRun {
     /// Who has to leave.
     pub scene: Scene,
     /// Real ports to look at; the scripted ones do not exist.
-    pub ports: Ports,
+    pub ports: ClientPorts,
     /// What has to be closed.
     pub resources: Vec<Box<dyn Resource>>,
     /// Where every step is told.
     pub progress: Progress,
-    hurry: CancellationToken,
-    noted: mpsc::UnboundedSender<Finding>,
+    cut_short: CancellationToken,
+    findings: mpsc::UnboundedSender<Finding>,
     received: mpsc::UnboundedReceiver<Finding>,
 }
 
@@ -58,9 +59,13 @@ pub struct Ended {
     pub began: Duration,
 }
 
+fn manual() -> Trigger {
+    Trigger::Rpc { reason: "manual".to_owned(), now: false }
+}
+
 /// Shuts these workers down, without anything special.
 pub async fn shut_down<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Ended {
-    AfterShutdown::of(Scene::running(scripts).await).run().await
+    ShutdownRun::of(Scene::running(scripts).await).run().await
 }
 
 /// Shuts down one worker, `docs`.
@@ -68,33 +73,33 @@ pub async fn shut_down_one(script: Script) -> Ended {
     shut_down([("docs", script)]).await
 }
 
-impl AfterShutdown {
+impl ShutdownRun {
     /// Of this scene.
     pub fn of(scene: Scene) -> Self {
-        let (noted, received) = mpsc::unbounded_channel();
+        let (findings, received) = mpsc::unbounded_channel();
         Self {
             scene,
-            ports: Ports::new(),
+            ports: ClientPorts::new(),
             resources: vec![],
             progress: Progress::new(),
-            hurry: CancellationToken::new(),
-            noted,
+            cut_short: CancellationToken::new(),
+            findings,
             received,
         }
     }
 
     /// Somebody says `--now` so long after the beginning.
-    pub fn hurried_after(self, wait: Duration) -> Self {
-        let (hurry, workers) = (self.hurry.clone(), self.scene.workers.clone());
+    pub fn cut_short_after(self, wait: Duration) -> Self {
+        let (cut_short, workers) = (self.cut_short.clone(), self.scene.workers.clone());
         self.after(wait, move || {
-            hurry.cancel();
-            workers.send(Order::Hurry);
+            cut_short.cancel();
+            workers.send(Order::KillAll);
         })
     }
 
     /// `--now` was said before it began.
-    pub fn hurried(self) -> Self {
-        self.hurry.cancel();
+    pub fn cut_short(self) -> Self {
+        self.cut_short.cancel();
         self
     }
 
@@ -110,13 +115,13 @@ impl AfterShutdown {
 
     /// Something is found outside.
     pub fn noting(self, kind: FindingKind) -> Self {
-        self.noted.send(Finding::new(kind, "mcpd", "a panic")).expect("somebody reads");
+        self.findings.send(Finding::new(kind, "mcpd", "a panic")).expect("somebody reads");
         self
     }
 
-    /// What is reported if it overruns its total bound.
-    pub fn overrun_report(self) -> ShutdownReport {
-        self.shutdown().overrun_report()
+    /// The report of a shutdown whose total bound passes so early.
+    pub async fn overrunning_after(self, bound: Duration) -> ShutdownReport {
+        self.shutdown().run_until(Deadline::after(bound), &manual()).await
     }
 
     /// From the beginning to the report; what always has to be true is.
@@ -124,7 +129,7 @@ impl AfterShutdown {
         let (world, progress) = (self.scene.world.clone(), self.progress.clone());
         let began = world.now();
         let bound = Deadline::after(TimeLimits::new(&self.scene.config.shutdown).total());
-        let report = bound.wait(self.shutdown().run()).await.expect("the total bound holds");
+        let report = bound.wait(self.shutdown().run(&manual())).await.expect("the total bound holds");
         let ended = Ended { report, story: told(&progress).await, world, began };
         ended.assert_invariants();
         ended
@@ -139,9 +144,7 @@ impl AfterShutdown {
     fn shutdown(self) -> Shutdown {
         Shutdown {
             run: scene::run(),
-            reason: "manual".to_owned(),
-            ending: request::AfterShutdown::Exit,
-            workers: self.scene.workers.clone(),
+            supervisor: self.scene.workers.clone(),
             proxy: Arc::new(self.proxy()),
             ports: self.ports,
             limits: TimeLimits::new(&self.scene.config.shutdown),
@@ -149,8 +152,8 @@ impl AfterShutdown {
             resources: self.resources,
             baseline: Baseline::take(ExpectedDescriptors::default()),
             progress: self.progress,
-            hurry: self.hurry,
-            noted: self.received,
+            cut_short: self.cut_short,
+            other_findings: self.received,
         }
     }
 }

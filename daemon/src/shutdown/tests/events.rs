@@ -3,7 +3,7 @@
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::phase::Phase;
 
-use super::ending::{AfterShutdown, Ended, shut_down, shut_down_one, told};
+use super::shutdown_run::{Ended, ShutdownRun, shut_down, shut_down_one, told};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Script, ms};
 
@@ -61,7 +61,7 @@ fn short(step: &WorkerStep) -> String {
 /// reads nothing delays nothing.
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_late_sees_everything() {
-    let ending = AfterShutdown::of(Scene::running([("docs", Script::deaf())]).await);
+    let ending = ShutdownRun::of(Scene::running([("docs", Script::deaf())]).await);
     let (progress, idle) = (ending.progress.clone(), ending.progress.subscribe());
     let (sender, early) = tokio::sync::oneshot::channel();
     let midway = progress.clone();
@@ -81,7 +81,7 @@ async fn whoever_comes_late_sees_everything() {
 /// R-SHUT-7.
 #[tokio::test(start_paused = true)]
 async fn status_says_where_it_is() {
-    let ending = AfterShutdown::of(Scene::running([("docs", stubborn())]).await);
+    let ending = ShutdownRun::of(Scene::running([("docs", stubborn())]).await);
     let progress = ending.progress.clone();
     assert_eq!(progress.status(), None);
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();

@@ -1,0 +1,355 @@
+//! Puts the daemon together in the one order that works: the lock before anything is written, the run file
+//! before anything is started, the control service when everything it serves exists.
+
+mod records;
+mod start_error;
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mcpd_common::config::Config;
+use mcpd_common::crash::last_shutdown;
+use mcpd_common::ids::WorkerName;
+use mcpd_common::journal::{KeptSession, Record};
+use mcpd_common::known_processes::KnownProcessesFile;
+use mcpd_common::os::this_process::{self, OpenFileLimit};
+use mcpd_common::outcome::Finding;
+use mcpd_common::paths::StateDir;
+use mcpd_common::status::LastShutdown;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use self::start_error::StartError;
+use crate::app::{Daemon, Inheritable, Options};
+use crate::client_ports::ClientPorts;
+use crate::control::service::ControlService;
+use crate::control::{self, ControlServer};
+use crate::guardian::{Details, GuardianLink};
+use crate::handover::Inheritance;
+use crate::instance::Instance;
+use crate::journal::JournalHandle;
+use crate::logging;
+use crate::process::containment::{Cgroups, Children, cgroups};
+use crate::process::launch::LaunchEnv;
+use crate::process::output::Output;
+use crate::process::process_thread::{ProcessEvent, ProcessThread};
+use crate::progress::Progress;
+use crate::proxy::handle::ProxyHandle;
+use crate::proxy::{Proxy, ProxyConfig};
+use crate::random;
+use crate::recovery::LastRun;
+use crate::resources::Resource;
+use crate::resources::declared::Declared;
+use crate::resources::logs::WorkerLogs;
+use crate::shutdown::Shutdown;
+use crate::shutdown::exit::Exit;
+use crate::shutdown::request::{Requests, Trigger};
+use crate::shutdown::request_listener::RequestListener;
+use crate::slots::Slots;
+use crate::socket_file::{self, SocketError};
+use crate::supervisor::handle::SupervisorHandle;
+use crate::supervisor::recorder::Recorder;
+use crate::supervisor::{self, Deps};
+use crate::time_limits::TimeLimits;
+use crate::verify::self_check::{Baseline, ExpectedDescriptors};
+
+/// Boots the daemon; no worker runs yet.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, StartError> {
+    let boot = Boot::new(&options);
+    // First, because workers get the original limit back.
+    let open_files = this_process::raise_open_files();
+    let Places { instance, control, listeners, exit_reason } = boot.take_places(inheritance)?;
+    boot.inform_guardian(None)?;
+    let logs = logging::start(&boot.config.daemon.log_dir, options.run, options.console);
+    let mut last_run = LastRun::recover(&boot.state).await;
+    let (journal, kept, journal_warnings) = boot.open_journal(&mut last_run);
+    let (cgroups, cgroup_warning) = boot.set_up_cgroups(&last_run).await?;
+    let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
+    let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(cgroup_warning).collect();
+    boot.start_records(&journal, &warnings)?;
+    let (triggers, received) = boot.listen_for_requests(exit_reason)?;
+    let (processes, events) = boot.start_processes(open_files, cgroups)?;
+    let opening =
+        ProxyConfig { run: options.run.tag(), journal: journal.clone(), kept, inherited: listeners };
+    let (proxy, handles) =
+        Proxy::open(boot.config, opening).map_err(StartError::system("start the proxy's thread"))?;
+    let proxy = Arc::new(proxy);
+    let resources = boot.resources(&processes);
+    let recorder = Recorder { run: options.run, journal: journal.clone() };
+    let supervisor = boot.start_supervisor(processes, recorder, handles, events, &triggers);
+    let progress = Progress::new();
+    let expected = ExpectedDescriptors::default();
+    let service = boot.control_service(&supervisor, &proxy, &progress, triggers, warnings);
+    let ControlServer { health, task, stop } =
+        control::serve(service, control.clone(), expected.clone()).await;
+    let (findings, other_findings) = mpsc::unbounded_channel();
+    let shutdown = boot.shutdown(&supervisor, &proxy, resources, &progress, expected, other_findings);
+    Ok(Daemon {
+        requests: boot.request_listener(received, &shutdown, findings),
+        exit: boot.exit(journal, &progress, stop, task),
+        inheritable: Inheritable { control: (boot.config.daemon.socket.clone(), control), proxy, open_files },
+        shutdown,
+        instance,
+        logs,
+        health,
+        guardian_link: options.guardian_link.clone(),
+        config: boot.config.clone(),
+    })
+}
+
+/// What the steps have in common.
+struct Boot<'a> {
+    options: &'a Options,
+    config: &'a Config,
+    link: &'a Arc<GuardianLink>,
+    state: StateDir,
+    slots: Slots,
+}
+
+/// What only one daemon can have, from the system or from the program before.
+struct Places {
+    instance: Instance,
+    control: Arc<UnixListener>,
+    listeners: Vec<std::net::TcpListener>,
+    exit_reason: Option<String>,
+}
+
+/// What starts, signals and reads processes.
+struct ProcessParts {
+    process_thread: ProcessThread,
+    output: Output,
+    launch_env: LaunchEnv,
+}
+
+impl<'a> Boot<'a> {
+    fn new(options: &'a Options) -> Self {
+        let config = &options.config;
+        Self {
+            options,
+            config,
+            link: &options.guardian_link,
+            state: StateDir::new(&config.daemon.state_dir),
+            slots: Slots::allocate(config.workers.keys()),
+        }
+    }
+
+    /// Inherited descriptors of places that the configuration no longer names are closed.
+    fn take_places(&self, inheritance: Inheritance) -> Result<Places, StartError> {
+        let Inheritance { lock, control, listeners, exit_reason, guardian_link: _ } = inheritance;
+        let lock = lock.filter(|(path, _)| path == self.state.path()).map(|(_, lock)| lock);
+        let socket = &self.config.daemon.socket;
+        let instance = Instance::acquire(&self.state, socket, lock)?;
+        let control = Arc::new(listen(socket, control)?);
+        Ok(Places { instance, control, listeners, exit_reason })
+    }
+
+    fn inform_guardian(&self, cgroups: Option<cgroups::Layout>) -> Result<(), StartError> {
+        let details = Details {
+            run: self.options.run,
+            socket: self.config.daemon.socket.clone(),
+            state_dir: self.state.path().to_owned(),
+            cgroups,
+        };
+        self.link.publish(&details).map_err(StartError::system("inform the guardian"))
+    }
+
+    fn open_journal(&self, last_run: &mut LastRun) -> (JournalHandle, Vec<KeptSession>, Vec<String>) {
+        JournalHandle::open(&self.state.journal(), &last_run.records(), || last_run.recorded(&self.state))
+    }
+
+    /// The guardian moves into the daemon's cgroup, too, and has to know the layout to clean it up.
+    async fn set_up_cgroups(
+        &self,
+        last_run: &LastRun,
+    ) -> Result<(Result<Cgroups, String>, Option<String>), StartError> {
+        let (cgroups, warning) =
+            cgroups::settle(self.options.run.tag(), last_run.run(), self.link.guardian()).await;
+        if let Ok(cgroups) = &cgroups {
+            self.inform_guardian(Some(cgroups.layout().clone()))?;
+        }
+        Ok((cgroups, warning))
+    }
+
+    fn start_records(&self, journal: &JournalHandle, warnings: &[String]) -> Result<(), StartError> {
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let run_file = records::run_file(self.config, &self.slots, self.options.run, self.link.guardian());
+        run_file.write(&self.state.run_file())?;
+        journal.record(Record::RunStarted(records::run_started(self.config, self.options.run)));
+        Ok(())
+    }
+
+    fn listen_for_requests(
+        &self,
+        exit_reason: Option<String>,
+    ) -> Result<(mpsc::UnboundedSender<Trigger>, mpsc::UnboundedReceiver<Trigger>), StartError> {
+        let (triggers, received) = mpsc::unbounded_channel();
+        if let Some(reason) = exit_reason {
+            let _ = triggers.send(Trigger::Rpc { reason, now: false });
+        }
+        crate::signals::listen(&triggers, self.link).map_err(StartError::system("listen to signals"))?;
+        Ok((triggers, received))
+    }
+
+    fn start_processes(
+        &self,
+        open_files: OpenFileLimit,
+        cgroups: Result<Cgroups, String>,
+    ) -> Result<(ProcessParts, mpsc::UnboundedReceiver<ProcessEvent>), StartError> {
+        let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
+        let launch_env = LaunchEnv::from_this_process(random::hex(&token))
+            .map_err(StartError::system("find this program"))?;
+        let run = self.options.run.tag();
+        let known_file = KnownProcessesFile::new(self.state.members(), run);
+        let children = Children::new(run, open_files, cgroups, known_file);
+        let (process_thread, events) =
+            ProcessThread::start(children).map_err(StartError::system("start the process thread"))?;
+        let output = Output::start(self.config.daemon.log_dir.clone())
+            .map_err(StartError::system("start the output thread"))?;
+        Ok((ProcessParts { process_thread, output, launch_env }, events))
+    }
+
+    /// In the order of opening; the verification closes them in reverse.
+    fn resources(&self, processes: &ProcessParts) -> Vec<Box<dyn Resource>> {
+        let mut resources: Vec<Box<dyn Resource>> = vec![Box::new(WorkerLogs(processes.output.clone()))];
+        let directory = self.config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+        let directory = directory.unwrap_or_else(|| self.config.daemon.state_dir.clone());
+        for declared in &self.config.resources {
+            resources.push(Box::new(Declared {
+                config: declared.clone(),
+                process_thread: processes.process_thread.clone(),
+                launch_env: processes.launch_env.clone(),
+                directory: directory.clone(),
+            }));
+        }
+        resources
+    }
+
+    /// A panic of the supervisor is an emergency (R-SUP-5).
+    fn start_supervisor(
+        &self,
+        processes: ProcessParts,
+        recorder: Recorder,
+        proxies: HashMap<WorkerName, ProxyHandle>,
+        events: mpsc::UnboundedReceiver<ProcessEvent>,
+        triggers: &mpsc::UnboundedSender<Trigger>,
+    ) -> SupervisorHandle {
+        let ProcessParts { process_thread, output, launch_env } = processes;
+        let deps = Deps { process_thread, output, launch_env, recorder, proxies };
+        let (supervisor, task) = supervisor::start(self.config, &self.slots, deps, events);
+        let triggers = triggers.clone();
+        tokio::spawn(async move {
+            if let Err(error) = task.await {
+                let what = format!("the task that supervises the workers ended: {error}");
+                let _ = triggers.send(Trigger::Emergency { what });
+            }
+        });
+        supervisor
+    }
+
+    fn client_ports(&self) -> ClientPorts {
+        self.config.workers.values().map(|worker| (worker.port, worker.name.clone())).collect()
+    }
+
+    fn control_service(
+        &self,
+        supervisor: &SupervisorHandle,
+        proxy: &Proxy,
+        progress: &Progress,
+        triggers: mpsc::UnboundedSender<Trigger>,
+        warnings: Vec<String>,
+    ) -> ControlService {
+        let guardian = self.link.guardian();
+        ControlService {
+            daemon: records::daemon_status(self.config, self.options.run, guardian, warnings),
+            supervisor: supervisor.clone(),
+            clients: proxy.registry().clone(),
+            ports: self.client_ports(),
+            progress: progress.clone(),
+            triggers,
+            replaceable: self.options.replaceable.clone(),
+            stop_limit: TimeLimits::new(&self.config.shutdown).total(),
+            last_shutdown: last_shutdown(&self.state).as_ref().map(LastShutdown::from),
+        }
+    }
+
+    fn shutdown(
+        &self,
+        supervisor: &SupervisorHandle,
+        proxy: &Arc<Proxy>,
+        resources: Vec<Box<dyn Resource>>,
+        progress: &Progress,
+        expected: ExpectedDescriptors,
+        other_findings: mpsc::UnboundedReceiver<Finding>,
+    ) -> Shutdown {
+        Shutdown {
+            run: self.options.run,
+            supervisor: supervisor.clone(),
+            proxy: proxy.clone(),
+            ports: self.client_ports(),
+            limits: TimeLimits::new(&self.config.shutdown),
+            force_ports: self.config.shutdown.force_ports,
+            resources,
+            baseline: Baseline::take(expected),
+            progress: progress.clone(),
+            cut_short: CancellationToken::new(),
+            other_findings,
+        }
+    }
+
+    fn request_listener(
+        &self,
+        triggers: mpsc::UnboundedReceiver<Trigger>,
+        shutdown: &Shutdown,
+        findings: mpsc::UnboundedSender<Finding>,
+    ) -> RequestListener {
+        RequestListener {
+            triggers,
+            requests: Requests::default(),
+            supervisor: shutdown.supervisor.clone(),
+            progress: shutdown.progress.clone(),
+            cut_short: shutdown.cut_short.clone(),
+            findings,
+            exit_reason: watch::Sender::new(None),
+            guardian: self.link.guardian(),
+        }
+    }
+
+    fn exit(
+        &self,
+        journal: JournalHandle,
+        progress: &Progress,
+        stop_service: CancellationToken,
+        service: JoinHandle<()>,
+    ) -> Exit {
+        Exit {
+            state: StateDir::new(&self.config.daemon.state_dir),
+            journal,
+            socket: self.config.daemon.socket.clone(),
+            progress: progress.clone(),
+            stop_service,
+            service,
+        }
+    }
+}
+
+/// The control socket: the inherited one, if the configuration still names it.
+fn listen(path: &Path, inherited: Option<(PathBuf, StdUnixListener)>) -> Result<UnixListener, SocketError> {
+    match inherited {
+        Some((before, listener)) if before == path => socket_file::inherit(path, listener),
+        Some((before, _)) => {
+            // Nothing listens there any more; a file that can't be removed is stale and does no harm.
+            let _ = std::fs::remove_file(before);
+            socket_file::listen(path)
+        }
+        None => socket_file::listen(path),
+    }
+}

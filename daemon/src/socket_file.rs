@@ -1,0 +1,93 @@
+//! The control socket's file (section 10): directory 0700, socket 0600. A stale file is replaced, a live
+//! socket never (R-LOG-6).
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Its directory can't be made.
+    #[error("can't make the directory of the control socket {}: {source}", path.display())]
+    Directory {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody answers on it.
+    #[error("somebody else already answers on the control socket {}; stop that one, or choose another socket", .0.display())]
+    Live(PathBuf),
+    /// Something else is there.
+    #[error("{} is there and is not a socket; it was left alone, remove it or choose another path", .0.display())]
+    NotASocket(PathBuf),
+    /// It can't be bound.
+    #[error("can't listen on the control socket {}: {source}; is it another user's?", path.display())]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Makes the socket.
+///
+/// # Errors
+/// See [`SocketError`]; nothing that belongs to others is touched.
+pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    make_directory(path).map_err(|source| SocketError::Directory { path: path.to_owned(), source })?;
+    remove_stale(path)?;
+    // The mask, not a later chmod: there is no moment at which others could connect.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path).map_err(failed);
+    rustix::process::umask(before);
+    listener
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the socket that a daemon left behind when it died.
+///
+/// # Errors
+/// When somebody answers on it, or it is no socket; then it stays.
+pub fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(SocketError::NotASocket(path.to_owned()));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Live(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "replacing a stale control socket");
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The one that this process listened on as another program.
+///
+/// # Errors
+/// When the runtime can't have it.
+pub fn inherit(path: &Path, listener: std::os::unix::net::UnixListener) -> Result<UnixListener, SocketError> {
+    let failed = |source| SocketError::Bind { path: path.to_owned(), source };
+    listener.set_nonblocking(true).map_err(failed)?;
+    UnixListener::from_std(listener).map_err(failed)
+}
