@@ -1,14 +1,14 @@
-//! A shutdown with one clean worker, one that needs `SIGTERM` and one that needs `SIGKILL`
+//! A shutdown of one clean worker, one that needs `SIGTERM` and one that needs `SIGKILL`
 //! (R-SHUT-4).
 
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 use mcpd_common::outcome::{Asked, Departure, ExitStatus, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
-use super::{View, plain, render};
-use crate::doc::Doc;
-use crate::paint::Palette;
-use crate::samples::{at, clock, name, pid, report, run};
+use super::{View, event_line, phase_table};
+use crate::color::Palette;
+use crate::document::Document;
+use crate::test_data::{at, clock, name, pid, report, run};
 
 fn worker(text: &str, number: i32, step: WorkerStep) -> EventKind {
     EventKind::Worker { name: name(text), pid: Some(pid(number)), step }
@@ -26,10 +26,10 @@ fn finished(phase: Phase, outcome: PhaseOutcome, duration_ms: u64, summary: &str
     EventKind::PhaseFinished { phase, outcome, duration_ms, summary: summary.to_owned() }
 }
 
-/// Events, each with its milliseconds since the beginning.
+/// Events, each with the milliseconds since the start of the shutdown.
 type Story = Vec<(u64, EventKind)>;
 
-/// The events until the graceful phase is over, then until the end.
+/// The events of the graceful phase, then those until the end.
 fn story() -> (Story, Story) {
     let workers = vec![name("alpha"), name("docs"), name("web-frontend")];
     let started = EventKind::Started { run: run(), reason: "manual".to_owned(), workers, limit_ms: 81_000 };
@@ -77,17 +77,17 @@ fn view(events: impl IntoIterator<Item = (u64, EventKind)>) -> View {
 }
 
 fn shown(view: &View, elapsed_ms: u64, rows: usize) -> String {
-    let mut doc = Doc::new(Palette::Plain, 80);
-    render::phase(&mut doc, view, elapsed_ms, rows);
+    let mut doc = Document::new(Palette::Plain, 80);
+    phase_table::phase(&mut doc, view, elapsed_ms, rows);
     doc.into_text()
 }
 
 #[test]
-fn the_graceful_phase_while_it_runs() {
+fn a_running_phase_shows_elapsed_time_and_limit() {
     let (graceful, _) = story();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 40), @r"
     workers-graceful     5.10 s of 10 s
-      WORKER         PID  ASKED  ANSWER                ENDED                 AFTER
+      WORKER         PID  ASKED  REPLY_TIMEOUT                ENDED                 AFTER
       alpha         4711  POST   202                   exit 0                12 ms
       docs          4712  POST   no answer within 5 s  after SIGTERM: exit  5.00 s
                                                        143
@@ -97,13 +97,13 @@ fn the_graceful_phase_while_it_runs() {
 }
 
 #[test]
-fn both_phases_when_they_are_over() {
+fn a_finished_phase_shows_outcome_and_summary() {
     let (graceful, mut terminate) = story();
     let rest = terminate.split_off(1);
     let mut view = view(graceful.into_iter().chain(terminate));
     insta::assert_snapshot!(shown(&view, 0, 40), @r"
     workers-graceful     10.0 s  deadline: 2 of 3 workers left
-      WORKER         PID  ASKED  ANSWER                ENDED                 AFTER
+      WORKER         PID  ASKED  REPLY_TIMEOUT                ENDED                 AFTER
       alpha         4711  POST   202                   exit 0                12 ms
       docs          4712  POST   no answer within 5 s  after SIGTERM: exit  5.00 s
                                                        143
@@ -112,17 +112,17 @@ fn both_phases_when_they_are_over() {
     rest.into_iter().map(event).for_each(|event| view.apply(&event));
     insta::assert_snapshot!(shown(&view, 0, 40), @r"
     workers-terminate    20.0 s  findings: 1 of 1 worker left
-      WORKER         PID  ASKED  ANSWER  ENDED        AFTER
+      WORKER         PID  ASKED  REPLY_TIMEOUT  ENDED        AFTER
       web-frontend  4713  POST   -       by SIGKILL  30.0 s
     ");
 }
 
 #[test]
-fn a_short_screen_shows_who_is_still_there() {
+fn a_short_table_shows_running_workers_first() {
     let (graceful, _) = story();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 1), @r"
     workers-graceful     5.10 s of 10 s
-      WORKER         PID  ASKED  ANSWER  ENDED        AFTER
+      WORKER         PID  ASKED  REPLY_TIMEOUT  ENDED        AFTER
       web-frontend  4713  POST   -       still there      -
       and 2 more
     still waiting for docs (pid 4712)
@@ -130,7 +130,7 @@ fn a_short_screen_shows_who_is_still_there() {
 }
 
 #[test]
-fn checks_and_clients_are_tables_too() {
+fn checks_and_clients_are_tables() {
     let verified = |check: &str, passed, evidence: &str| EventKind::Verified {
         check: check.to_owned(),
         passed,
@@ -162,13 +162,13 @@ fn checks_and_clients_are_tables_too() {
 }
 
 #[test]
-fn without_a_terminal_a_line_an_event() {
+fn without_a_terminal_each_event_is_one_line() {
     let (graceful, terminate) = story();
     let lines: Vec<_> = graceful
         .into_iter()
         .chain(terminate)
         .map(event)
-        .filter_map(|event| plain::line(&event, &clock()))
+        .filter_map(|event| event_line::line(&event, &clock()))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     14:00:00.500       +0 ms  shutdown begins (manual): 3 workers
@@ -190,7 +190,7 @@ fn without_a_terminal_a_line_an_event() {
 }
 
 #[test]
-fn the_last_event_brings_the_report() {
+fn the_last_event_carries_the_report() {
     let finished = EventKind::Finished { report: Box::new(report()) };
     assert_eq!(view([(30_061, finished)]).report, Some(report()));
 }

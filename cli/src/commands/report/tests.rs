@@ -1,21 +1,21 @@
-//! A report at 80 and at 200 columns, and where it is found.
+//! The text of a report at 80 and at 200 columns, and where reports are found.
 
 use std::fs;
 
 use super::*;
-use crate::doc::Doc;
-use crate::paint::Palette;
-use crate::samples;
+use crate::color::Palette;
+use crate::document::Document;
+use crate::test_data;
 
 fn shown(width: usize) -> String {
-    let mut doc = Doc::new(Palette::Plain, width);
-    render::report(&mut doc, &samples::report(), &samples::clock());
+    let mut doc = Document::new(Palette::Plain, width);
+    render::report(&mut doc, &test_data::report(), &test_data::clock());
     doc.into_text()
 }
 
 /// R-CLI-1, R-LOG-1.
 #[test]
-fn at_80_columns() {
+fn a_report_at_80_columns() {
     insta::assert_snapshot!(shown(80), @r"
     Shutdown of run 20261122T130501Z-3f9a2c77
       Reason    manual
@@ -31,7 +31,7 @@ fn at_80_columns() {
     exit               done        3 ms      1 s
 
     Workers
-    WORKER         PID  ASKED  ANSWER  ENDED            AFTER  BELOW  CHECKS
+    WORKER         PID  ASKED  REPLY_TIMEOUT  ENDED            AFTER  BELOW  CHECKS
     alpha         4711  POST   202     exit 0           12 ms      0  2 ok
     docs          4711  POST   202     after SIGTERM:  10.0 s      0  2 ok
                                        exit 143
@@ -80,7 +80,7 @@ fn at_80_columns() {
 }
 
 #[test]
-fn at_200_columns() {
+fn a_report_at_200_columns() {
     insta::assert_snapshot!(shown(200), @r"
     Shutdown of run 20261122T130501Z-3f9a2c77
       Reason    manual
@@ -96,7 +96,7 @@ fn at_200_columns() {
     exit               done        3 ms      1 s
 
     Workers
-    WORKER         PID  ASKED  ANSWER  ENDED                     AFTER  BELOW  OUTLIVED  CHECKS
+    WORKER         PID  ASKED  REPLY_TIMEOUT  ENDED                     AFTER  BELOW  OUTLIVED  CHECKS
     alpha         4711  POST   202     exit 0                    12 ms      0         0  2 ok
     docs          4711  POST   202     after SIGTERM: exit 143  10.0 s      0         0  2 ok
     web-frontend  4711  POST   202     by SIGKILL               30.0 s      2         1  failed: port
@@ -138,13 +138,13 @@ fn at_200_columns() {
     ");
 }
 
-/// R-LOG-2: `report --json` is what the file holds; without a journal the file will do.
+/// R-LOG-2: `report --json` prints the content of the file, also without a journal.
 #[test]
-fn the_file_is_found_without_a_journal() {
+fn the_report_file_is_found_without_a_journal() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let state = StateDir::new(dir.path());
     assert_eq!(find(&state, None), Ok(None));
-    let report = samples::report();
+    let report = test_data::report();
     fs::write(state.last_shutdown(), serde_json::to_vec(&report).expect("plain")).expect("written");
     assert_eq!(find(&state, None), Ok(Some(report.clone())));
     assert_eq!(find(&state, Some(report.run)), Ok(Some(report)));
@@ -154,6 +154,6 @@ fn the_file_is_found_without_a_journal() {
     insta::assert_snapshot!(failure, @r"
     mcpctl: can't show the report
       there is no report of run 20201122T130501Z-00000001 in /state
-      `mcpctl history` lists the runs; one that still goes on, or that died, has none
+      run `mcpctl history` to list the runs; a run that has not ended or that crashed has no report
     ");
 }
