@@ -92,7 +92,7 @@ pub enum Command {
     Restart(Restart),
     /// Show the output of workers, or the log of the daemon
     Logs(Logs),
-    /// Print the state of health in one line (exit code 0: healthy, 1: degraded, 3: not running)
+    /// Print the health in one line (exit code 0: healthy, 1: degraded or shutting down, 3: not running)
     Health,
     /// List past runs
     History(History),
@@ -141,7 +141,7 @@ pub struct ListZombies {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Workers {
-    /// Names of the workers
+    /// Names of workers
     #[arg(value_name = "WORKER")]
     pub names: Vec<WorkerName>,
     /// All workers
@@ -161,7 +161,7 @@ pub struct Restart {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct RestartTarget {
-    /// Names of the workers
+    /// Names of workers
     #[arg(value_name = "WORKER")]
     pub names: Vec<WorkerName>,
     /// All workers
@@ -174,7 +174,7 @@ pub struct RestartTarget {
 
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Names of the workers [default: all]
+    /// Workers whose logs to show [default: all]
     #[arg(value_name = "WORKER")]
     pub workers: Vec<WorkerName>,
     /// Show the daemon's own log of its latest run

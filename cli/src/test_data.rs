@@ -1,4 +1,4 @@
-//! Hand-made values that the snapshots show.
+//! Sample values for the tests.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -240,7 +240,7 @@ fn worker_report(text: &str, departure: Departure, exit: ExitStatus, after: u64)
 }
 
 fn contained() -> Containment {
-    let detail = "no cgroup: mcpd runs in the root cgroup, which nobody delegates";
+    let detail = "no cgroup: mcpd runs in the root cgroup, which is not delegated";
     Containment { by: ContainedBy::Subreaper, detail: detail.to_owned() }
 }
 

@@ -95,24 +95,24 @@ mod tests {
     #[test]
     fn zombies_are_shown_with_parent_and_tracer() {
         insta::assert_snapshot!(shown(&test_data::zombies(), 80), @r"
-         PID  NAME  WORKER  PARENT                                            KEPT BY
+         PID  NAME  WORKER  PARENT                                            TRACED BY
         5001  sh    docs    node /home/kim/src/docs/node_modules/.bin/server  -
                             --port 8082 --verbose (pid 4711)
-        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server  tracer 77
+        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server  pid 77
                             --port 8082 --verbose (pid 4711)
-        Each waits for its parent to take its exit status; ending the parent ends it.
+        A zombie disappears when its parent reaps it, or when the parent exits.
         ");
         insta::assert_snapshot!(shown(&test_data::zombies(), 200), @r"
-         PID  NAME  WORKER  PARENT                                                                             KEPT BY
+         PID  NAME  WORKER  PARENT                                                                             TRACED BY
         5001  sh    docs    node /home/kim/src/docs/node_modules/.bin/server --port 8082 --verbose (pid 4711)  -
-        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server --port 8082 --verbose (pid 4711)  tracer 77
-        Each waits for its parent to take its exit status; ending the parent ends it.
+        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server --port 8082 --verbose (pid 4711)  pid 77
+        A zombie disappears when its parent reaps it, or when the parent exits.
         ");
     }
 
     #[test]
     fn without_zombies_the_number_of_checked_processes_is_shown() {
         let none = ZombieReport { zombies: Vec::new(), ..test_data::zombies() };
-        insta::assert_snapshot!(shown(&none, 80), @"No zombie below mcpd (312 processes looked at)");
+        insta::assert_snapshot!(shown(&none, 80), @"No zombies below mcpd (312 processes checked)");
     }
 }

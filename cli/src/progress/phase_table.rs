@@ -81,7 +81,7 @@ fn workers(doc: &mut Document, view: &View, phase: Phase, max_rows: usize) {
         Column::new("WORKER").cut(8),
         Column::new("PID").right().optional(3),
         Column::new("ASKED").optional(1),
-        Column::new("REPLY_TIMEOUT").cut(8).optional(2),
+        Column::new("ANSWER").cut(8).optional(2),
         Column::new("ENDED").fold(14),
         Column::new("AFTER").right(),
     ]);

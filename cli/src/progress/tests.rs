@@ -87,7 +87,7 @@ fn a_running_phase_shows_elapsed_time_and_limit() {
     let (graceful, _) = story();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 40), @r"
     workers-graceful     5.10 s of 10 s
-      WORKER         PID  ASKED  REPLY_TIMEOUT                ENDED                 AFTER
+      WORKER         PID  ASKED  ANSWER                ENDED                 AFTER
       alpha         4711  POST   202                   exit 0                12 ms
       docs          4712  POST   no answer within 5 s  after SIGTERM: exit  5.00 s
                                                        143
@@ -102,8 +102,8 @@ fn a_finished_phase_shows_outcome_and_summary() {
     let rest = terminate.split_off(1);
     let mut view = view(graceful.into_iter().chain(terminate));
     insta::assert_snapshot!(shown(&view, 0, 40), @r"
-    workers-graceful     10.0 s  deadline: 2 of 3 workers left
-      WORKER         PID  ASKED  REPLY_TIMEOUT                ENDED                 AFTER
+    workers-graceful     10.0 s  timed out: 2 of 3 workers left
+      WORKER         PID  ASKED  ANSWER                ENDED                 AFTER
       alpha         4711  POST   202                   exit 0                12 ms
       docs          4712  POST   no answer within 5 s  after SIGTERM: exit  5.00 s
                                                        143
@@ -112,7 +112,7 @@ fn a_finished_phase_shows_outcome_and_summary() {
     rest.into_iter().map(event).for_each(|event| view.apply(&event));
     insta::assert_snapshot!(shown(&view, 0, 40), @r"
     workers-terminate    20.0 s  findings: 1 of 1 worker left
-      WORKER         PID  ASKED  REPLY_TIMEOUT  ENDED        AFTER
+      WORKER         PID  ASKED  ANSWER  ENDED        AFTER
       web-frontend  4713  POST   -       by SIGKILL  30.0 s
     ");
 }
@@ -122,7 +122,7 @@ fn a_short_table_shows_running_workers_first() {
     let (graceful, _) = story();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 1), @r"
     workers-graceful     5.10 s of 10 s
-      WORKER         PID  ASKED  REPLY_TIMEOUT  ENDED        AFTER
+      WORKER         PID  ASKED  ANSWER  ENDED        AFTER
       web-frontend  4713  POST   -       still there      -
       and 2 more
     still waiting for docs (pid 4712)
@@ -156,8 +156,8 @@ fn checks_and_clients_are_tables() {
     ]);
     insta::assert_snapshot!(shown(&clients, 1_500, 40), @r"
     clients              1.50 s of 30 s
-      CONNECTED  LEFT  FORCED
-              1     2       0
+      CONNECTED  DISCONNECTED  FORCED
+              1             2       0
     ");
 }
 
@@ -171,21 +171,21 @@ fn without_a_terminal_each_event_is_one_line() {
         .filter_map(|event| event_line::line(&event, &clock()))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    14:00:00.500       +0 ms  shutdown begins (manual): 3 workers
-    14:00:00.500       +0 ms  workers-graceful: begins, at most 10 s
-    14:00:00.500       +1 ms  alpha (pid 4711): asked to leave by POST
-    14:00:00.500       +1 ms  docs (pid 4712): asked to leave by POST
-    14:00:00.500       +1 ms  web-frontend (pid 4713): asked to leave by POST
+    14:00:00.500       +0 ms  shutdown started (manual): 3 workers
+    14:00:00.500       +0 ms  workers-graceful: started, limit 10 s
+    14:00:00.500       +1 ms  alpha (pid 4711): asked to exit by POST
+    14:00:00.500       +1 ms  docs (pid 4712): asked to exit by POST
+    14:00:00.500       +1 ms  web-frontend (pid 4713): asked to exit by POST
     14:00:00.500       +3 ms  alpha (pid 4711): answer: 202
-    14:00:00.500      +12 ms  alpha (pid 4711): left after 12 ms (exit 0)
+    14:00:00.500      +12 ms  alpha (pid 4711): exited after 12 ms (exit 0)
     14:00:00.500     +2.00 s  workers-graceful: still waiting for docs (pid 4712)
     14:00:00.500     +5.00 s  docs (pid 4712): answer: no answer within 5 s
     14:00:00.500     +5.00 s  docs (pid 4712): SIGTERM sent: no answer within 5 s
-    14:00:00.500     +5.00 s  docs (pid 4712): left by SIGTERM after 5.00 s (exit 143)
-    14:00:00.500     +10.0 s  workers-terminate: begins, at most 20 s
+    14:00:00.500     +5.00 s  docs (pid 4712): ended by SIGTERM after 5.00 s (exit 143)
+    14:00:00.500     +10.0 s  workers-terminate: started, limit 20 s
     14:00:00.500     +10.0 s  web-frontend (pid 4713): SIGTERM sent: still there after 10 s
     14:00:00.500     +30.0 s  web-frontend (pid 4713): SIGKILL sent: still there after 20 s
-    14:00:00.500     +30.0 s  web-frontend (pid 4713): left by SIGKILL after 30.0 s (SIGKILL)
+    14:00:00.500     +30.0 s  web-frontend (pid 4713): ended by SIGKILL after 30.0 s (SIGKILL)
     ");
 }
 

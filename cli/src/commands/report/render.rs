@@ -67,7 +67,7 @@ fn workers(doc: &mut Document, report: &ShutdownReport) {
         Column::new("WORKER").cut(8),
         Column::new("PID").right().optional(3),
         Column::new("ASKED").optional(2),
-        Column::new("REPLY_TIMEOUT").cut(8).optional(4),
+        Column::new("ANSWER").cut(8).optional(4),
         Column::new("ENDED").fold(14),
         Column::new("AFTER").right(),
         Column::new("DESCENDANTS").right().optional(5),

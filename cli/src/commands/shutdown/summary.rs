@@ -113,13 +113,13 @@ mod tests {
            2  docs          still there after 10 s; SIGTERM ended it
            -  8083          12 connections in TIME_WAIT for 41 s
 
-        Seen from outside: daemon gone, socket file gone, 2 ports free, 1 held as
+        Checked by mcpctl: daemon gone, socket file gone, 2 ports free, 1 in use as
                            reported
         Exit code 4: a port is still in use (30.0 s)
         ");
     }
 
-    /// R-SHUT-5: 4 if its own look disagrees; what is worse stays.
+    /// R-SHUT-5: a more severe code stays.
     #[test]
     fn a_disagreement_raises_the_exit_code_to_4() {
         let mut report = test_data::report();
@@ -128,8 +128,8 @@ mod tests {
         let disagreeing =
             Outcome::finished(&report).checked(check(&["the socket file /run/x.sock is still there"]));
         insta::assert_snapshot!(shown(&disagreeing), @r"
-        Seen from outside: the socket file /run/x.sock is still there
-        Exit code 4: this is not what the daemon said, which exited with 0 (30.0 s)
+        Checked by mcpctl: the socket file /run/x.sock is still there
+        Exit code 4: the check contradicts the daemon, which exited with 0 (30.0 s)
         ");
         assert_eq!((disagreeing.exit_code, disagreeing.daemon_exit_code), (4, Some(0)));
         report.exit_code = 5;

@@ -173,8 +173,8 @@ mod tests {
     fn at_80_columns_less_important_columns_are_dropped() {
         insta::assert_snapshot!(shown(&test_data::status(), 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
-                      delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
+                      delegated)
         Warning: the journal was damaged and has been set aside
 
         NAME          STATE    PID  PORT  CLIENTS     UPTIME  URL
@@ -193,13 +193,13 @@ mod tests {
     fn at_200_columns_every_column_is_shown() {
         insta::assert_snapshot!(shown(&test_data::status(), 200, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not delegated)
         Warning: the journal was damaged and has been set aside
 
-        NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        BELOW  LAST EXIT  REPOSITORY
-        alpha         ready   8081  8081        2         0  2 h 5 min  http://127.0.0.1:8081/mcp      0  -          /home/kim/src/alpha
-        docs          failed     -  8082        2        10          -  http://127.0.0.1:8082/mcp      0  exit 1     /home/kim/src/docs
-        web-frontend  ready   8101  8101        2         0  2 h 5 min  http://127.0.0.1:8101/mcp      4  -          /home/kim/src/web-frontend
+        NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        DESCENDANTS  LAST EXIT  REPOSITORY
+        alpha         ready   8081  8081        2         0  2 h 5 min  http://127.0.0.1:8081/mcp            0  -          /home/kim/src/alpha
+        docs          failed     -  8082        2        10          -  http://127.0.0.1:8082/mcp            0  exit 1     /home/kim/src/docs
+        web-frontend  ready   8101  8101        2         0  2 h 5 min  http://127.0.0.1:8101/mcp            4  -          /home/kim/src/web-frontend
           docs: port 8082 is held by python3 -m http.server 8082 (pid 991, user kim, LISTEN on 0.0.0.0:8082)
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some workers did not leave on request; SIGTERM was needed
@@ -212,8 +212,8 @@ mod tests {
         report.workers.retain(|worker| worker.state == WorkerState::Failed);
         insta::assert_snapshot!(shown(&report, 80, true), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 1 worker ready
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
-                      delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
+                      delegated)
         Warning: the journal was damaged and has been set aside
 
         docs
@@ -242,8 +242,8 @@ mod tests {
         insta::assert_snapshot!(shown(&report, 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 0 workers ready
         Shutting down (manual): workers-graceful; workers still there, clients gone
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
-                      delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
+                      delegated)
         Warning: the journal was damaged and has been set aside
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
