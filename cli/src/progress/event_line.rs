@@ -19,6 +19,8 @@ fn sentence(kind: &EventKind) -> Option<String> {
         EventKind::Started { reason, workers, .. } => {
             format!("shutdown started ({reason}): {}", count(workers.len(), "worker"))
         }
+        // The first phase only records the request and has no limit.
+        EventKind::PhaseStarted { phase, limit_ms: 0 } => format!("{phase}: started"),
         EventKind::PhaseStarted { phase, limit_ms } => {
             format!("{phase}: started, limit {}", limit(*limit_ms))
         }
