@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets, one after the other: scripts/fuzz.sh SECONDS [TARGET ...]
+# Runs the fuzz targets one after the other: scripts/fuzz.sh SECONDS [TARGET ...]
 #
-# Each runs for SECONDS of wall-clock time on one core, from a corpus that grows in target/fuzz/corpus. The last line
-# of each says how many inputs were tried. The exit status is 1 if one of them crashed.
+# Each target runs for SECONDS of wall-clock time on one core. The corpus in target/fuzz/corpus grows with each run. The
+# last line of each target shows the number of inputs. The exit status is 1 if a target crashed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,7 @@ readonly FUZZ=0.13.2
 readonly TOOLS=target/tools
 readonly PLACE=target/fuzz
 
-# The sanitizer and the coverage flags want a nightly compiler; the pinned one takes them when asked like this.
+# The sanitizer and the coverage flags need a nightly compiler. This variable makes the pinned stable one accept them.
 export RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=$PWD/target/fuzz/build
 
@@ -32,7 +32,7 @@ main() {
         mkdir -p "$PLACE/corpus/$target" "$PLACE/artifacts/$target"
         cp -r "tests/fuzz/seeds/$target/." "$PLACE/corpus/$target" 2>/dev/null || true
         echo "== $target, $seconds s"
-        # Without a target cargo-fuzz takes the one that it was itself built for, which may have no standard library here.
+        # Without --target cargo-fuzz uses the target that it was built for; its standard library may not be installed.
         cargo_fuzz run "$target" --target "$host" "$PLACE/corpus/$target" -- -max_total_time="$seconds" -max_len=4096 -timeout=20 \
             -artifact_prefix="$PWD/$PLACE/artifacts/$target/" -print_final_stats=1 >"$PLACE/$target.log" 2>&1 || status=1
         grep -E '^(Done|stat::number_of_executed|SUMMARY|.*panicked)' "$PLACE/$target.log" || tail -n 20 "$PLACE/$target.log"

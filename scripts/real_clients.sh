@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tries MCP clients and servers that are not ours against the front door: see tests/real/README.md.
+# Tests the front door with third-party MCP clients and servers: see tests/real/README.md.
 #
-# What is missing is installed into target/real. The last line is "N passed, N failed", the exit status 0 or 1.
+# Installs missing packages into target/real. The last line is "N passed, N failed", the exit status is 0 or 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly REAL=target/real
 
-# install_python N: a virtual environment with requirements-N.txt, made anew when that file changes.
+# install_python N: creates a virtual environment with requirements-N.txt, again if that file has changed.
 install_python() {
     local place=$REAL/python$1 wanted=tests/real/requirements-$1.txt
     cmp -s "$wanted" "$place/installed" && return
@@ -19,7 +19,7 @@ install_python() {
 
 install_npm() {
     local place=$REAL/npm wanted=tests/real/package.json
-    # Modules are looked for beside the programs and above.
+    # Node.js searches for modules in the directory of the program and above.
     ln -sfn "../../$place/node_modules" tests/real/node_modules
     cmp -s "$wanted" "$place/installed" && return
     echo "installing the packages of $wanted (once)"

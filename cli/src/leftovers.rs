@@ -1,7 +1,7 @@
-//! What an earlier run left behind, proved by the mark that its processes carry (R-CLI-3).
+//! What an earlier run left behind, proved by the mark in the environment of its processes (R-CLI-3).
 //!
-//! The run file of a completed shutdown is gone; one that is there names a run whose end nobody
-//! saw. Another boot means that nothing of it is alive. Nothing here signals anybody.
+//! A completed shutdown removes the run file, so a run file without a daemon belongs to a run that crashed.
+//! After a reboot nothing of that run can be alive. No process is signalled here.
 
 use std::collections::BTreeMap;
 
@@ -11,79 +11,82 @@ use mcpd_common::os::{self, ProcessInfo, process};
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::run_file::RunFile;
 
-use crate::offline::Local;
+use crate::locations::Locations;
 
-/// What is left of a run.
 #[derive(Debug)]
 pub struct Leftovers {
-    /// Its daemon, if that still lives.
+    /// The daemon of the run, if its process is still alive.
     pub daemon: Option<process::Process>,
-    /// Living processes that carry the run's mark, each with its worker.
+    /// Processes that carry the run's mark, each with the worker that it belongs to.
     pub processes: Vec<(ProcessInfo, Option<WorkerName>)>,
-    /// The run's ports that those processes hold.
+    /// The run's ports that are held by those processes.
     pub ports: Vec<PortReport>,
 }
 
 impl Leftovers {
-    /// What is left of the run in this run file.
-    pub fn of(run: &RunFile, local: &Local) -> Self {
+    pub fn of(run: &RunFile, locations: &Locations) -> Self {
+        // Without a boot id the file counts as one of an earlier boot: pids alone prove nothing.
         if run.boot_id != os::boot_id().unwrap_or_default() {
             return Self { daemon: None, processes: Vec::new(), ports: Vec::new() };
         }
-        let marked = marked(run.run.tag());
-        let name = |slot: Slot| run.workers.iter().find(|worker| worker.slot == slot).map(|w| w.name.clone());
-        let described = marked.iter().filter_map(|(pid, slot)| Some((process::describe(*pid)?, name(*slot))));
-        let processes: Vec<_> = described.collect();
-        let worker_of = |pid: Pid| marked.get(&pid).and_then(|slot| name(*slot));
-        let held = |report: &PortReport| {
-            let mut holders = report.holders.iter().filter_map(|holder| holder.pid);
-            holders.any(|pid| marked.contains_key(&pid))
-        };
-        // Without a process of ours no port is held by one: most times nothing needs to be probed.
-        let ports = match processes.is_empty() {
-            true => Vec::new(),
-            false => ports::examine(&local.known_ports(Some(run)), &worker_of),
-        };
-        // Nobody supervises them any longer: what they serve is held.
-        let in_use = |report| PortReport { state: PortState::InUse, ..report };
-        Self { daemon: daemon(run), processes, ports: ports.into_iter().filter(held).map(in_use).collect() }
+        let marked = marked_processes(run.run.tag());
+        let processes: Vec<_> = marked
+            .iter()
+            .filter_map(|(pid, slot)| Some((process::describe(*pid)?, worker_name(run, *slot))))
+            .collect();
+        // Without such a process no port can be held by one, so the usual case probes nothing.
+        let ports = if processes.is_empty() { Vec::new() } else { held_ports(run, locations, &marked) };
+        Self { daemon: living_daemon(run), processes, ports }
     }
 
-    /// As findings, which name each of them.
     pub fn findings(&self) -> Vec<Finding> {
-        let process = |(info, worker): &(ProcessInfo, Option<WorkerName>)| {
-            let subject = worker.as_ref().map_or_else(|| info.name.clone(), ToString::to_string);
-            match info.state {
-                'Z' => {
-                    let detail =
-                        format!("{info} of an earlier run is a zombie; pid {} has to reap it", info.ppid);
-                    Finding::new(FindingKind::ZombieLeft, subject, detail)
-                }
-                _ => Finding::new(
-                    FindingKind::ProcessLeft,
-                    subject,
-                    format!("{info} is left of an earlier run"),
-                ),
-            }
-        };
-        let port = |report: &PortReport| {
-            Finding::new(FindingKind::PortInUse, report.port, report.holders_sentence())
-        };
-        self.processes.iter().map(process).chain(self.ports.iter().map(port)).collect()
+        let processes = self.processes.iter().map(|(info, worker)| process_finding(info, worker.as_ref()));
+        let ports = self
+            .ports
+            .iter()
+            .map(|report| Finding::new(FindingKind::PortInUse, report.port, report.holders_sentence()));
+        processes.chain(ports).collect()
     }
 }
 
-/// The processes of a run, whoever their parent is now; never ourselves.
-pub fn marked(run: RunTag) -> BTreeMap<Pid, Slot> {
-    let all = process::all().into_iter().map(|process| process.pid);
-    let carrying = all.filter_map(|pid| Some((pid, process::mark(pid)?)));
-    carrying
-        .filter(|(pid, mark)| mark.run == run && *pid != Pid::current())
+fn process_finding(info: &ProcessInfo, worker: Option<&WorkerName>) -> Finding {
+    let subject = worker.map_or_else(|| info.name.clone(), ToString::to_string);
+    if info.state == 'Z' {
+        let detail = format!("{info} of an earlier run is a zombie; pid {} must reap it", info.ppid);
+        return Finding::new(FindingKind::ZombieLeft, subject, detail);
+    }
+    Finding::new(FindingKind::ProcessLeft, subject, format!("{info} is left of an earlier run"))
+}
+
+/// The run's ports that one of its own processes holds.
+fn held_ports(run: &RunFile, locations: &Locations, marked: &BTreeMap<Pid, Slot>) -> Vec<PortReport> {
+    let worker_of = |pid: Pid| marked.get(&pid).and_then(|slot| worker_name(run, *slot));
+    let reports = ports::examine(&locations.known_ports(Some(run)), &worker_of);
+    reports
+        .into_iter()
+        .filter(|report| report.holders.iter().any(|it| it.pid.is_some_and(|pid| marked.contains_key(&pid))))
+        // Without a daemon a worker that still listens does not serve: its port is in use.
+        .map(|report| PortReport { state: PortState::InUse, ..report })
+        .collect()
+}
+
+pub fn worker_name(run: &RunFile, slot: Slot) -> Option<WorkerName> {
+    run.workers.iter().find(|worker| worker.slot == slot).map(|worker| worker.name.clone())
+}
+
+/// All processes that carry the mark of this run, whatever their parent is now, except this `mcpctl`.
+pub fn marked_processes(run: RunTag) -> BTreeMap<Pid, Slot> {
+    process::all()
+        .into_iter()
+        .filter(|process| process.pid != Pid::current())
+        .filter_map(|process| Some((process.pid, process::mark(process.pid)?)))
+        .filter(|(_, mark)| mark.run == run)
         .map(|(pid, mark)| (pid, mark.slot))
         .collect()
 }
 
-fn daemon(run: &RunFile) -> Option<process::Process> {
+fn living_daemon(run: &RunFile) -> Option<process::Process> {
     let process = process::read(run.daemon.pid)?;
-    (process.start == run.daemon.start && !process::is_zombie(&process)).then_some(process)
+    let is_same = process.start == run.daemon.start;
+    (is_same && !process::is_zombie(&process)).then_some(process)
 }

@@ -1,9 +1,10 @@
-//! `mcpctl`: watches and controls mcpd over its Unix socket.
+//! `mcpctl`: monitors and controls mcpd over its Unix socket.
 //!
 //! ```text
-//! args.rs -> commands/<verb>.rs -> client.rs (the daemon)  or  offline.rs, leftovers.rs (the machine)
-//!                               -> progress/, doc.rs, table.rs, text.rs, paint.rs -> output.rs (prints)
-//! exit.rs: failures and codes
+//! args.rs -> commands/<command>.rs -> daemon_client.rs (calls the daemon)
+//!                                  -> locations.rs, leftovers.rs (what is known without a daemon)
+//!                                  -> progress/, document.rs, table.rs, formatting.rs, color.rs -> output.rs (prints)
+//! failure.rs: failures and exit codes
 //! ```
 
 use std::process::ExitCode;
@@ -13,39 +14,39 @@ use clap::error::ErrorKind;
 use mcpd_common::exit_code::program;
 
 mod args;
-mod client;
+mod color;
 mod commands;
 mod context;
-mod doc;
-mod exit;
+mod daemon_client;
+mod document;
+mod failure;
+mod formatting;
 mod leftovers;
-mod offline;
+mod locations;
 mod output;
-mod paint;
 mod progress;
-#[cfg(test)]
-mod samples;
 mod table;
-mod text;
+#[cfg(test)]
+mod test_data;
 mod wait;
 
 fn main() -> ExitCode {
-    // Rust's own code of a panic is 101, which means something else here (R-EXIT-2).
+    // Rust exits with 101 after a panic. Here 101 means that the daemon died (R-EXIT-2).
     std::panic::catch_unwind(run).unwrap_or(program::SOFTWARE).into()
 }
 
 fn run() -> u8 {
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return report_usage(&error),
     };
     let mut context = context::Context::new(cli.global);
-    // One thread: a command asks and shows, and is soon over.
+    // A command sends a few requests and exits, so one thread is enough.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let next = "free some descriptors or memory, and try again";
-            context.out.failure(&exit::Failure::new(program::SOFTWARE, "begin", error, next));
+            let next = "free some file descriptors or memory, and try again";
+            context.out.failure(&failure::Failure::new(program::SOFTWARE, "start", error, next));
             return program::SOFTWARE;
         }
     };
@@ -58,12 +59,12 @@ fn run() -> u8 {
     }
 }
 
-/// Help and version are no errors; anything else is one of usage, and clap's own code for it is 2,
-/// which means something else here.
-fn usage(error: &clap::Error) -> u8 {
+/// Prints help, version or a usage error, and returns the exit code. clap's own code for usage errors
+/// is 2, which here means that a worker needed `SIGTERM`.
+fn report_usage(error: &clap::Error) -> u8 {
     let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::SUCCESS,
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => failure::SUCCESS,
         _ => program::USAGE,
     }
 }

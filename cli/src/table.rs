@@ -1,19 +1,19 @@
-//! Tables that fit: columns of less weight go first, then long texts are folded or cut.
+//! Tables that fit the screen. If the room is not sufficient, optional columns are dropped first, then long
+//! texts are folded or cut.
 //!
-//! What fits is decided here, on plain text; `tabled` then lays out the cells.
+//! Widths are decided here, on text without colours; `tabled` then lays out the cells.
 
 use tabled::builder::Builder;
 use tabled::grid::util::string::{get_char_width, get_line_width};
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Padding, Style};
 
-use crate::paint::{Palette, Tone};
-use crate::text::clean;
+use crate::color::{Palette, Tone};
+use crate::formatting::without_control_characters;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// A text in a table.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     text: String,
@@ -21,90 +21,87 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The same in this tone.
     pub fn tone(mut self, tone: Tone) -> Self {
         self.tone = tone;
         self
     }
 }
 
-/// A cell with this text.
 pub fn cell(text: impl ToString) -> Cell {
-    Cell { text: clean(&text.to_string()).into_owned(), tone: Tone::Plain }
+    Cell { text: without_control_characters(&text.to_string()).into_owned(), tone: Tone::Plain }
 }
 
-/// A cell with this text, or a dash for nothing.
+/// A cell with this text, or a dash if there is none.
 pub fn maybe(text: Option<impl ToString>) -> Cell {
     text.map_or_else(|| cell("-").tone(Tone::Dim), cell)
 }
 
-/// What a column does with a text that does not fit.
+/// What happens to a text that is wider than its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Excess {
-    /// It is never narrower than its widest text.
+enum Overflow {
+    /// The column is always as wide as its widest text.
     Keep,
-    /// It is cut, down to this width.
+    /// Longer texts are cut. The column has at least this width.
     Cut(usize),
-    /// It is folded into lines, down to this width.
+    /// Longer texts are folded into lines. The column has at least this width.
     Fold(usize),
 }
 
-/// A column.
 #[derive(Clone, Debug)]
 pub struct Column {
     title: &'static str,
-    /// 0 is always there; of the others the highest goes first.
-    weight: u8,
-    excess: Excess,
-    right: bool,
+    /// 0: never dropped. Of the others the highest is dropped first.
+    drop_order: u8,
+    overflow: Overflow,
+    is_right_aligned: bool,
 }
 
 impl Column {
-    /// A column that is always there, as wide as its widest text.
+    /// A column that is never dropped, folded or cut.
     pub fn new(title: &'static str) -> Self {
-        Self { title, weight: 0, excess: Excess::Keep, right: false }
+        Self { title, drop_order: 0, overflow: Overflow::Keep, is_right_aligned: false }
     }
 
-    /// For numbers.
+    /// Aligns to the right, for numbers.
     pub fn right(mut self) -> Self {
-        self.right = true;
+        self.is_right_aligned = true;
         self
     }
 
-    /// Left out where there is no room; the highest number first.
-    pub fn optional(mut self, weight: u8) -> Self {
-        self.weight = weight;
+    /// Allows dropping the column; the column with the highest number is dropped first.
+    pub fn optional(mut self, drop_order: u8) -> Self {
+        self.drop_order = drop_order;
         self
     }
 
-    /// Cut where there is no room, but not below this width.
-    pub fn cut(mut self, least: usize) -> Self {
-        self.excess = Excess::Cut(least);
+    /// Allows cutting texts, but not to less than this width.
+    pub fn cut(mut self, min_width: usize) -> Self {
+        self.overflow = Overflow::Cut(min_width);
         self
     }
 
-    /// Folded where there is no room, but not below this width.
-    pub fn fold(mut self, least: usize) -> Self {
-        self.excess = Excess::Fold(least);
+    /// Allows folding texts, but not to less than this width.
+    pub fn fold(mut self, min_width: usize) -> Self {
+        self.overflow = Overflow::Fold(min_width);
         self
     }
 
-    fn least(&self, natural: usize) -> usize {
-        match self.excess {
-            Excess::Keep => natural,
-            Excess::Cut(least) | Excess::Fold(least) => natural.min(least.max(self.title.len())),
+    /// The smallest width of this column, if its widest text has the width `natural`.
+    fn min_width(&self, natural: usize) -> usize {
+        match self.overflow {
+            Overflow::Keep => natural,
+            Overflow::Cut(width) | Overflow::Fold(width) => natural.min(width.max(self.title.len())),
         }
     }
 
     fn fit(&self, text: &str, width: usize) -> Vec<String> {
-        match self.excess {
-            Excess::Fold(_) => fold(text, width),
-            Excess::Keep | Excess::Cut(_) => vec![cut(text, width)],
+        match self.overflow {
+            Overflow::Fold(_) => fold(text, width),
+            Overflow::Keep | Overflow::Cut(_) => vec![cut(text, width)],
         }
     }
 }
 
-/// A table.
 #[derive(Clone, Debug)]
 pub struct Table {
     columns: Vec<Column>,
@@ -112,76 +109,92 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table.
     pub fn new(columns: impl Into<Vec<Column>>) -> Self {
         Self { columns: columns.into(), rows: Vec::new() }
     }
 
-    /// Adds a row, with a cell for each column.
+    /// Adds a row. Missing cells are empty.
     pub fn row(&mut self, cells: impl Into<Vec<Cell>>) {
         let mut cells = cells.into();
         cells.resize_with(self.columns.len(), Cell::default);
         self.rows.push(cells);
     }
 
-    /// Whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// As text of at most this width, if that can be had.
+    /// Lays the table out in at most `width` columns of the screen. It is wider only if the columns that
+    /// can't be dropped need more.
     pub fn render(&self, width: usize, palette: Palette) -> String {
-        let chosen = self.choose(width);
+        let shown = self.shown_columns(width);
         let mut builder = Builder::new();
-        builder.push_record(chosen.iter().map(|(i, _)| palette.paint(self.columns[*i].title, Tone::Dim)));
+        builder.push_record(shown.iter().map(|column| palette.paint(column.column.title, Tone::Dim)));
         for row in &self.rows {
-            builder.push_record(chosen.iter().map(|(i, width)| {
-                let lines = self.columns[*i].fit(&row[*i].text, *width);
-                let painted: Vec<_> = lines.iter().map(|line| palette.paint(line, row[*i].tone)).collect();
-                painted.join("\n")
-            }));
+            builder.push_record(shown.iter().map(|column| column.render(row, palette)));
         }
         let mut table = builder.build();
         table.with(Style::empty()).with(Padding::new(0, GAP, 0, 0));
-        for (place, (i, _)) in chosen.iter().enumerate() {
-            if self.columns[*i].right {
-                table.modify(Columns::one(place), Alignment::right());
+        for (position, column) in shown.iter().enumerate() {
+            if column.column.is_right_aligned {
+                table.modify(Columns::one(position), Alignment::right());
             }
         }
         let text = table.to_string();
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     }
 
-    /// The columns that are shown, each with its width.
-    fn choose(&self, width: usize) -> Vec<(usize, usize)> {
-        let natural: Vec<_> = (0..self.columns.len()).map(|i| self.natural(i)).collect();
-        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
-        let least = |shown: &[usize]| -> usize {
-            let gaps = GAP * shown.len().saturating_sub(1);
-            shown.iter().map(|i| self.columns[*i].least(natural[*i])).sum::<usize>() + gaps
-        };
-        while least(&shown) > width {
-            let heaviest = shown.iter().copied().filter(|i| self.columns[*i].weight > 0);
-            let Some(gone) = heaviest.max_by_key(|i| self.columns[*i].weight) else { break };
-            shown.retain(|i| *i != gone);
+    /// Drops columns until the rest fits, then gives the remaining room to the columns from left to right.
+    fn shown_columns(&self, width: usize) -> Vec<ShownColumn<'_>> {
+        let mut shown: Vec<_> = (0..self.columns.len()).map(|index| self.narrowest(index)).collect();
+        while total_width(&shown) > width {
+            let optional = shown.iter().filter(|shown| shown.column.drop_order > 0);
+            let Some(dropped) = optional.max_by_key(|shown| shown.column.drop_order).map(|it| it.index)
+            else {
+                break;
+            };
+            shown.retain(|shown| shown.index != dropped);
         }
-        let mut spare = width.saturating_sub(least(&shown));
-        let widen = |i: usize| {
-            let least = self.columns[i].least(natural[i]);
-            let more = spare.min(natural[i] - least);
+        let mut spare = width.saturating_sub(total_width(&shown));
+        for column in &mut shown {
+            let more = spare.min(column.natural_width - column.width);
+            column.width += more;
             spare -= more;
-            (i, least + more)
-        };
-        shown.into_iter().map(widen).collect()
+        }
+        shown
     }
 
-    fn natural(&self, column: usize) -> usize {
-        let texts = self.rows.iter().map(|row| get_line_width(&row[column].text));
-        texts.max().unwrap_or(0).max(self.columns[column].title.len())
+    fn narrowest(&self, index: usize) -> ShownColumn<'_> {
+        let column = &self.columns[index];
+        let texts = self.rows.iter().map(|row| get_line_width(&row[index].text));
+        let natural_width = texts.max().unwrap_or(0).max(column.title.len());
+        ShownColumn { index, column, natural_width, width: column.min_width(natural_width) }
     }
 }
 
-/// The text, cut with an ellipsis where it is wider.
+/// A column with the width that it gets.
+struct ShownColumn<'a> {
+    index: usize,
+    column: &'a Column,
+    /// The width of the widest text or of the title.
+    natural_width: usize,
+    width: usize,
+}
+
+impl ShownColumn<'_> {
+    fn render(&self, row: &[Cell], palette: Palette) -> String {
+        let cell = &row[self.index];
+        let lines = self.column.fit(&cell.text, self.width);
+        lines.iter().map(|line| palette.paint(line, cell.tone)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn total_width(shown: &[ShownColumn<'_>]) -> usize {
+    let gaps = GAP * shown.len().saturating_sub(1);
+    shown.iter().map(|column| column.width).sum::<usize>() + gaps
+}
+
+/// The text, cut and ended with an ellipsis if it is wider than this.
 pub fn cut(text: &str, width: usize) -> String {
     if get_line_width(text) <= width {
         return text.to_owned();
@@ -190,7 +203,7 @@ pub fn cut(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
-/// The text in lines of at most this width, broken between words where there are any.
+/// Folds the text into lines of at most this width, between words if possible.
 pub fn fold(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
@@ -219,7 +232,7 @@ pub fn fold(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The longest beginning that is not wider, at least one character of it, and the rest.
+/// Splits after the longest prefix of at most this width; the prefix has at least one character.
 fn split_at_width(text: &str, width: usize) -> (&str, &str) {
     let mut used = 0;
     let end = text.char_indices().find(|(at, c)| {
@@ -251,17 +264,17 @@ mod tests {
 
     /// R-CLI-1: tables fit.
     #[test]
-    fn every_width_that_can_be_had_is_kept() {
+    fn a_table_is_not_wider_than_the_screen() {
         for width in 18..120 {
             let text = sample().render(width, Palette::Plain);
             assert!(widest(&text) <= width, "{width}:\n{text}");
         }
-        // Below what the columns that stay need, the table is as narrow as it can be.
+        // On a screen that is too small for the columns that can't be dropped, it is as narrow as possible.
         assert!(widest(&sample().render(1, Palette::Plain)) <= 17);
     }
 
     #[test]
-    fn columns_of_less_weight_go_first() {
+    fn columns_with_a_high_drop_order_are_dropped_first() {
         insta::assert_snapshot!(sample().render(60, Palette::Plain), @r"
         NAME   PID  REPO                 DETAIL
         alpha    7  /home/kim/src/alpha  all is well here
@@ -282,10 +295,11 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_room() {
+    fn colours_do_not_change_the_layout() {
         let mut table = Table::new([Column::new("A"), Column::new("B")]);
         table.row([cell("yes").tone(Tone::Good), cell("x")]);
-        let (plain, painted) = (table.render(80, Palette::Plain), table.render(80, Palette::Ansi));
+        let plain = table.render(80, Palette::Plain);
+        let painted = table.render(80, Palette::Ansi);
         assert_eq!(plain, "A    B\nyes  x");
         assert_eq!(widest(&painted), widest(&plain));
     }

@@ -1,24 +1,20 @@
-//! The one clock for waiting, and the only waits: until a condition is looked at again, or until
-//! a deadline.
+//! The only clock and the only sleeps of `mcpctl`: between two polls of a condition, or until a deadline.
 
 use std::time::Duration;
 
 pub use tokio::time::Instant;
 
-/// Now.
-#[expect(clippy::disallowed_methods, reason = "the one place where mcpctl asks for the time to wait by")]
+#[expect(clippy::disallowed_methods, reason = "the only place where mcpctl reads the monotonic clock")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Lets some time pass before a condition is looked at again.
-#[expect(clippy::disallowed_methods, reason = "the one pause of mcpctl, between two looks")]
-pub async fn pause(time: Duration) {
+#[expect(clippy::disallowed_methods, reason = "the only sleep of mcpctl, between two polls")]
+pub async fn sleep(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Returns at this deadline.
-#[expect(clippy::disallowed_methods, reason = "the one deadline of mcpctl")]
-pub async fn until(deadline: Instant) {
+#[expect(clippy::disallowed_methods, reason = "the only deadline of mcpctl")]
+pub async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline).await;
 }

@@ -1,4 +1,4 @@
-//! `mcpctl` where no daemon answers: codes, words, and nothing but lines (R-CLI-1 to 3, R-EXIT-2).
+//! `mcpctl` without a daemon: exit codes, texts, and no cursor movement (R-CLI-1 to 3, R-EXIT-2).
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_command_has_its_code() {
+fn every_command_has_its_exit_code_without_a_daemon() {
     let home = home();
     let expected = [
         ("shutdown", 0),
@@ -52,14 +52,14 @@ fn every_command_has_its_code() {
         ("--help", 0),
         ("--version", 0),
     ];
-    for (args, wanted) in expected {
-        assert_eq!(code(home.path(), args), wanted, "mcpctl {args}");
+    for (args, expected) in expected {
+        assert_eq!(code(home.path(), args), expected, "mcpctl {args}");
     }
 }
 
 /// R-CLI-3.
 #[test]
-fn a_shutdown_of_nothing_is_no_error() {
+fn a_shutdown_without_a_daemon_succeeds() {
     let home = home();
     let output = mcpctl(home.path(), &["shutdown", "--wait"]);
     assert_eq!(text(&output.stdout), "mcpd is not running, and nothing of it is left\n");
@@ -71,9 +71,9 @@ fn a_shutdown_of_nothing_is_no_error() {
     );
 }
 
-/// R-VER-5: the port check works without a daemon.
+/// R-VER-5.
 #[test]
-fn a_held_port_is_found() {
+fn the_holder_of_a_port_is_found_without_a_daemon() {
     let home = home();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port().to_string();
@@ -84,9 +84,9 @@ fn a_held_port_is_found() {
     assert!(json.contains(&format!(r#""pid":{}"#, std::process::id())), "{json}");
 }
 
-/// A named configuration that can't be used must not lead to another daemon.
+/// With an invalid `--config`, the default sockets must not be tried: another daemon could be shut down.
 #[test]
-fn a_broken_configuration_is_named() {
+fn an_invalid_configuration_is_an_error_with_file_and_line() {
     let home = home();
     let file = home.path().join("config.toml");
     std::fs::write(&file, "[workers.a]\nrepo = 7\n").expect("written");
@@ -95,9 +95,9 @@ fn a_broken_configuration_is_named() {
     assert!(text(&output.stderr).contains("config.toml:2"), "{}", text(&output.stderr));
 }
 
-/// R-CLI-2, R-RPC-3 seen from the other side: whoever answers nonsense is named.
+/// R-CLI-2: the error names the socket.
 #[test]
-fn a_socket_that_talks_nonsense_is_an_error() {
+fn a_socket_of_another_program_is_an_error() {
     let home = home();
     let socket = home.path().join("other.sock");
     let listener = UnixListener::bind(&socket).expect("bound");
@@ -113,9 +113,9 @@ fn a_socket_that_talks_nonsense_is_an_error() {
     assert_eq!(error.lines().count(), 3, "{error}");
 }
 
-/// A socket file that a dead daemon left is not a daemon.
+/// A crashed daemon leaves its socket file.
 #[test]
-fn a_stale_socket_means_not_running() {
+fn a_socket_without_a_listener_means_not_running() {
     let home = home();
     let socket = home.path().join("no.sock");
     drop(UnixListener::bind(&socket).expect("bound"));
@@ -123,9 +123,9 @@ fn a_stale_socket_means_not_running() {
     assert_eq!(code(home.path(), "health"), 3);
 }
 
-/// R-CLI-1: without a terminal no colours and no cursor movement, unless they are asked for.
+/// R-CLI-1.
 #[test]
-fn colours_are_for_terminals() {
+fn without_a_terminal_there_are_colours_only_on_request() {
     let home = home();
     let plain = mcpctl(home.path(), &["status"]).stdout;
     assert!(!plain.contains(&0x1b));

@@ -1,37 +1,34 @@
-//! `mcpctl clients`: every client connection, with its process and session.
+//! `mcpctl clients`: all client connections with process and session.
 
 use mcpd_common::status::{ClientConnection, ClientList};
 use mcpd_proto::v1;
-use tokio::time::timeout;
 
-use crate::client::{ANSWER, silent, unreadable};
+use crate::color::Tone;
 use crate::context::Context;
-use crate::doc::Doc;
-use crate::exit::{Failure, SUCCESS};
-use crate::paint::Tone;
+use crate::daemon_client::{bad_reply, reply};
+use crate::document::Document;
+use crate::failure::{Failure, SUCCESS};
+use crate::formatting::Clock;
 use crate::table::{Column, Table, cell, maybe};
-use crate::text::Clock;
 
-const TRIED: &str = "list the clients";
+const ACTION: &str = "list the clients";
 
-/// Lists them.
 pub async fn run(context: &mut Context) -> Result<u8, Failure> {
-    let mut daemon = context.need(TRIED).await?;
-    let answer = timeout(ANSWER, daemon.control.list_clients(v1::ListClientsRequest {})).await;
-    let answer = answer.map_err(|_| silent(TRIED, &daemon.socket))?;
-    let message = answer.map_err(|status| daemon.answered(TRIED, &status))?.into_inner();
-    let list: ClientList = message.try_into().map_err(|error| unreadable(TRIED, error))?;
+    let mut daemon = context.require_daemon(ACTION).await?;
+    let call = daemon.control.list_clients(v1::ListClientsRequest {});
+    let message = reply(ACTION, &daemon.socket, call).await?;
+    let list: ClientList = message.try_into().map_err(|error| bad_reply(ACTION, error))?;
     if context.out.is_json() {
         context.out.json(&list);
     } else {
-        let mut doc = context.out.doc();
+        let mut doc = context.out.document();
         render(&mut doc, &list, &context.clock());
         context.out.print(doc);
     }
     Ok(SUCCESS)
 }
 
-fn render(doc: &mut Doc, list: &ClientList, clock: &Clock) {
+fn render(doc: &mut Document, list: &ClientList, clock: &Clock) {
     if list.clients.is_empty() {
         return doc.sentence("No client is connected", Tone::Plain);
     }

@@ -5,53 +5,51 @@ use mcpd_common::exit_code::program;
 use mcpd_common::journal::{HISTORY_SCHEMA, HistoryRow, Journal, JournalError};
 use serde::Serialize;
 
-use super::shutdown::verdict;
+use super::shutdown::summary;
 use crate::args::History;
+use crate::color::Tone;
 use crate::context::Context;
-use crate::doc::Doc;
-use crate::exit::{Failure, SUCCESS};
-use crate::paint::Tone;
+use crate::document::Document;
+use crate::failure::{Failure, SUCCESS};
+use crate::formatting::{Clock, duration};
 use crate::table::{Cell, Column, Table, cell, maybe};
-use crate::text::{Clock, duration};
 
-const TRIED: &str = "show the history";
+const ACTION: &str = "show the history";
 
-/// The history in JSON.
 #[derive(Serialize)]
 struct Runs {
     runs: Vec<HistoryRow>,
 }
 
-/// Lists them, the latest first.
+/// The latest run comes first.
 pub async fn run(context: &mut Context, args: History) -> Result<u8, Failure> {
-    let state = context.state().await;
+    let state = context.state_dir().await;
     let mut rows =
         match Journal::open_read_only(&state.journal()).and_then(|journal| journal.history(args.limit)) {
             Ok(rows) => rows,
             Err(JournalError::Missing(_)) => Vec::new(),
-            Err(error) => return Err(unreadable(TRIED, &error)),
+            Err(error) => return Err(journal_unreadable(ACTION, &error)),
         };
-    // What the journal learns only at the next start.
+    // The end of a crashed run enters the journal only at the next start of mcpd.
     if let Ok(Some(crash)) = CrashRecord::read(&state.crash()) {
         rows.iter_mut().for_each(|row| crash.complete(row));
     }
     if context.out.is_json() {
-        context.out.json_line(HISTORY_SCHEMA, &Runs { runs: rows });
+        context.out.json_with_schema(HISTORY_SCHEMA, &Runs { runs: rows });
     } else {
-        let mut doc = context.out.doc();
+        let mut doc = context.out.document();
         render(&mut doc, &rows, &context.clock());
         context.out.print(doc);
     }
     Ok(SUCCESS)
 }
 
-/// The journal can't be read.
-pub fn unreadable(tried: &str, error: &JournalError) -> Failure {
+pub fn journal_unreadable(action: &str, error: &JournalError) -> Failure {
     let next = "mcpd sets a damaged journal aside at its next start; `mcpctl report` shows the last shutdown";
-    Failure::new(program::UNAVAILABLE, tried, error, next)
+    Failure::new(program::UNAVAILABLE, action, error, next)
 }
 
-fn render(doc: &mut Doc, rows: &[HistoryRow], clock: &Clock) {
+fn render(doc: &mut Document, rows: &[HistoryRow], clock: &Clock) {
     if rows.is_empty() {
         return doc.sentence("No run has been recorded yet", Tone::Dim);
     }
@@ -70,8 +68,8 @@ fn render(doc: &mut Doc, rows: &[HistoryRow], clock: &Clock) {
     for row in rows {
         table.row([
             cell(row.run),
-            cell(clock.time(row.started_at)),
-            maybe(row.ended_at.map(|at| clock.time(at))),
+            cell(clock.date_time(row.started_at)),
+            maybe(row.ended_at.map(|at| clock.date_time(at))),
             cell(row.workers),
             cell(row.restarts),
             maybe(row.reason.as_ref()),
@@ -85,31 +83,31 @@ fn render(doc: &mut Doc, rows: &[HistoryRow], clock: &Clock) {
 }
 
 fn code(row: &HistoryRow) -> Cell {
-    let tone = row.exit_code.map_or(Tone::Dim, verdict::tone);
+    let tone = row.exit_code.map_or(Tone::Dim, summary::tone);
     maybe(row.exit_code).tone(tone)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paint::Palette;
-    use crate::samples;
+    use crate::color::Palette;
+    use crate::test_data;
 
     fn shown(rows: &[HistoryRow], width: usize) -> String {
-        let mut doc = Doc::new(Palette::Plain, width);
-        render(&mut doc, rows, &samples::clock());
+        let mut doc = Document::new(Palette::Plain, width);
+        render(&mut doc, rows, &test_data::clock());
         doc.into_text()
     }
 
     /// R-CLI-1, R-LOG-1.
     #[test]
-    fn at_80_and_200_columns() {
-        insta::assert_snapshot!(shown(&samples::history(), 80), @r"
+    fn columns_are_dropped_at_80_columns_and_all_shown_at_200() {
+        insta::assert_snapshot!(shown(&test_data::history(), 80), @r"
         RUN                        STARTED              REASON  CODE    TOOK
         20261122T140500Z-00000001  2026-11-22 14:05:00  -          -       -
         20261122T130501Z-3f9a2c77  2026-11-22 13:05:01  manual     3  35.0 s
         ");
-        insta::assert_snapshot!(shown(&samples::history(), 200), @r"
+        insta::assert_snapshot!(shown(&test_data::history(), 200), @r"
         RUN                        STARTED              ENDED                WORKERS  RESTARTS  REASON  CODE    TOOK  VERSION  CONFIGURATION
         20261122T140500Z-00000001  2026-11-22 14:05:00  -                          3         0  -          -       -  0.1.0    -
         20261122T130501Z-3f9a2c77  2026-11-22 13:05:01  2026-11-22 14:00:12        3         7  manual     3  35.0 s  0.1.0    /home/kim/.config/mcpd/config.toml

@@ -1,126 +1,118 @@
-//! `mcpctl list-zombies`: below the daemon or on the machine; works without a daemon.
+//! `mcpctl list-zombies`: zombies below the daemon or on the whole machine. Works without a daemon.
 
 use mcpd_common::check::zombies::{self, Scope, Zombie, ZombieReport};
 use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::Pid;
 use mcpd_common::run_file::RunFile;
 use mcpd_proto::v1;
-use tokio::time::timeout;
 
 use crate::args::ListZombies;
-use crate::client::{ANSWER, Daemon, silent, unreadable};
+use crate::color::Tone;
 use crate::context::Context;
-use crate::doc::Doc;
-use crate::exit::{Failure, SUCCESS};
-use crate::leftovers::marked;
-use crate::offline::Local;
-use crate::paint::Tone;
+use crate::daemon_client::{DaemonClient, bad_reply, reply};
+use crate::document::Document;
+use crate::failure::{Failure, SUCCESS};
+use crate::formatting::count;
+use crate::leftovers::{marked_processes, worker_name};
+use crate::locations::Locations;
 use crate::table::{Column, Table, cell, maybe};
-use crate::text::count;
 
-const TRIED: &str = "list the zombies";
+const ACTION: &str = "list the zombies";
 
-/// Lists them.
 pub async fn run(context: &mut Context, args: ListZombies) -> Result<u8, Failure> {
-    let report = match context.reach(TRIED).await? {
-        Some(mut daemon) => ask(&mut daemon, args.all).await?,
+    let report = match context.connect(ACTION).await? {
+        Some(mut daemon) => ask_daemon(&mut daemon, args.all).await?,
         None if args.all => zombies::look(Scope::Machine, &|_| None),
-        None => left_behind(&context.local()),
+        None => zombies_of_last_run(&context.locations()),
     };
     if context.out.is_json() {
         context.out.json(&report);
     } else {
-        let mut doc = context.out.doc();
+        let mut doc = context.out.document();
         render(&mut doc, &report, args.all);
         context.out.print(doc);
     }
     Ok(if report.zombies.is_empty() { SUCCESS } else { Severity::ProcessLeft.code() })
 }
 
-async fn ask(daemon: &mut Daemon, all: bool) -> Result<ZombieReport, Failure> {
-    let request = v1::ListZombiesRequest { all };
-    let answer = timeout(ANSWER, daemon.control.list_zombies(request)).await;
-    let answer = answer.map_err(|_| silent(TRIED, &daemon.socket))?;
-    let message = answer.map_err(|status| daemon.answered(TRIED, &status))?.into_inner();
-    message.try_into().map_err(|error| unreadable(TRIED, error))
+async fn ask_daemon(daemon: &mut DaemonClient, all: bool) -> Result<ZombieReport, Failure> {
+    let call = daemon.control.list_zombies(v1::ListZombiesRequest { all });
+    let message = reply(ACTION, &daemon.socket, call).await?;
+    message.try_into().map_err(|error| bad_reply(ACTION, error))
 }
 
-/// Without a daemon nothing is below it: what carries the mark of its last run counts.
-fn left_behind(local: &Local) -> ZombieReport {
-    let run = RunFile::read(&local.state.run_file()).ok().flatten();
-    let marked = run.as_ref().map(|run| marked(run.run.tag())).unwrap_or_default();
-    let slot_name = |pid: Pid| {
-        let slot = marked.get(&pid)?;
-        let workers = &run.as_ref()?.workers;
-        workers.iter().find(|worker| worker.slot == *slot).map(|worker| worker.name.clone())
-    };
-    let mut report = zombies::look(Scope::Machine, &slot_name);
+/// Without a daemon there is no process tree below it. Instead, processes with the mark of its last run count.
+fn zombies_of_last_run(locations: &Locations) -> ZombieReport {
+    let run = RunFile::read(&locations.state.run_file()).ok().flatten();
+    let marked = run.as_ref().map(|run| marked_processes(run.run.tag())).unwrap_or_default();
+    let worker_of = |pid: Pid| worker_name(run.as_ref()?, *marked.get(&pid)?);
+    let mut report = zombies::look(Scope::Machine, &worker_of);
     report.zombies.retain(|zombie| marked.contains_key(&zombie.pid));
     report
 }
 
-fn render(doc: &mut Doc, report: &ZombieReport, all: bool) {
+fn render(doc: &mut Document, report: &ZombieReport, all: bool) {
     let place = if all { "on this machine" } else { "below mcpd" };
     if report.zombies.is_empty() {
-        let looked_at = count(report.examined as usize, "process").replace("processs", "processes");
-        return doc.sentence(&format!("No zombie {place} ({looked_at} looked at)"), Tone::Good);
+        let checked = count(report.examined as usize, "process");
+        return doc.sentence(&format!("No zombies {place} ({checked} checked)"), Tone::Good);
     }
     let mut table = Table::new([
         Column::new("PID").right(),
         Column::new("NAME").cut(8),
         Column::new("WORKER").cut(8).optional(2),
         Column::new("PARENT").fold(24),
-        Column::new("KEPT BY").optional(1),
+        Column::new("TRACED BY").optional(1),
     ]);
     for zombie in &report.zombies {
         let Zombie { pid, name, ppid, parent, tracer, worker } = zombie;
-        let kept_by = tracer.map(|tracer| format!("tracer {tracer}"));
+        let traced_by = tracer.map(|tracer| format!("pid {tracer}"));
         table.row([
             cell(pid),
             cell(name),
             maybe(worker.as_ref()),
             cell(format!("{parent} (pid {ppid})")),
-            maybe(kept_by),
+            maybe(traced_by),
         ]);
     }
     doc.table(&table);
-    doc.sentence("Each waits for its parent to take its exit status; ending the parent ends it.", Tone::Dim);
+    doc.sentence("A zombie disappears when its parent reaps it, or when the parent exits.", Tone::Dim);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paint::Palette;
-    use crate::samples;
+    use crate::color::Palette;
+    use crate::test_data;
 
     fn shown(report: &ZombieReport, width: usize) -> String {
-        let mut doc = Doc::new(Palette::Plain, width);
+        let mut doc = Document::new(Palette::Plain, width);
         render(&mut doc, report, false);
         doc.into_text()
     }
 
-    /// R-CLI-1, R-VER-1: whoever traces it is named.
+    /// R-CLI-1, R-VER-1: a tracer is named.
     #[test]
-    fn at_80_and_200_columns() {
-        insta::assert_snapshot!(shown(&samples::zombies(), 80), @r"
-         PID  NAME  WORKER  PARENT                                            KEPT BY
+    fn zombies_are_shown_with_parent_and_tracer() {
+        insta::assert_snapshot!(shown(&test_data::zombies(), 80), @r"
+         PID  NAME  WORKER  PARENT                                            TRACED BY
         5001  sh    docs    node /home/kim/src/docs/node_modules/.bin/server  -
                             --port 8082 --verbose (pid 4711)
-        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server  tracer 77
+        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server  pid 77
                             --port 8082 --verbose (pid 4711)
-        Each waits for its parent to take its exit status; ending the parent ends it.
+        A zombie disappears when its parent reaps it, or when the parent exits.
         ");
-        insta::assert_snapshot!(shown(&samples::zombies(), 200), @r"
-         PID  NAME  WORKER  PARENT                                                                             KEPT BY
+        insta::assert_snapshot!(shown(&test_data::zombies(), 200), @r"
+         PID  NAME  WORKER  PARENT                                                                             TRACED BY
         5001  sh    docs    node /home/kim/src/docs/node_modules/.bin/server --port 8082 --verbose (pid 4711)  -
-        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server --port 8082 --verbose (pid 4711)  tracer 77
-        Each waits for its parent to take its exit status; ending the parent ends it.
+        5002  sh    -       node /home/kim/src/docs/node_modules/.bin/server --port 8082 --verbose (pid 4711)  pid 77
+        A zombie disappears when its parent reaps it, or when the parent exits.
         ");
     }
 
     #[test]
-    fn none_is_said_in_words() {
-        let none = ZombieReport { zombies: Vec::new(), ..samples::zombies() };
-        insta::assert_snapshot!(shown(&none, 80), @"No zombie below mcpd (312 processes looked at)");
+    fn without_zombies_the_number_of_checked_processes_is_shown() {
+        let none = ZombieReport { zombies: Vec::new(), ..test_data::zombies() };
+        insta::assert_snapshot!(shown(&none, 80), @"No zombies below mcpd (312 processes checked)");
     }
 }

@@ -1,8 +1,8 @@
-//! One file a command; each returns the code to exit with, or a failure.
+//! One file per command. Each returns the exit code, or a failure.
 
 use crate::args::Command;
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 mod clients;
 mod completions;
@@ -17,7 +17,6 @@ mod status;
 mod verify_ports;
 mod workers;
 
-/// Does what was asked.
 pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Shutdown(args) => shutdown::run(context, args).await,

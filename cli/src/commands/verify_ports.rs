@@ -1,35 +1,35 @@
-//! `mcpctl verify-ports`: a row per port; works without a daemon.
+//! `mcpctl verify-ports`: one row per port. Works without a daemon.
 
 use mcpd_common::check::ports::{self, KnownPort, PORT_SCHEMA, PortReport, PortState};
 use mcpd_common::exit_code::{Severity, program};
-use mcpd_common::ids::{Pid, Port};
+use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::os::process;
 use mcpd_common::run_file::RunFile;
 use mcpd_proto::v1;
 
 use crate::args::VerifyPorts;
-use crate::client::{Daemon, unreadable};
+use crate::color::Tone;
 use crate::context::Context;
-use crate::doc::Doc;
-use crate::exit::{Failure, SUCCESS};
-use crate::offline::Local;
-use crate::paint::Tone;
+use crate::daemon_client::{DaemonClient, bad_reply, call_failed};
+use crate::document::Document;
+use crate::failure::{Failure, SUCCESS};
+use crate::leftovers::worker_name;
+use crate::locations::Locations;
 use crate::table::{Cell, Column, Table, cell, maybe};
 
-const TRIED: &str = "look at the ports";
+const ACTION: &str = "check the ports";
 
-/// Shows them, and what is wrong with them.
 pub async fn run(context: &mut Context, args: VerifyPorts) -> Result<u8, Failure> {
-    let reports = match context.reach(TRIED).await? {
-        Some(mut daemon) => ask(&mut daemon, &args.ports).await?,
-        None => look(&context.local(), &args.ports)?,
+    let reports = match context.connect(ACTION).await? {
+        Some(mut daemon) => ask_daemon(&mut daemon, &args.ports).await?,
+        None => examine_here(&context.locations(), &args.ports)?,
     };
     if context.out.is_json() {
         for report in &reports {
-            context.out.json_line(PORT_SCHEMA, report);
+            context.out.json_with_schema(PORT_SCHEMA, report);
         }
     } else {
-        let mut doc = context.out.doc();
+        let mut doc = context.out.document();
         render(&mut doc, &reports);
         context.out.print(doc);
     }
@@ -37,53 +37,57 @@ pub async fn run(context: &mut Context, args: VerifyPorts) -> Result<u8, Failure
     Ok(if in_use { Severity::PortInUse.code() } else { SUCCESS })
 }
 
-async fn ask(daemon: &mut Daemon, ports: &[Port]) -> Result<Vec<PortReport>, Failure> {
+async fn ask_daemon(daemon: &mut DaemonClient, ports: &[Port]) -> Result<Vec<PortReport>, Failure> {
     let request = v1::VerifyPortsRequest { ports: ports.iter().map(|port| port.get().into()).collect() };
-    let answer = daemon.control.verify_ports(request).await;
-    let mut stream = answer.map_err(|status| daemon.answered(TRIED, &status))?.into_inner();
+    let failed = |status| call_failed(ACTION, &daemon.socket, &status);
+    let mut stream = daemon.control.verify_ports(request).await.map_err(failed)?.into_inner();
     let mut reports = Vec::new();
-    while let Some(message) = stream.message().await.map_err(|status| daemon.answered(TRIED, &status))? {
-        reports.push(PortReport::try_from(message).map_err(|error| unreadable(TRIED, error))?);
+    while let Some(message) = stream.message().await.map_err(failed)? {
+        reports.push(PortReport::try_from(message).map_err(|error| bad_reply(ACTION, error))?);
     }
     Ok(reports)
 }
 
-/// Without a daemon: the ports that were asked for, else those of the configuration and of the
-/// run file.
-fn look(local: &Local, asked: &[Port]) -> Result<Vec<PortReport>, Failure> {
-    let run = RunFile::read(&local.state.run_file()).ok().flatten();
-    let known = local.known_ports(run.as_ref());
-    let whose = |port: &Port| known.iter().find(|known| known.port == *port).and_then(|k| k.worker.clone());
-    let chosen: Vec<_> = match asked {
-        [] => known,
-        asked => asked.iter().map(|port| KnownPort { port: *port, worker: whose(port) }).collect(),
-    };
+/// Without a daemon: examines the named ports, or those of the configuration and of the run file.
+fn examine_here(locations: &Locations, named: &[Port]) -> Result<Vec<PortReport>, Failure> {
+    let run = RunFile::read(&locations.state.run_file()).ok().flatten();
+    let known = locations.known_ports(run.as_ref());
+    let chosen =
+        if named.is_empty() { known } else { named.iter().map(|port| named_port(*port, &known)).collect() };
     if chosen.is_empty() {
-        return Err(nothing_known(local));
+        return Err(no_known_port(locations));
     }
-    let slot_name = |pid: Pid| {
-        let (run, mark) = (run.as_ref()?, process::mark(pid)?);
-        let mut workers = run.workers.iter().filter(|_| mark.run == run.run.tag());
-        workers.find(|worker| worker.slot == mark.slot).map(|worker| worker.name.clone())
-    };
-    let mut reports = ports::examine(&chosen, &slot_name);
-    // Nobody supervises it: a worker that listens now is one that was left behind.
+    let worker_of = |pid: Pid| worker_of(run.as_ref()?, pid);
+    let mut reports = ports::examine(&chosen, &worker_of);
+    // Without a daemon a worker that still listens was left behind: its port is in use.
     for report in reports.iter_mut().filter(|report| report.state == PortState::Serving) {
         report.state = PortState::InUse;
     }
     Ok(reports)
 }
 
-fn nothing_known(local: &Local) -> Failure {
-    let happened = match &local.problem {
-        Some(problem) => format!("mcpd is not running, and its configuration can't be used: {problem}"),
-        None => "mcpd is not running, and no configuration names a port".to_owned(),
-    };
-    let code = if local.problem.is_some() { program::CONFIG } else { program::USAGE };
-    Failure::new(code, TRIED, happened, "name ports with --port, or a configuration with --config")
+/// A port named with `--port`, with the worker that it belongs to if that is known.
+fn named_port(port: Port, known: &[KnownPort]) -> KnownPort {
+    let worker = known.iter().find(|known| known.port == port).and_then(|known| known.worker.clone());
+    KnownPort { port, worker }
 }
 
-fn render(doc: &mut Doc, reports: &[PortReport]) {
+fn worker_of(run: &RunFile, pid: Pid) -> Option<WorkerName> {
+    let mark = process::mark(pid).filter(|mark| mark.run == run.run.tag())?;
+    worker_name(run, mark.slot)
+}
+
+fn no_known_port(locations: &Locations) -> Failure {
+    let (code, happened) = match &locations.problem {
+        Some(problem) => {
+            (program::CONFIG, format!("mcpd is not running, and its configuration can't be used: {problem}"))
+        }
+        None => (program::USAGE, "mcpd is not running, and no configuration names a port".to_owned()),
+    };
+    Failure::new(code, ACTION, happened, "name ports with --port, or a configuration with --config")
+}
+
+fn render(doc: &mut Document, reports: &[PortReport]) {
     let mut table = Table::new([
         Column::new("PORT").right(),
         Column::new("WORKER").cut(8).optional(1),
@@ -103,12 +107,11 @@ fn render(doc: &mut Doc, reports: &[PortReport]) {
     doc.table(&table);
     for report in reports.iter().filter(|report| report.state == PortState::InUse) {
         for refused in &report.refused {
-            doc.labelled("  can't be bound: ", refused, Tone::Bad);
+            doc.labelled("  can't bind ", refused, Tone::Bad);
         }
     }
 }
 
-/// The state of a port, for a table.
 pub fn state(state: PortState) -> Cell {
     match state {
         PortState::Free => cell("free").tone(Tone::Good),
@@ -118,7 +121,7 @@ pub fn state(state: PortState) -> Cell {
     }
 }
 
-/// Who holds a port, for a table: each process once, with all its sockets.
+/// The holders of a port: each process once, with all its sockets.
 pub fn held_by(report: &PortReport) -> Cell {
     let mut processes: Vec<(String, Vec<String>)> = Vec::new();
     for holder in &report.holders {
@@ -130,9 +133,9 @@ pub fn held_by(report: &PortReport) -> Cell {
             None => processes.push((process, vec![socket])),
         }
     }
-    let named = processes.iter().map(|(process, sockets)| format!("{process}, {})", sockets.join(", ")));
-    let named = named.collect::<Vec<_>>().join("; ");
-    maybe((!named.is_empty()).then_some(named))
+    let holders: Vec<_> =
+        processes.iter().map(|(process, sockets)| format!("{process}, {})", sockets.join(", "))).collect();
+    maybe((!holders.is_empty()).then(|| holders.join("; ")))
 }
 
 fn time_wait(report: &PortReport) -> Cell {
@@ -143,18 +146,18 @@ fn time_wait(report: &PortReport) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paint::Palette;
-    use crate::samples;
+    use crate::color::Palette;
+    use crate::test_data;
 
     fn shown(width: usize) -> String {
-        let mut doc = Doc::new(Palette::Plain, width);
-        render(&mut doc, &samples::ports());
+        let mut doc = Document::new(Palette::Plain, width);
+        render(&mut doc, &test_data::ports());
         doc.into_text()
     }
 
     /// R-CLI-1, R-VER-2: all holders, and `TIME_WAIT` as information.
     #[test]
-    fn at_80_columns() {
+    fn ports_at_80_columns() {
         insta::assert_snapshot!(shown(80), @r"
         PORT  WORKER  STATE               TIME_WAIT  HELD BY
         8081  alpha   serving                     -  python3 -m http.server 8082 (pid
@@ -167,28 +170,28 @@ mod tests {
                                                      127.0.0.1:8082)
         8083  -       free (TIME_WAIT)  12 for 41 s  -
         8084  -       free                        -  -
-          can't be bound: 127.0.0.1:8082: address in use
+          can't bind 127.0.0.1:8082: address in use
         ");
     }
 
     #[test]
-    fn at_200_columns() {
+    fn ports_at_200_columns() {
         insta::assert_snapshot!(shown(200), @r"
         PORT  WORKER  STATE               TIME_WAIT  HELD BY
         8081  alpha   serving                     -  python3 -m http.server 8082 (pid 8081, kim, LISTEN 127.0.0.1:8082, LISTEN [::1]:8082)
         8082  docs    in use                      -  python3 -m http.server 8082 (pid 991, kim, LISTEN 127.0.0.1:8082); python3 -m http.server 8082 (unknown pid, root, LISTEN 127.0.0.1:8082)
         8083  -       free (TIME_WAIT)  12 for 41 s  -
         8084  -       free                        -  -
-          can't be bound: 127.0.0.1:8082: address in use
+          can't bind 127.0.0.1:8082: address in use
         ");
     }
 
-    /// R-VER-5: without a daemon and without any port that could be meant.
+    /// R-VER-5: without a daemon, without `--port` and without a configuration.
     #[test]
-    fn without_any_port_it_says_what_to_do() {
-        let failure = nothing_known(&samples::local());
+    fn without_any_known_port_the_failure_says_what_to_name() {
+        let failure = no_known_port(&test_data::locations());
         insta::assert_snapshot!(failure, @r"
-        mcpctl: can't look at the ports
+        mcpctl: can't check the ports
           mcpd is not running, and no configuration names a port
           name ports with --port, or a configuration with --config
         ");

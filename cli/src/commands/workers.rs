@@ -9,33 +9,30 @@ use tonic::Streaming;
 
 use super::status::render::tone;
 use crate::args::Workers;
-use crate::client::{Daemon, unreadable};
+use crate::color::Tone;
 use crate::context::Context;
-use crate::doc::Doc;
-use crate::exit::{Failure, SUCCESS};
-use crate::paint::Tone;
+use crate::daemon_client::{DaemonClient, bad_reply, call_failed};
+use crate::document::Document;
+use crate::failure::{Failure, SUCCESS};
+use crate::formatting::duration;
 use crate::table::{Column, Table, cell, maybe};
-use crate::text::duration;
 
-/// The `schema` of a result in JSON.
+/// `schema` of a result in JSON.
 pub const RESULT_SCHEMA: &str = "mcpd.worker-result.v1";
 
-/// What to do with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Start those that are stopped or failed.
+    /// Starts the workers that are stopped or failed.
     Start,
-    /// Stop them; they stay stopped.
     Stop,
-    /// Stop and start them.
     Restart,
 }
 
-/// What became of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Done {
+struct WorkerResult {
     name: WorkerName,
     ok: bool,
+    /// The state after the action.
     state: WorkerState,
     detail: String,
     pid: Option<Pid>,
@@ -52,34 +49,35 @@ impl Verb {
     }
 }
 
-/// Does it; a worker that is not as it was wished makes the command fail.
+/// Exits with 69 if the action failed for one of the workers.
 pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8, Failure> {
-    let named: Vec<_> = args.names.iter().map(ToString::to_string).collect();
-    let whom = if args.all { "all workers".to_owned() } else { named.join(", ") };
-    let tried = format!("{} {whom}", verb.name());
-    let mut daemon = context.need(&tried).await?;
-    let request = v1::WorkersRequest { names: named, all: args.all };
-    let mut stream =
-        send(&mut daemon, verb, request).await.map_err(|status| daemon.answered(&tried, &status))?;
+    let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
+    let workers = if args.all { "all workers".to_owned() } else { names.join(", ") };
+    let action = format!("{} {workers}", verb.name());
+    let mut daemon = context.require_daemon(&action).await?;
+    let request = v1::WorkersRequest { names, all: args.all };
+    let stream = send(&mut daemon, verb, request).await;
+    let failed = |status| call_failed(&action, &daemon.socket, &status);
+    let mut stream = stream.map_err(failed)?;
     let mut results = Vec::new();
-    while let Some(message) = stream.message().await.map_err(|status| daemon.answered(&tried, &status))? {
-        let result = done(message).map_err(|error| unreadable(&tried, error))?;
+    while let Some(message) = stream.message().await.map_err(failed)? {
+        let result = decode(message).map_err(|error| bad_reply(&action, error))?;
         if context.out.is_json() {
-            context.out.json_line(RESULT_SCHEMA, &result);
+            context.out.json_with_schema(RESULT_SCHEMA, &result);
         }
         results.push(result);
     }
     if !context.out.is_json() {
-        let mut doc = context.out.doc();
+        let mut doc = context.out.document();
         render(&mut doc, &mut results);
         context.out.print(doc);
     }
-    let ok = results.iter().all(|result| result.ok);
-    Ok(if ok { SUCCESS } else { program::UNAVAILABLE })
+    let all_ok = results.iter().all(|result| result.ok);
+    Ok(if all_ok { SUCCESS } else { program::UNAVAILABLE })
 }
 
 async fn send(
-    daemon: &mut Daemon,
+    daemon: &mut DaemonClient,
     verb: Verb,
     request: v1::WorkersRequest,
 ) -> Result<Streaming<v1::WorkerResult>, tonic::Status> {
@@ -91,10 +89,10 @@ async fn send(
     answer.map(tonic::Response::into_inner)
 }
 
-fn done(message: v1::WorkerResult) -> Result<Done, ConvertError> {
+fn decode(message: v1::WorkerResult) -> Result<WorkerResult, ConvertError> {
     let wrong = |field: &str, reason: String| ConvertError { field: field.to_owned(), reason };
     let state = message.state().try_into().map_err(|error: ConvertError| wrong("state", error.reason))?;
-    Ok(Done {
+    Ok(WorkerResult {
         name: message.name.parse().map_err(|error| wrong("name", format!("{error}")))?,
         ok: message.ok,
         state,
@@ -104,7 +102,7 @@ fn done(message: v1::WorkerResult) -> Result<Done, ConvertError> {
     })
 }
 
-fn render(doc: &mut Doc, results: &mut [Done]) {
+fn render(doc: &mut Document, results: &mut [WorkerResult]) {
     results.sort_by(|a, b| a.name.cmp(&b.name));
     let mut table = Table::new([
         Column::new("NAME").cut(8),
@@ -125,11 +123,11 @@ fn render(doc: &mut Doc, results: &mut [Done]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paint::Palette;
-    use crate::samples::{name, pid};
+    use crate::color::Palette;
+    use crate::test_data::{name, pid};
 
-    fn results() -> Vec<Done> {
-        let done = |text, ok, state, detail: &str, duration_ms| Done {
+    fn results() -> Vec<WorkerResult> {
+        let result = |text, ok, state, detail: &str, duration_ms| WorkerResult {
             name: name(text),
             ok,
             state,
@@ -139,14 +137,14 @@ mod tests {
         };
         let why = "port 8082 is held by python3 server.py (pid 99, kim, LISTEN on 127.0.0.1:8082)";
         vec![
-            done("docs", false, WorkerState::Failed, why, 21),
-            done("alpha", true, WorkerState::Ready, "restarted", 312),
+            result("docs", false, WorkerState::Failed, why, 21),
+            result("alpha", true, WorkerState::Ready, "restarted", 312),
         ]
     }
 
     #[test]
-    fn at_80_columns() {
-        let mut doc = Doc::new(Palette::Plain, 80);
+    fn long_details_are_folded_at_80_columns() {
+        let mut doc = Document::new(Palette::Plain, 80);
         render(&mut doc, &mut results());
         insta::assert_snapshot!(doc.into_text(), @r"
         NAME   STATE    PID    TOOK  DETAIL
@@ -157,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_becomes_a_result() {
+    fn a_message_is_decoded_and_a_missing_state_is_an_error() {
         let message = v1::WorkerResult {
             name: "docs".to_owned(),
             ok: true,
@@ -166,9 +164,9 @@ mod tests {
             pid: Some(7),
             duration_ms: 5,
         };
-        let result = done(message.clone()).expect("complete");
+        let result = decode(message.clone()).expect("complete");
         insta::assert_snapshot!(serde_json::to_string(&result).expect("plain"), @r#"{"name":"docs","ok":true,"state":"ready","detail":"started","pid":7,"duration_ms":5}"#);
-        let error = done(v1::WorkerResult { state: 0, ..message }).expect_err("no state");
+        let error = decode(v1::WorkerResult { state: 0, ..message }).expect_err("no state");
         assert_eq!(error.to_string(), "state: missing");
     }
 }

@@ -1,11 +1,11 @@
-//! A shutdown as it is seen so far.
+//! The state of a shutdown as far as its events have arrived.
 //!
 //! ```text
-//! event --View::apply--> View --render.rs--> a table a phase (live on a terminal, final everywhere)
-//! event ---------------------- plain.rs --> one line (without a terminal)
+//! event -- View::apply --> View -- phase_table.rs --> one table per phase (redrawn live on a terminal)
+//! event ------------------------- event_line.rs ---> one line per event (without a terminal)
 //! ```
 //!
-//! Pure: events go in, what is known comes out.
+//! No input or output here: events go in, the current state comes out.
 
 use std::collections::BTreeMap;
 
@@ -14,106 +14,104 @@ use mcpd_common::ids::{Pid, RunId, WorkerName};
 use mcpd_common::outcome::{Asked, Departure, ExitStatus, Finding, PhaseOutcome, ShutdownReport};
 use mcpd_common::phase::Phase;
 
-pub mod plain;
-pub mod render;
+pub mod event_line;
+pub mod phase_table;
 #[cfg(test)]
 mod tests;
 
-/// What is known of the shutdown.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// What the first event said.
-    pub started: Option<Begun>,
-    /// The phase that runs, or ran last.
+    /// From the first event.
+    pub started: Option<Started>,
+    /// The current phase, or the last one.
     pub phase: Option<PhaseView>,
-    /// The workers.
     pub workers: BTreeMap<WorkerName, WorkerView>,
-    /// Clients: still connected, left, forced.
-    pub clients: Option<(u32, u32, u32)>,
-    /// The checks of the verification.
+    pub clients: Option<ClientsView>,
     pub checks: Vec<CheckView>,
-    /// All that was found.
     pub findings: Vec<Finding>,
-    /// The last event's report.
+    /// From the last event.
     pub report: Option<ShutdownReport>,
 }
 
-/// The first event.
 #[derive(Clone, Debug)]
-pub struct Begun {
-    /// The run that ends.
+pub struct Started {
     pub run: RunId,
-    /// Why.
     pub reason: String,
-    /// The longest it can take, milliseconds.
+    /// Limit of the whole shutdown.
     pub limit_ms: u64,
 }
 
-/// A phase.
 #[derive(Clone, Debug)]
 pub struct PhaseView {
-    /// Which.
     pub phase: Phase,
-    /// The longest it can take, milliseconds.
     pub limit_ms: u64,
-    /// When it began, milliseconds after the shutdown.
+    /// Milliseconds from the start of the shutdown to the start of the phase.
     pub began_ms: u64,
-    /// For whom it waits.
+    /// What the phase still waits for, each as a name with pid.
     pub waiting: Vec<String>,
-    /// How it ended, how long it took, in one line.
-    pub finished: Option<(PhaseOutcome, u64, String)>,
+    /// `None` while the phase runs.
+    pub finished: Option<FinishedPhase>,
 }
 
-/// A worker.
+#[derive(Clone, Debug)]
+pub struct FinishedPhase {
+    pub outcome: PhaseOutcome,
+    pub duration_ms: u64,
+    /// One line: "3 of 3 can be bound".
+    pub summary: String,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct WorkerView {
-    /// Its leader.
+    /// The pid of the worker's leader.
     pub pid: Option<Pid>,
-    /// How it was asked.
     pub asked: Option<Asked>,
-    /// What it answered.
     pub answer: Option<String>,
-    /// The last signal that was sent to it, and why.
+    /// The last signal that was sent, and the reason.
     pub signal: Option<(String, String)>,
-    /// How its leader ended.
+    /// Exit status of the leader.
     pub exit: Option<ExitStatus>,
-    /// Descendants that outlived the leader.
+    /// Number of descendants that outlived the leader.
     pub remaining: u32,
-    /// How it left and after how many milliseconds.
+    /// How the worker ended, and after how many milliseconds.
     pub left: Option<(Departure, u64)>,
-    /// What could not be ended.
+    /// What could not be killed.
     pub remains: Option<String>,
-    /// The phase in which something last happened to it.
+    /// The phase of the worker's last event.
     pub touched: Option<Phase>,
 }
 
-/// A check of the verification.
+/// Numbers of client connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientsView {
+    pub connected: u32,
+    pub left: u32,
+    pub forced: u32,
+}
+
+/// A check of the verification phase.
 #[derive(Clone, Debug)]
 pub struct CheckView {
-    /// What was looked at.
+    /// What was checked: "ports".
     pub check: String,
-    /// Whether it was as it should be.
     pub passed: bool,
-    /// What was seen.
     pub evidence: String,
-    /// How long it took, milliseconds.
     pub duration_ms: u64,
 }
 
 impl View {
-    /// Learns from an event.
     pub fn apply(&mut self, event: &ShutdownEvent) {
         match &event.kind {
             EventKind::Started { run, reason, workers, limit_ms } => {
-                self.started = Some(Begun { run: *run, reason: reason.clone(), limit_ms: *limit_ms });
+                self.started = Some(Started { run: *run, reason: reason.clone(), limit_ms: *limit_ms });
                 self.workers.extend(workers.iter().map(|name| (name.clone(), WorkerView::default())));
             }
             EventKind::PhaseStarted { phase, limit_ms } => {
                 self.phase = Some(PhaseView::new(*phase, *limit_ms, event.elapsed_ms));
             }
-            EventKind::Worker { name, pid, step } => self.worker(name, *pid, step),
+            EventKind::Worker { name, pid, step } => self.apply_worker_step(name, *pid, step),
             EventKind::Clients { connected, left, forced } => {
-                self.clients = Some((*connected, *left, *forced));
+                self.clients = Some(ClientsView { connected: *connected, left: *left, forced: *forced });
             }
             EventKind::Verified { check, passed, evidence, duration_ms } => self.checks.push(CheckView {
                 check: check.clone(),
@@ -129,18 +127,25 @@ impl View {
             EventKind::Hurried { .. } => {}
             EventKind::Found { finding } => self.findings.push(finding.clone()),
             EventKind::PhaseFinished { phase, outcome, duration_ms, summary } => {
-                let began = event.elapsed_ms.saturating_sub(*duration_ms);
-                let current = self.phase.take().filter(|current| current.phase == *phase);
-                let mut view = current.unwrap_or_else(|| PhaseView::new(*phase, 0, began));
-                view.finished = Some((*outcome, *duration_ms, summary.clone()));
-                view.waiting.clear();
-                self.phase = Some(view);
+                let finished =
+                    FinishedPhase { outcome: *outcome, duration_ms: *duration_ms, summary: summary.clone() };
+                self.finish_phase(*phase, event.elapsed_ms, finished);
             }
             EventKind::Finished { report } => self.report = Some((**report).clone()),
         }
     }
 
-    fn worker(&mut self, name: &WorkerName, pid: Option<Pid>, step: &WorkerStep) {
+    fn finish_phase(&mut self, phase: Phase, elapsed_ms: u64, finished: FinishedPhase) {
+        let current = self.phase.take().filter(|current| current.phase == phase);
+        // A client that attaches late has not seen the start of the phase.
+        let began_ms = elapsed_ms.saturating_sub(finished.duration_ms);
+        let mut view = current.unwrap_or_else(|| PhaseView::new(phase, 0, began_ms));
+        view.finished = Some(finished);
+        view.waiting.clear();
+        self.phase = Some(view);
+    }
+
+    fn apply_worker_step(&mut self, name: &WorkerName, pid: Option<Pid>, step: &WorkerStep) {
         let phase = self.phase.as_ref().map(|view| view.phase);
         let worker = self.workers.entry(name.clone()).or_default();
         worker.touched = phase;
@@ -170,7 +175,7 @@ impl PhaseView {
 }
 
 impl WorkerView {
-    /// It left when it was asked, and nothing of it is there.
+    /// The worker exited on request, or was not running, and nothing of it is left.
     pub fn is_clean(&self) -> bool {
         self.remains.is_none() && matches!(self.left, Some((Departure::Left | Departure::NotRunning, _)))
     }

@@ -1,14 +1,14 @@
-//! A shutdown with one clean worker, one that needs `SIGTERM` and one that needs `SIGKILL`
+//! A shutdown of one clean worker, one that needs `SIGTERM` and one that needs `SIGKILL`
 //! (R-SHUT-4).
 
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 use mcpd_common::outcome::{Asked, Departure, ExitStatus, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
-use super::{View, plain, render};
-use crate::doc::Doc;
-use crate::paint::Palette;
-use crate::samples::{at, clock, name, pid, report, run};
+use super::{View, event_line, phase_table};
+use crate::color::Palette;
+use crate::document::Document;
+use crate::test_data::{at, clock, name, pid, report, run};
 
 fn worker(text: &str, number: i32, step: WorkerStep) -> EventKind {
     EventKind::Worker { name: name(text), pid: Some(pid(number)), step }
@@ -26,10 +26,10 @@ fn finished(phase: Phase, outcome: PhaseOutcome, duration_ms: u64, summary: &str
     EventKind::PhaseFinished { phase, outcome, duration_ms, summary: summary.to_owned() }
 }
 
-/// Events, each with its milliseconds since the beginning.
+/// Events, each with the milliseconds since the start of the shutdown.
 type Story = Vec<(u64, EventKind)>;
 
-/// The events until the graceful phase is over, then until the end.
+/// The events of the graceful phase, then those until the end.
 fn story() -> (Story, Story) {
     let workers = vec![name("alpha"), name("docs"), name("web-frontend")];
     let started = EventKind::Started { run: run(), reason: "manual".to_owned(), workers, limit_ms: 81_000 };
@@ -77,13 +77,13 @@ fn view(events: impl IntoIterator<Item = (u64, EventKind)>) -> View {
 }
 
 fn shown(view: &View, elapsed_ms: u64, rows: usize) -> String {
-    let mut doc = Doc::new(Palette::Plain, 80);
-    render::phase(&mut doc, view, elapsed_ms, rows);
+    let mut doc = Document::new(Palette::Plain, 80);
+    phase_table::phase(&mut doc, view, elapsed_ms, rows);
     doc.into_text()
 }
 
 #[test]
-fn the_graceful_phase_while_it_runs() {
+fn a_running_phase_shows_elapsed_time_and_limit() {
     let (graceful, _) = story();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 40), @r"
     workers-graceful     5.10 s of 10 s
@@ -97,12 +97,12 @@ fn the_graceful_phase_while_it_runs() {
 }
 
 #[test]
-fn both_phases_when_they_are_over() {
+fn a_finished_phase_shows_outcome_and_summary() {
     let (graceful, mut terminate) = story();
     let rest = terminate.split_off(1);
     let mut view = view(graceful.into_iter().chain(terminate));
     insta::assert_snapshot!(shown(&view, 0, 40), @r"
-    workers-graceful     10.0 s  deadline: 2 of 3 workers left
+    workers-graceful     10.0 s  timed out: 2 of 3 workers left
       WORKER         PID  ASKED  ANSWER                ENDED                 AFTER
       alpha         4711  POST   202                   exit 0                12 ms
       docs          4712  POST   no answer within 5 s  after SIGTERM: exit  5.00 s
@@ -118,7 +118,7 @@ fn both_phases_when_they_are_over() {
 }
 
 #[test]
-fn a_short_screen_shows_who_is_still_there() {
+fn a_short_table_shows_running_workers_first() {
     let (graceful, _) = story();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 1), @r"
     workers-graceful     5.10 s of 10 s
@@ -130,7 +130,7 @@ fn a_short_screen_shows_who_is_still_there() {
 }
 
 #[test]
-fn checks_and_clients_are_tables_too() {
+fn checks_and_clients_are_tables() {
     let verified = |check: &str, passed, evidence: &str| EventKind::Verified {
         check: check.to_owned(),
         passed,
@@ -156,41 +156,41 @@ fn checks_and_clients_are_tables_too() {
     ]);
     insta::assert_snapshot!(shown(&clients, 1_500, 40), @r"
     clients              1.50 s of 30 s
-      CONNECTED  LEFT  FORCED
-              1     2       0
+      CONNECTED  DISCONNECTED  FORCED
+              1             2       0
     ");
 }
 
 #[test]
-fn without_a_terminal_a_line_an_event() {
+fn without_a_terminal_each_event_is_one_line() {
     let (graceful, terminate) = story();
     let lines: Vec<_> = graceful
         .into_iter()
         .chain(terminate)
         .map(event)
-        .filter_map(|event| plain::line(&event, &clock()))
+        .filter_map(|event| event_line::line(&event, &clock()))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    14:00:00.500       +0 ms  shutdown begins (manual): 3 workers
-    14:00:00.500       +0 ms  workers-graceful: begins, at most 10 s
-    14:00:00.500       +1 ms  alpha (pid 4711): asked to leave by POST
-    14:00:00.500       +1 ms  docs (pid 4712): asked to leave by POST
-    14:00:00.500       +1 ms  web-frontend (pid 4713): asked to leave by POST
+    14:00:00.500       +0 ms  shutdown started (manual): 3 workers
+    14:00:00.500       +0 ms  workers-graceful: started, limit 10 s
+    14:00:00.500       +1 ms  alpha (pid 4711): asked to exit by POST
+    14:00:00.500       +1 ms  docs (pid 4712): asked to exit by POST
+    14:00:00.500       +1 ms  web-frontend (pid 4713): asked to exit by POST
     14:00:00.500       +3 ms  alpha (pid 4711): answer: 202
-    14:00:00.500      +12 ms  alpha (pid 4711): left after 12 ms (exit 0)
+    14:00:00.500      +12 ms  alpha (pid 4711): exited after 12 ms (exit 0)
     14:00:00.500     +2.00 s  workers-graceful: still waiting for docs (pid 4712)
     14:00:00.500     +5.00 s  docs (pid 4712): answer: no answer within 5 s
     14:00:00.500     +5.00 s  docs (pid 4712): SIGTERM sent: no answer within 5 s
-    14:00:00.500     +5.00 s  docs (pid 4712): left by SIGTERM after 5.00 s (exit 143)
-    14:00:00.500     +10.0 s  workers-terminate: begins, at most 20 s
+    14:00:00.500     +5.00 s  docs (pid 4712): ended by SIGTERM after 5.00 s (exit 143)
+    14:00:00.500     +10.0 s  workers-terminate: started, limit 20 s
     14:00:00.500     +10.0 s  web-frontend (pid 4713): SIGTERM sent: still there after 10 s
     14:00:00.500     +30.0 s  web-frontend (pid 4713): SIGKILL sent: still there after 20 s
-    14:00:00.500     +30.0 s  web-frontend (pid 4713): left by SIGKILL after 30.0 s (SIGKILL)
+    14:00:00.500     +30.0 s  web-frontend (pid 4713): ended by SIGKILL after 30.0 s (SIGKILL)
     ");
 }
 
 #[test]
-fn the_last_event_brings_the_report() {
+fn the_last_event_carries_the_report() {
     let finished = EventKind::Finished { report: Box::new(report()) };
     assert_eq!(view([(30_061, finished)]).report, Some(report()));
 }

@@ -1,19 +1,18 @@
-//! The report as text: what happened, what was checked, the verdict, the proof.
+//! The report as text: phases, workers, checks, findings, exit code, proof.
 
 use mcpd_common::outcome::{CheckSubject, PhaseOutcome, ShutdownReport, WorkerReport};
 
-use crate::commands::shutdown::verdict;
+use crate::color::Tone;
+use crate::commands::shutdown::summary;
 use crate::commands::verify_ports;
-use crate::doc::Doc;
-use crate::paint::Tone;
-use crate::progress::render::{asked, departed, passed};
+use crate::document::Document;
+use crate::formatting::{Clock, count, duration, limit};
+use crate::progress::phase_table::{asked, departed, passed};
 use crate::table::{Cell, Column, Table, cell, maybe};
-use crate::text::{Clock, count, duration, limit};
 
-/// All of it.
-pub fn report(doc: &mut Doc, report: &ShutdownReport, clock: &Clock) {
+pub fn report(doc: &mut Document, report: &ShutdownReport, clock: &Clock) {
     doc.line(&[("Shutdown", Tone::Strong), (&format!(" of run {}", report.run), Tone::Plain)]);
-    let times = format!("{} to {}", clock.time(report.started_at), clock.time(report.finished_at));
+    let times = format!("{} to {}", clock.date_time(report.started_at), clock.date_time(report.finished_at));
     doc.labelled("  Reason    ", &report.reason, Tone::Plain);
     doc.labelled("  When      ", &format!("{times} ({})", duration(report.duration_ms)), Tone::Plain);
     phases(doc, report);
@@ -22,26 +21,26 @@ pub fn report(doc: &mut Doc, report: &ShutdownReport, clock: &Clock) {
     clients(doc, report);
     ports(doc, report);
     resources(doc, report);
-    own(doc, report);
+    daemon_itself(doc, report);
     if !report.findings.is_empty() {
         title(doc, "Findings");
-        verdict::findings(doc, &report.findings);
+        summary::findings(doc, &report.findings);
     }
     end(doc, report);
 }
 
-fn title(doc: &mut Doc, title: &str) {
-    doc.blank();
+fn title(doc: &mut Document, title: &str) {
+    doc.blank_line();
     doc.line(&[(title, Tone::Strong)]);
 }
 
-fn phases(doc: &mut Doc, report: &ShutdownReport) {
+fn phases(doc: &mut Document, report: &ShutdownReport) {
     title(doc, "Phases");
     let mut table = Table::new([
         Column::new("PHASE"),
         Column::new("OUTCOME"),
         Column::new("TOOK").right(),
-        Column::new("AT MOST").right(),
+        Column::new("LIMIT").right(),
     ]);
     for phase in &report.phases {
         let took = cell(duration(phase.duration_ms));
@@ -54,12 +53,12 @@ fn outcome(outcome: PhaseOutcome) -> Cell {
     match outcome {
         PhaseOutcome::Done => cell("done").tone(Tone::Good),
         PhaseOutcome::Findings => cell("findings").tone(Tone::Warn),
-        PhaseOutcome::Deadline => cell("deadline").tone(Tone::Warn),
+        PhaseOutcome::Deadline => cell("timed out").tone(Tone::Warn),
         PhaseOutcome::CutShort => cell("cut short").tone(Tone::Warn),
     }
 }
 
-fn workers(doc: &mut Doc, report: &ShutdownReport) {
+fn workers(doc: &mut Document, report: &ShutdownReport) {
     if report.workers.is_empty() {
         return;
     }
@@ -71,18 +70,17 @@ fn workers(doc: &mut Doc, report: &ShutdownReport) {
         Column::new("ANSWER").cut(8).optional(4),
         Column::new("ENDED").fold(14),
         Column::new("AFTER").right(),
-        Column::new("BELOW").right().optional(5),
+        Column::new("DESCENDANTS").right().optional(5),
         Column::new("OUTLIVED").right().optional(6),
         Column::new("CHECKS").optional(1),
     ]);
     for worker in &report.workers {
-        let exit = worker.exit.map_or_else(String::new, |exit| exit.to_string());
         table.row([
             cell(&worker.name),
             maybe(worker.pid),
             cell(asked(worker.asked)),
             maybe(worker.answer.as_ref()),
-            departed(worker.departure, &exit),
+            departed(worker.departure, worker.exit),
             maybe(worker.left_after_ms.map(duration)),
             cell(worker.descendants),
             cell(worker.outlived.len()),
@@ -92,10 +90,10 @@ fn workers(doc: &mut Doc, report: &ShutdownReport) {
     doc.table(&table);
 }
 
-/// "5 ok", or which failed.
+/// "5 ok", or the names of the failed checks.
 fn checks(worker: &WorkerReport) -> Cell {
-    let failed: Vec<_> =
-        worker.checks.iter().filter(|check| !check.passed).map(|c| subject(c.subject)).collect();
+    let failed = worker.checks.iter().filter(|check| !check.passed);
+    let failed: Vec<_> = failed.map(|check| subject(check.subject)).collect();
     match (worker.checks.len(), failed.as_slice()) {
         (0, _) => cell("-").tone(Tone::Dim),
         (all, []) => cell(format!("{all} ok")).tone(Tone::Good),
@@ -113,8 +111,8 @@ fn subject(subject: CheckSubject) -> &'static str {
     }
 }
 
-/// The evidence of what failed; all the rest is in the JSON.
-fn failed_checks(doc: &mut Doc, report: &ShutdownReport) {
+/// The evidence of failed checks. The evidence of all checks is in the JSON output.
+fn failed_checks(doc: &mut Document, report: &ShutdownReport) {
     for worker in &report.workers {
         for check in worker.checks.iter().filter(|check| !check.passed) {
             let label = format!("  {}, {}: ", worker.name, subject(check.subject));
@@ -122,7 +120,7 @@ fn failed_checks(doc: &mut Doc, report: &ShutdownReport) {
         }
         for process in &worker.outlived {
             doc.labelled(
-                &format!("  {}, outlived its leader: ", worker.name),
+                &format!("  {}, outlived the main process: ", worker.name),
                 &process.to_string(),
                 Tone::Warn,
             );
@@ -130,14 +128,14 @@ fn failed_checks(doc: &mut Doc, report: &ShutdownReport) {
     }
 }
 
-fn clients(doc: &mut Doc, report: &ShutdownReport) {
+fn clients(doc: &mut Document, report: &ShutdownReport) {
     let clients = &report.clients;
     if clients.seen == 0 {
         return;
     }
     title(doc, "Clients");
     let line = format!(
-        "{} seen, {} told, {} left by themselves, {} closed by force",
+        "{} connected, {} notified, {} disconnected, {} closed by force",
         clients.seen, clients.told, clients.left, clients.forced
     );
     doc.sentence(&line, if clients.forced > 0 { Tone::Warn } else { Tone::Plain });
@@ -145,17 +143,19 @@ fn clients(doc: &mut Doc, report: &ShutdownReport) {
         Column::new("WORKER").cut(8),
         Column::new("ADDRESS").optional(1),
         Column::new("CLIENT").fold(16),
-        Column::new("LEFT AFTER").right(),
+        Column::new("DISCONNECTED AFTER").right(),
     ]);
     for client in &clients.connections {
-        let left = client.left_after_ms.map(duration);
-        let left = left.map_or_else(|| cell("forced").tone(Tone::Warn), cell);
-        table.row([cell(&client.worker), cell(&client.peer), maybe(client.process.as_ref()), left]);
+        let disconnected = match client.left_after_ms {
+            Some(after_ms) => cell(duration(after_ms)),
+            None => cell("forced").tone(Tone::Warn),
+        };
+        table.row([cell(&client.worker), cell(&client.peer), maybe(client.process.as_ref()), disconnected]);
     }
     doc.table(&table);
 }
 
-fn ports(doc: &mut Doc, report: &ShutdownReport) {
+fn ports(doc: &mut Document, report: &ShutdownReport) {
     if report.ports.is_empty() {
         return;
     }
@@ -173,7 +173,7 @@ fn ports(doc: &mut Doc, report: &ShutdownReport) {
     doc.table(&table);
 }
 
-fn resources(doc: &mut Doc, report: &ShutdownReport) {
+fn resources(doc: &mut Document, report: &ShutdownReport) {
     if report.resources.is_empty() {
         return;
     }
@@ -192,11 +192,11 @@ fn resources(doc: &mut Doc, report: &ShutdownReport) {
     doc.table(&table);
 }
 
-fn own(doc: &mut Doc, report: &ShutdownReport) {
+fn daemon_itself(doc: &mut Document, report: &ShutdownReport) {
     let own = &report.own;
-    title(doc, "The daemon itself");
+    title(doc, "Daemon process");
     let line = format!(
-        "{} descriptors at the start, {} at the end; {} threads at the start, {} at the end",
+        "file descriptors: {} at the start, {} at the end; threads: {} at the start, {} at the end",
         own.descriptors_start, own.descriptors_end, own.threads_start, own.threads_end
     );
     doc.sentence(&line, Tone::Plain);
@@ -205,15 +205,15 @@ fn own(doc: &mut Doc, report: &ShutdownReport) {
     }
 }
 
-fn end(doc: &mut Doc, report: &ShutdownReport) {
+fn end(doc: &mut Document, report: &ShutdownReport) {
     let label = format!("Exit code {}: ", report.exit_code);
-    doc.blank();
-    doc.labelled(&label, report.verdict(), verdict::tone(report.exit_code));
+    doc.blank_line();
+    doc.labelled(&label, report.verdict(), summary::tone(report.exit_code));
     match &report.proof {
         Some(proof) => doc.labelled("Proof: ", proof, Tone::Good),
         None => doc.labelled(
             "Proof: ",
-            &format!("none; the {} backend looks as well as it can", report.backend),
+            &format!("none: the {} backend can only search for processes", report.backend),
             Tone::Dim,
         ),
     }
@@ -222,6 +222,6 @@ fn end(doc: &mut Doc, report: &ShutdownReport) {
     }
     let passed = report.workers.iter().flat_map(|worker| &worker.checks).filter(|check| check.passed).count();
     if passed > 0 {
-        doc.sentence(&format!("{} passed; `--json` has the evidence", count(passed, "check")), Tone::Dim);
+        doc.sentence(&format!("{} passed; see --json for the evidence", count(passed, "check")), Tone::Dim);
     }
 }

@@ -1,12 +1,12 @@
-//! `mcpctl shutdown`: begin it, follow it, wait until the daemon is gone, look from outside.
+//! `mcpctl shutdown`: request it, follow its events, wait until the daemon has exited, check that nothing is left.
 //!
 //! ```text
-//! no daemon ----------------------> absent.rs   "not running", or what an earlier run left
-//! daemon -> Shutdown RPC -> follow.rs (events) -> gone.rs (both processes) -> outside.rs (our own look)
+//! no daemon ------------------------> not_running.rs    "not running", or what an earlier run left
+//! daemon -> Shutdown RPC -> follow.rs (events) -> wait_for_exit.rs (daemon, guardian) -> external_check.rs -> summary.rs
 //! ```
 //!
-//! The stream is only what the daemon says. What counts is that it and its guardian are gone, what
-//! `last-shutdown.json` says then, and what is seen from outside (R-SHUT-5).
+//! The events only show progress. The result counts when daemon and guardian have exited: it is taken from
+//! `last-shutdown.json` and from the check made here (R-SHUT-5).
 
 use std::path::PathBuf;
 
@@ -21,66 +21,100 @@ use mcpd_common::outcome::{Finding, ShutdownReport};
 use mcpd_common::paths::StateDir;
 use mcpd_proto::v1;
 use serde::Serialize;
-use tokio::time::timeout;
-use tonic::{Response, Streaming};
 
 use crate::args::Shutdown;
-use crate::client::{ANSWER, Daemon, silent};
 use crate::context::Context;
-use crate::exit::{Failure, SUCCESS};
-use crate::offline::Local;
+use crate::daemon_client::{DaemonClient, reply};
+use crate::failure::Failure;
 
-mod absent;
+mod external_check;
 pub mod follow;
-mod gone;
-mod outside;
-pub mod verdict;
+mod not_running;
+pub mod summary;
+mod wait_for_exit;
 
-const TRIED: &str = "shut mcpd down";
+const ACTION: &str = "shut mcpd down";
 
-/// The `schema` of how it ended, in JSON: the last line, after the events.
+/// `schema` of the result in JSON. It is the last line, after the events.
 pub const RESULT_SCHEMA: &str = "mcpd.shutdown-result.v1";
 
-/// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// There was no daemon, and nothing is left of one.
+    /// There was no daemon, and nothing of an earlier run is left.
     NotRunning,
-    /// There was no daemon, but something is left of one.
+    /// There was no daemon, but something of an earlier run is left.
     Leftovers,
-    /// It has begun; nobody waits.
+    /// The shutdown has begun, and `mcpctl` does not wait for it.
     Begun,
-    /// The daemon is gone.
+    /// The daemon has exited.
     Finished,
 }
 
-/// How it ended.
+/// The result of the command. The fields are the JSON shape `mcpd.shutdown-result.v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// How far it went.
     pub state: State,
-    /// What `mcpctl` exits with.
+    /// The exit code of `mcpctl`.
     pub exit_code: u8,
-    /// One sentence.
+    /// One sentence without a full stop.
     pub verdict: String,
-    /// The run that ended.
     pub run: Option<RunId>,
-    /// What the daemon exited with.
     pub daemon_exit_code: Option<u8>,
-    /// How long the shutdown took by the daemon's clock, milliseconds.
+    /// Duration of the shutdown, measured by the daemon.
     pub duration_ms: Option<u64>,
-    /// When the look from outside was taken.
+    /// When the external check was made.
     pub looked_at: Option<Timestamp>,
-    /// What of it disagrees with the daemon.
+    /// Where the external check contradicts the daemon.
     pub disagreements: Vec<String>,
-    /// The ports, seen from outside.
+    /// The ports as found by the external check.
     pub ports: Vec<PortReport>,
-    /// What the daemon found, or what is left.
+    /// What the daemon found, or what an earlier run left.
     pub findings: Vec<Finding>,
 }
 
-/// What is known before anything is asked to end.
+impl Outcome {
+    /// An outcome without details; all optional fields are empty.
+    fn new(state: State, exit_code: u8, verdict: impl Into<String>) -> Self {
+        Self {
+            state,
+            exit_code,
+            verdict: verdict.into(),
+            run: None,
+            daemon_exit_code: None,
+            duration_ms: None,
+            looked_at: None,
+            disagreements: Vec::new(),
+            ports: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// The daemon has exited and left this report.
+    fn finished(report: &ShutdownReport) -> Self {
+        Self {
+            run: Some(report.run),
+            daemon_exit_code: Some(report.exit_code),
+            duration_ms: Some(report.duration_ms),
+            findings: report.findings.clone(),
+            ..Self::new(State::Finished, report.exit_code, report.verdict())
+        }
+    }
+
+    /// Adds the external check. If it contradicts the daemon, the exit code is at least 4: a more severe
+    /// code stays (R-EXIT-1: the highest code that applies).
+    fn checked(mut self, check: external_check::ExternalCheck) -> Self {
+        if !check.disagreements.is_empty() {
+            self.exit_code = self.exit_code.max(external_check::DISAGREES);
+        }
+        self.looked_at = Some(check.at);
+        self.disagreements = check.disagreements;
+        self.ports = check.ports;
+        self
+    }
+}
+
+/// What is needed after the daemon has exited, collected before the shutdown is requested.
 #[derive(Debug)]
 struct Before {
     state: StateDir,
@@ -88,86 +122,69 @@ struct Before {
     guardian: Option<Handle>,
 }
 
-/// Shuts down.
 pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
-    let Some(mut daemon) = context.reach(TRIED).await? else {
-        return absent::run(context, &args).await;
+    let Some(mut daemon) = context.connect(ACTION).await? else {
+        return not_running::run(context, &args).await;
     };
     let before = before(context, &mut daemon, args.wait).await;
-    let mut events = match ask(&mut daemon, &args).await {
+    let request = v1::ShutdownRequest { reason: args.reason.clone().unwrap_or_default(), now: args.now };
+    let mut events = match reply(ACTION, &daemon.socket, daemon.control.shutdown(request)).await {
         Ok(events) => events,
-        Err(failure) if failure.code == program::UNAVAILABLE && absent::is_leaving(&daemon).await => {
-            return absent::run(context, &args).await;
+        // An earlier request may have ended the daemon just now.
+        Err(failure) if failure.code == program::UNAVAILABLE && not_running::exits_soon(&daemon).await => {
+            return not_running::run(context, &args).await;
         }
         Err(failure) => return Err(failure),
     };
     if !args.wait {
-        return follow::beginning(context, &daemon, &mut events).await;
+        return follow::first_event(context, &daemon, &mut events).await;
     }
     let followed = follow::to_the_end(context, &daemon, &mut events).await?;
-    gone::wait(context, &daemon, before.guardian.as_ref(), followed.deadline).await?;
-    let outcome = judge(&daemon, &before, &followed).await?;
-    verdict::show(context, &outcome);
+    wait_for_exit::wait(context, &daemon, before.guardian.as_ref(), followed.deadline).await?;
+    let outcome = outcome(&daemon, &before, &followed).await?;
+    summary::show(context, &outcome);
     Ok(outcome.exit_code)
 }
 
-async fn ask(daemon: &mut Daemon, args: &Shutdown) -> Result<Streaming<v1::ShutdownEvent>, Failure> {
-    let request = v1::ShutdownRequest { reason: args.reason.clone().unwrap_or_default(), now: args.now };
-    let answer = timeout(ANSWER, daemon.control.shutdown(request)).await;
-    let answer = answer.map_err(|_| silent(TRIED, &daemon.socket))?;
-    answer.map(Response::into_inner).map_err(|status| daemon.answered(TRIED, &status))
-}
-
-/// Asks where the daemon keeps its state and which ports it has; who can't say is stopped all
-/// the same, and the places are guessed.
-async fn before(context: &Context, daemon: &mut Daemon, wait: bool) -> Before {
-    let status = if wait { daemon.status(TRIED, None).await.ok() } else { None };
+/// Asks the daemon for its state directory, ports and guardian. If it does not answer, it is shut down all the
+/// same, and the state directory is taken from the configuration.
+async fn before(context: &Context, daemon: &mut DaemonClient, wait: bool) -> Before {
+    let status = if wait { daemon.status(ACTION, None).await.ok() } else { None };
     let workers = status.iter().flat_map(|status| &status.workers);
     let ports = workers.map(|worker| KnownPort { port: worker.port, worker: Some(worker.name.clone()) });
     let ports = ports.collect();
-    let told = status.as_ref().and_then(|status| status.daemon.as_ref());
-    let guardian = told.and_then(|daemon| daemon.guardian).and_then(process::read);
-    let guardian = guardian.and_then(|guardian| Handle::open(&guardian));
-    let state = told.map(|daemon| StateDir::new(PathBuf::from(&daemon.state_dir)));
-    Before { state: state.unwrap_or_else(|| Local::find(&context.global).state), ports, guardian }
-}
-
-/// What the daemon said, what it wrote, and what is seen now, in one outcome.
-async fn judge(daemon: &Daemon, before: &Before, followed: &follow::Followed) -> Result<Outcome, Failure> {
-    let written = last_shutdown(&before.state);
-    let written = written.filter(|report| followed.run.is_none_or(|run| report.run == run));
-    // The file has the last word: it is written at the very end, and by whoever ended last.
-    let Some(report) = written.or_else(|| followed.report.clone()) else {
-        return Err(no_account(&followed.broke, &before.state));
+    let status = status.as_ref().and_then(|status| status.daemon.as_ref());
+    let guardian = status.and_then(|status| status.guardian).and_then(process::read);
+    let state = match status {
+        Some(status) => StateDir::new(PathBuf::from(&status.state_dir)),
+        None => context.locations().state,
     };
-    let look = outside::look(daemon, &before.ports, &report).await;
-    Ok(outcome(&report, look))
+    Before { state, ports, guardian: guardian.and_then(|guardian| Handle::open(&guardian)) }
 }
 
-fn outcome(report: &ShutdownReport, look: outside::Look) -> Outcome {
-    let disagreement = if look.disagreements.is_empty() { SUCCESS } else { outside::DISAGREES };
-    Outcome {
-        state: State::Finished,
-        // What is worse than a held port stays what it is (R-EXIT-1: the highest that applies).
-        exit_code: report.exit_code.max(disagreement),
-        verdict: report.verdict().to_owned(),
-        run: Some(report.run),
-        daemon_exit_code: Some(report.exit_code),
-        duration_ms: Some(report.duration_ms),
-        looked_at: Some(look.at),
-        disagreements: look.disagreements,
-        ports: look.ports,
-        findings: report.findings.clone(),
-    }
+/// Combines the report with the external check.
+async fn outcome(
+    daemon: &DaemonClient,
+    before: &Before,
+    followed: &follow::Followed,
+) -> Result<Outcome, Failure> {
+    let in_file = last_shutdown(&before.state);
+    let in_file = in_file.filter(|report| followed.run.is_none_or(|run| report.run == run));
+    // The file takes precedence: it is written after the last event, by the guardian if the daemon died.
+    let Some(report) = in_file.or_else(|| followed.report.clone()) else {
+        return Err(no_report(followed.broke.as_deref(), &before.state));
+    };
+    let check = external_check::check(daemon, &before.ports, &report).await;
+    Ok(Outcome::finished(&report).checked(check))
 }
 
-fn no_account(broke: &Option<String>, state: &StateDir) -> Failure {
-    let why = broke.as_deref().unwrap_or("the events ended early");
+fn no_report(broke: Option<&str>, state: &StateDir) -> Failure {
+    let why = broke.unwrap_or("the events ended early");
     Failure::new(
         program::UNAVAILABLE,
-        "learn how the shutdown ended",
+        "find out how the shutdown ended",
         format_args!(
-            "the daemon is gone without an account: {why}, and {} has none of this run",
+            "the daemon exited without a report: {why}, and {} has no report of this run",
             state.last_shutdown().display()
         ),
         "see `mcpctl logs --daemon`, `mcpctl verify-ports` and `mcpctl list-zombies --all`",

@@ -1,4 +1,4 @@
-//! `mcpctl status`: the daemon and its workers; without a daemon the last shutdown alone.
+//! `mcpctl status`: the daemon, its workers and the last shutdown. Without a daemon only the last shutdown.
 
 use std::time::Duration;
 
@@ -10,34 +10,33 @@ use tokio::signal::ctrl_c;
 
 use crate::args::Status;
 use crate::context::Context;
-use crate::exit::{Failure, SUCCESS};
-use crate::wait::pause;
+use crate::failure::{Failure, SUCCESS};
+use crate::wait::sleep;
 
 pub mod render;
 
-const TRIED: &str = "show the status";
+const ACTION: &str = "show the status";
 
-/// How often `--watch` looks again.
-const REFRESH: Duration = Duration::from_secs(1);
+/// Interval of `--watch`.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows it, once or again and again.
 pub async fn run(context: &mut Context, args: Status) -> Result<u8, Failure> {
     if !args.watch {
-        let report = ask(context, args.worker.as_ref()).await?;
+        let report = read_status(context, args.worker.as_ref()).await?;
         show(context, &report, args.worker.is_some());
         return Ok(code(&report));
     }
     let mut interrupted = std::pin::pin!(ctrl_c());
     while !context.out.is_closed() {
-        match ask(context, args.worker.as_ref()).await {
+        match read_status(context, args.worker.as_ref()).await {
             Ok(report) => show(context, &report, args.worker.is_some()),
-            // A daemon that ends in this moment is what one watches for.
+            // The daemon is exiting or starting: keep watching.
             Err(failure) if failure.code == program::UNAVAILABLE => context.out.note(&failure.happened),
             Err(failure) => return Err(failure),
         }
         tokio::select! {
             _ = &mut interrupted => break,
-            () = pause(REFRESH) => {}
+            () = sleep(REFRESH_INTERVAL) => {}
         }
     }
     Ok(SUCCESS)
@@ -47,15 +46,15 @@ fn code(report: &StatusReport) -> u8 {
     if report.daemon.is_some() { SUCCESS } else { program::NOT_RUNNING }
 }
 
-async fn ask(context: &Context, worker: Option<&WorkerName>) -> Result<StatusReport, Failure> {
-    match context.reach(TRIED).await? {
-        Some(mut daemon) => daemon.status(TRIED, worker.map(ToString::to_string)).await,
-        None => Ok(absent(context)),
+async fn read_status(context: &Context, worker: Option<&WorkerName>) -> Result<StatusReport, Failure> {
+    match context.connect(ACTION).await? {
+        Some(mut daemon) => daemon.status(ACTION, worker.map(ToString::to_string)).await,
+        None => Ok(not_running(context)),
     }
 }
 
-fn absent(context: &Context) -> StatusReport {
-    let last = last_shutdown(&context.local().state);
+fn not_running(context: &Context) -> StatusReport {
+    let last = last_shutdown(&context.locations().state);
     StatusReport {
         schema: STATUS_SCHEMA.to_owned(),
         daemon: None,
@@ -68,8 +67,8 @@ fn show(context: &mut Context, report: &StatusReport, detailed: bool) {
     if context.out.is_json() {
         return context.out.json(report);
     }
-    let mut doc = context.out.doc();
+    let mut doc = context.out.document();
     render::status(&mut doc, report, &context.clock(), detailed);
-    // Without --watch there is one drawing, which stays.
+    // Without --watch nothing replaces the document, so it stays.
     context.out.redraw(doc);
 }

@@ -1,18 +1,21 @@
 //! The status as text.
 
+use mcpd_common::config::Transport;
 use mcpd_common::exit_code;
-use mcpd_common::status::{DaemonStatus, LastShutdown, StatusReport, WorkerState, WorkerStatus};
+use mcpd_common::status::{
+    DaemonStatus, LastShutdown, ShutdownStatus, StatusReport, WorkerState, WorkerStatus,
+};
 
-use crate::commands::shutdown::verdict;
-use crate::doc::Doc;
-use crate::paint::Tone;
+use crate::color::Tone;
+use crate::commands::shutdown::summary;
+use crate::document::Document;
+use crate::formatting::{Clock, count, duration};
 use crate::table::{Cell, Column, Table, cell, maybe};
-use crate::text::{Clock, count, duration};
 
-/// All of it.
-pub fn status(doc: &mut Doc, report: &StatusReport, clock: &Clock, detailed: bool) {
+/// `detailed` shows a single worker as a list instead of a table row.
+pub fn status(doc: &mut Document, report: &StatusReport, clock: &Clock, detailed: bool) {
     match &report.daemon {
-        Some(daemon) => head(doc, daemon, &report.workers, clock),
+        Some(daemon) => daemon_lines(doc, daemon, &report.workers, clock),
         None => doc.line(&[("mcpd is not running", Tone::Strong)]),
     }
     match (detailed, report.workers.as_slice()) {
@@ -24,11 +27,11 @@ pub fn status(doc: &mut Doc, report: &StatusReport, clock: &Clock, detailed: boo
     }
 }
 
-fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &Clock) {
-    let up = clock.since(daemon.started_at);
+fn daemon_lines(doc: &mut Document, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &Clock) {
+    let uptime = clock.since(daemon.started_at);
     let ready = workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
     let rest = format!(
-        " {} (pid {}{}) up {up}, {ready} of {} ready",
+        " {} (pid {}{}) up {uptime}, {ready} of {} ready",
         daemon.version,
         daemon.pid,
         daemon.guardian.map_or_else(String::new, |guardian| format!(", guardian {guardian}")),
@@ -36,15 +39,7 @@ fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &
     );
     doc.line(&[("mcpd", Tone::Strong), (&rest, Tone::Plain)]);
     if let Some(shutdown) = &daemon.shutdown {
-        let gone = |gone: bool| if gone { "gone" } else { "still there" };
-        let text = format!(
-            "Shutting down ({}): {}; workers {}, clients {}",
-            shutdown.reason,
-            shutdown.phase,
-            gone(shutdown.workers_gone),
-            gone(shutdown.clients_gone)
-        );
-        doc.sentence(&text, Tone::Warn);
+        doc.sentence(&shutdown_sentence(shutdown), Tone::Warn);
     }
     if let Some(containment) = &daemon.containment {
         doc.labelled("Contained by: ", &containment.to_string(), Tone::Dim);
@@ -54,7 +49,18 @@ fn head(doc: &mut Doc, daemon: &DaemonStatus, workers: &[WorkerStatus], clock: &
     }
 }
 
-fn workers(doc: &mut Doc, workers: &[WorkerStatus], clock: &Clock) {
+fn shutdown_sentence(shutdown: &ShutdownStatus) -> String {
+    let gone_or_not = |is_gone: bool| if is_gone { "gone" } else { "still there" };
+    format!(
+        "Shutting down ({}): {}; workers {}, clients {}",
+        shutdown.reason,
+        shutdown.phase,
+        gone_or_not(shutdown.workers_gone),
+        gone_or_not(shutdown.clients_gone)
+    )
+}
+
+fn workers(doc: &mut Document, workers: &[WorkerStatus], clock: &Clock) {
     let mut table = Table::new([
         Column::new("NAME").cut(8),
         Column::new("STATE"),
@@ -64,7 +70,7 @@ fn workers(doc: &mut Doc, workers: &[WorkerStatus], clock: &Clock) {
         Column::new("RESTARTS").right().optional(4),
         Column::new("UPTIME").right().optional(1),
         Column::new("URL").cut(26),
-        Column::new("BELOW").right().optional(6),
+        Column::new("DESCENDANTS").right().optional(6),
         Column::new("LAST EXIT").optional(5),
         Column::new("REPOSITORY").cut(16).optional(7),
     ]);
@@ -84,7 +90,7 @@ fn workers(doc: &mut Doc, workers: &[WorkerStatus], clock: &Clock) {
         ]);
     }
     if !table.is_empty() {
-        doc.blank();
+        doc.blank_line();
         doc.table(&table);
     }
     for worker in workers {
@@ -94,13 +100,15 @@ fn workers(doc: &mut Doc, workers: &[WorkerStatus], clock: &Clock) {
     }
 }
 
-fn detail(doc: &mut Doc, worker: &WorkerStatus, clock: &Clock) {
+fn detail(doc: &mut Document, worker: &WorkerStatus, clock: &Clock) {
     let since = clock.since(worker.since);
     let pid = worker.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
-    let started = worker.started_at.map_or_else(|| "-".to_owned(), |at| clock.time(at));
+    let started = worker.started_at.map_or_else(|| "-".to_owned(), |at| clock.date_time(at));
     let exit = worker.last_exit.map_or_else(|| "-".to_owned(), |exit| exit.to_string());
-    let transport = serde_json::to_value(worker.transport).ok();
-    let transport = transport.as_ref().and_then(|value| value.as_str()).unwrap_or("-");
+    let transport = match worker.transport {
+        Transport::Http => "http",
+        Transport::Direct => "direct",
+    };
     let rows = [
         ("State", format!("{} for {since}", worker.state.name()), tone(worker.state)),
         ("Reason", worker.reason.clone().unwrap_or_default(), tone(worker.state)),
@@ -113,31 +121,30 @@ fn detail(doc: &mut Doc, worker: &WorkerStatus, clock: &Clock) {
         ("Last exit", exit, Tone::Plain),
         ("Clients", worker.clients.to_string(), Tone::Plain),
     ];
-    doc.blank();
+    doc.blank_line();
     doc.line(&[(worker.name.as_str(), Tone::Strong)]);
     for (label, text, tone) in rows.iter().filter(|(_, text, _)| !text.is_empty()) {
         doc.labelled(&format!("  {label:<12}"), text, *tone);
     }
 }
 
-fn last_shutdown(doc: &mut Doc, last: &LastShutdown, clock: &Clock) {
+fn last_shutdown(doc: &mut Document, last: &LastShutdown, clock: &Clock) {
     let text = format!(
         "{} ({}), exit code {}, {}, {}",
-        clock.time(last.at),
+        clock.date_time(last.at),
         last.reason,
         last.exit_code,
         duration(last.duration_ms),
         exit_code::meaning(last.exit_code)
     );
-    doc.blank();
-    doc.labelled("Last shutdown: ", &text, verdict::tone(last.exit_code));
+    doc.blank_line();
+    doc.labelled("Last shutdown: ", &text, summary::tone(last.exit_code));
 }
 
 fn state(state: WorkerState) -> Cell {
     cell(state.name()).tone(tone(state))
 }
 
-/// The tone of a state.
 pub fn tone(state: WorkerState) -> Tone {
     match state {
         WorkerState::Ready => Tone::Good,
@@ -152,22 +159,22 @@ mod tests {
     use mcpd_common::status::STATUS_SCHEMA;
 
     use super::*;
-    use crate::paint::Palette;
-    use crate::samples;
+    use crate::color::Palette;
+    use crate::test_data;
 
     fn shown(report: &StatusReport, width: usize, detailed: bool) -> String {
-        let mut doc = Doc::new(Palette::Plain, width);
-        status(&mut doc, report, &samples::clock(), detailed);
+        let mut doc = Document::new(Palette::Plain, width);
+        status(&mut doc, report, &test_data::clock(), detailed);
         doc.into_text()
     }
 
     /// R-CLI-1.
     #[test]
-    fn at_80_columns() {
-        insta::assert_snapshot!(shown(&samples::status(), 80, false), @r"
+    fn at_80_columns_less_important_columns_are_dropped() {
+        insta::assert_snapshot!(shown(&test_data::status(), 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
-                      delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
+                      delegated)
         Warning: the journal was damaged and has been set aside
 
         NAME          STATE    PID  PORT  CLIENTS     UPTIME  URL
@@ -183,16 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn at_200_columns() {
-        insta::assert_snapshot!(shown(&samples::status(), 200, false), @r"
+    fn at_200_columns_every_column_is_shown() {
+        insta::assert_snapshot!(shown(&test_data::status(), 200, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 2 of 3 workers ready
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not delegated)
         Warning: the journal was damaged and has been set aside
 
-        NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        BELOW  LAST EXIT  REPOSITORY
-        alpha         ready   8081  8081        2         0  2 h 5 min  http://127.0.0.1:8081/mcp      0  -          /home/kim/src/alpha
-        docs          failed     -  8082        2        10          -  http://127.0.0.1:8082/mcp      0  exit 1     /home/kim/src/docs
-        web-frontend  ready   8101  8101        2         0  2 h 5 min  http://127.0.0.1:8101/mcp      4  -          /home/kim/src/web-frontend
+        NAME          STATE    PID  PORT  CLIENTS  RESTARTS     UPTIME  URL                        DESCENDANTS  LAST EXIT  REPOSITORY
+        alpha         ready   8081  8081        2         0  2 h 5 min  http://127.0.0.1:8081/mcp            0  -          /home/kim/src/alpha
+        docs          failed     -  8082        2        10          -  http://127.0.0.1:8082/mcp            0  exit 1     /home/kim/src/docs
+        web-frontend  ready   8101  8101        2         0  2 h 5 min  http://127.0.0.1:8101/mcp            4  -          /home/kim/src/web-frontend
           docs: port 8082 is held by python3 -m http.server 8082 (pid 991, user kim, LISTEN on 0.0.0.0:8082)
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some workers did not leave on request; SIGTERM was needed
@@ -200,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn one_worker_in_detail() {
-        let mut report = samples::status();
+    fn one_worker_is_shown_as_a_list() {
+        let mut report = test_data::status();
         report.workers.retain(|worker| worker.state == WorkerState::Failed);
         insta::assert_snapshot!(shown(&report, 80, true), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 1 worker ready
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
-                      delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
+                      delegated)
         Warning: the journal was damaged and has been set aside
 
         docs
@@ -230,13 +237,13 @@ mod tests {
     /// R-SHUT-7.
     #[test]
     fn a_shutdown_is_shown_with_reason_and_phase() {
-        let mut report = samples::status_shutting_down();
+        let mut report = test_data::status_shutting_down();
         report.workers.clear();
         insta::assert_snapshot!(shown(&report, 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 0 workers ready
         Shutting down (manual): workers-graceful; workers still there, clients gone
-        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which nobody
-                      delegates)
+        Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
+                      delegated)
         Warning: the journal was damaged and has been set aside
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
@@ -245,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_daemon_the_last_shutdown_alone() {
+    fn without_a_daemon_only_the_last_shutdown_is_shown() {
         let schema = STATUS_SCHEMA.to_owned();
-        let last_shutdown = Some(samples::last_shutdown());
+        let last_shutdown = Some(test_data::last_shutdown());
         let report = StatusReport { schema, daemon: None, workers: Vec::new(), last_shutdown };
         insta::assert_snapshot!(shown(&report, 80, false), @r"
         mcpd is not running

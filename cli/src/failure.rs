@@ -1,4 +1,4 @@
-//! How a command ends: with a code, or with a failure that says what to do next (R-CLI-2).
+//! How a command ends: with an exit code, or with a failure that says what to do next (R-CLI-2).
 
 use std::fmt;
 use std::path::Path;
@@ -6,22 +6,19 @@ use std::path::Path;
 use mcpd_common::exit_code::program;
 use serde::Serialize;
 
-/// All went well.
 pub const SUCCESS: u8 = 0;
 
-/// `health`: not all is well.
+/// Exit code of `health` when mcpd runs, but a worker is not in its expected state.
 pub const DEGRADED: u8 = 1;
 
-/// A command that could not do what it was asked.
+/// Why a command failed. The fields are the JSON shape `mcpd.error.v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Failure {
-    /// What it exits with.
+    /// The exit code of `mcpctl`.
     pub code: u8,
-    /// What was tried: "show the status".
+    /// The action that failed, as a verb phrase: "show the status".
     pub tried: String,
-    /// What happened.
     pub happened: String,
-    /// What to do next.
     pub next: String,
 }
 
@@ -32,23 +29,22 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// A failure of this kind.
     pub fn new(
         code: u8,
-        tried: impl Into<String>,
+        action: impl Into<String>,
         happened: impl fmt::Display,
         next: impl Into<String>,
     ) -> Self {
-        Self { code, tried: tried.into(), happened: happened.to_string(), next: next.into() }
+        Self { code, tried: action.into(), happened: happened.to_string(), next: next.into() }
     }
 
-    /// No daemon runs, and the command needs one.
-    pub fn not_running(tried: &str, sockets: &[impl AsRef<Path>]) -> Self {
+    /// The command needs a daemon, and none listens on these sockets.
+    pub fn not_running(action: &str, sockets: &[impl AsRef<Path>]) -> Self {
         let listed: Vec<_> = sockets.iter().map(|socket| socket.as_ref().display().to_string()).collect();
         Self::new(
             program::UNAVAILABLE,
-            tried,
-            format_args!("mcpd is not running: nobody answers at {}", listed.join(" or ")),
+            action,
+            format_args!("mcpd is not running: no daemon listens on {}", listed.join(" or ")),
             "start it with `mcpd`, or name its socket with --socket",
         )
     }
@@ -60,11 +56,11 @@ mod tests {
 
     /// R-CLI-2.
     #[test]
-    fn a_failure_says_what_was_tried_what_happened_and_what_next() {
+    fn a_failure_names_the_action_the_cause_and_the_next_step() {
         let failure = Failure::not_running("restart docs", &["/run/a.sock", "/run/b.sock"]);
         insta::assert_snapshot!(failure, @r"
         mcpctl: can't restart docs
-          mcpd is not running: nobody answers at /run/a.sock or /run/b.sock
+          mcpd is not running: no daemon listens on /run/a.sock or /run/b.sock
           start it with `mcpd`, or name its socket with --socket
         ");
         assert_eq!(failure.code, 69);

@@ -1,4 +1,4 @@
-//! Hand-made values that the snapshots show.
+//! Sample values for the tests.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,8 +13,8 @@ use mcpd_common::paths::StateDir;
 use mcpd_common::phase::Phase;
 use mcpd_common::status::*;
 
-use crate::offline::Local;
-use crate::text::Clock;
+use crate::formatting::Clock;
+use crate::locations::Locations;
 
 pub fn name(text: &str) -> WorkerName {
     text.parse().expect("a name")
@@ -40,8 +40,8 @@ pub fn run() -> RunId {
     RunId::new(at("13:05:01"), RunTag(0x3f9a_2c77))
 }
 
-pub fn local() -> Local {
-    Local {
+pub fn locations() -> Locations {
+    Locations {
         socket: None,
         state: StateDir::new("/home/kim/.local/state/mcpd"),
         log_dir: "/home/kim/.local/state/mcpd/logs".into(),
@@ -240,7 +240,7 @@ fn worker_report(text: &str, departure: Departure, exit: ExitStatus, after: u64)
 }
 
 fn contained() -> Containment {
-    let detail = "no cgroup: mcpd runs in the root cgroup, which nobody delegates";
+    let detail = "no cgroup: mcpd runs in the root cgroup, which is not delegated";
     Containment { by: ContainedBy::Subreaper, detail: detail.to_owned() }
 }
 

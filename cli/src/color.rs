@@ -1,4 +1,4 @@
-//! Colours, for those who want them.
+//! Colours of the output, where they are wanted.
 
 use std::env;
 use std::io::IsTerminal;
@@ -9,65 +9,58 @@ use clap::ValueEnum;
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always.
+    /// Always
     Always,
-    /// Never.
+    /// Never
     Never,
 }
 
-/// What a piece of text means.
+/// What a piece of text means; the palette turns it into a colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing special.
     #[default]
     Plain,
-    /// As it should be.
     Good,
-    /// Worth a look.
     Warn,
-    /// Not as it should be.
     Bad,
-    /// Of less weight.
+    /// Secondary information.
     Dim,
-    /// Of more weight.
+    /// Headings.
     Strong,
 }
 
-/// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Palette {
-    /// No.
+    /// No colours.
     Plain,
-    /// Yes.
+    /// ANSI escape sequences.
     Ansi,
 }
 
 impl Palette {
-    /// What `--color`, the environment and the standard output ask for (R-CLI-1).
+    /// Decides by `--color`, `NO_COLOR`, `TERM` and whether the standard output is a terminal (R-CLI-1).
     pub fn choose(choice: ColorChoice) -> Self {
-        let refused = |key| env::var_os(key).is_some_and(|value| !value.is_empty());
-        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let wanted = match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => std::io::stdout().is_terminal() && !refused("NO_COLOR") && !dumb,
+            ColorChoice::Auto => {
+                let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+                std::io::stdout().is_terminal() && !no_color && !is_dumb
+            }
         };
         if wanted { Self::Ansi } else { Self::Plain }
     }
 
-    /// The text in this tone.
     pub fn paint(self, text: &str, tone: Tone) -> String {
-        match (self, tone) {
-            (Self::Plain, _) | (_, Tone::Plain) => text.to_owned(),
-            (Self::Ansi, tone) if !text.is_empty() => {
-                let style = tone.style();
-                format!("{style}{text}{style:#}")
-            }
-            (Self::Ansi, _) => String::new(),
+        if self == Self::Plain || tone == Tone::Plain || text.is_empty() {
+            return text.to_owned();
         }
+        let style = tone.style();
+        format!("{style}{text}{style:#}")
     }
 }
 
@@ -90,7 +83,7 @@ mod tests {
 
     /// R-CLI-1.
     #[test]
-    fn a_plain_palette_adds_nothing() {
+    fn only_the_ansi_palette_adds_escape_sequences() {
         assert_eq!(Palette::Plain.paint("x", Tone::Bad), "x");
         assert_eq!(Palette::Ansi.paint("x", Tone::Good), "\u{1b}[32mx\u{1b}[0m");
         assert_eq!(Palette::choose(ColorChoice::Never), Palette::Plain);

@@ -1,31 +1,33 @@
-//! An event as one line, for logs and pipes.
+//! An event as one line, for pipes and files.
 
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 use mcpd_common::outcome::Departure;
 
-use super::render::asked;
-use crate::text::{Clock, count, duration, limit};
+use super::phase_table::asked;
+use crate::formatting::{Clock, count, duration, limit};
 
-/// "13:05:01.123    +12 ms  docs (pid 4711): asked by POST". Nothing for what the table of the
-/// phase or the end of the account says anyway.
+/// "13:05:01.123    +12 ms  docs (pid 4711): asked to exit by POST". `None` for events that the table of the
+/// phase or the final summary shows anyway.
 pub fn line(event: &ShutdownEvent, clock: &Clock) -> Option<String> {
-    let said = sentence(&event.kind)?;
+    let text = sentence(&event.kind)?;
     let elapsed = format!("+{}", duration(event.elapsed_ms));
-    Some(format!("{}  {elapsed:>10}  {said}", clock.moment(event.at)))
+    Some(format!("{}  {elapsed:>10}  {text}", clock.time_of_day(event.at)))
 }
 
 fn sentence(kind: &EventKind) -> Option<String> {
     Some(match kind {
         EventKind::Started { reason, workers, .. } => {
-            format!("shutdown begins ({reason}): {}", count(workers.len(), "worker"))
+            format!("shutdown started ({reason}): {}", count(workers.len(), "worker"))
         }
+        // The first phase only records the request and has no limit.
+        EventKind::PhaseStarted { phase, limit_ms: 0 } => format!("{phase}: started"),
         EventKind::PhaseStarted { phase, limit_ms } => {
-            format!("{phase}: begins, at most {}", limit(*limit_ms))
+            format!("{phase}: started, limit {}", limit(*limit_ms))
         }
         EventKind::Worker { name, pid: Some(pid), step } => format!("{name} (pid {pid}): {}", worker(step)),
         EventKind::Worker { name, pid: None, step } => format!("{name}: {}", worker(step)),
         EventKind::Clients { connected, left, forced } => {
-            format!("clients: {connected} connected, {left} left, {forced} forced")
+            format!("clients: {connected} connected, {left} disconnected, {forced} forced")
         }
         EventKind::Verified { check, passed, evidence, .. } => {
             format!("{check}: {}, {evidence}", if *passed { "ok" } else { "failed" })
@@ -41,27 +43,27 @@ fn sentence(kind: &EventKind) -> Option<String> {
 
 fn worker(step: &WorkerStep) -> String {
     match step {
-        WorkerStep::Asked { how } => format!("asked to leave by {}", asked(*how)),
+        WorkerStep::Asked { how } => format!("asked to exit by {}", asked(*how)),
         WorkerStep::Answered { answer } => format!("answer: {answer}"),
         WorkerStep::Signalled { signal, why } => format!("{signal} sent: {why}"),
-        WorkerStep::LeaderExited { exit, remaining: 0 } => format!("ended with {exit}"),
+        WorkerStep::LeaderExited { exit, remaining: 0 } => format!("main process ended ({exit})"),
         WorkerStep::LeaderExited { exit, remaining } => {
-            format!("ended with {exit}, {} left", count(*remaining as usize, "descendant"))
+            format!("main process ended ({exit}), {} left", count(*remaining as usize, "descendant"))
         }
         WorkerStep::Left { departure, exit, after_ms } => {
             let exit = exit.map_or_else(String::new, |exit| format!(" ({exit})"));
-            format!("{} after {}{exit}", left(*departure), duration(*after_ms))
+            format!("{} after {}{exit}", ended(*departure), duration(*after_ms))
         }
-        WorkerStep::Remains { detail } => format!("remains: {detail}"),
+        WorkerStep::Remains { detail } => format!("could not be killed: {detail}"),
     }
 }
 
-fn left(departure: Departure) -> &'static str {
+fn ended(departure: Departure) -> &'static str {
     match departure {
         Departure::NotRunning => "was not running",
-        Departure::Left => "left",
-        Departure::Terminated => "left by SIGTERM",
-        Departure::Killed => "left by SIGKILL",
-        Departure::Remains => "remains",
+        Departure::Left => "exited",
+        Departure::Terminated => "ended by SIGTERM",
+        Departure::Killed => "ended by SIGKILL",
+        Departure::Remains => "could not be killed",
     }
 }

@@ -1,0 +1,150 @@
+//! A shutdown although no daemon listens: a success, unless something of an earlier run is left.
+
+use std::time::Duration;
+
+use mcpd_common::crash::last_shutdown;
+use mcpd_common::exit_code::{self, program};
+use mcpd_common::os::child::Handle;
+use mcpd_common::os::process::Process;
+use mcpd_common::run_file::RunFile;
+use tokio::time::timeout;
+
+use super::{ACTION, Outcome, RESULT_SCHEMA, State, summary, wait_for_exit};
+use crate::args::Shutdown;
+use crate::color::Tone;
+use crate::context::Context;
+use crate::daemon_client::DaemonClient;
+use crate::failure::{Failure, SUCCESS};
+use crate::leftovers::Leftovers;
+use crate::locations::{self, Locations};
+use crate::wait::{now, sleep};
+
+/// Limit for a daemon that has closed its socket, and for its guardian, to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Limit for the workers of a crashed daemon to die.
+const WORKERS_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> {
+    let locations = context.locations();
+    if args.wait {
+        wait_for_lock(&locations).await;
+    }
+    let run = match RunFile::read(&locations.state.run_file()) {
+        Ok(Some(run)) => run,
+        Ok(None) => return Ok(show(context, &nothing_left())),
+        Err(error) => {
+            context.out.note(&format!("{error}; can't find out whether an earlier run left anything"));
+            return Ok(show(context, &nothing_left()));
+        }
+    };
+    let leftovers = lasting_leftovers(&run, &locations).await;
+    if let Some(daemon) = &leftovers.daemon {
+        return daemon_without_socket(context, args, &locations, &run, daemon).await;
+    }
+    Ok(show(context, &outcome(&run, leftovers)))
+}
+
+/// A guardian may still be cleaning up, or about to exit.
+async fn wait_for_lock(locations: &Locations) {
+    let deadline = now() + EXIT_TIMEOUT;
+    while locations::is_locked(&locations.state) && now() < deadline {
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Whether a daemon whose connection was lost exits soon: it was at the end of a shutdown that another client
+/// had requested.
+pub async fn exits_soon(daemon: &DaemonClient) -> bool {
+    match &daemon.handle {
+        Some(handle) => timeout(EXIT_TIMEOUT, wait_for_exit::process(handle)).await.is_ok(),
+        None => false,
+    }
+}
+
+/// Ignores processes that exit within a second: when a daemon is killed, its workers die shortly after it.
+async fn lasting_leftovers(run: &RunFile, locations: &Locations) -> Leftovers {
+    let deadline = now() + WORKERS_EXIT_TIMEOUT;
+    loop {
+        let leftovers = Leftovers::of(run, locations);
+        if leftovers.daemon.is_some() || leftovers.processes.is_empty() || now() >= deadline {
+            return leftovers;
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn outcome(run: &RunFile, leftovers: Leftovers) -> Outcome {
+    let findings = leftovers.findings();
+    if findings.is_empty() {
+        return nothing_left();
+    }
+    let code = exit_code::of(&findings);
+    let verdict = format!("mcpd is not running, but something is left: {}", exit_code::meaning(code));
+    Outcome {
+        run: Some(run.run),
+        ports: leftovers.ports,
+        findings,
+        ..Outcome::new(State::Leftovers, code, verdict)
+    }
+}
+
+/// The daemon's process is alive, but its socket does not answer: it is about to exit, or just starting.
+async fn daemon_without_socket(
+    context: &mut Context,
+    args: &Shutdown,
+    locations: &Locations,
+    run: &RunFile,
+    daemon: &Process,
+) -> Result<u8, Failure> {
+    let has_exited = args.wait
+        && match Handle::open(daemon) {
+            Some(handle) => timeout(EXIT_TIMEOUT, wait_for_exit::process(&handle)).await.is_ok(),
+            None => true,
+        };
+    if !has_exited {
+        return Err(does_not_answer(run, daemon));
+    }
+    let report = last_shutdown(&locations.state).filter(|report| report.run == run.run);
+    let outcome = match report {
+        Some(report) => Outcome::finished(&report),
+        // It died without a report.
+        None => outcome(run, lasting_leftovers(run, locations).await),
+    };
+    Ok(show(context, &outcome))
+}
+
+fn does_not_answer(run: &RunFile, daemon: &Process) -> Failure {
+    let pid = daemon.pid;
+    let socket = run.socket.display();
+    Failure::new(
+        program::UNAVAILABLE,
+        ACTION,
+        format_args!("the daemon (pid {pid}) is running, but does not listen on {socket}"),
+        format!("try again in a moment; if that does not help: kill -TERM {pid}"),
+    )
+}
+
+fn show(context: &mut Context, outcome: &Outcome) -> u8 {
+    if context.out.is_json() {
+        context.out.json_with_schema(RESULT_SCHEMA, outcome);
+    } else if outcome.state == State::NotRunning {
+        let mut doc = context.out.document();
+        doc.sentence(&outcome.verdict, Tone::Plain);
+        context.out.print(doc);
+    } else {
+        summary::show(context, outcome);
+        if outcome.state == State::Leftovers {
+            context
+                .out
+                .note("no process was signalled: end the listed processes with kill(1), then run this again");
+        }
+    }
+    outcome.exit_code
+}
+
+fn nothing_left() -> Outcome {
+    Outcome::new(State::NotRunning, SUCCESS, "mcpd is not running, and nothing of it is left")
+}

@@ -1,0 +1,175 @@
+//! A connection to the daemon's control socket, and the failures of its calls.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use mcpd_common::exit_code::program;
+use mcpd_common::ids::Pid;
+use mcpd_common::os::child::Handle;
+use mcpd_common::os::process;
+use mcpd_common::status::StatusReport;
+use mcpd_proto::v1;
+use mcpd_proto::v1::control_client::ControlClient;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Response, Status};
+use tower::service_fn;
+
+use crate::failure::Failure;
+use crate::wait::{now, sleep};
+
+/// Limit for connecting and for every reply that is not a stream.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Limit for retrying while the socket's accept queue is full.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The report of a shutdown with many workers is larger than tonic's default limit of 4 MiB.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+#[derive(Debug)]
+pub struct DaemonClient {
+    pub control: ControlClient<Channel>,
+    pub socket: PathBuf,
+    /// The process at the other end (`SO_PEERCRED`); `None` if it is in another PID namespace.
+    pub pid: Option<Pid>,
+    /// Refers to that process even after its pid is reused.
+    pub handle: Option<Handle>,
+}
+
+/// Connects to the first of these sockets on which a daemon listens; `None` if there is none.
+pub async fn connect(action: &str, sockets: &[PathBuf]) -> Result<Option<DaemonClient>, Failure> {
+    for socket in sockets {
+        match connect_with_retry(socket).await {
+            Ok(stream) => return open(action, socket, stream).await.map(Some),
+            Err(error) if has_no_listener(&error) => {}
+            Err(error) => return Err(connect_failed(action, socket, &error)),
+        }
+    }
+    Ok(None)
+}
+
+/// Retries while the accept queue is full, for instance because another program floods the socket.
+async fn connect_with_retry(socket: &Path) -> io::Result<UnixStream> {
+    let deadline = now() + CONNECT_TIMEOUT;
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && now() < deadline => {
+                sleep(CONNECT_RETRY_INTERVAL).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn open(action: &str, socket: &Path, stream: UnixStream) -> Result<DaemonClient, Failure> {
+    // Taken before the first request: after the daemon has exited, its process can't be identified any more.
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::new);
+    let handle = pid.and_then(process::read).and_then(|process| Handle::open(&process));
+    let mut stream = Some(stream);
+    // The channel must not reconnect: a second connection could reach another daemon.
+    let connector = service_fn(move |_: Uri| {
+        let stream = stream.take();
+        async { stream.map(TokioIo::new).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+    });
+    let endpoint = Endpoint::from_static("http://mcpd");
+    let channel = match timeout(REPLY_TIMEOUT, endpoint.connect_with_connector(connector)).await {
+        Ok(Ok(channel)) => channel,
+        Ok(Err(error)) => return Err(connection_lost(action, socket, &error)),
+        Err(_) => return Err(timed_out(action, socket)),
+    };
+    let control = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    Ok(DaemonClient { control, socket: socket.to_owned(), pid, handle })
+}
+
+impl DaemonClient {
+    /// The status of all workers, or of this one.
+    pub async fn status(&mut self, action: &str, worker: Option<String>) -> Result<StatusReport, Failure> {
+        let request = v1::StatusRequest { worker: worker.unwrap_or_default() };
+        let message = reply(action, &self.socket, self.control.status(request)).await?;
+        message.try_into().map_err(|error| bad_reply(action, error))
+    }
+}
+
+/// Waits for the reply to a call, at most [`REPLY_TIMEOUT`].
+pub async fn reply<T>(
+    action: &str,
+    socket: &Path,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
+    match timeout(REPLY_TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(call_failed(action, socket, &status)),
+        Err(_) => Err(timed_out(action, socket)),
+    }
+}
+
+/// The failure for an error status of the service or of its transport.
+pub fn call_failed(action: &str, socket: &Path, status: &Status) -> Failure {
+    let (code, next) = match status.code() {
+        Code::NotFound => (program::USAGE, "run `mcpctl status` to list the workers"),
+        Code::InvalidArgument => (program::USAGE, "see `mcpctl help`"),
+        Code::PermissionDenied | Code::Unauthenticated => {
+            (program::NOPERM, "run mcpctl as the user that runs the daemon, or as root")
+        }
+        Code::FailedPrecondition => {
+            (program::TEMPFAIL, "run `mcpctl status` to see what the daemon is doing")
+        }
+        Code::DeadlineExceeded => (program::TEMPFAIL, "try again, or see `mcpctl logs --daemon`"),
+        Code::Unimplemented => {
+            (program::UNAVAILABLE, "daemon and mcpctl have different versions: restart the daemon")
+        }
+        Code::Unavailable | Code::Unknown | Code::Cancelled => {
+            return connection_lost(action, socket, &status.message());
+        }
+        // A status with a source comes from the transport, not from the service.
+        _ if std::error::Error::source(status).is_some() => {
+            return connection_lost(action, socket, &status.message());
+        }
+        _ => (program::SOFTWARE, "see `mcpctl logs --daemon`, and report this as a bug"),
+    };
+    Failure::new(code, action, status.message(), next)
+}
+
+/// A reply that can't be decoded.
+pub fn bad_reply(action: &str, error: mcpd_proto::ConvertError) -> Failure {
+    let happened = format!("the daemon's reply can't be decoded: {error}");
+    let next = "daemon and mcpctl have different versions: restart the daemon";
+    Failure::new(program::SOFTWARE, action, happened, next)
+}
+
+pub fn timed_out(action: &str, socket: &Path) -> Failure {
+    let limit = REPLY_TIMEOUT.as_secs();
+    let happened = format!("the daemon at {} did not answer within {limit} s", socket.display());
+    Failure::new(program::TEMPFAIL, action, happened, "try again, or see `mcpctl logs --daemon`")
+}
+
+/// The socket file is missing, or its daemon has exited without removing it.
+fn has_no_listener(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | NotADirectory)
+}
+
+fn connect_failed(action: &str, socket: &Path, error: &io::Error) -> Failure {
+    let happened = format!("can't connect to {}: {error}", socket.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Failure::new(
+            program::NOPERM,
+            action,
+            happened,
+            "the socket is another user's: run mcpctl as that user or as root, or name your own with --socket",
+        ),
+        _ => Failure::new(program::UNAVAILABLE, action, happened, "name the daemon's socket with --socket"),
+    }
+}
+
+fn connection_lost(action: &str, socket: &Path, error: &impl ToString) -> Failure {
+    let happened = format!("the connection to {} was lost: {}", socket.display(), error.to_string());
+    let next = "run `mcpctl status` to see whether the daemon is still running";
+    Failure::new(program::UNAVAILABLE, action, happened, next)
+}
