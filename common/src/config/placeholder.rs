@@ -1,28 +1,27 @@
-//! `{port}`, `{repo}` and `{name}` in commands and environments.
+//! The placeholders `{port}`, `{repo}` and `{name}` in commands and environment variables.
 //!
-//! Only a lower-case word in braces is a placeholder, so that JSON, shell and template texts
-//! pass as they are: `{"a": 1}`, `${HOME}` and `{{.Name}}` stay. `{{port}}` is the text `{port}`.
+//! Only a lower-case word in braces is a placeholder, so that JSON, shell and template texts stay
+//! unchanged: `{"a": 1}`, `${HOME}`, `{{.Name}}`. `{{port}}` is the escape for the text `{port}`.
 
 use std::fmt;
 
 use crate::ids::Port;
 
-/// A text in which `{port}` may still be open: a worker behind the front door gets another private
-/// port with every start.
+/// A text in which `{port}` is still open: a worker behind the proxy gets a new private port at every start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortText {
-    /// What stands between the ports; always at least one.
+    /// The texts between the ports; never empty.
     pieces: Vec<String>,
 }
 
 impl PortText {
-    /// The text with this port.
+    /// The text with `{port}` replaced by this port.
     pub fn with(&self, port: Port) -> String {
         self.pieces.join(&port.to_string())
     }
 
-    /// Whether it says the port at all.
-    pub fn names_the_port(&self) -> bool {
+    /// Whether the text contains `{port}`.
+    pub fn has_port(&self) -> bool {
         self.pieces.len() > 1
     }
 }
@@ -39,14 +38,14 @@ impl fmt::Display for PortText {
     }
 }
 
-/// What placeholders stand for, all but the port.
+/// The values of all placeholders but `{port}`.
 pub(super) struct Values<'a> {
     pub repo: &'a str,
     pub name: &'a str,
 }
 
 impl Values<'_> {
-    /// The text with its placeholders filled in, ports left open.
+    /// Replaces all placeholders but `{port}`.
     pub fn fill(&self, text: &str) -> PortText {
         let mut pieces = vec![String::with_capacity(text.len())];
         for part in split(text) {
@@ -73,13 +72,15 @@ impl Values<'_> {
     }
 }
 
-/// The words in placeholders that stand for nothing.
+/// The names in placeholders that are none of the known ones.
 pub(super) fn unknown(text: &str) -> Vec<&str> {
-    let word = |part| match part {
-        Part::Placeholder(word) if !matches!(word, "port" | "repo" | "name") => Some(word),
-        _ => None,
-    };
-    split(text).into_iter().filter_map(word).collect()
+    split(text)
+        .into_iter()
+        .filter_map(|part| match part {
+            Part::Placeholder(word) if !matches!(word, "port" | "repo" | "name") => Some(word),
+            _ => None,
+        })
+        .collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ fn split(text: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// The placeholder that begins `text`, and its length.
+/// The placeholder at the beginning of `text`, and its length in bytes.
 fn word_in(text: &str) -> Option<(Part<'_>, usize)> {
     if let Some(inner) = text.strip_prefix("{{") {
         let word = &inner[..word_length(inner)?];
