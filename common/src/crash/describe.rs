@@ -1,118 +1,120 @@
-//! What a crash record means. Pure.
+//! Derives findings, the report and the exit code from a crash record. Pure functions.
 
-use std::fmt;
-
-use super::{CrashRecord, DaemonEnd, LeftoverProcess, Witness};
+use super::record::{CleanedUpBy, CrashRecord, DaemonEnd, LeftoverProcess};
 use crate::exit_code;
 use crate::journal::HistoryRow;
 use crate::os::child::PROOF;
 use crate::outcome::{ClientsReport, Finding, FindingKind, OwnReport, REPORT_SCHEMA, ShutdownReport};
 
-/// The reason of a run that ended so.
-pub const DAEMON_DIED: &str = "daemon_died";
-/// The reason of a run whose shutdown had to be ended, where the daemon gave none.
-pub const OVERRUN: &str = "overrun";
-
-impl fmt::Display for LeftoverProcess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pid {})", self.command, self.pid)
-    }
-}
+/// The `reason` in the report of a run without a complete shutdown.
+pub(super) const DAEMON_DIED: &str = "daemon_died";
+/// The `reason` in the report of a run whose shutdown exceeded the hard deadline, if the daemon wrote none.
+const OVERRUN: &str = "overrun";
 
 impl LeftoverProcess {
+    /// The subject of a finding: the worker, or the pid if the worker is not known.
     fn subject(&self) -> String {
         self.worker.as_ref().map_or_else(|| self.pid.to_string(), ToString::to_string)
     }
 }
 
 impl CrashRecord {
-    /// What it makes the process exit with.
+    /// The exit code of the process that cleaned up.
     pub fn exit_code(&self) -> u8 {
         let found = exit_code::of(&self.findings());
         match self.end {
-            // A start that failed left nothing to be judged, and its own code says more.
+            // The code of a failed start is higher than that of any finding, and is kept.
             DaemonEnd::Completed(code) => code.max(found),
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unseen => found,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => found,
         }
     }
 
     /// One sentence for the log and the terminal, without a full stop.
     pub fn sentence(&self) -> String {
-        let daemon = self.daemon;
-        let what = match self.end {
-            DaemonEnd::Died(exit) => format!("the daemon (pid {daemon}) died ({exit})"),
-            DaemonEnd::Overrun => format!("the daemon (pid {daemon}) was not done by its hard deadline"),
-            DaemonEnd::Completed(code) => format!("the daemon (pid {daemon}) had ended with {code}"),
-            DaemonEnd::Unseen => format!("the last run, {}, did not end properly", self.run),
-        };
-        let who = match self.witness {
-            Witness::Guardian => "its guardian",
-            Witness::NextStart => "this start",
-        };
-        let ended = match self.ended_count {
-            0 => "nothing of it was alive".to_owned(),
-            1 => format!("{who} ended one process of it: {}", list(&self.ended)),
-            count => format!("{who} ended {count} processes of it: {}", list(&self.ended)),
-        };
-        let left = match self.left.len() {
-            0 => String::new(),
-            _ => format!("; these could not be ended: {}", list(&self.left)),
-        };
-        format!("{what}; {ended}{left}")
+        let mut sentence = self.summary();
+        if !self.ended.is_empty() {
+            sentence = format!("{sentence}: {}", list(&self.ended));
+        }
+        if !self.left.is_empty() {
+            sentence = format!("{sentence}; could not be killed: {}", list(&self.left));
+        }
+        sentence
     }
 
-    /// Everything that was found, worst first.
+    /// The sentence without the lists of processes.
+    fn summary(&self) -> String {
+        let daemon = self.daemon;
+        let end = match self.end {
+            DaemonEnd::Died(exit) => format!("the daemon (pid {daemon}) died ({exit})"),
+            DaemonEnd::Overrun => {
+                format!("the daemon (pid {daemon}) was killed, because its shutdown exceeded the hard deadline")
+            }
+            DaemonEnd::Completed(code) => format!("the daemon (pid {daemon}) had exited with {code}"),
+            DaemonEnd::Unknown => format!("the last run, {}, did not end with a complete shutdown", self.run),
+        };
+        let cleaner = match self.cleaned_up_by {
+            CleanedUpBy::Guardian => "its guardian",
+            CleanedUpBy::NextStart => "this start",
+        };
+        match self.ended_count {
+            0 => format!("{end}; none of its processes was alive"),
+            1 => format!("{end}; {cleaner} killed one of its processes"),
+            count => format!("{end}; {cleaner} killed {count} of its processes"),
+        }
+    }
+
+    /// All findings, the most severe first.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings: Vec<_> = self.left.iter().map(left).collect();
-        findings.extend(self.verdict());
+        findings.extend(self.finding_about_the_end());
         findings.extend(self.ended.iter().map(|process| self.ended_finding(process)));
         let unnamed = self.ended_count.saturating_sub(self.ended.len() as u64);
         if unnamed > 0 {
-            let detail = match unnamed {
-                1 => "one more process was ended".to_owned(),
-                unnamed => format!("{unnamed} more processes were ended"),
+            let detail = if unnamed == 1 {
+                "one more process was killed".to_owned()
+            } else {
+                format!("{unnamed} more processes were killed")
             };
             findings.push(Finding::new(self.kind_of_ended(), "mcpd", detail));
         }
-        findings.extend(self.spared.iter().map(spared));
+        findings.extend(self.preexisting.iter().map(preexisting));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
         findings
     }
 
-    fn verdict(&self) -> Option<Finding> {
+    fn finding_about_the_end(&self) -> Option<Finding> {
         let kind = match self.end {
-            DaemonEnd::Died(_) | DaemonEnd::Unseen => FindingKind::DaemonDied,
+            DaemonEnd::Died(_) | DaemonEnd::Unknown => FindingKind::DaemonDied,
             DaemonEnd::Overrun => FindingKind::Overrun,
             DaemonEnd::Completed(_) => return None,
         };
-        let short = Self { ended: vec![], left: vec![], ..self.clone() };
-        let text = short.sentence();
-        Some(Finding::new(kind, "mcpd", text.trim_end_matches([':', ' '])))
+        Some(Finding::new(kind, "mcpd", self.summary()))
     }
 
-    /// After a completed shutdown there was to be nothing.
+    /// After a complete shutdown a remaining process is a fault; after a crash it is expected.
     fn kind_of_ended(&self) -> FindingKind {
         match self.end {
             DaemonEnd::Completed(_) => FindingKind::ProcessLeft,
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unseen => FindingKind::Information,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => FindingKind::Information,
         }
     }
 
     fn ended_finding(&self, process: &LeftoverProcess) -> Finding {
         let detail = match self.end {
-            DaemonEnd::Completed(_) => format!("{process} outlived the daemon; its guardian ended it"),
-            _ => format!("{process} was ended by SIGKILL"),
+            DaemonEnd::Completed(_) => format!("{process} outlived the daemon and was killed by its guardian"),
+            _ => format!("{process} was killed with SIGKILL"),
         };
         Finding::new(self.kind_of_ended(), process.subject(), detail)
     }
 
-    /// The account of the run's end: the one that the daemon wrote, with what was found afterwards,
-    /// or one of its own.
+    /// The report of the run's end: `written`, the daemon's own report, with the findings of this record added.
+    /// Without it, or if the daemon did not complete its shutdown, a new report.
     pub fn report(&self, written: Option<ShutdownReport>) -> ShutdownReport {
         let written = written.filter(|_| matches!(self.end, DaemonEnd::Completed(_)));
         let mut report = written.unwrap_or_else(|| self.bare_report());
-        // Asked twice, it says the same.
-        let new: Vec<_> = self.findings().into_iter().filter(|it| !report.findings.contains(it)).collect();
+        // `written` may contain the findings already: this function is idempotent.
+        let new: Vec<_> =
+            self.findings().into_iter().filter(|finding| !report.findings.contains(finding)).collect();
         report.findings.extend(new);
         report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
         report.exit_code = self.exit_code().max(exit_code::of(&report.findings));
@@ -122,16 +124,16 @@ impl CrashRecord {
     }
 
     fn bare_report(&self) -> ShutdownReport {
-        let took = self.finished_at.duration_since(self.noticed_at);
+        let took = self.finished_at.duration_since(self.detected_at);
         let reason = match self.end {
             DaemonEnd::Overrun => OVERRUN,
-            DaemonEnd::Died(_) | DaemonEnd::Completed(_) | DaemonEnd::Unseen => DAEMON_DIED,
+            DaemonEnd::Died(_) | DaemonEnd::Completed(_) | DaemonEnd::Unknown => DAEMON_DIED,
         };
         ShutdownReport {
             schema: REPORT_SCHEMA.to_owned(),
             run: self.run,
             reason: reason.to_owned(),
-            started_at: self.noticed_at,
+            started_at: self.detected_at,
             finished_at: self.finished_at,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(0),
             exit_code: self.exit_code(),
@@ -148,7 +150,7 @@ impl CrashRecord {
         }
     }
 
-    /// Adds to the line of this run in the history what the journal could not learn any more.
+    /// Fills in what the journal does not have about the end of this run.
     pub fn complete(&self, row: &mut HistoryRow) {
         if row.run != self.run {
             return;
@@ -162,12 +164,12 @@ impl CrashRecord {
 }
 
 fn left(process: &LeftoverProcess) -> Finding {
-    let detail = format!("{process} could not be ended");
+    let detail = format!("{process} could not be killed");
     Finding::new(FindingKind::ProcessLeft, process.subject(), detail)
 }
 
-fn spared(process: &LeftoverProcess) -> Finding {
-    let detail = format!("{process} was there before mcpd (inherited through exec) and was not touched");
+fn preexisting(process: &LeftoverProcess) -> Finding {
+    let detail = format!("{process} existed before mcpd (inherited through exec) and was not touched");
     Finding::new(FindingKind::Information, process.subject(), detail)
 }
 
