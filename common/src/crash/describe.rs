@@ -47,7 +47,9 @@ impl CrashRecord {
         let end = match self.end {
             DaemonEnd::Died(exit) => format!("the daemon (pid {daemon}) died ({exit})"),
             DaemonEnd::Overrun => {
-                format!("the daemon (pid {daemon}) was killed, because its shutdown exceeded the hard deadline")
+                format!(
+                    "the daemon (pid {daemon}) was killed, because its shutdown exceeded the hard deadline"
+                )
             }
             DaemonEnd::Completed(code) => format!("the daemon (pid {daemon}) had exited with {code}"),
             DaemonEnd::Unknown => format!("the last run, {}, did not end with a complete shutdown", self.run),
@@ -101,7 +103,9 @@ impl CrashRecord {
 
     fn ended_finding(&self, process: &LeftoverProcess) -> Finding {
         let detail = match self.end {
-            DaemonEnd::Completed(_) => format!("{process} outlived the daemon and was killed by its guardian"),
+            DaemonEnd::Completed(_) => {
+                format!("{process} outlived the daemon and was killed by its guardian")
+            }
             _ => format!("{process} was killed with SIGKILL"),
         };
         Finding::new(self.kind_of_ended(), process.subject(), detail)
