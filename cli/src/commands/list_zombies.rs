@@ -24,7 +24,7 @@ const TRIED: &str = "list the zombies";
 pub async fn run(context: &mut Context, args: ListZombies) -> Result<u8, Failure> {
     let report = match context.reach(TRIED).await? {
         Some(mut daemon) => ask(&mut daemon, args.all).await?,
-        None if args.all => zombies::look(Scope::Machine, &|_| None),
+        None if args.all => zombies::find(Scope::Machine, &|_| None),
         None => left_behind(&context.local()),
     };
     if context.out.is_json() {
@@ -54,7 +54,7 @@ fn left_behind(local: &Local) -> ZombieReport {
         let workers = &run.as_ref()?.workers;
         workers.iter().find(|worker| worker.slot == *slot).map(|worker| worker.name.clone())
     };
-    let mut report = zombies::look(Scope::Machine, &slot_name);
+    let mut report = zombies::find(Scope::Machine, &slot_name);
     report.zombies.retain(|zombie| marked.contains_key(&zombie.pid));
     report
 }
