@@ -17,7 +17,7 @@ use mcpd_common::ids::{RunId, WorkerName};
 use mcpd_common::os::this_process;
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::paths::StateDir;
-use mcpd_common::phase::PAST_BOUND;
+use mcpd_common::phase::OVERRUN_GRACE;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +125,7 @@ impl Running {
         tracing::info!(reason = trigger.reason(), "shutting down");
 
         let limits = TimeLimits::new(&self.config.shutdown);
-        self.guardian_link.set_bound(limits.total() + PAST_BOUND);
+        self.guardian_link.set_bound(limits.total() + OVERRUN_GRACE);
         let (noted, received) = mpsc::unbounded_channel();
         let hurry = CancellationToken::new();
         let mut ending = trigger.ending();

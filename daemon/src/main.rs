@@ -40,7 +40,7 @@ use mcpd_common::ids::{RunId, RunTag};
 use mcpd_common::os::child;
 use mcpd_common::os::handover::hold_stop_signals;
 use mcpd_common::paths::StateDir;
-use mcpd_common::phase::PAST_BOUND;
+use mcpd_common::phase::OVERRUN_GRACE;
 
 use args::{Args, Command};
 use boot::StartError;
@@ -90,7 +90,7 @@ fn divide(args: args::Run) -> Result<u8, NotStarted> {
     let places = &wanted.config.daemon;
     let (state, socket) = (StateDir::new(&places.state_dir), places.socket.clone());
     let instance = Instance::acquire(&state, &socket, None).map_err(StartError::from)?;
-    let bound = TimeLimits::new(&wanted.config.shutdown).total() + PAST_BOUND;
+    let bound = TimeLimits::new(&wanted.config.shutdown).total() + OVERRUN_GRACE;
     let launch = GuardianConfig { run, state, socket, bound, instance };
     match guardian::fork(launch).map_err(StartError::system("make a guardian"))? {
         ForkSide::Guardian(guardian) => {

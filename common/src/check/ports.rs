@@ -79,8 +79,8 @@ pub struct KnownPort {
     pub worker: Option<WorkerName>,
 }
 
-/// Checks these ports with a single snapshot of the socket table. `worker_of` returns the worker that a process
-/// belongs to.
+/// Checks these ports with a single snapshot of the socket table. `worker_of` returns the worker that a
+/// process belongs to.
 pub fn examine(ports: &[KnownPort], worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Vec<PortReport> {
     let table = Table::read(ports);
     // Finding the owners reads the descriptors of all processes: once for all ports, and not if all are free.
@@ -94,8 +94,8 @@ struct Table {
 }
 
 impl Table {
-    /// If the system's socket table can't be read, this one is empty: only the probes decide, and no holder is
-    /// named.
+    /// If the system's socket table can't be read, this one is empty: only the probes decide, and no holder
+    /// is named.
     fn read(ports: &[KnownPort]) -> Self {
         let wanted: HashSet<u16> = ports.iter().map(|known| known.port.get()).collect();
         let mut by_port: HashMap<u16, Vec<Socket>> = HashMap::new();
@@ -144,8 +144,7 @@ impl Table {
 }
 
 fn state_with_listener(known: &KnownPort, holders: &[PortHolder]) -> PortState {
-    let listeners: Vec<_> =
-        holders.iter().filter(|holder| holder.state == TcpState::Listen.name()).collect();
+    let listeners: Vec<_> = holders.iter().filter(|holder| holder.state == TcpState::Listen.name()).collect();
     let all_of_its_worker = !listeners.is_empty()
         && known.worker.is_some()
         && listeners.iter().all(|holder| holder.worker == known.worker);
@@ -200,8 +199,8 @@ fn holders(
 }
 
 impl PortReport {
-    /// One sentence without a full stop: "port 8081 is held by python3 server.py (pid 4711, user kim, LISTEN on
-    /// 127.0.0.1:8081)".
+    /// One sentence without a full stop: "port 8081 is held by python3 server.py (pid 4711, user kim, LISTEN
+    /// on 127.0.0.1:8081)".
     pub fn holders_sentence(&self) -> String {
         let port = self.port;
         match (self.holders.as_slice(), self.refused.as_slice()) {

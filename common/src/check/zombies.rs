@@ -76,13 +76,14 @@ fn zombie(process: &Process, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Z
 }
 
 impl Zombie {
-    /// One sentence without a full stop: "zombie sh (pid 4712): its parent python3 server.py (pid 4711) has not
-    /// reaped it".
+    /// One sentence without a full stop: "zombie sh (pid 4712): its parent python3 server.py (pid 4711) has
+    /// not reaped it".
     pub fn sentence(&self) -> String {
         let Self { pid, name, ppid, parent, .. } = self;
         match self.tracer {
             Some(tracer) => format!(
-                "zombie {name} (pid {pid}): it is traced by pid {tracer}, and its parent can't reap it until the tracer detaches"
+                "zombie {name} (pid {pid}): it is traced by pid {tracer}, and its parent can't reap it \
+                 until the tracer detaches"
             ),
             None => {
                 format!("zombie {name} (pid {pid}): its parent {parent} (pid {ppid}) has not reaped it")

@@ -50,7 +50,8 @@ fn check_socket(socket: &Path, at: Location, context: &Context) {
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_LIMIT {
         let message = format!(
-            "the socket path {} has {length} bytes, more than the {SOCKET_PATH_LIMIT} that every system accepts",
+            "the socket path {} has {length} bytes, more than the {SOCKET_PATH_LIMIT} that \
+             every system accepts",
             socket.display()
         );
         let help = "write a shorter socket = \"...\" under [daemon]".to_owned();

@@ -1,4 +1,5 @@
-//! Reads one table of the file: returns typed values, reports wrong ones, and at the end reports unknown keys.
+//! Reads one table of the file: returns typed values, reports wrong ones, and at the end reports unknown
+//! keys.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

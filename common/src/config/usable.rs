@@ -43,12 +43,12 @@ pub(super) fn git_repository(repo: &Path) -> Option<Obstacle> {
     (!bare && !inside).then(|| Obstacle {
         key: "repo",
         message: format!("{} is not inside a git repository", repo.display()),
-        help: "the built-in worker serves only git repositories: correct the path, or write the command of another server",
+        help: "correct the path, or write the command of another server: the built-in worker serves git repositories",
     })
 }
 
-/// The program to execute. A path (with a '/') is made absolute: `~` is expanded, and a relative path starts at
-/// the worker's directory, since the program runs there. A plain name stays as it is.
+/// The program to execute. A path (with a '/') is made absolute: `~` is expanded, and a relative path starts
+/// at the worker's directory, since the program runs there. A plain name stays as it is.
 pub(super) fn program(written: &str, directory: &Path, env: Environment) -> String {
     if written.contains('/') {
         paths::absolute(written, directory, env).to_string_lossy().into_owned()

@@ -111,8 +111,8 @@ impl CrashRecord {
         Finding::new(self.kind_of_ended(), process.subject(), detail)
     }
 
-    /// The report of the run's end: `written`, the daemon's own report, with the findings of this record added.
-    /// Without it, or if the daemon did not complete its shutdown, a new report.
+    /// The report of the run's end: `written`, the daemon's own report, with the findings of this record
+    /// added. Without it, or if the daemon did not complete its shutdown, a new report.
     pub fn report(&self, written: Option<ShutdownReport>) -> ShutdownReport {
         let written = written.filter(|_| matches!(self.end, DaemonEnd::Completed(_)));
         let mut report = written.unwrap_or_else(|| self.bare_report());

@@ -19,17 +19,17 @@ const APPLICATION_ID: i64 = 0x6d63_7064;
 /// How long to wait for a lock. Readers hold theirs for milliseconds; a longer one counts as stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The largest file, in bytes, that is checked completely when it is opened, which takes some milliseconds. Of a
-/// larger file only the pages that opening reads are checked.
+/// The largest file, in bytes, that is checked completely when it is opened, which takes some milliseconds.
+/// Of a larger file only the pages that opening reads are checked.
 const MAX_FULL_CHECK: u64 = 4 << 20;
 
 /// Suffixes of the files of a database in WAL mode; the database itself is the first one.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 impl Journal {
-    /// Opens the journal for writing, and creates it if it does not exist. A journal that is damaged, locked or
-    /// newer is renamed to `journal.sqlite3.damaged-TIME`, a new one is created, and the warning reports it.
-    /// Entries older than [`KEPT_DAYS`] are deleted.
+    /// Opens the journal for writing, and creates it if it does not exist. A journal that is damaged, locked
+    /// or newer is renamed to `journal.sqlite3.damaged-TIME`, a new one is created, and the warning reports
+    /// it. Entries older than [`KEPT_DAYS`] are deleted.
     pub fn open(path: &Path) -> Result<Opened, JournalError> {
         let directory = path.parent().unwrap_or(Path::new("."));
         durable::make_directory(directory).map_err(|error| open_error(path, &error))?;
@@ -68,8 +68,8 @@ impl Journal {
     }
 }
 
-/// Returns the connection and the version of the schema. Of a journal in WAL mode SQLite would create a `-wal`
-/// and a `-shm` file even for a reader; a closed journal is in DELETE mode and has neither.
+/// Returns the connection and the version of the schema. Of a journal in WAL mode SQLite would create a
+/// `-wal` and a `-shm` file even for a reader; a closed journal is in DELETE mode and has neither.
 fn connect_read_only(path: &Path) -> rusqlite::Result<(Connection, i64)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -105,7 +105,8 @@ fn open_checked(path: &Path) -> Result<Journal, JournalError> {
 fn prepare(connection: &Connection, check_whole: bool) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let _: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
-    // In WAL mode NORMAL is enough: a crash of the machine may lose the last entries, but does not damage the file.
+    // In WAL mode NORMAL is enough: a crash of the machine may lose the last entries, but does not damage the
+    // file.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
     let application: i64 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     let version = user_version(connection)?;

@@ -7,7 +7,7 @@ use mcpd_common::event::{EVENT_SCHEMA, EventKind, ShutdownEvent};
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::RunId;
 use mcpd_common::outcome::ShutdownReport;
-use mcpd_common::phase::PAST_BOUND;
+use mcpd_common::phase::OVERRUN_GRACE;
 use mcpd_proto::v1;
 use tokio::signal::ctrl_c;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -24,7 +24,7 @@ use crate::text::Clock;
 use crate::wait::{Instant, now, until};
 
 /// How long past its total bound the daemon is waited for: then its guardian ends it, and cleans up.
-const GRACE: Duration = PAST_BOUND.saturating_add(Duration::from_secs(10));
+const GRACE: Duration = OVERRUN_GRACE.saturating_add(Duration::from_secs(10));
 
 /// How often the live table is drawn again.
 const FRAME: Duration = Duration::from_millis(80);

@@ -18,7 +18,11 @@ fn port_of(listener: &TcpListener) -> Port {
     Port::new(listener.local_addr().expect("bound").port()).expect("not 0")
 }
 
-fn check(port: Port, worker: Option<WorkerName>, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> PortReport {
+fn check(
+    port: Port,
+    worker: Option<WorkerName>,
+    worker_of: &dyn Fn(Pid) -> Option<WorkerName>,
+) -> PortReport {
     let reports = examine(&[KnownPort { port, worker }], worker_of);
     reports.into_iter().next().expect("one report for each port")
 }
@@ -75,7 +79,8 @@ fn a_worker_serves_its_own_port_only() {
     assert_eq!(check(port, None, &worker_of).state, PortState::InUse);
 }
 
-/// R-VER-2: a listener on any single address is found. With one on 127.0.0.2, only the wildcard can't be bound.
+/// R-VER-2: a listener on any single address is found. With one on 127.0.0.2, only the wildcard can't be
+/// bound.
 #[test]
 fn a_listener_on_any_address_is_found() {
     for address in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
