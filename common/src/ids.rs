@@ -140,16 +140,20 @@ impl FromStr for RunId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let parse = || {
-            let (time, tag) = text.split_once('-')?;
-            let civil = jiff::civil::DateTime::strptime(RUN_TIME, time).ok()?;
-            let began = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-            let hex = tag.len() == 8 && tag.bytes().all(|c| c.is_ascii_hexdigit());
-            let tag = hex.then(|| u32::from_str_radix(tag, 16).ok())??;
-            Some(Self { began, tag: RunTag(tag) })
-        };
-        parse().ok_or_else(|| InvalidId::RunId(text.to_owned()))
+        parse_run_id(text).ok_or_else(|| InvalidId::RunId(text.to_owned()))
     }
+}
+
+fn parse_run_id(text: &str) -> Option<RunId> {
+    let (time, tag) = text.split_once('-')?;
+    let civil = jiff::civil::DateTime::strptime(RUN_TIME, time).ok()?;
+    let began = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    // `from_str_radix` alone accepts a sign and fewer digits.
+    if tag.len() != 8 || !tag.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    let tag = u32::from_str_radix(tag, 16).ok()?;
+    Some(RunId { began, tag: RunTag(tag) })
 }
 
 impl TryFrom<String> for RunId {

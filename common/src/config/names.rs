@@ -19,8 +19,8 @@ pub(super) fn derive(repo: &Path, taken: &BTreeSet<WorkerName>) -> WorkerName {
 
 fn stem(repo: &Path) -> String {
     let last = repo.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let valid = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-    let name: String = last.chars().map(valid).collect();
+    let name: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     match name.trim_matches(['-', '_']) {
         "" => "repo".to_owned(),
         name => name.to_owned(),

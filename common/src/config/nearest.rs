@@ -1,20 +1,20 @@
 //! "Did you mean": the known key that resembles an unknown one.
 
 /// The element of `known` with the smallest edit distance, if at most a third of the characters differ.
-fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase().replace('-', "_");
-    let allowed = (word.chars().count() / 3).max(1);
+fn nearest<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let key = key.to_lowercase().replace('-', "_");
+    let allowed = (key.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|candidate| (strsim::osa_distance(&word, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(&key, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
 }
 
 /// The help for an unknown key: the nearest known one, else all of them.
-pub(super) fn help<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(word, known.clone()) {
+pub(super) fn help<'a>(key: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest(key, known.clone()) {
         Some(found) => format!("did you mean \"{found}\"?"),
         None => format!("known keys: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
     }

@@ -52,19 +52,19 @@ impl Values<'_> {
             let filled = pieces.last_mut().expect("never empty");
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Literal(word) => filled.extend(["{", word, "}"]),
+                Part::Literal(name) => filled.extend(["{", name, "}"]),
                 Part::Placeholder("port") => pieces.push(String::new()),
-                Part::Placeholder(word) => match self.value(word) {
+                Part::Placeholder(name) => match self.value(name) {
                     Some(value) => filled.push_str(value),
-                    None => filled.extend(["{", word, "}"]),
+                    None => filled.extend(["{", name, "}"]),
                 },
             }
         }
         PortText { pieces }
     }
 
-    fn value(&self, word: &str) -> Option<&str> {
-        match word {
+    fn value(&self, name: &str) -> Option<&str> {
+        match name {
             "repo" => Some(self.repo),
             "name" => Some(self.name),
             _ => None,
@@ -77,7 +77,7 @@ pub(super) fn unknown(text: &str) -> Vec<&str> {
     split(text)
         .into_iter()
         .filter_map(|part| match part {
-            Part::Placeholder(word) if !matches!(word, "port" | "repo" | "name") => Some(word),
+            Part::Placeholder(name) if !matches!(name, "port" | "repo" | "name") => Some(name),
             _ => None,
         })
         .collect()
@@ -98,7 +98,7 @@ fn split(text: &str) -> Vec<Part<'_>> {
     let mut begin = 0;
     while let Some(brace) = rest[begin..].find('{').map(|found| begin + found) {
         let shell = rest[..brace].ends_with('$');
-        match word_in(&rest[brace..]).filter(|_| !shell) {
+        match placeholder_at_start(&rest[brace..]).filter(|_| !shell) {
             Some((part, length)) => {
                 parts.push(Part::Text(&rest[..brace]));
                 parts.push(part);
@@ -113,17 +113,17 @@ fn split(text: &str) -> Vec<Part<'_>> {
 }
 
 /// The placeholder at the beginning of `text`, and its length in bytes.
-fn word_in(text: &str) -> Option<(Part<'_>, usize)> {
+fn placeholder_at_start(text: &str) -> Option<(Part<'_>, usize)> {
     if let Some(inner) = text.strip_prefix("{{") {
-        let word = &inner[..word_length(inner)?];
-        return inner[word.len()..].starts_with("}}").then_some((Part::Literal(word), word.len() + 4));
+        let name = &inner[..name_length(inner)?];
+        return inner[name.len()..].starts_with("}}").then_some((Part::Literal(name), name.len() + 4));
     }
     let inner = text.strip_prefix('{')?;
-    let word = &inner[..word_length(inner)?];
-    inner[word.len()..].starts_with('}').then_some((Part::Placeholder(word), word.len() + 2))
+    let name = &inner[..name_length(inner)?];
+    inner[name.len()..].starts_with('}').then_some((Part::Placeholder(name), name.len() + 2))
 }
 
-fn word_length(text: &str) -> Option<usize> {
+fn name_length(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(|byte| byte.is_ascii_lowercase() || *byte == b'_').count();
     (length > 0).then_some(length)
 }

@@ -108,9 +108,11 @@ fn placeholders_in_a_command_are_filled_in() {
     let docs = place.worker(text, "docs");
     let repo = place.path().join("alpha");
     let script = format!("serve --port=8082 {} docs ${{HOME}} {{port}}", repo.display());
-    let words = |words: &[PortText]| -> Vec<_> { words.iter().map(|word| word.with(docs.port)).collect() };
+    let with_port = |arguments: &[PortText]| -> Vec<_> {
+        arguments.iter().map(|argument| argument.with(docs.port)).collect()
+    };
     let Program::Command(command) = &docs.program else { panic!("{:?}", docs.program) };
-    assert_eq!(words(command), ["sh", "-c", &script]);
+    assert_eq!(with_port(command), ["sh", "-c", &script]);
     assert_eq!(docs.transport, Transport::Http, "the command contains its port");
     assert_eq!(docs.env["URL"].with(docs.port), "http://localhost:8082/");
     assert_eq!(docs.env["PORT"].with(docs.port), "8082");
@@ -155,7 +157,8 @@ fn defaults_apply_to_every_worker() {
         restart = "always"
     "#;
     let place = Place::new();
-    let (one, two) = (place.worker(text, "one"), place.worker(text, "two"));
+    let one = place.worker(text, "one");
+    let two = place.worker(text, "two");
     assert_eq!(one.program, Program::Command(vec!["sh".into(), "server.sh".into()]));
     assert_eq!(two.program, Program::Command(vec!["sleep".into(), "1".into()]));
     assert_eq!(
@@ -476,7 +479,7 @@ fn what_init_comments_out_can_be_loaded_too() {
         .lines()
         .filter(|line| !line.contains("\"...\""))
         .map(|line| match line.strip_prefix("# ") {
-            Some(key) if key.split_once(" = ").is_some_and(|(word, _)| !word.contains(' ')) => {
+            Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
                 format!("{key}\n")
             }
             _ => format!("{line}\n"),

@@ -93,7 +93,8 @@ fn report(run: RunId, exit_code: u8) -> ShutdownReport {
 #[test]
 fn a_run_is_read_as_it_was_written() {
     let place = Place::new();
-    let (first, second) = (run(1, 1), run(0, 2));
+    let first = run(1, 1);
+    let second = run(0, 2);
     let mut journal = place.open();
     let restarted = Restarted {
         run: first,
@@ -284,7 +285,9 @@ fn kept(worker: &str, id: &str, hours_ago: i64) -> KeptSession {
 fn sessions_outlive_the_daemon_for_a_day() {
     let place = Place::new();
     let journal = place.open();
-    let (young, old, ended) = (kept("a", "young", 23), kept("a", "old", 25), kept("b", "ended", 0));
+    let young = kept("a", "young", 23);
+    let old = kept("a", "old", 25);
+    let ended = kept("b", "ended", 0);
     for session in [&young, &old, &ended] {
         journal.record(&Record::SessionKept(session.clone())).expect("recorded");
     }
