@@ -59,7 +59,8 @@ impl CrashRecord {
             CleanedUpBy::NextStart => "this start",
         };
         match self.ended_count {
-            0 => format!("{end}; none of its processes was alive"),
+            0 if self.left.is_empty() => format!("{end}; none of its processes was alive"),
+            0 => format!("{end}; {cleaner} killed none of its processes"),
             1 => format!("{end}; {cleaner} killed one of its processes"),
             count => format!("{end}; {cleaner} killed {count} of its processes"),
         }
