@@ -1,4 +1,4 @@
-//! Compiles the control service without a `protoc`, and keeps its descriptors for reflection.
+//! Compiles the control service without `protoc`, and stores its descriptors for the reflection service.
 
 use std::path::PathBuf;
 use std::{env, error, fs};

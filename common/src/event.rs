@@ -1,4 +1,4 @@
-//! What a shutdown tells while it runs: one event a step.
+//! The events that a shutdown sends while it runs: one for each step.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,21 +10,21 @@ use crate::phase::Phase;
 /// The `schema` of a [`ShutdownEvent`] in JSON.
 pub const EVENT_SCHEMA: &str = "mcpd.shutdown-event.v1";
 
-/// One step of a shutdown. Every subscriber sees all of them, from the first.
+/// One step of a shutdown. Every subscriber receives all events, from the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShutdownEvent {
-    /// Its number, from 0.
+    /// Counts the events, from 0.
     pub seq: u64,
-    /// When it happened.
+    /// Wall clock time of the event.
     pub at: Timestamp,
     /// Milliseconds since the shutdown began.
     pub elapsed_ms: u64,
-    /// What happened.
+    /// The step, with its data.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// What can happen.
+/// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
@@ -32,125 +32,125 @@ pub enum EventKind {
     Started {
         /// The run that ends.
         run: RunId,
-        /// Why.
+        /// See [`ShutdownReport::reason`].
         reason: String,
-        /// The workers that are there.
+        /// All workers, also those that are not running.
         workers: Vec<WorkerName>,
-        /// The longest this can take, milliseconds.
+        /// Time limit of the whole shutdown, milliseconds.
         limit_ms: u64,
     },
     /// A phase began.
     PhaseStarted {
-        /// Which.
+        /// The phase that begins.
         phase: Phase,
-        /// The longest it can take, milliseconds.
+        /// Time limit of the phase, milliseconds.
         limit_ms: u64,
     },
-    /// Something happened to a worker.
+    /// The shutdown of a worker made a step.
     Worker {
-        /// Its name.
+        /// The worker.
         name: WorkerName,
-        /// Its leader.
+        /// The pid of its leader; `None` if it is not running.
         pid: Option<Pid>,
-        /// The step.
+        /// The step, with its data.
         #[serde(flatten)]
         step: WorkerStep,
     },
-    /// Clients left or were forced.
+    /// Clients disconnected or were disconnected by force.
     Clients {
-        /// How many are still connected.
+        /// Number of connections that are still open.
         connected: u32,
-        /// How many have left.
+        /// Number of connections that the client closed.
         left: u32,
-        /// How many were closed by force.
+        /// Number of connections that were closed by force.
         forced: u32,
     },
-    /// A check of the verification was finished.
+    /// A check of the verification is complete.
     Verified {
         /// "processes", "zombies", "ports", "resources", "descriptors".
         check: String,
-        /// Whether it was as it should be.
+        /// False if a finding belongs to this check.
         passed: bool,
-        /// What was seen.
+        /// What the check saw, in one line for people.
         evidence: String,
-        /// How long it took, milliseconds.
+        /// Duration of the check, milliseconds.
         duration_ms: u64,
     },
-    /// Still waiting, said every 2 s and at each deadline.
+    /// A phase still waits. Sent every 2 s and at each deadline.
     Waiting {
         /// The phase that waits.
         phase: Phase,
-        /// For whom: "docs (pid 4711)".
+        /// The processes or clients that it waits for: "docs (pid 4711)".
         remaining: Vec<String>,
     },
     /// The remaining waits were cut short.
     Hurried {
-        /// By what: "second SIGINT", "mcpctl shutdown --now".
+        /// The cause: "second SIGINT", "mcpctl shutdown --now".
         by: String,
     },
-    /// Something was found.
+    /// A finding was added to the report.
     Found {
-        /// What.
+        /// The finding as it will be in the report.
         finding: Finding,
     },
     /// A phase ended.
     PhaseFinished {
-        /// Which.
+        /// The phase that ended.
         phase: Phase,
-        /// How.
+        /// How it ended.
         outcome: PhaseOutcome,
-        /// How long it took, milliseconds.
+        /// Duration of the phase, milliseconds.
         duration_ms: u64,
-        /// One line: "3 of 3 workers left".
+        /// One line for people: "3 of 3 workers exited".
         summary: String,
     },
-    /// It is over; the last event.
+    /// The shutdown is complete. The last event.
     Finished {
-        /// The whole account.
+        /// The complete report.
         report: Box<ShutdownReport>,
     },
 }
 
-/// What can happen to a worker during a shutdown.
+/// A step in the shutdown of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum WorkerStep {
-    /// It was asked to leave.
+    /// Its exit was requested.
     Asked {
-        /// How.
+        /// The way of the request.
         how: Asked,
     },
-    /// It answered the request, or did not.
+    /// The HTTP request was answered, failed, or timed out.
     Answered {
         /// "202", "404", "no answer within 5 s".
         answer: String,
     },
-    /// Its groups were sent this signal.
+    /// A signal was sent to its process groups.
     Signalled {
         /// `SIGTERM` or `SIGKILL`.
         signal: String,
-        /// Why: "still there after 10 s".
+        /// The cause: "still running after 10 s".
         why: String,
     },
     /// Its leader exited.
     LeaderExited {
-        /// How.
+        /// The status of the leader.
         exit: ExitStatus,
-        /// Descendants that are still there.
+        /// Number of descendants that still run.
         remaining: u32,
     },
-    /// All of it is gone.
+    /// All of its processes exited.
     Left {
-        /// What it took.
+        /// Which means were needed.
         departure: Departure,
-        /// How its leader ended.
+        /// The status of the leader; `None` if it is not known.
         exit: Option<ExitStatus>,
-        /// Milliseconds since it was asked.
+        /// Milliseconds since its exit was requested.
         after_ms: u64,
     },
-    /// Something of it could not be ended.
+    /// At least one of its processes could not be killed.
     Remains {
-        /// What, and why.
+        /// The processes, and why they remain.
         detail: String,
     },
 }

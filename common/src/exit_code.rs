@@ -1,55 +1,13 @@
-//! From findings to the number a shell sees. The only place with these numbers.
+//! The exit codes of `mcpd` and `mcpctl`. No other file contains these numbers.
 //!
-//! The code is the highest that applies: [`Severity`] is ordered, and
-//! [`Severity::code`] is one exhaustive match.
+//! Of several findings the most severe decides: [`Severity`] is ordered, and [`Severity::code`] is one
+//! exhaustive match.
 
-use crate::outcome::{Finding, FindingKind};
-
-/// How bad a finding is. The order is the order of the codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Nothing to complain of.
-    Clean,
-    /// Some clients had to be disconnected by force.
-    ClientsForced,
-    /// Some workers needed `SIGTERM`.
-    Terminated,
-    /// Some workers needed `SIGKILL`.
-    Killed,
-    /// A port is still in use.
-    PortInUse,
-    /// A process or zombie could not be removed.
-    ProcessLeft,
-    /// A resource failed to close.
-    ResourceFailed,
-    /// A panic or an emergency.
-    Internal,
-    /// The daemon died and the guardian cleaned up.
-    Died,
-    /// The shutdown overran its total bound.
-    Overrun,
-}
-
-impl FindingKind {
-    /// How bad it is.
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::Information => Severity::Clean,
-            Self::ClientForced => Severity::ClientsForced,
-            Self::WorkerTerminated | Self::DescendantsTerminated => Severity::Terminated,
-            Self::WorkerKilled | Self::DescendantsKilled => Severity::Killed,
-            Self::PortInUse => Severity::PortInUse,
-            Self::ZombieLeft | Self::ProcessLeft => Severity::ProcessLeft,
-            Self::ResourceFailed => Severity::ResourceFailed,
-            Self::InternalError => Severity::Internal,
-            Self::DaemonDied => Severity::Died,
-            Self::Overrun => Severity::Overrun,
-        }
-    }
-}
+use crate::finding::Finding;
+pub use crate::finding::Severity;
 
 impl Severity {
-    /// The exit code.
+    /// The exit code of a shutdown whose most severe finding has this severity.
     pub fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
@@ -66,50 +24,53 @@ impl Severity {
     }
 }
 
-/// The exit code of these findings: that of the worst one.
+/// The exit code of a shutdown with these findings: that of the most severe one.
 pub fn of(findings: &[Finding]) -> u8 {
     findings.iter().map(|finding| finding.kind.severity()).max().unwrap_or(Severity::Clean).code()
 }
 
-/// What a daemon's exit code says, as a sentence without a full stop.
+const UNKNOWN_CODE: &str = "not an exit code of mcpd";
+
+/// The meaning of a daemon's exit code, as a sentence without a full stop.
 pub fn meaning(code: u8) -> &'static str {
     match code {
         0 => "clean: nothing is left and nothing had to be forced",
         1 => "some clients had to be disconnected by force",
-        2 => "some workers did not leave on request; SIGTERM was needed",
+        2 => "some workers did not exit on request; SIGTERM was needed",
         3 => "some workers needed SIGKILL",
         4 => "a port is still in use",
         5 => "a process or zombie could not be removed",
         6 => "a resource failed to close",
         100 => "internal error: the daemon stopped itself",
         101 => "the daemon died and its guardian cleaned up",
-        102 => "the shutdown overran its total bound",
-        _ => "not a code of mcpd",
+        102 => "the shutdown exceeded its total time limit",
+        _ => UNKNOWN_CODE,
     }
 }
 
-/// Codes of failures to start, and of `mcpctl` itself (after BSD's sysexits(3)); they stay clear of
-/// 0 to 6 and 100 and above.
+/// Exit codes of failures to start, and of `mcpctl`. Most are those of sysexits(3), which don't overlap with
+/// the codes of a shutdown (0 to 6, 100 to 102).
 pub mod program {
     /// `mcpctl status`, `health`: no daemon is running.
     pub const NOT_RUNNING: u8 = 3;
-    /// Wrong arguments.
+    /// Invalid arguments.
     pub const USAGE: u8 = 64;
     /// The daemon can't be reached.
     pub const UNAVAILABLE: u8 = 69;
     /// A panic in `mcpctl`.
     pub const SOFTWARE: u8 = 70;
-    /// Timed out; for the daemon: already running.
+    /// `mcpctl`: timed out. `mcpd`: already running.
     pub const TEMPFAIL: u8 = 75;
-    /// Not permitted.
+    /// Permission denied.
     pub const NOPERM: u8 = 77;
-    /// Configuration.
+    /// The configuration has errors.
     pub const CONFIG: u8 = 78;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::FindingKind;
     use proptest::prelude::*;
 
     const KINDS: [FindingKind; 13] = [
@@ -129,7 +90,7 @@ mod tests {
     ];
 
     proptest! {
-        /// R-EXIT-1: the highest that applies, in whatever order they were found.
+        /// R-EXIT-1: the highest code that applies, in any order of the findings.
         #[test]
         fn the_code_is_the_highest_that_applies(picked in proptest::sample::subsequence(KINDS.to_vec(), 0..=KINDS.len()).prop_shuffle()) {
             let findings: Vec<_> = picked.iter().map(|kind| Finding::new(*kind, "x", "y")).collect();
@@ -139,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn order_and_numbers_agree() {
+    fn severities_and_codes_have_the_same_order() {
         let mut kinds = KINDS;
         kinds.sort_by_key(|kind| kind.severity());
         let codes: Vec<_> = kinds.iter().map(|kind| kind.severity().code()).collect();
         assert!(codes.is_sorted());
-        assert!(codes.iter().all(|code| meaning(*code) != "not a code of mcpd"));
+        assert!(codes.iter().all(|code| meaning(*code) != UNKNOWN_CODE));
     }
 }

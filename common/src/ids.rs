@@ -1,4 +1,4 @@
-//! Newtypes for what can be mixed up: names, ports, runs, processes, groups.
+//! Newtypes for values that could be mixed up: names, ports, runs, processes, groups.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -7,13 +7,12 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The name of a worker: `[a-z0-9][a-z0-9_-]*`, so that it is safe as a file name,
-/// a table cell and an argument.
+/// The name of a worker: `[a-z0-9][a-z0-9_-]*`, which is safe in file names, tables and arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkerName(String);
 
-/// What is wrong with a string that was to become an identifier.
+/// Why a string is not a valid identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Not a worker name.
@@ -25,12 +24,12 @@ pub enum InvalidId {
     #[error("{0} is not a port: write a number from 1 to 65535")]
     Port(String),
     /// Not a run id.
-    #[error("\"{0}\" is not a run: `mcpctl history` lists them")]
+    #[error("\"{0}\" is not the id of a run: `mcpctl history` lists all runs")]
     RunId(String),
 }
 
 impl WorkerName {
-    /// The name as text.
+    /// The validated text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -43,10 +42,7 @@ impl FromStr for WorkerName {
         let mut chars = text.bytes();
         let first = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_'));
-        match first && rest {
-            true => Ok(Self(text.to_owned())),
-            false => Err(InvalidId::WorkerName(text.to_owned())),
-        }
+        if first && rest { Ok(Self(text.to_owned())) } else { Err(InvalidId::WorkerName(text.to_owned())) }
     }
 }
 
@@ -76,12 +72,12 @@ impl fmt::Display for WorkerName {
 pub struct Port(NonZeroU16);
 
 impl Port {
-    /// The port with this number; `None` for 0 and for what does not fit.
+    /// `None` for 0 and for numbers above 65535.
     pub fn new(number: impl TryInto<u16>) -> Option<Self> {
         number.try_into().ok().and_then(NonZeroU16::new).map(Self)
     }
 
-    /// Its number.
+    /// The number, 1 to 65535.
     pub fn get(self) -> u16 {
         self.0.get()
     }
@@ -101,7 +97,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// One life of the daemon: the second it began and 32 random bits, as in
+/// One run of the daemon, from start to exit: its start time in seconds and 32 random bits, as in
 /// `20261122T130501Z-3f9a2c77`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -110,26 +106,25 @@ pub struct RunId {
     tag: RunTag,
 }
 
-/// The random part of a [`RunId`]; small enough to be carried by every process of
-/// the run (see [`Mark`]).
+/// The random part of a [`RunId`]; short enough to be part of the [`Mark`] of every process of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RunTag(pub u32);
 
 const RUN_TIME: &str = "%Y%m%dT%H%M%SZ";
 
 impl RunId {
-    /// The run that began at `began` (cut to whole seconds) with these random bits.
+    /// `began` is truncated to seconds.
     pub fn new(began: Timestamp, tag: RunTag) -> Self {
         let began = Timestamp::from_second(began.as_second()).unwrap_or(Timestamp::UNIX_EPOCH);
         Self { began, tag }
     }
 
-    /// When the run began, to the second.
+    /// When the run began, in whole seconds.
     pub fn began(self) -> Timestamp {
         self.began
     }
 
-    /// Its random part.
+    /// The random bits.
     pub fn tag(self) -> RunTag {
         self.tag
     }
@@ -145,16 +140,20 @@ impl FromStr for RunId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let parse = || {
-            let (time, tag) = text.split_once('-')?;
-            let civil = jiff::civil::DateTime::strptime(RUN_TIME, time).ok()?;
-            let began = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-            let hex = tag.len() == 8 && tag.bytes().all(|c| c.is_ascii_hexdigit());
-            let tag = hex.then(|| u32::from_str_radix(tag, 16).ok())??;
-            Some(Self { began, tag: RunTag(tag) })
-        };
-        parse().ok_or_else(|| InvalidId::RunId(text.to_owned()))
+        parse_run_id(text).ok_or_else(|| InvalidId::RunId(text.to_owned()))
     }
+}
+
+fn parse_run_id(text: &str) -> Option<RunId> {
+    let (time, tag) = text.split_once('-')?;
+    let civil = jiff::civil::DateTime::strptime(RUN_TIME, time).ok()?;
+    let began = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    // `from_str_radix` alone accepts a sign and fewer digits.
+    if tag.len() != 8 || !tag.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    let tag = u32::from_str_radix(tag, 16).ok()?;
+    Some(RunId { began, tag: RunTag(tag) })
 }
 
 impl TryFrom<String> for RunId {
@@ -171,43 +170,45 @@ impl From<RunId> for String {
     }
 }
 
-/// The number of a worker within a run: what a [`Mark`] carries.
+/// The number of a worker within a run, as part of a [`Mark`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// The numbers of workers, in the order of their names: supervisor and run file must agree.
+    /// The numbers for workers, in the order of their names. Supervisor and run file assign them in this
+    /// order, so that they agree.
     pub fn of_workers() -> impl Iterator<Item = Self> {
         (0..Self::FIRST_HELPER.0).map(Self)
     }
 
-    /// From here on: what the daemon starts for itself (a `stop_command`, a resource's `close`).
+    /// The first number of processes that the daemon starts for itself (a `stop_command`, a resource's
+    /// `close`).
     pub const FIRST_HELPER: Self = Self(0xf000);
 }
 
-/// What every process of a run carries from its birth, whatever it does later: the
-/// run and the worker. On Linux it is the soft `RLIMIT_LOCKS`, which the kernel has
-/// ignored since 2.4 (getrlimit(2)), inherits on fork, keeps over exec and setuid,
-/// and shows to everybody in `/proc/PID/limits`; elsewhere an environment variable.
+/// Marks every process of a run, from its start to its exit, with the run and the worker. On Linux the mark
+/// is the soft limit `RLIMIT_LOCKS`: the kernel ignores it since 2.4 (getrlimit(2)), a child inherits it,
+/// exec and setuid keep it, and every process can read it in `/proc/PID/limits`. On macOS it is an
+/// environment variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
-    /// The run.
+    /// The run that started the process.
     pub run: RunTag,
-    /// The worker within it.
+    /// The worker that it belongs to.
     pub slot: Slot,
 }
 
 impl Mark {
-    /// "MC": tells a mark from a limit that somebody really set.
+    /// "MC" in the upper 16 bits: distinguishes a mark from a real limit.
     const MAGIC: u64 = 0x4d43;
 
-    /// As a resource limit's value.
+    /// Encodes the mark as the value of a resource limit.
     pub fn to_limit(self) -> u64 {
         Self::MAGIC << 48 | u64::from(self.run.0) << 16 | u64::from(self.slot.0)
     }
 
-    /// Read back; `None` for a value that is no mark.
+    /// Decodes the value of a resource limit; `None` if it is not a mark.
     pub fn from_limit(limit: u64) -> Option<Self> {
         let [_, _, r3, r2, r1, r0, s1, s0] = limit.to_be_bytes();
         let run = RunTag(u32::from_be_bytes([r3, r2, r1, r0]));
@@ -221,18 +222,17 @@ impl Mark {
 pub struct Pid(i32);
 
 impl Pid {
-    /// The process id with this number; `None` unless it is positive, since 0 and
-    /// negative numbers mean groups to kill(2).
+    /// `None` unless the number is positive: for kill(2), 0 and negative numbers mean process groups.
     pub fn new(number: i32) -> Option<Self> {
         (number > 0).then_some(Self(number))
     }
 
-    /// This process.
+    /// The id of this process.
     pub fn current() -> Self {
         Self(std::process::id().cast_signed())
     }
 
-    /// Its number.
+    /// The number, for system calls.
     pub fn get(self) -> i32 {
         self.0
     }
@@ -244,8 +244,8 @@ impl fmt::Display for Pid {
     }
 }
 
-/// A process group id: the pid of the leader that the daemon made, stored at birth
-/// and never looked up later.
+/// A process group id: the pid of the group's leader. The daemon stores it when it starts the leader, and
+/// never looks it up later, when the pid may have been reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pgid(Pid);
@@ -256,7 +256,7 @@ impl Pgid {
         Self(leader)
     }
 
-    /// Its number.
+    /// The number, for system calls.
     pub fn get(self) -> i32 {
         self.0.get()
     }
@@ -275,20 +275,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_mark_survives_its_limit(run: u32, slot: u16) {
+        fn a_mark_is_decoded_as_it_was_encoded(run: u32, slot: u16) {
             let mark = Mark { run: RunTag(run), slot: Slot(slot) };
             prop_assert_eq!(Mark::from_limit(mark.to_limit()), Some(mark));
-            prop_assert!(i64::try_from(mark.to_limit()).is_ok(), "RLIM_INFINITY stays away");
+            prop_assert!(i64::try_from(mark.to_limit()).is_ok(), "a mark is never RLIM_INFINITY");
         }
 
         #[test]
-        fn a_run_id_survives_its_text(second in 0i64..4_000_000_000, tag: u32) {
+        fn a_run_id_is_parsed_as_it_was_shown(second in 0i64..4_000_000_000, tag: u32) {
             let run = RunId::new(Timestamp::from_second(second).expect("in range"), RunTag(tag));
             prop_assert_eq!(run.to_string().parse::<RunId>(), Ok(run));
         }
 
         #[test]
-        fn any_text_is_a_name_or_an_error(text in ".{0,12}") {
+        fn only_texts_with_allowed_characters_are_names(text in ".{0,12}") {
             prop_assert_eq!(text.parse::<WorkerName>().is_ok(), {
                 let mut bytes = text.bytes();
                 bytes.next().is_some_and(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9'))
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_limit_is_no_mark() {
+    fn a_real_limit_is_not_a_mark() {
         for limit in [0, 1024, u64::MAX, i64::MAX.cast_unsigned()] {
             assert_eq!(Mark::from_limit(limit), None);
         }

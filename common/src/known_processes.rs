@@ -1,8 +1,8 @@
-//! Whom a daemon knows to be its workers', although nothing about them may say so any more: for whoever
-//! cleans up after it where nobody inherits orphans (R-CONT-7).
+//! The known-processes file: the processes that the daemon has attributed to workers, although neither their
+//! mark nor their parent may show it any more. Recovery reads it on systems without a subreaper (R-CONT-7).
 //!
-//! A small file that is written anew whenever somebody comes or goes. What is lost of it costs a memory and
-//! nothing else; after a crash of the machine nobody of it is alive, so it is not forced to the disk.
+//! The file is replaced whenever the list changes. It is not synced to disk: after a crash of the
+//! machine none of its processes exists. Without the file, recovery finds only processes with a mark.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,31 +18,31 @@ use crate::run_file::ProcessId;
 /// The `schema` of the file.
 const SCHEMA: &str = "mcpd.members.v1";
 
-/// A process, and whose it is.
+/// A process and the worker that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownProcess {
-    /// The process: its start time makes it this one and no other.
+    /// In JSON its fields are beside `slot`.
     #[serde(flatten)]
     pub process: ProcessId,
-    /// Its worker.
+    /// The number of the worker.
     pub slot: Slot,
 }
 
-/// Whose this process is, if it is among them.
-pub fn slot_of(members: &[KnownProcess], process: &Process) -> Option<Slot> {
+/// The worker of this process; `None` if it is not in the list.
+pub fn slot_of(known: &[KnownProcess], process: &Process) -> Option<Slot> {
     let process = ProcessId { pid: process.pid, start: process.start };
-    members.iter().find(|member| member.process == process).map(|member| member.slot)
+    known.iter().find(|known| known.process == process).map(|known| known.slot)
 }
 
 #[derive(Serialize, Deserialize)]
-struct Members {
+struct Content {
     schema: String,
     run: u32,
     boot_id: String,
     members: Vec<KnownProcess>,
 }
 
-/// What a daemon writes them into.
+/// The file, as the daemon writes it.
 #[derive(Debug)]
 pub struct KnownProcessesFile {
     path: PathBuf,
@@ -51,39 +51,44 @@ pub struct KnownProcessesFile {
 }
 
 impl KnownProcessesFile {
-    /// For this run, in this file.
+    /// Writes nothing yet.
     pub fn new(path: PathBuf, run: RunTag) -> Self {
         Self { path, run, written: Vec::new() }
     }
 
-    /// These are all, now. A file that can't be written is tried again with the next change.
-    pub fn note(&mut self, mut members: Vec<KnownProcess>) {
-        members.sort_by_key(|member| (member.process.pid, member.process.start));
-        if members != self.written && self.write(&members).is_ok() {
-            self.written = members;
+    /// Replaces the content with `known`, the complete list, if it changed. After an error of the file system
+    /// the next change writes the file again.
+    pub fn update(&mut self, mut known: Vec<KnownProcess>) {
+        known.sort_by_key(|known| (known.process.pid, known.process.start));
+        if known != self.written && self.write(&known).is_ok() {
+            self.written = known;
         }
     }
 
-    fn write(&self, members: &[KnownProcess]) -> io::Result<()> {
-        let (schema, boot_id) = (SCHEMA.to_owned(), os::boot_id().unwrap_or_default());
-        let members = Members { schema, run: self.run.0, boot_id, members: members.to_vec() };
+    fn write(&self, known: &[KnownProcess]) -> io::Result<()> {
+        let content = Content {
+            schema: SCHEMA.to_owned(),
+            run: self.run.0,
+            boot_id: os::boot_id().unwrap_or_default(),
+            members: known.to_vec(),
+        };
         let temporary = self.path.with_extension("new");
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(&members)?)?;
+        file.write_all(&serde_json::to_vec(&content)?)?;
         fs::rename(&temporary, &self.path)
     }
 }
 
-/// Whom the daemon of this run knew; nobody if there is no such file, or one of another run or boot.
+/// The processes that the daemon of this run has written. Empty if the file is missing, can't be read, or
+/// belongs to another run or another boot.
 pub fn of_run(path: &Path, run: RunTag) -> Vec<KnownProcess> {
-    let read = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Members>(&bytes).ok());
-    let of_now = |members: &Members| {
-        members.schema == SCHEMA
-            && members.run == run.0
-            && members.boot_id == os::boot_id().unwrap_or_default()
-    };
-    read.filter(of_now).map(|members| members.members).unwrap_or_default()
+    let Ok(bytes) = fs::read(path) else { return Vec::new() };
+    let Ok(content) = serde_json::from_slice::<Content>(&bytes) else { return Vec::new() };
+    let is_current = content.schema == SCHEMA
+        && content.run == run.0
+        && content.boot_id == os::boot_id().unwrap_or_default();
+    if is_current { content.members } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -94,28 +99,28 @@ mod tests {
 
     const RUN: RunTag = RunTag(7);
 
-    fn member(start: u64) -> KnownProcess {
+    fn known(start: u64) -> KnownProcess {
         KnownProcess { process: ProcessId { pid: Pid::current(), start: StartTime(start) }, slot: Slot(1) }
     }
 
-    /// R-CONT-7: whoever cleans up knows whom the daemon knew.
+    /// R-CONT-7.
     #[test]
-    fn the_last_note_is_read() {
+    fn the_last_update_is_read() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("members.json");
         let mut known_file = KnownProcessesFile::new(path.clone(), RUN);
         assert_eq!(of_run(&path, RUN), []);
-        known_file.note(vec![member(2), member(1)]);
-        assert_eq!(of_run(&path, RUN), [member(1), member(2)]);
-        known_file.note(vec![]);
+        known_file.update(vec![known(2), known(1)]);
+        assert_eq!(of_run(&path, RUN), [known(1), known(2)]);
+        known_file.update(vec![]);
         assert_eq!(of_run(&path, RUN), []);
     }
 
     #[test]
-    fn what_is_not_of_this_run_and_boot_names_nobody() {
+    fn a_file_of_another_run_or_boot_counts_as_empty() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("members.json");
-        KnownProcessesFile::new(path.clone(), RUN).note(vec![member(1)]);
+        KnownProcessesFile::new(path.clone(), RUN).update(vec![known(1)]);
         assert_eq!(of_run(&path, RunTag(8)), []);
         let text = fs::read_to_string(&path).expect("written");
         let boot = os::boot_id().expect("a boot");
@@ -126,15 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_is_not_written_again() {
+    fn an_unchanged_list_is_not_written_again() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("members.json");
         let mut known_file = KnownProcessesFile::new(path.clone(), RUN);
-        known_file.note(vec![member(1)]);
+        known_file.update(vec![known(1)]);
         fs::remove_file(&path).expect("written");
-        known_file.note(vec![member(1)]);
+        known_file.update(vec![known(1)]);
         assert!(!path.exists());
-        known_file.note(vec![member(2)]);
-        assert_eq!(of_run(&path, RUN), [member(2)]);
+        known_file.update(vec![known(2)]);
+        assert_eq!(of_run(&path, RUN), [known(2)]);
     }
 }

@@ -1,22 +1,24 @@
-//! The words that `mcpd` and `mcpctl` share, and their eyes on the machine.
+//! The types and functions that `mcpd` and `mcpctl` share.
 //!
 //! ```text
-//! ids, phase, event, outcome, status   what is said (plain data, serde)
-//! exit_code                            report -> the number a shell sees
-//! config, paths, run_file, journal     what is on disk
-//! crash                                what a guardian found
-//! check                                ports and zombies, looked at from outside
-//! os                                   the only place with cfg(target_os) or unsafe
+//! ids, phase, event, outcome, status        plain data (serde)
+//! finding, exit_status, exit_code           findings -> severity -> the exit code of a process
+//! config, paths, run_file, journal, crash   files
+//! known_processes                           file: processes of workers, for crash recovery
+//! check                                     verifies ports and finds zombies, from any process
+//! os                                        the only module with cfg(target_os) or unsafe
 //! ```
 //!
-//! Nothing here starts a thread or knows tokio: both programs, and the tests, use
-//! it as it is.
+//! This crate starts no thread and does not depend on tokio, so that both programs and the tests can
+//! use it.
 
 pub mod check;
 pub mod config;
 pub mod crash;
 pub mod event;
 pub mod exit_code;
+pub mod exit_status;
+pub mod finding;
 pub mod ids;
 pub mod journal;
 pub mod known_processes;

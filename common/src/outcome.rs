@@ -1,16 +1,16 @@
-//! What a shutdown found: findings, evidence, the report.
+//! The report of a shutdown: findings, checks with their evidence, exit code.
 //!
-//! The report is one value. It is stored in the journal, written as
-//! `last-shutdown.json`, sent with the final event, and shown by `mcpctl report`;
-//! its exit code is computed from its findings and from nothing else
+//! The report is one value. It is stored in the journal, written to `last-shutdown.json`, sent with
+//! the final event, and shown by `mcpctl report`. Its exit code is computed from its findings alone
 //! (see [`crate::exit_code`]).
-
-use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::check::ports::PortReport;
+use crate::exit_code;
+pub use crate::exit_status::ExitStatus;
+pub use crate::finding::{Finding, FindingKind};
 use crate::ids::{Pid, Port, RunId, WorkerName};
 use crate::os::{Backend, Containment, ProcessInfo};
 use crate::phase::Phase;
@@ -18,114 +18,37 @@ use crate::phase::Phase;
 /// The `schema` of a [`ShutdownReport`] in JSON.
 pub const REPORT_SCHEMA: &str = "mcpd.shutdown-report.v1";
 
-/// Something that was not as it should be, or is worth telling.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// What kind of thing it is; decides the exit code.
-    pub kind: FindingKind,
-    /// The worker, port, resource or process it is about.
-    pub subject: String,
-    /// One sentence for a person.
-    pub detail: String,
-}
-
-impl Finding {
-    /// A finding of this kind.
-    pub fn new(kind: FindingKind, subject: impl fmt::Display, detail: impl Into<String>) -> Self {
-        Self { kind, subject: subject.to_string(), detail: detail.into() }
-    }
-}
-
-/// The kinds of finding. Their severity, and so the exit code, is
-/// [`FindingKind::severity`](crate::exit_code).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// Worth telling, no fault: `TIME_WAIT`, a stranger on a port we gave back.
-    Information,
-    /// A client did not take its bytes in time and was cut off.
-    ClientForced,
-    /// A worker left only after `SIGTERM`, which was not its way of being asked.
-    WorkerTerminated,
-    /// Descendants outlived their leader and left after `SIGTERM`.
-    DescendantsTerminated,
-    /// A worker left only by `SIGKILL`.
-    WorkerKilled,
-    /// Descendants outlived their leader and left only by `SIGKILL`.
-    DescendantsKilled,
-    /// A port can't be bound again.
-    PortInUse,
-    /// A zombie that can't be reaped.
-    ZombieLeft,
-    /// A process that could not be ended.
-    ProcessLeft,
-    /// A resource failed to close.
-    ResourceFailed,
-    /// A panic, or an emergency.
-    InternalError,
-    /// The daemon died and its guardian cleaned up.
-    DaemonDied,
-    /// The shutdown overran its total bound.
-    Overrun,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExitStatus {
-    /// It called exit(3) with this status.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-}
-
-impl ExitStatus {
-    /// 0, 143, or death by `SIGTERM`: what a server that was asked to leave says.
-    pub fn is_ordinary(self) -> bool {
-        matches!(self, Self::Code(0 | 143) | Self::Signal(15))
-    }
-}
-
-impl fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => f.pad(&format!("exit {code}")),
-            Self::Signal(number) => f.pad(&crate::os::signal_name(*number)),
-        }
-    }
-}
-
-/// How a worker was asked to leave.
+/// How the exit of a worker was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
-    /// It was not running.
+    /// Not at all: the worker was not running.
     NotAsked,
     /// By `POST` to its shutdown route.
     Http,
-    /// By `SIGTERM`, because it has no shutdown route or was never ready.
+    /// By `SIGTERM`: the worker has no shutdown route or was never ready.
     Sigterm,
-    /// By the end of its standard input.
+    /// By closing its standard input.
     EndOfInput,
 }
 
-/// How a worker left. Ordered by what it took.
+/// How a worker ended. Ordered by severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Departure {
     /// It was not running when the shutdown began.
     NotRunning,
-    /// It left when asked.
+    /// It exited on request.
     Left,
     /// It needed `SIGTERM`.
     Terminated,
     /// It needed `SIGKILL`.
     Killed,
-    /// Something of it is still there.
+    /// At least one of its processes still exists.
     Remains,
 }
 
-/// What was verified of a worker.
+/// What a check of a worker verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckSubject {
@@ -133,7 +56,7 @@ pub enum CheckSubject {
     Processes,
     /// The stored process group is empty.
     Group,
-    /// No zombie of it is left.
+    /// None of its processes is a zombie.
     Zombies,
     /// Its port can be bound again.
     Port,
@@ -141,43 +64,43 @@ pub enum CheckSubject {
     Resources,
 }
 
-/// One check and its evidence.
+/// One check of a worker, and its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at.
+    /// What was verified.
     pub subject: CheckSubject,
-    /// Whether it was as it should be.
+    /// False if a finding belongs to this check.
     pub passed: bool,
-    /// What was seen.
+    /// What the check saw, in one line for people.
     pub evidence: String,
-    /// How long looking took, milliseconds.
+    /// Duration of the check, milliseconds.
     pub duration_ms: u64,
 }
 
-/// A worker in the report.
+/// How the shutdown of one worker went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerReport {
-    /// Its name.
+    /// As configured.
     pub name: WorkerName,
-    /// The leader's pid, if it ran.
+    /// The pid of its leader; `None` if the worker was not running.
     pub pid: Option<Pid>,
-    /// Its port.
+    /// The port for clients.
     pub port: Option<Port>,
-    /// How it was asked.
+    /// How its exit was requested.
     pub asked: Asked,
-    /// What it answered: "202", "404", "no answer within 5 s".
+    /// The answer to an HTTP request: "202", "404", "no answer within 5 s".
     pub answer: Option<String>,
-    /// How it left.
+    /// How it ended.
     pub departure: Departure,
-    /// How its leader ended.
+    /// The exit status of its leader; `None` if it was not running or could not be reaped.
     pub exit: Option<ExitStatus>,
-    /// From the request to the last of its processes being gone, milliseconds.
+    /// Milliseconds from the request until its last process was gone; `None` if one remains.
     pub left_after_ms: Option<u64>,
-    /// Descendants when the shutdown began.
+    /// Number of descendants when the shutdown began.
     pub descendants: u32,
-    /// Those that were still there after the leader.
+    /// The descendants that outlived the leader.
     pub outlived: Vec<ProcessInfo>,
-    /// What verification saw.
+    /// The checks of the verification phase.
     pub checks: Vec<Check>,
 }
 
@@ -185,126 +108,127 @@ pub struct WorkerReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseOutcome {
-    /// All done.
+    /// Complete, without findings.
     Done,
-    /// Done, with findings.
+    /// Complete, with findings.
     Findings,
-    /// Its deadline came first; the next phase took over.
+    /// It reached its time limit; the next phase continues with what is left.
     Deadline,
     /// Cut short by a second `SIGINT` or by `--now`.
     CutShort,
 }
 
-/// A phase in the report.
+/// How one phase of the shutdown went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseReport {
-    /// Which.
+    /// The phase that ended.
     pub phase: Phase,
     /// How it ended.
     pub outcome: PhaseOutcome,
-    /// How long it took, milliseconds.
+    /// Its duration, milliseconds.
     pub duration_ms: u64,
-    /// How long it might have taken, milliseconds.
+    /// Its time limit, milliseconds.
     pub limit_ms: u64,
 }
 
-/// A client connection in the report.
+/// One client connection during the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientReport {
     /// The worker it was connected to.
     pub worker: WorkerName,
-    /// Its address, `127.0.0.1:40312`.
+    /// The client's address: `127.0.0.1:40312`.
     pub peer: String,
-    /// Its process, if it could be seen.
+    /// The client's process; `None` if the kernel hides it (another user's process).
     pub process: Option<ProcessInfo>,
-    /// When it was gone, milliseconds after the shutdown began; `None`: forced.
+    /// Milliseconds from the start of the shutdown until it disconnected; `None` if it was closed by force.
     pub left_after_ms: Option<u64>,
 }
 
-/// All clients in the report.
+/// All client connections during the shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientsReport {
-    /// Connections when the shutdown began, and those that came later.
+    /// Number of connections, also those accepted after the shutdown began.
     pub seen: u32,
-    /// Told in MCP's own words.
+    /// Number of event streams that got an MCP shutdown notice.
     pub told: u32,
-    /// Left by themselves.
+    /// Number of connections that the client closed.
     pub left: u32,
-    /// Closed by force.
+    /// Number of connections that were closed by force.
     pub forced: u32,
-    /// A row each.
+    /// One element for each connection.
     pub connections: Vec<ClientReport>,
 }
 
-/// A resource in the report.
+/// How closing one resource went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceReport {
-    /// "journal", "log alpha", or the name the user gave.
+    /// "journal", "log alpha", or the name from the configuration.
     pub name: String,
-    /// What went wrong, if anything did.
+    /// Why it failed to close; `None` if it was closed.
     pub error: Option<String>,
-    /// How long closing it took, milliseconds.
+    /// Duration of closing it, milliseconds.
     pub duration_ms: u64,
 }
 
-/// What the daemon itself held at the start and at the end.
+/// Descriptors and threads of the daemon itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnReport {
-    /// Open descriptors when the daemon had booted.
+    /// Open descriptors at the end of start-up.
     pub descriptors_start: u32,
     /// Open descriptors at the end of verification.
     pub descriptors_end: u32,
-    /// Threads when the daemon had booted.
+    /// Threads at the end of start-up.
     pub threads_start: u32,
     /// Threads at the end of verification.
     pub threads_end: u32,
-    /// What was opened in between and is still open, by name.
+    /// Targets of descriptors that were opened in between and are still open.
     pub leaked: Vec<String>,
 }
 
-/// The whole account of one shutdown.
+/// The report of one shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShutdownReport {
     /// [`REPORT_SCHEMA`].
     pub schema: String,
     /// The run that ended.
     pub run: RunId,
-    /// `manual`, the text given, `signal_SIGTERM`, `signal_SIGINT`, `internal_error`.
+    /// `manual`, the text of `--reason`, `signal_SIGTERM`, `signal_SIGINT`, `internal_error`, or a
+    /// [reason of a crash](crate::crash).
     pub reason: String,
-    /// When it began.
+    /// When the shutdown was requested.
     pub started_at: Timestamp,
-    /// When the report was closed.
+    /// When the report was complete.
     pub finished_at: Timestamp,
-    /// Between the two, milliseconds.
+    /// From `started_at` to `finished_at`, milliseconds.
     pub duration_ms: u64,
-    /// What the process exits with.
+    /// The exit code of the daemon.
     pub exit_code: u8,
-    /// Which eyes looked.
+    /// The backend that read processes and sockets.
     pub backend: Backend,
-    /// What held the processes of the workers together; `None` if that was not found out.
+    /// How the processes of workers were contained; `None` if that is unknown, as after a crash.
     #[serde(default)]
     pub containment: Option<Containment>,
-    /// The kernel's own statement that no descendant is left; `None` where there is none.
+    /// The system call by which the kernel confirmed that no descendant is left; `None` without confirmation.
     pub proof: Option<String>,
-    /// The phases, in order.
+    /// In the order in which they ran.
     pub phases: Vec<PhaseReport>,
-    /// The workers, by name.
+    /// Sorted by name.
     pub workers: Vec<WorkerReport>,
-    /// The clients.
+    /// Counts, and one element for each connection.
     pub clients: ClientsReport,
-    /// The ports.
+    /// The ports of all workers, as the last check saw them.
     pub ports: Vec<PortReport>,
-    /// The resources, in the order in which they were closed.
+    /// In the order in which they were closed.
     pub resources: Vec<ResourceReport>,
-    /// The daemon itself.
+    /// Descriptors and threads of the daemon itself.
     pub own: OwnReport,
-    /// Everything that was not as it should be, worst first.
+    /// The most severe first.
     pub findings: Vec<Finding>,
 }
 
 impl ShutdownReport {
-    /// The verdict in one sentence: the meaning of the exit code.
+    /// The meaning of the exit code in one sentence, without a full stop.
     pub fn verdict(&self) -> &'static str {
-        crate::exit_code::meaning(self.exit_code)
+        exit_code::meaning(self.exit_code)
     }
 }

@@ -1,7 +1,7 @@
-//! Where things are: configuration file, socket, state, logs.
+//! Paths of the configuration file, the control socket, the state directory and the logs.
 //!
-//! Both programs ask here, so that `mcpctl` finds what `mcpd` made. Everything in the
-//! state directory has its name in [`StateDir`].
+//! Both programs use these functions, so that `mcpctl` finds the files of `mcpd`. [`StateDir`] has the
+//! names of all files in the state directory.
 
 use std::path::{Path, PathBuf};
 
@@ -11,39 +11,38 @@ use crate::ids::WorkerName;
 
 pub mod durable;
 
-/// How an environment variable is looked up; a parameter, so that tests need not change
-/// the process's own.
+/// Looks up an environment variable. It is a parameter, so that tests don't change the environment of their
+/// process.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The longest path of a Unix socket that every platform takes (`sun_path` has 104 bytes on
-/// macOS and 108 on Linux, the final zero included; some room is left for temporary names).
+/// The longest path of a Unix socket, in bytes, that every platform accepts. `sun_path` has 104 bytes on
+/// macOS and 108 on Linux, including the final NUL; the rest is reserved for temporary names.
 pub const SOCKET_PATH_LIMIT: usize = 100;
 
-/// The socket of a daemon that serves the whole system.
+/// The control socket of a system-wide daemon.
 pub const SYSTEM_SOCKET: &str = "/run/mcpd/control.sock";
 
-/// State of a daemon whose user has no home directory.
+/// The state directory of a daemon whose user has no home directory.
 const SYSTEM_STATE: &str = "/var/lib/mcpd";
 
-/// The real environment of this process; values that are no Unicode count as unset.
+/// The environment of this process as [`Environment`]; a value that is not valid Unicode counts as unset.
 pub fn process_environment(key: &str) -> Option<String> {
     std::env::var(key).ok()
 }
 
-/// The configuration file: `--config`, else `MCPD_CONFIG`, else the platform's place if there is
-/// a file. What was asked for by name is returned whether it exists or not, so that its absence
-/// is an error and not silently something else.
+/// The configuration file: `--config`, else `MCPD_CONFIG`, else the platform's default if that file exists. A
+/// file that the user named is returned even if it does not exist, so that its absence is an error.
 pub fn config_file(cli: Option<PathBuf>, env: Environment) -> Option<PathBuf> {
     cli.or_else(|| set(env, "MCPD_CONFIG").map(PathBuf::from))
         .or_else(|| default_config_file().filter(|file| file.exists()))
 }
 
-/// The platform's place for the configuration file, whether there is one or not.
+/// The platform's default for the configuration file; it need not exist. `None` without a home directory.
 pub fn default_config_file() -> Option<PathBuf> {
     project().map(|dirs| dirs.config_dir().join("config.toml"))
 }
 
-/// The user's state directory, unless the configuration names another.
+/// The default of `state_dir`: the user's state directory, else `/var/lib/mcpd`.
 pub fn default_state_dir() -> PathBuf {
     project().map_or_else(
         || PathBuf::from(SYSTEM_STATE),
@@ -51,9 +50,9 @@ pub fn default_state_dir() -> PathBuf {
     )
 }
 
-/// The socket of a daemon with this state directory, unless the configuration names another.
+/// The default of `socket` for a daemon with this state directory.
 pub fn default_socket(state_dir: &Path, env: Environment) -> PathBuf {
-    // A set but missing XDG_RUNTIME_DIR is usual after `su` and in containers.
+    // After `su` and in containers, XDG_RUNTIME_DIR is often set to a directory that does not exist.
     let runtime = set(env, "XDG_RUNTIME_DIR").map(PathBuf::from);
     match runtime.filter(|dir| dir.is_absolute() && dir.is_dir()) {
         Some(dir) => dir.join("mcpd").join("control.sock"),
@@ -61,8 +60,8 @@ pub fn default_socket(state_dir: &Path, env: Environment) -> PathBuf {
     }
 }
 
-/// Where `mcpctl` looks for the socket, in this order: what the user said, else `MCPD_SOCKET`,
-/// else the user's and then the system's.
+/// The sockets that `mcpctl` tries to connect to, in this order. If the user named one (with `--socket`, else
+/// `MCPD_SOCKET`), only that; else the user's default, then the system's.
 pub fn socket_candidates(cli: Option<PathBuf>, env: Environment) -> Vec<PathBuf> {
     match cli.or_else(|| set(env, "MCPD_SOCKET").map(PathBuf::from)) {
         Some(socket) => vec![socket],
@@ -70,13 +69,13 @@ pub fn socket_candidates(cli: Option<PathBuf>, env: Environment) -> Vec<PathBuf>
     }
 }
 
-/// The user's home directory: `HOME`, else what the system knows.
+/// The user's home directory: `HOME`, else from the user database.
 pub fn home(env: Environment) -> Option<PathBuf> {
     set(env, "HOME").map(PathBuf::from).or_else(|| BaseDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
 }
 
-/// A path as a user writes it, made absolute: `~` is the home directory, anything else that is
-/// not absolute is relative to `base`.
+/// Makes a path from a user absolute: `~` is the home directory, and any other relative path starts at
+/// `base`.
 pub fn absolute(written: &str, base: &Path, env: Environment) -> PathBuf {
     let expanded = match written.strip_prefix('~') {
         Some("") => home(env),
@@ -84,31 +83,32 @@ pub fn absolute(written: &str, base: &Path, env: Environment) -> PathBuf {
         None => None,
     };
     let joined = base.join(expanded.unwrap_or_else(|| PathBuf::from(written)));
-    // Components drop "." and doubled slashes; ".." stays, since a symbolic link may stand before it.
+    // `components` removes "." and doubled slashes. It keeps "..", since the part before it may be a symbolic
+    // link.
     joined.components().collect()
 }
 
-/// The log of a worker.
+/// `LOG_DIR/workers/NAME.log`.
 pub fn worker_log(log_dir: &Path, worker: &WorkerName) -> PathBuf {
     log_dir.join("workers").join(format!("{worker}.log"))
 }
 
-/// The names of what lies in a state directory.
+/// A state directory, and the names of its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir(PathBuf);
 
 impl StateDir {
-    /// The state directory at this path.
+    /// Does not create the directory.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// The directory itself.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Held with `flock` as long as a daemon uses the directory (R-LOG-6).
+    /// Locked with flock(2) while a daemon uses the directory (R-LOG-6).
     pub fn lock(&self) -> PathBuf {
         self.0.join("mcpd.lock")
     }
@@ -123,7 +123,7 @@ impl StateDir {
         self.0.join("members.json")
     }
 
-    /// What a guardian had to clean up; see [`crate::crash`].
+    /// See [`crate::crash`].
     pub fn crash(&self) -> PathBuf {
         self.0.join("crash.jsonl")
     }
@@ -138,7 +138,7 @@ impl StateDir {
         self.0.join("last-shutdown.json")
     }
 
-    /// Ports that were derived from paths (R-CONF-2).
+    /// The ports that were derived from paths of repositories (R-CONF-2).
     pub fn ports(&self) -> PathBuf {
         self.0.join("ports.json")
     }
@@ -148,6 +148,7 @@ fn project() -> Option<ProjectDirs> {
     ProjectDirs::from("", "", "mcpd")
 }
 
+/// The value of the variable; an empty one counts as unset.
 fn set(env: Environment, key: &str) -> Option<String> {
     env(key).filter(|value| !value.is_empty())
 }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_is_in_the_runtime_directory_if_there_is_one() {
+    fn the_socket_is_in_the_runtime_directory_if_that_exists() {
         let there = tempfile::tempdir().expect("a temporary directory");
         let path = there.path().to_str().expect("plain text");
         let env = fixed([("XDG_RUNTIME_DIR", path)]);

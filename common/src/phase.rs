@@ -5,30 +5,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// So long past the sum of all phases the daemon may take to say that it overran; then its guardian
-/// kills it.
-pub const PAST_BOUND: Duration = Duration::from_secs(5);
+/// After the time limit of the whole shutdown, the daemon has this time to report the overrun. Then its
+/// guardian kills it.
+pub const OVERRUN_GRACE: Duration = Duration::from_secs(5);
 
-/// A phase of the shutdown. A phase always runs, whatever happened in the one before.
+/// A phase of the shutdown. Every phase runs, also after a failure in an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// The flag is set, restarts are off, what exists is recorded.
+    /// Restarts are disabled, and the existing processes and connections are recorded.
     Initiated,
-    /// Every worker is asked to leave, all at the same time.
+    /// The exit of all workers is requested, at the same time.
     WorkersGraceful,
-    /// Clients take their last bytes and go.
+    /// Clients read the rest of their responses and disconnect.
     Clients,
-    /// `SIGTERM`, then `SIGKILL`, to what is still there.
+    /// Remaining processes get `SIGTERM`, then `SIGKILL`.
     WorkersTerminate,
-    /// Processes, zombies, groups, ports, resources are looked at again.
+    /// Processes, zombies, groups, ports and resources are checked.
     Verification,
     /// The report is written, the journal closed, the socket removed.
     Exit,
 }
 
 impl Phase {
-    /// All phases, in order.
+    /// In the order in which they run.
     pub const ALL: [Self; 6] = [
         Self::Initiated,
         Self::WorkersGraceful,

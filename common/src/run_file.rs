@@ -1,8 +1,8 @@
-//! The run file: what the next start needs to know if this daemon dies (R-LOG-1, R-CONT-6).
+//! The run file: the data that the next start needs if this daemon crashes (R-LOG-1, R-CONT-6).
 //!
-//! A small plain JSON file, on disk before the first worker is started, so that no process of
-//! ours ever exists without a durable trace of the run it belongs to. It is removed as the
-//! last step of a completed shutdown; a run file that is there says "not completed".
+//! A small JSON file. It is on disk before the first worker is started, so that there is a record of the
+//! run for every process of a worker. The last step of a complete shutdown removes it: a run file
+//! without a running daemon means that the shutdown was not complete.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,101 +16,102 @@ use crate::paths::durable;
 /// The `schema` of a [`RunFile`].
 pub const RUN_FILE_SCHEMA: &str = "mcpd.run.v1";
 
-/// What is remembered of a run while it lasts.
+/// The content of the run file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFile {
     /// [`RUN_FILE_SCHEMA`].
     pub schema: String,
-    /// The run.
+    /// Identifies the run.
     pub run: RunId,
-    /// The boot it belongs to: after another boot nothing of it is alive. Empty where the
-    /// platform does not tell.
+    /// Identifies the boot of the machine: after a reboot no process of the run exists. Empty if the platform
+    /// provides no boot id.
     pub boot_id: String,
-    /// The daemon's own process.
+    /// The daemon, not its guardian.
     pub daemon: ProcessId,
-    /// Its guardian, the process that a service manager sees.
+    /// The guardian, which a service manager supervises.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardian: Option<ProcessId>,
-    /// Its control socket.
+    /// The control socket.
     pub socket: PathBuf,
-    /// Its version.
+    /// The version of mcpd.
     pub version: String,
-    /// Its workers, by slot.
+    /// Sorted by slot.
     pub workers: Vec<WorkerEntry>,
 }
 
-/// A pid and the start time that makes it one process and no other.
+/// A pid with a start time, which together identify a process even if the pid is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
-    /// The pid.
+    /// Unique only together with `start`.
     pub pid: Pid,
-    /// When it started, in the platform's own unit.
+    /// The start time in the platform's unit.
     pub start: StartTime,
 }
 
 /// A worker in the run file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerEntry {
-    /// Its number, which its processes carry in their mark.
+    /// The number in the marks of its processes.
     pub slot: Slot,
-    /// Its name.
+    /// As configured.
     pub name: WorkerName,
-    /// Its port.
+    /// The port for clients.
     pub port: Port,
-    /// Its repository.
+    /// The absolute path of the repository.
     pub repo: PathBuf,
-    /// Its leader, if it had one when this was written. Never needed as proof: the mark is.
+    /// The leader of its process group, if it was running when the file was written. Recovery does not rely
+    /// on it, but on the marks of the processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessId>,
 }
 
-/// Why there is no run file to be had.
+/// Why the run file can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFileError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("can't read the run file {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The run file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// It is not what a daemon wrote.
+    /// The file can't be parsed.
     #[error("the run file {} is damaged: {source}", path.display())]
     Damaged {
-        /// Which.
+        /// The run file.
         path: PathBuf,
-        /// Where, and how.
+        /// The error of the parser, with line and column.
         source: serde_json::Error,
     },
-    /// Another version of mcpd wrote it.
-    #[error("the run file {} has the unknown schema \"{schema}\"", path.display())]
+    /// Another version of mcpd wrote the file.
+    #[error("the run file {} has the unknown schema \"{schema}\", so another version of mcpd wrote it", path.display())]
     Schema {
-        /// Which.
+        /// The run file.
         path: PathBuf,
-        /// What it says.
+        /// The schema in the file.
         schema: String,
     },
-    /// It can't be written or removed.
-    #[error("can't write the run file {}: {source}", path.display())]
+    /// The file can't be written or removed.
+    #[error("can't write or remove the run file {}: {source}", path.display())]
     Write {
-        /// Which.
+        /// The run file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
 impl RunFile {
-    /// Writes it; when this returns `Ok` it is on disk.
+    /// Replaces the file, and returns when it is on disk.
     pub fn write(&self, path: &Path) -> Result<(), RunFileError> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::from);
-        bytes
+        serde_json::to_vec_pretty(self)
+            .map_err(io::Error::from)
             .and_then(|bytes| durable::write(path, &bytes))
             .map_err(|source| RunFileError::Write { path: path.to_owned(), source })
     }
 
-    /// Reads it; `None` if there is none.
+    /// `None` if the file does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>, RunFileError> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -119,13 +120,13 @@ impl RunFile {
         };
         let read: Self = serde_json::from_slice(&bytes)
             .map_err(|source| RunFileError::Damaged { path: path.to_owned(), source })?;
-        match read.schema == RUN_FILE_SCHEMA {
-            true => Ok(Some(read)),
-            false => Err(RunFileError::Schema { path: path.to_owned(), schema: read.schema }),
+        if read.schema != RUN_FILE_SCHEMA {
+            return Err(RunFileError::Schema { path: path.to_owned(), schema: read.schema });
         }
+        Ok(Some(read))
     }
 
-    /// Removes it; nothing happens if there is none.
+    /// Does nothing if the file does not exist.
     pub fn remove(path: &Path) -> Result<(), RunFileError> {
         durable::remove(path).map_err(|source| RunFileError::Write { path: path.to_owned(), source })
     }
@@ -159,7 +160,7 @@ mod tests {
 
     /// R-LOG-1.
     #[test]
-    fn it_survives_the_disk() {
+    fn the_file_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("run.json");
         assert!(RunFile::read(&path).expect("absence is no error").is_none());
@@ -170,17 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_schema_is_named() {
+    fn an_unknown_schema_is_named_in_the_error() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("run.json");
         RunFile { schema: "mcpd.run.v9".to_owned(), ..sample() }.write(&path).expect("written");
-        let error = RunFile::read(&path).expect_err("not ours");
+        let error = RunFile::read(&path).expect_err("an unknown schema");
         assert!(error.to_string().contains("mcpd.run.v9"), "{error}");
     }
 
     proptest! {
         #[test]
-        fn damage_is_an_error_and_never_a_panic(cut in 0usize..400, noise in proptest::collection::vec(any::<u8>(), 0..20)) {
+        fn a_damaged_file_is_an_error_and_causes_no_panic(cut in 0usize..400, noise in proptest::collection::vec(any::<u8>(), 0..20)) {
             let dir = tempfile::tempdir().expect("a temporary directory");
             let path = dir.path().join("run.json");
             let mut bytes = serde_json::to_vec(&sample()).expect("serializable");

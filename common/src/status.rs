@@ -1,4 +1,4 @@
-//! What `mcpctl status` shows.
+//! The data of `mcpctl status` and `mcpctl clients`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,19 +16,19 @@ pub const STATUS_SCHEMA: &str = "mcpd.status.v1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkerState {
-    /// Its process runs, its probe has not answered yet.
+    /// Its process runs, but no probe has succeeded yet.
     Starting,
-    /// Its probe answers.
+    /// The last probe succeeded.
     Ready,
     /// Three probes in a row failed.
     Unhealthy,
-    /// It died; the next start waits.
+    /// Its process exited; the next start waits for the backoff.
     BackingOff,
-    /// It will not be started again before `mcpctl restart`.
+    /// It is not started again until `mcpctl start` or `mcpctl restart`.
     Failed,
-    /// It was asked to leave.
+    /// Its exit was requested.
     Stopping,
-    /// It was stopped on request, or ended by itself and need not come back.
+    /// It was stopped on request, or exited and its restart policy does not start it again.
     Stopped,
 }
 
@@ -47,96 +47,97 @@ impl WorkerState {
     }
 }
 
-/// A worker as it is now.
+/// The current status of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
-    /// Its name.
+    /// As configured.
     pub name: WorkerName,
-    /// Its state.
+    /// See [`WorkerState`].
     pub state: WorkerState,
-    /// Why it is in that state, where that is not plain: the last failure, the wait.
+    /// The cause of the state, such as the last failure or the wait before the next start; `None` for states
+    /// without one.
     pub reason: Option<String>,
-    /// Its leader.
+    /// The leader of its process group; `None` if it is not running.
     pub pid: Option<Pid>,
-    /// The port clients use.
+    /// The port for clients.
     pub port: Port,
-    /// Who holds that port.
+    /// Which process listens on `port`.
     pub transport: Transport,
-    /// Where clients find it: `http://127.0.0.1:8081/mcp`.
+    /// The MCP endpoint: `http://127.0.0.1:8081/mcp`.
     pub url: String,
-    /// Its repository.
+    /// The absolute path of its repository.
     pub repo: String,
-    /// Since when it is in this state.
+    /// When it entered this state.
     pub since: Timestamp,
-    /// When its present process was started.
+    /// When its current process was started; `None` if it is not running.
     pub started_at: Option<Timestamp>,
-    /// Restarts since the daemon began.
+    /// Number of restarts since the daemon started.
     pub restarts: u32,
-    /// Its living descendants.
+    /// Number of running descendants.
     pub descendants: u32,
-    /// Its client connections.
+    /// Number of client connections.
     pub clients: u32,
-    /// How its last process ended.
+    /// The status of its previous process; `None` if none has exited yet, or the status is not known.
     pub last_exit: Option<ExitStatus>,
 }
 
-/// Whether the daemon goes on or ends (R-SHUT-7).
+/// The progress of a running shutdown (R-SHUT-7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShutdownStatus {
-    /// Why it ends.
+    /// See [`ShutdownReport::reason`].
     pub reason: String,
-    /// Where it is.
+    /// The phase that runs now.
     pub phase: Phase,
-    /// All workers have left.
+    /// Whether all workers have exited.
     pub workers_gone: bool,
-    /// All clients have left.
+    /// Whether all clients have disconnected.
     pub clients_gone: bool,
 }
 
-/// The daemon as it is now.
+/// The current status of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
-    /// Its process.
+    /// The daemon, not its guardian.
     pub pid: Pid,
-    /// Its parent, which cleans up if it dies: the process that a service manager sees.
+    /// The parent of the daemon, which cleans up after a crash. A service manager supervises this process.
     #[serde(default)]
     pub guardian: Option<Pid>,
-    /// Its version.
+    /// The version of mcpd.
     pub version: String,
-    /// Its run.
+    /// Identifies this run in history and reports.
     pub run: RunId,
-    /// When it began.
+    /// When the daemon started.
     pub started_at: Timestamp,
-    /// The control socket.
+    /// Absolute path of the control socket.
     pub socket: String,
-    /// The state directory.
+    /// Absolute path of the state directory.
     pub state_dir: String,
-    /// The log directory.
+    /// Absolute path of the log directory.
     pub log_dir: String,
-    /// The configuration file, if there is one.
+    /// The configuration file; `None` if the daemon was started without one.
     pub config: Option<String>,
-    /// Which eyes it has.
+    /// The backend that reads processes and sockets.
     pub backend: Backend,
-    /// What holds the processes of the workers together; `None` if the daemon can't say just now.
+    /// How the processes of workers are contained; `None` if it could not be determined in time.
     pub containment: Option<Containment>,
-    /// Set while it shuts down.
+    /// Set during a shutdown.
     pub shutdown: Option<ShutdownStatus>,
-    /// What it had to put up with at the start: a damaged journal, an unwritable log directory.
+    /// Problems at start-up that the daemon tolerated: a damaged journal, a read-only log directory.
     pub warnings: Vec<String>,
 }
 
-/// The last shutdown in short.
+/// A summary of the last shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastShutdown {
     /// The run that ended.
     pub run: RunId,
-    /// When.
+    /// When the shutdown was complete.
     pub at: Timestamp,
-    /// Why.
+    /// See [`ShutdownReport::reason`].
     pub reason: String,
-    /// How.
+    /// The exit code of the daemon.
     pub exit_code: u8,
-    /// How long it took, milliseconds.
+    /// Duration of the shutdown, milliseconds.
     pub duration_ms: u64,
 }
 
@@ -152,41 +153,41 @@ impl From<&ShutdownReport> for LastShutdown {
     }
 }
 
-/// The whole answer.
+/// The answer to `mcpctl status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// [`STATUS_SCHEMA`].
     pub schema: String,
-    /// The daemon; `None` when it is not running.
+    /// `None` if no daemon runs.
     pub daemon: Option<DaemonStatus>,
-    /// The workers, by name.
+    /// Sorted by name.
     pub workers: Vec<WorkerStatus>,
-    /// The last shutdown, if one is known.
+    /// `None` if the state directory has no report.
     pub last_shutdown: Option<LastShutdown>,
 }
 
 /// The `schema` of a [`ClientList`] in JSON.
 pub const CLIENTS_SCHEMA: &str = "mcpd.clients.v1";
 
-/// A client connection as it is now. Of clients of `direct` workers only what the kernel knows is
-/// known: worker, address, process.
+/// An open client connection. For clients of `direct` workers only the fields from the kernel's socket table
+/// are set: worker, peer, process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientConnection {
-    /// Its number since the daemon began.
+    /// Counts the connections since the daemon started.
     pub id: Option<u64>,
-    /// The worker.
+    /// The worker that the client is connected to.
     pub worker: WorkerName,
-    /// The client's address.
+    /// The client's address: `127.0.0.1:40312`.
     pub peer: String,
-    /// The client's process, which is on the same machine.
+    /// The client's process, on the same machine; `None` if the kernel hides it (another user's process).
     pub process: Option<ProcessInfo>,
-    /// Since when.
+    /// When the connection was accepted.
     pub since: Option<Timestamp>,
-    /// Requests that came on it.
+    /// Number of requests on this connection.
     pub requests: Option<u64>,
-    /// The MCP session that was last used on it.
+    /// The MCP session of the last request.
     pub session: Option<String>,
-    /// Event streams that are open on it.
+    /// Number of event streams that are open.
     pub streams: Option<u32>,
 }
 
@@ -195,6 +196,6 @@ pub struct ClientConnection {
 pub struct ClientList {
     /// [`CLIENTS_SCHEMA`].
     pub schema: String,
-    /// By worker, oldest first.
+    /// Sorted by worker, then by age, the oldest first.
     pub clients: Vec<ClientConnection>,
 }

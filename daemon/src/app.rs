@@ -15,7 +15,7 @@ use mcpd_common::config::Config;
 use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::RunId;
 use mcpd_common::os::this_process::{self, OpenFileLimit};
-use mcpd_common::phase::PAST_BOUND;
+use mcpd_common::phase::OVERRUN_GRACE;
 use tokio::net::UnixListener;
 
 use crate::boot::{self, StartError};
@@ -101,7 +101,7 @@ impl Daemon {
     }
 
     async fn shut_down(mut self, trigger: Trigger) -> Stopped {
-        self.guardian_link.set_bound(self.shutdown.limits.total() + PAST_BOUND);
+        self.guardian_link.set_bound(self.shutdown.limits.total() + OVERRUN_GRACE);
         self.logs.shutdown.set();
         self.instance.mark_leaving();
         self.health.set_not_serving().await;

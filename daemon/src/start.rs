@@ -9,7 +9,7 @@ use mcpd_common::ids::{RunId, RunTag};
 use mcpd_common::os::child;
 use mcpd_common::os::handover::hold_stop_signals;
 use mcpd_common::paths::StateDir;
-use mcpd_common::phase::PAST_BOUND;
+use mcpd_common::phase::OVERRUN_GRACE;
 
 use crate::app::{self, Stopped};
 use crate::args;
@@ -56,7 +56,7 @@ fn fork(args: args::Run) -> Result<u8, NotStarted> {
     let state = StateDir::new(&settings.config.daemon.state_dir);
     let socket = settings.config.daemon.socket.clone();
     let instance = Instance::acquire(&state, &socket, None).map_err(StartError::from)?;
-    let bound = TimeLimits::new(&settings.config.shutdown).total() + PAST_BOUND;
+    let bound = TimeLimits::new(&settings.config.shutdown).total() + OVERRUN_GRACE;
     let config = GuardianConfig { run, state, socket, bound, instance };
     match guardian::fork(config).map_err(StartError::system("start the guardian"))? {
         ForkSide::Guardian(guardian) => {

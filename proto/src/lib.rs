@@ -1,4 +1,4 @@
-//! The control service of mcpd, and its conversion to and from the words of `mcpd-common`.
+//! The control service of mcpd, and the conversion of its messages to and from the types of `mcpd-common`.
 //!
 //! ```text
 //! mcpd/v1/control.proto --build.rs--> v1 (messages, client, server)
@@ -6,8 +6,8 @@
 //! v1::T           --TryFrom-->  T          ConvertError names the field
 //! ```
 //!
-//! Both programs think in the types of `mcpd-common`; a message lives only between
-//! the socket and the conversion.
+//! Both programs use the types of `mcpd-common`. Messages exist only between the socket and the
+//! conversion.
 
 mod convert;
 #[cfg(test)]
@@ -27,5 +27,5 @@ pub mod v1 {
     tonic::include_proto!("mcpd.v1");
 }
 
-/// The compiled proto file, for the reflection service.
+/// The encoded `FileDescriptorSet` of the proto file, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));

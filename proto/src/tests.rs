@@ -1,4 +1,4 @@
-//! Whatever the daemon says arrives as it was said, and nonsense is an error with a name.
+//! Every value is received as it was sent, and an invalid message is an error that names the field.
 
 use std::fmt::Debug;
 
@@ -17,8 +17,8 @@ use prost::Message;
 
 use crate::{ConvertError, v1};
 
-/// Through the message and its bytes, and back.
-fn survives<T, M>(value: T)
+/// Converts the value to a message and bytes, and back.
+fn assert_round_trip<T, M>(value: T)
 where
     T: Clone + PartialEq + Debug + TryFrom<M, Error = ConvertError>,
     M: From<T> + Message + Default,
@@ -157,7 +157,7 @@ fn kinds() -> Vec<EventKind> {
         EventKind::PhaseStarted { phase: Phase::Initiated, limit_ms: 0 },
         step(WorkerStep::Asked { how: Asked::EndOfInput }),
         step(WorkerStep::Answered { answer: text("404") }),
-        step(WorkerStep::Signalled { signal: text("SIGTERM"), why: text("still there after 10 s") }),
+        step(WorkerStep::Signalled { signal: text("SIGTERM"), why: text("still running after 10 s") }),
         step(WorkerStep::LeaderExited { exit: ExitStatus::Code(3), remaining: 4 }),
         step(WorkerStep::Left { departure: Departure::Terminated, exit: None, after_ms: 7 }),
         step(WorkerStep::Remains { detail: text("traced by gdb") }),
@@ -170,7 +170,7 @@ fn kinds() -> Vec<EventKind> {
             phase: Phase::Verification,
             outcome: PhaseOutcome::CutShort,
             duration_ms: 9,
-            summary: text("3 of 3 workers left"),
+            summary: text("3 of 3 workers exited"),
         },
         EventKind::Finished { report: Box::new(report()) },
     ]
@@ -221,17 +221,17 @@ fn status() -> StatusReport {
 }
 
 #[test]
-fn every_event_survives() {
+fn every_event_is_received_as_it_was_sent() {
     for (seq, kind) in (0..).zip(kinds()) {
-        survives::<_, v1::ShutdownEvent>(ShutdownEvent { seq, at: now(), elapsed_ms: 5, kind });
+        assert_round_trip::<_, v1::ShutdownEvent>(ShutdownEvent { seq, at: now(), elapsed_ms: 5, kind });
     }
 }
 
 #[test]
-fn status_ports_and_zombies_survive() {
-    survives::<_, v1::StatusResponse>(status());
+fn status_ports_and_zombies_are_received_as_they_were_sent() {
+    assert_round_trip::<_, v1::StatusResponse>(status());
     for state in [PortState::Free, PortState::TimeWait, PortState::Serving, PortState::InUse] {
-        survives::<_, v1::PortReport>(port_report(state));
+        assert_round_trip::<_, v1::PortReport>(port_report(state));
     }
     let zombie = Zombie {
         pid: pid(5),
@@ -241,7 +241,7 @@ fn status_ports_and_zombies_survive() {
         tracer: Some(pid(6)),
         worker: Some(name("docs")),
     };
-    survives::<_, v1::ListZombiesResponse>(ZombieReport {
+    assert_round_trip::<_, v1::ListZombiesResponse>(ZombieReport {
         schema: ZOMBIES_SCHEMA.to_owned(),
         zombies: vec![zombie],
         examined: 300,
@@ -249,7 +249,7 @@ fn status_ports_and_zombies_survive() {
 }
 
 #[test]
-fn an_error_shows_the_way_to_the_field() {
+fn an_error_names_the_path_of_the_field() {
     let mut message = v1::StatusResponse::from(status());
     message.workers[0].pid = Some(-1);
     let error = StatusReport::try_from(message).expect_err("no such process");
@@ -260,13 +260,13 @@ fn an_error_shows_the_way_to_the_field() {
 
     let unknown = v1::PhaseReport { phase: 77, ..Default::default() };
     let error = PhaseReport::try_from(unknown).expect_err("no such phase");
-    assert_eq!(error.to_string(), "phase: 77 is not known to this version");
+    assert_eq!(error.to_string(), "phase: 77 is unknown to this version of mcpd");
 }
 
 proptest! {
-    /// R-RPC-3: garbage is an error, never a panic.
+    /// R-RPC-3: invalid bytes are an error and cause no panic.
     #[test]
-    fn garbage_never_panics(bytes: Vec<u8>) {
+    fn invalid_bytes_cause_no_panic(bytes: Vec<u8>) {
         if let Ok(message) = v1::ShutdownEvent::decode(bytes.as_slice()) {
             let _ = ShutdownEvent::try_from(message);
         }

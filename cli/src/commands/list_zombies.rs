@@ -22,7 +22,7 @@ const ACTION: &str = "list the zombies";
 pub async fn run(context: &mut Context, args: ListZombies) -> Result<u8, Failure> {
     let report = match context.connect(ACTION).await? {
         Some(mut daemon) => ask_daemon(&mut daemon, args.all).await?,
-        None if args.all => zombies::look(Scope::Machine, &|_| None),
+        None if args.all => zombies::find(Scope::Machine, &|_| None),
         None => zombies_of_last_run(&context.locations()),
     };
     if context.out.is_json() {
@@ -46,7 +46,7 @@ fn zombies_of_last_run(locations: &Locations) -> ZombieReport {
     let run = RunFile::read(&locations.state.run_file()).ok().flatten();
     let marked = run.as_ref().map(|run| marked_processes(run.run.tag())).unwrap_or_default();
     let worker_of = |pid: Pid| worker_name(run.as_ref()?, *marked.get(&pid)?);
-    let mut report = zombies::look(Scope::Machine, &worker_of);
+    let mut report = zombies::find(Scope::Machine, &worker_of);
     report.zombies.retain(|zombie| marked.contains_key(&zombie.pid));
     report
 }

@@ -1,7 +1,7 @@
-//! Ports: can they be bound again, and if not, who holds them (R-VER-2).
+//! Checks whether ports can be bound again, and if not, which processes hold them (R-VER-2).
 //!
-//! The socket table decides first: a port on which somebody listens is never probed, so that a
-//! worker that serves is not disturbed. Only then is it tried by binding.
+//! The socket table is read first. A port with a listener is not probed, so that a worker that serves is
+//! not disturbed; any other port is probed by binding it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,66 +26,66 @@ pub const PORT_SCHEMA: &str = "mcpd.port.v1";
 pub enum PortState {
     /// It can be bound on every address, with and without `SO_REUSEADDR`.
     Free,
-    /// It can be bound with `SO_REUSEADDR`; only past connections linger. Not a leak.
+    /// It can be bound with `SO_REUSEADDR` only, because closed connections are in `TIME_WAIT`. Not a leak.
     TimeWait,
-    /// One of our workers, which runs, listens on it.
+    /// Its worker runs and listens on it.
     Serving,
-    /// Somebody holds it.
+    /// Another process listens on it, or it can't be bound.
     InUse,
 }
 
 /// A process with a socket on the port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortHolder {
-    /// Its pid; `None` where the kernel hides it (another user's process).
+    /// `None` if the kernel hides it (another user's process).
     pub pid: Option<Pid>,
-    /// Its command line.
+    /// The command line, or "unknown process".
     pub command: String,
-    /// Its user.
+    /// The owner of the process, else of the socket.
     pub user: String,
-    /// The socket's state: `LISTEN`, `ESTABLISHED`.
+    /// The state of the socket: `LISTEN`, `ESTABLISHED`.
     pub state: String,
-    /// The socket's local address.
+    /// The local address of the socket.
     pub address: String,
-    /// The worker it belongs to, if it is one of ours.
+    /// The worker that the process belongs to; `None` for processes outside this daemon.
     pub worker: Option<WorkerName>,
 }
 
-/// What was seen of a port.
+/// The result of checking one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
-    /// The port.
+    /// The port that was checked.
     pub port: Port,
-    /// The worker whose port it is.
+    /// The worker that the port is configured for, if any.
     pub worker: Option<WorkerName>,
-    /// Whether it can be bound.
+    /// Whether it can be bound, and if not, why.
     pub state: PortState,
     /// The addresses on which it can't be bound, with the error: `[::1]:8081: address in use`.
     pub refused: Vec<String>,
-    /// All its holders.
+    /// One element for each socket and process.
     pub holders: Vec<PortHolder>,
-    /// Connections in `TIME_WAIT`.
+    /// Number of connections in `TIME_WAIT`.
     pub time_wait: u32,
-    /// Seconds until the last of them is forgotten.
+    /// Seconds until the last of them expires.
     pub time_wait_seconds: u32,
 }
 
-/// A port to look at, and whose it is.
+/// A port to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPort {
-    /// The port.
+    /// The port to check.
     pub port: Port,
-    /// The worker it is for, if any.
+    /// The worker that the port is configured for, if any.
     pub worker: Option<WorkerName>,
 }
 
-/// Looks at all these ports with one view of the socket table. `ours` says to which worker a
-/// process belongs.
-pub fn examine(ports: &[KnownPort], ours: &dyn Fn(Pid) -> Option<WorkerName>) -> Vec<PortReport> {
+/// Checks these ports with a single snapshot of the socket table. `worker_of` returns the worker that a
+/// process belongs to.
+pub fn examine(ports: &[KnownPort], worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Vec<PortReport> {
     let table = Table::read(ports);
-    // Owners are looked up once for all, and not at all when every port is free.
+    // Finding the owners reads the descriptors of all processes: once for all ports, and not if all are free.
     let owners = socket::owners(&table.held_inodes());
-    ports.iter().map(|known| table.report(known, &owners, ours)).collect()
+    ports.iter().map(|known| table.report(known, &owners, worker_of)).collect()
 }
 
 /// The sockets on the ports in question.
@@ -94,7 +94,8 @@ struct Table {
 }
 
 impl Table {
-    /// Without a table (the system gives none) the probes alone decide, and no holder is named.
+    /// If the system's socket table can't be read, this one is empty: only the probes decide, and no holder
+    /// is named.
     fn read(ports: &[KnownPort]) -> Self {
         let wanted: HashSet<u16> = ports.iter().map(|known| known.port.get()).collect();
         let mut by_port: HashMap<u16, Vec<Socket>> = HashMap::new();
@@ -119,15 +120,17 @@ impl Table {
         &self,
         known: &KnownPort,
         owners: &HashMap<u64, Vec<Pid>>,
-        ours: &dyn Fn(Pid) -> Option<WorkerName>,
+        worker_of: &dyn Fn(Pid) -> Option<WorkerName>,
     ) -> PortReport {
         let sockets = self.on(known.port);
-        let holders: Vec<_> = sockets.iter().flat_map(|socket| holders(socket, owners, ours)).collect();
-        let (state, refused) = match sockets.iter().any(|socket| socket.state == TcpState::Listen) {
-            true => (listened(known, &holders), Vec::new()),
-            false => probed(known.port),
+        let holders: Vec<_> = sockets.iter().flat_map(|socket| holders(socket, owners, worker_of)).collect();
+        let has_listener = sockets.iter().any(|socket| socket.state == TcpState::Listen);
+        let (state, refused) = if has_listener {
+            (state_with_listener(known, &holders), Vec::new())
+        } else {
+            state_without_listener(known.port)
         };
-        let (time_wait, time_wait_seconds) = lingering(sockets);
+        let (time_wait, time_wait_seconds) = count_time_wait(sockets);
         PortReport {
             port: known.port,
             worker: known.worker.clone(),
@@ -140,19 +143,15 @@ impl Table {
     }
 }
 
-/// The state of a port on which somebody listens.
-fn listened(known: &KnownPort, holders: &[PortHolder]) -> PortState {
-    let is_listener = |holder: &&PortHolder| holder.state == TcpState::Listen.name();
-    let listeners: Vec<_> = holders.iter().filter(is_listener).collect();
-    let known_to_all = known.worker.is_some() && listeners.iter().all(|holder| holder.worker == known.worker);
-    match known_to_all && !listeners.is_empty() {
-        true => PortState::Serving,
-        false => PortState::InUse,
-    }
+fn state_with_listener(known: &KnownPort, holders: &[PortHolder]) -> PortState {
+    let listeners: Vec<_> = holders.iter().filter(|holder| holder.state == TcpState::Listen.name()).collect();
+    let all_of_its_worker = !listeners.is_empty()
+        && known.worker.is_some()
+        && listeners.iter().all(|holder| holder.worker == known.worker);
+    if all_of_its_worker { PortState::Serving } else { PortState::InUse }
 }
 
-/// The state of a port on which nobody listens.
-fn probed(port: Port) -> (PortState, Vec<String>) {
+fn state_without_listener(port: Port) -> (PortState, Vec<String>) {
     match probe(port) {
         Bindable::Free => (PortState::Free, Vec::new()),
         Bindable::WithReuse { refused } => (PortState::TimeWait, refused),
@@ -160,20 +159,20 @@ fn probed(port: Port) -> (PortState, Vec<String>) {
     }
 }
 
-/// How many connections are past, and when the last of them is forgotten.
-fn lingering(sockets: &[Socket]) -> (u32, u32) {
-    let past = || sockets.iter().filter(|socket| socket.state == TcpState::TimeWait);
-    let longest = past().filter_map(|socket| socket.timer).max().unwrap_or_default();
+/// The number of connections in `TIME_WAIT`, and the seconds until the last of them expires.
+fn count_time_wait(sockets: &[Socket]) -> (u32, u32) {
+    let waiting: Vec<_> = sockets.iter().filter(|socket| socket.state == TcpState::TimeWait).collect();
+    let longest = waiting.iter().filter_map(|socket| socket.timer).max().unwrap_or_default();
     let seconds = longest.as_millis().div_ceil(1000);
-    (u32::try_from(past().count()).unwrap_or(u32::MAX), u32::try_from(seconds).unwrap_or(u32::MAX))
+    (u32::try_from(waiting.len()).unwrap_or(u32::MAX), u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-/// All processes that hold this socket. One that is in nobody's hands (a past connection) has none;
-/// one that is, but out of our sight, is told by its user.
+/// All processes that hold this socket. A socket that no process holds (inode 0, as in `TIME_WAIT`) has no
+/// holder. For a socket whose owner the kernel hides, only the user is known.
 fn holders(
     socket: &Socket,
     owners: &HashMap<u64, Vec<Pid>>,
-    ours: &dyn Fn(Pid) -> Option<WorkerName>,
+    worker_of: &dyn Fn(Pid) -> Option<WorkerName>,
 ) -> Vec<PortHolder> {
     if socket.inode == 0 {
         return Vec::new();
@@ -184,9 +183,14 @@ fn holders(
             Some(info) => (info.command, info.user),
             None => ("unknown process".to_owned(), user_name(socket.uid)),
         };
-        let worker = pid.and_then(ours);
-        let (state, address) = (socket.state.to_string(), socket.local.to_string());
-        PortHolder { pid, command, user, state, address, worker }
+        PortHolder {
+            pid,
+            command,
+            user,
+            state: socket.state.to_string(),
+            address: socket.local.to_string(),
+            worker: pid.and_then(worker_of),
+        }
     };
     match owners.get(&socket.inode) {
         Some(pids) => pids.iter().map(|pid| holder(Some(*pid))).collect(),
@@ -195,14 +199,17 @@ fn holders(
 }
 
 impl PortReport {
-    /// Who holds it: "port 8081 is held by python3 server.py (pid 4711, user kim, LISTEN on
-    /// 127.0.0.1:8081)".
+    /// One sentence without a full stop: "port 8081 is held by python3 server.py (pid 4711, user kim, LISTEN
+    /// on 127.0.0.1:8081)".
     pub fn holders_sentence(&self) -> String {
         let port = self.port;
         match (self.holders.as_slice(), self.refused.as_slice()) {
-            ([], []) => format!("port {port} is held by nobody"),
+            ([], []) => format!("port {port} has no holder"),
             ([], refused) => {
-                format!("port {port} can't be bound ({}), and no holder can be seen", refused.join("; "))
+                format!(
+                    "port {port} can't be bound ({}); its holder can't be read (another user's process)",
+                    refused.join("; ")
+                )
             }
             (holders, _) => {
                 let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();

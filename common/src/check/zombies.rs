@@ -1,4 +1,4 @@
-//! Zombies: processes that ended and that nobody has waited for (R-VER-1).
+//! Finds zombies: processes that exited and were not reaped (R-VER-1).
 
 use serde::{Deserialize, Serialize};
 
@@ -8,45 +8,46 @@ use crate::os::process::{self, Process};
 /// The `schema` of a [`ZombieReport`] in JSON.
 pub const ZOMBIES_SCHEMA: &str = "mcpd.zombies.v1";
 
-/// A zombie.
+/// A process that exited and was not reaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zombie {
-    /// Its pid.
+    /// Stays allocated until the zombie is reaped.
     pub pid: Pid,
-    /// Its short name.
+    /// The short name of the program, as in ps(1).
     pub name: String,
-    /// The process that ought to wait for it.
+    /// The parent, which has to reap it.
     pub ppid: i32,
-    /// That process's command line.
+    /// The command line of the parent, or "unknown process".
     pub parent: String,
-    /// Whoever traces it from elsewhere, and so keeps it.
+    /// A process other than the parent that traces it (ptrace(2)). The parent can't reap it until the tracer
+    /// detaches.
     pub tracer: Option<Pid>,
-    /// The worker it belongs to, if it is below the daemon.
+    /// The worker it belongs to; `None` for processes outside this daemon.
     pub worker: Option<WorkerName>,
 }
 
-/// All zombies that were looked for.
+/// The result of [`find`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZombieReport {
     /// [`ZOMBIES_SCHEMA`].
     pub schema: String,
-    /// The zombies, by pid.
+    /// Sorted by pid.
     pub zombies: Vec<Zombie>,
-    /// How many processes were looked at.
+    /// Number of processes that were read.
     pub examined: u32,
 }
 
-/// Where to look.
+/// The processes among which to find zombies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Below this process, without itself.
+    /// The descendants of this process.
     Below(Pid),
-    /// Everywhere.
+    /// All processes.
     Machine,
 }
 
-/// Looks for zombies. `worker_of` says to which worker a process belongs.
-pub fn look(scope: Scope, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> ZombieReport {
+/// Finds zombies. `worker_of` returns the worker that a process belongs to.
+pub fn find(scope: Scope, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> ZombieReport {
     let processes = match scope {
         Scope::Below(root) => process::tree(root),
         Scope::Machine => process::all(),
@@ -68,23 +69,24 @@ fn zombie(process: &Process, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Z
         name: process.name.clone(),
         ppid: process.ppid,
         parent: parent.map_or_else(|| "unknown process".to_owned(), |parent| parent.command),
-        // The parent may trace its own child; that keeps nobody from reaping it.
+        // A parent that traces its own child can still reap it.
         tracer: process::tracer(process.pid).filter(|tracer| tracer.get() != process.ppid),
         worker: worker_of(process.pid),
     }
 }
 
 impl Zombie {
-    /// What it is and who keeps it: "zombie sh (pid 4712): its parent python3 server.py (pid 4711)
-    /// has not waited for it".
+    /// One sentence without a full stop: "zombie sh (pid 4712): its parent python3 server.py (pid 4711) has
+    /// not reaped it".
     pub fn sentence(&self) -> String {
         let Self { pid, name, ppid, parent, .. } = self;
         match self.tracer {
             Some(tracer) => format!(
-                "zombie {name} (pid {pid}): it is traced by pid {tracer} and can't be reaped until that lets go"
+                "zombie {name} (pid {pid}): it is traced by pid {tracer}, and its parent can't reap it \
+                 until the tracer detaches"
             ),
             None => {
-                format!("zombie {name} (pid {pid}): its parent {parent} (pid {ppid}) has not waited for it")
+                format!("zombie {name} (pid {pid}): its parent {parent} (pid {ppid}) has not reaped it")
             }
         }
     }
@@ -97,31 +99,30 @@ mod tests {
 
     use super::*;
 
-    /// R-VER-1, R-VER-5: an ended child that was not waited for is found, with its parent, and is gone
-    /// from the list once it was.
+    /// R-VER-1, R-VER-5.
     #[test]
     fn an_unreaped_child_is_found_until_it_is_reaped() {
         let mut child = Command::new("true").spawn().expect("true(1)");
         let pid = Pid::new(child.id().cast_signed()).expect("positive");
         let worker: WorkerName = "alpha".parse().expect("a name");
-        let mine = |asked: Pid| (asked == pid).then(|| worker.clone());
-        let find = |scope| look(scope, &mine).zombies.into_iter().find(|zombie| zombie.pid == pid);
+        let worker_of = |other: Pid| (other == pid).then(|| worker.clone());
+        let find_child = |scope| find(scope, &worker_of).zombies.into_iter().find(|zombie| zombie.pid == pid);
 
         let deadline = Instant::now() + Duration::from_secs(10);
         let found = loop {
-            match find(Scope::Below(Pid::current())) {
+            match find_child(Scope::Below(Pid::current())) {
                 Some(found) => break found,
-                None => assert!(Instant::now() < deadline, "never became a zombie"),
+                None => assert!(Instant::now() < deadline, "the child did not become a zombie"),
             }
             std::thread::yield_now();
         };
         assert_eq!(found.ppid, Pid::current().get());
         assert_eq!((found.worker.as_ref(), found.tracer), (Some(&worker), None));
         assert!(found.sentence().starts_with("zombie true (pid "), "{}", found.sentence());
-        assert!(find(Scope::Machine).is_some());
+        assert!(find_child(Scope::Machine).is_some());
 
-        child.wait().expect("our child");
-        assert_eq!(find(Scope::Below(Pid::current())), None);
-        assert_eq!(find(Scope::Machine), None);
+        child.wait().expect("the child");
+        assert_eq!(find_child(Scope::Below(Pid::current())), None);
+        assert_eq!(find_child(Scope::Machine), None);
     }
 }

@@ -1,36 +1,23 @@
-//! From what is written to what holds: defaults filled in, paths absolute, limits checked.
+//! Builds the configuration from the raw tables: fills in defaults, makes paths absolute, checks limits.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{Found, Notes, Place};
+use super::context::Context;
+use super::problem::{Found, Location};
 use super::raw::{Raw, RawDaemon, RawResource, RawShutdown};
-use super::{Config, DaemonConfig, ResourceConfig, ShutdownConfig, duration, environment, usable, workers};
-use crate::paths::{self, Environment, SOCKET_PATH_LIMIT, StateDir};
+use super::settings::{Config, DaemonConfig, ResourceConfig};
+use super::shutdown::ShutdownConfig;
+use super::{build_workers, duration, environment, usable};
+use crate::paths::{self, SOCKET_PATH_LIMIT, StateDir};
 
-/// Whether derived ports are written into the state directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remember {
-    Yes,
-    No,
-}
+/// Time for `SIGTERM` when `worker_graceful` was raised and `worker_total` was left at its default.
+const SIGTERM_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What everything is seen against.
-pub(super) struct Context<'a> {
-    /// Relative paths begin here.
-    pub base: &'a Path,
-    pub env: Environment<'a>,
-    pub notes: &'a Notes,
-    pub remember: Remember,
-}
-
-/// What `SIGTERM` has when `worker_graceful` alone was made longer.
-const TERMINATION: Duration = Duration::from_secs(20);
-
-/// What a resource has when nothing is said.
+/// Default of a resource's `timeout`.
 const RESOURCE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The whole configuration; what is wrong is noted.
+/// Builds the whole configuration. Problems are added to the notes.
 pub(super) fn build(raw: Raw, file: Option<PathBuf>, context: &Context) -> Config {
     let daemon = daemon(&raw.daemon, context);
     let state = StateDir::new(&daemon.state_dir);
@@ -38,7 +25,7 @@ pub(super) fn build(raw: Raw, file: Option<PathBuf>, context: &Context) -> Confi
         file,
         shutdown: shutdown(&raw.shutdown, context),
         resources: raw.resources.into_iter().map(|resource| self::resource(resource, context)).collect(),
-        workers: workers::build(raw.workers, raw.repos, &raw.defaults, &state, context),
+        workers: build_workers::build(raw.workers, raw.repos, &raw.defaults, &state, context),
         daemon,
     };
     if config.workers.is_empty() && !context.notes.has_errors() {
@@ -59,72 +46,87 @@ fn daemon(raw: &RawDaemon, context: &Context) -> DaemonConfig {
     DaemonConfig { socket, state_dir, log_dir }
 }
 
-fn check_socket(socket: &Path, at: Place, context: &Context) {
+fn check_socket(socket: &Path, at: Location, context: &Context) {
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_LIMIT {
-        let message = format!("the socket path {} has {length} bytes", socket.display());
-        let help =
-            format!("write a shorter socket = \"...\" under [daemon], at most {SOCKET_PATH_LIMIT} bytes");
+        let message = format!(
+            "the socket path {} has {length} bytes, more than the {SOCKET_PATH_LIMIT} that \
+             every system accepts",
+            socket.display()
+        );
+        let help = "write a shorter socket = \"...\" under [daemon]".to_owned();
         context.notes.error(at, "daemon.socket", message, Some(help));
     }
 }
 
 fn shutdown(raw: &RawShutdown, context: &Context) -> ShutdownConfig {
     let default = ShutdownConfig::default();
-    let or =
-        |written: &Option<Found<Duration>>, default| written.as_ref().map_or(default, |found| found.value);
     let mut config = ShutdownConfig {
-        worker_graceful: or(&raw.worker_graceful, default.worker_graceful),
-        clients: or(&raw.clients, default.clients),
-        worker_total: or(&raw.worker_total, default.worker_total),
-        verification: or(&raw.verification, default.verification),
+        worker_graceful: value_or(&raw.worker_graceful, default.worker_graceful),
+        clients: value_or(&raw.clients, default.clients),
+        worker_total: value_or(&raw.worker_total, default.worker_total),
+        verification: value_or(&raw.verification, default.verification),
         force_ports: raw.force_ports.unwrap_or(default.force_ports),
     };
     let overridden = environment::apply(&mut config, context.env, context.notes);
-    let total_is_meant = raw.worker_total.is_some() || overridden.worker_total;
-    fit_total(&mut config, total_is_meant, context);
+    let total_is_explicit = raw.worker_total.is_some() || overridden.worker_total;
+    raise_total(&mut config, total_is_explicit, context);
     config
 }
 
-/// Asking and terminating together can't be shorter than asking alone.
-fn fit_total(config: &mut ShutdownConfig, total_is_meant: bool, context: &Context) {
-    let (graceful, total) = (config.worker_graceful, config.worker_total);
+fn value_or(written: &Option<Found<Duration>>, default: Duration) -> Duration {
+    written.as_ref().map_or(default, |found| found.value)
+}
+
+/// `worker_total` contains `worker_graceful`, so it can't be the shorter of the two.
+fn raise_total(config: &mut ShutdownConfig, total_is_explicit: bool, context: &Context) {
+    let graceful = config.worker_graceful;
+    let total = config.worker_total;
     if total > graceful {
         return;
     }
-    config.worker_total = match total_is_meant {
-        true => graceful,
-        false => graceful.saturating_add(TERMINATION),
-    };
-    let (graceful, now) = (duration::show(graceful), duration::show(config.worker_total));
-    let effect = match total_is_meant {
-        true => format!("{now} is used, and SIGKILL follows SIGTERM at once"),
-        false => format!("{now} is used instead of the default"),
-    };
-    context.notes.warning(format!(
-        "worker_total {} leaves nothing after worker_graceful {graceful}: {effect}; write a longer worker_total",
-        duration::show(total)
-    ));
+    let shown_total = duration::show(total);
+    let shown_graceful = duration::show(graceful);
+    if total_is_explicit {
+        config.worker_total = graceful;
+        context.notes.warning(format!(
+            "worker_total {shown_total} leaves no time for SIGTERM after worker_graceful {shown_graceful}: \
+             {shown_graceful} is used, and SIGKILL follows SIGTERM at once; write a longer worker_total"
+        ));
+    } else {
+        config.worker_total = graceful.saturating_add(SIGTERM_TIMEOUT);
+        context.notes.warning(format!(
+            "worker_total, by default {shown_total}, leaves no time for SIGTERM after worker_graceful \
+             {shown_graceful}: {} is used; write a longer worker_total",
+            duration::show(config.worker_total)
+        ));
+    }
 }
 
 fn resource(raw: RawResource, context: &Context) -> ResourceConfig {
-    let command = |key: &'static str, written: Option<Found<Vec<Found<String>>>>| {
-        let written = written?;
-        let mut words: Vec<_> = written.value.into_iter().map(|word| word.value).collect();
-        let first = words.first_mut()?;
-        *first = usable::program(first, context.base, context.env);
-        if let Some(obstacle) = usable::command(key, first, (context.env)("PATH").as_deref()) {
-            let message = format!("resource {}: {}", raw.name, obstacle.message);
-            let key = format!("resources.{}.{key}", raw.name);
-            context.notes.worker(written.at, &key, message, Some(obstacle.help.to_owned()));
-        }
-        Some(words)
-    };
     ResourceConfig {
-        close: command("close", raw.close),
-        check: command("check", raw.check),
+        close: resource_command(&raw.name, "close", raw.close, context),
+        check: resource_command(&raw.name, "check", raw.check, context),
         path: raw.path.map(|path| paths::absolute(&path.value, context.base, context.env)),
         timeout: raw.timeout.map_or(RESOURCE_TIMEOUT, |timeout| timeout.value),
-        name: raw.name.clone(),
+        name: raw.name,
     }
+}
+
+fn resource_command(
+    resource: &str,
+    key: &'static str,
+    written: Option<Found<Vec<Found<String>>>>,
+    context: &Context,
+) -> Option<Vec<String>> {
+    let written = written?;
+    let mut arguments: Vec<_> = written.value.into_iter().map(|argument| argument.value).collect();
+    let first = arguments.first_mut()?;
+    *first = usable::program(first, context.base, context.env);
+    if let Some(obstacle) = usable::command(key, first, (context.env)("PATH").as_deref()) {
+        let message = format!("resource {resource}: {}", obstacle.message);
+        let key = format!("resources.{resource}.{key}");
+        context.notes.worker(written.at, &key, message, Some(obstacle.help.to_owned()));
+    }
+    Some(arguments)
 }

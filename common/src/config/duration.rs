@@ -1,21 +1,21 @@
-//! Durations as people write them: `"1m 30s"`, `"500ms"`, or a number of seconds.
+//! Reads and shows durations: `"1m 30s"`, `"500ms"`, or a number of seconds.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// The longest that is accepted anywhere. Longer ones are slips of the keyboard, and would
-/// overflow what is added to them.
-pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest duration that is accepted. Longer ones are typing errors, and could overflow when added to
+/// a point in time.
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is allowed, for messages.
+/// The allowed values, for the help of a problem.
 pub(super) const ALLOWED: &str =
     "write a text like \"10s\", \"1m 30s\" or \"500ms\", or a number of seconds, more than 0 and at most 24h";
 
-/// Why something is no duration.
+/// Why a value is not a duration; the texts follow "which".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidDuration {
-    #[error("is no duration")]
+    #[error("is not a duration")]
     NotADuration,
     #[error("is not a number")]
     NotANumber,
@@ -27,7 +27,7 @@ pub(super) enum InvalidDuration {
     TooLong,
 }
 
-/// Reads a text with units.
+/// Parses a text with units.
 pub(super) fn from_text(text: &str) -> Result<Duration, InvalidDuration> {
     let parsed: SignedDuration = text.trim().parse().map_err(|_| InvalidDuration::NotADuration)?;
     match parsed {
@@ -36,13 +36,13 @@ pub(super) fn from_text(text: &str) -> Result<Duration, InvalidDuration> {
     }
 }
 
-/// Takes a number of seconds.
+/// Converts a number of seconds.
 pub(super) fn from_seconds(seconds: f64) -> Result<Duration, InvalidDuration> {
     match seconds {
         nan if nan.is_nan() => Err(InvalidDuration::NotANumber),
         negative if negative < 0.0 => Err(InvalidDuration::Negative),
-        // Also infinity, which no Duration can hold.
-        long if long > LONGEST.as_secs_f64() => Err(InvalidDuration::TooLong),
+        // Also catches infinity, which a Duration can't hold.
+        long if long > MAX_DURATION.as_secs_f64() => Err(InvalidDuration::TooLong),
         fits => checked(Duration::from_secs_f64(fits)),
     }
 }
@@ -50,12 +50,12 @@ pub(super) fn from_seconds(seconds: f64) -> Result<Duration, InvalidDuration> {
 fn checked(duration: Duration) -> Result<Duration, InvalidDuration> {
     match duration {
         Duration::ZERO => Err(InvalidDuration::Zero),
-        long if long > LONGEST => Err(InvalidDuration::TooLong),
+        long if long > MAX_DURATION => Err(InvalidDuration::TooLong),
         fits => Ok(fits),
     }
 }
 
-/// As it is shown: `30s`, `1m 30s`, `500ms`.
+/// The text of a duration: `30s`, `1m 30s`, `500ms`.
 pub fn show(duration: Duration) -> String {
     match SignedDuration::try_from(duration) {
         Ok(signed) => format!("{signed:#}"),
@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn people_write_durations_in_many_ways() {
+    fn common_notations_of_durations_are_accepted() {
         let reads = |text| from_text(text).expect(text);
         assert_eq!(reads("10s"), Duration::from_secs(10));
         assert_eq!(reads("1m 30s"), Duration::from_secs(90));
@@ -80,7 +80,7 @@ mod tests {
 
     /// R-CONF-3.
     #[test]
-    fn what_is_no_wait_is_refused() {
+    fn a_value_that_is_not_a_duration_is_refused() {
         use InvalidDuration::*;
         let refused =
             [("", NotADuration), ("soon", NotADuration), ("0s", Zero), ("-3s", Negative), ("25h", TooLong)];
@@ -107,9 +107,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_and_any_number_give_a_wait_or_an_error(text in "\\PC{0,20}", seconds: f64) {
-            for wait in [from_text(&text), from_seconds(seconds)].into_iter().flatten() {
-                prop_assert!(wait > Duration::ZERO && wait <= LONGEST);
+        fn any_text_and_any_number_give_a_duration_or_an_error(text in "\\PC{0,20}", seconds: f64) {
+            for duration in [from_text(&text), from_seconds(seconds)].into_iter().flatten() {
+                prop_assert!(duration > Duration::ZERO && duration <= MAX_DURATION);
             }
         }
     }

@@ -1,10 +1,10 @@
-//! `env_file`: lines of `NAME=VALUE`, as other tools write them.
+//! Parses an `env_file`: lines of `NAME=VALUE`.
 //!
-//! Empty lines and lines that begin with `#` are skipped, `export ` in front is accepted, and
-//! a value in quotes loses them (`\n`, `\t`, `\"` and `\\` count within double ones). Nothing is
-//! expanded. Values are secrets more often than not: no message contains one.
+//! Empty lines and lines that begin with `#` are skipped, a leading `export ` is accepted, and quotes
+//! around a value are removed (double quotes allow the escapes `\n`, `\t`, `\"`, `\\` and `\$`). Variables
+//! are not expanded. Values are often secrets, so no message contains one.
 
-/// Reads a file's text; an error names the line.
+/// Parses the text of a file; an error names the line.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().zip(1..);
     let entries = lines.filter(|(line, _)| {
@@ -21,10 +21,10 @@ fn entry(line: &str) -> Result<(String, String), &'static str> {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     if !first || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Err("has a name that is not made of letters, digits and '_'");
+        return Err("has an invalid name; write letters, digits and '_', no digit first");
     }
     if value.contains('\0') {
-        return Err("contains a zero byte");
+        return Err("contains a NUL byte; remove it");
     }
     Ok((name.to_owned(), unquoted(value.trim())?))
 }
@@ -32,11 +32,12 @@ fn entry(line: &str) -> Result<(String, String), &'static str> {
 fn unquoted(value: &str) -> Result<String, &'static str> {
     match value.chars().next() {
         Some('\'') => {
-            let (inner, _) = value[1..].split_once('\'').ok_or("has a quote that is not closed")?;
+            let (inner, _) =
+                value[1..].split_once('\'').ok_or("has a quote that is not closed; add the closing quote")?;
             Ok(inner.to_owned())
         }
         Some('"') => double_quoted(&value[1..]),
-        // As everywhere, a comment needs a space before it: "a#b" is a value.
+        // A comment needs a space before its '#': "a#b" is a value.
         _ => Ok(value.split_once(" #").map_or(value, |(value, _)| value.trim_end()).to_owned()),
     }
 }
@@ -57,7 +58,7 @@ fn double_quoted(text: &str) -> Result<String, &'static str> {
             other => value.push(other),
         }
     }
-    Err("has a quote that is not closed")
+    Err("has a quote that is not closed; add the closing quote")
 }
 
 #[cfg(test)]
@@ -66,7 +67,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn files_of_other_tools_can_be_read() {
+    fn common_notations_are_accepted() {
         let text =
             "# comment\n\nA=1\nexport B = two words # why\nC='x # y'\nD=\"a\\n\\\"b\\\"\"\nE=\nF=a#b=c\r\n";
         let read = parse(text).expect("readable");

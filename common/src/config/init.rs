@@ -1,4 +1,4 @@
-//! A configuration to begin with: `mcpd init DIR...`.
+//! The configuration that `mcpd init DIR...` writes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::names;
 
 const HEAD: &str = "\
 # Configuration of mcpd. `mcpd check-config FILE` shows what is inferred and every problem.
-# Paths may begin with ~ or be relative to this file. What is commented out shows the default.
+# Paths may begin with ~ or be relative to this file. Commented lines show the default.
 
 [daemon]
 # socket = \"...\"            # $XDG_RUNTIME_DIR/mcpd/control.sock, else in the state directory
@@ -15,11 +15,11 @@ const HEAD: &str = "\
 # log_dir = \"...\"           # logs/ in the state directory
 
 [shutdown]
-# worker_graceful = \"10s\"   # from the request to leave until a worker is late
+# worker_graceful = \"10s\"   # from the shutdown request until a worker counts as late
 # worker_total = \"30s\"      # request and SIGTERM together; then SIGKILL
-# clients = \"30s\"           # all clients together
+# clients = \"30s\"           # for all clients to disconnect
 # verification = \"15s\"
-# force_ports = \"own\"       # whose processes may be killed to free a port: own, never, any
+# force_ports = \"own\"       # which processes may be killed to free a port: own, never, any
 
 [defaults]                  # for all workers
 # restart = \"always\"        # always, on-failure, never
@@ -27,17 +27,17 @@ const HEAD: &str = "\
 ";
 
 const WORKER: &str = "\
-# port = 8081               # left out: derived from the path (8100 to 8999), and always the same
-# command = [\"uv\", \"run\", \"server.py\", \"--port\", \"{port}\"]  # left out: the built-in git worker
+# port = 8081               # omitted: derived from the path (8100 to 8999), and always the same
+# command = [\"uv\", \"run\", \"server.py\", \"--port\", \"{port}\"]  # omitted: the built-in git worker
 # env = { LOG_LEVEL = \"info\" }
 # env_file = \".env\"
-# transport = \"http\"        # http: mcpd holds the port, {port} is a private one; direct: the worker binds it
+# transport = \"http\"        # http: mcpd listens, {port} is a private port; direct: the worker listens
 # ready = \"http:/health\"    # http:PATH, tcp, none
-# shutdown_path = \"/shutdown\"  # \"\" where the server has none
+# shutdown_path = \"/shutdown\"  # \"\" if the server has no such route
 ";
 
-/// A configuration with a built-in worker for each of these repositories. What could be said
-/// about a worker is shown once.
+/// A configuration with a built-in worker for each of these repositories. The optional keys are shown,
+/// commented out, for the first worker only.
 pub fn render(repos: &[PathBuf]) -> String {
     let mut text = HEAD.to_owned();
     let mut taken = BTreeSet::new();
@@ -54,7 +54,7 @@ pub fn render(repos: &[PathBuf]) -> String {
     text
 }
 
-/// The file may be put anywhere, so its paths can't be relative.
+/// The user may save the file in any directory, so its paths must not be relative.
 fn absolute(repo: &Path) -> PathBuf {
     std::fs::canonicalize(repo).or_else(|_| std::path::absolute(repo)).unwrap_or_else(|_| repo.to_owned())
 }

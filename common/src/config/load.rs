@@ -1,42 +1,43 @@
-//! Loading: one text in, a configuration or all of its problems out.
+//! Loads a configuration: one text in, a configuration or all of its problems out.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Config;
-use super::build::{self, Context, Remember};
+use super::build;
+use super::context::{Context, Remember};
 use super::problem::{Found, Notes, Problem};
 use super::raw::{self, Raw};
+use super::settings::Config;
 use crate::paths::Environment;
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file.
+    /// A TOML file.
     File(PathBuf),
-    /// A text that is in no file.
+    /// A TOML text that is not in a file.
     Text {
-        /// What problems call it.
+        /// Stands for the file name in problems.
         name: String,
-        /// The text.
+        /// The TOML.
         text: String,
-        /// Where its relative paths begin.
+        /// The directory that relative paths start from.
         base: PathBuf,
     },
-    /// `--repo DIR`, or the repository the user stands in: a built-in worker each.
+    /// `--repo DIR`, or the repository around the current directory: one built-in worker for each.
     Repos(Vec<PathBuf>),
 }
 
 /// A configuration that can be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// The configuration.
+    /// Complete, except that workers named in `problems` can't be started.
     pub config: Config,
-    /// What spoils single workers and resources ([`super::Severity::Worker`]); `--strict` and
-    /// `check-config` take it for an error.
+    /// Problems of single workers and resources ([`Severity::Worker`](super::Severity::Worker)). `--strict`
+    /// and `check-config` treat them as errors.
     pub problems: Vec<Problem>,
-    /// What was put up with.
+    /// Problems that change nothing but a value, such as an invalid environment variable.
     pub warnings: Vec<String>,
 }
 
@@ -46,12 +47,12 @@ pub enum LoadError {
     /// The file can't be read.
     #[error("can't read the configuration {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file as the caller named it.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system, or "line N is not UTF-8".
         source: io::Error,
     },
-    /// Something in it is wrong; every problem is here, single workers' too.
+    /// At least one problem is an error. The list has every problem, also those of single workers.
     #[error("{}", Lines(.0))]
     Problems(Vec<Problem>),
 }
@@ -70,7 +71,7 @@ pub fn load(source: Source, environment: Environment) -> Result<Loaded, LoadErro
     load_with(source, environment, Remember::Yes)
 }
 
-/// Loads a configuration to look at it: nothing is written anywhere.
+/// Loads a configuration without writing any file.
 pub fn peek(source: Source, environment: Environment) -> Result<Loaded, LoadError> {
     load_with(source, environment, Remember::No)
 }
@@ -90,31 +91,31 @@ fn load_with(source: Source, env: Environment, remember: Remember) -> Result<Loa
         }
     };
     let mut raw: Raw = raw::read(&notes);
-    // A shell has expanded what it would expand: "~" in an argument is a directory of that name.
-    let absolute = |repo: PathBuf| Found { value: base.join(repo).to_string_lossy().into_owned(), at: None };
-    raw.repos.extend(repos.into_iter().map(absolute));
+    // The shell has expanded the arguments already: a "~" that is left is the name of a directory.
+    raw.repos.extend(
+        repos
+            .into_iter()
+            .map(|repo| Found { value: base.join(repo).to_string_lossy().into_owned(), at: None }),
+    );
     let context = Context { base: &base, env, notes: &notes, remember };
     let config = build::build(raw, file, &context);
-    let unusable = notes.has_errors();
+    let has_errors = notes.has_errors();
     let (problems, warnings) = notes.into_parts();
-    match unusable {
-        true => Err(LoadError::Problems(problems)),
-        false => Ok(Loaded { config, problems, warnings }),
-    }
+    if has_errors { Err(LoadError::Problems(problems)) } else { Ok(Loaded { config, problems, warnings }) }
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {
-    let refused = |source| LoadError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(refused)?;
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        refused(io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8")))
+        failed(io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8")))
     })
 }
 
-/// The file's directory; the file's own symbolic link is not followed, since relative paths are
-/// meant from where the user sees the file.
+/// The directory of the file. If the file is a symbolic link, the link's directory counts, since users write
+/// relative paths from where they see the file.
 fn absolute_directory(file: &Path) -> PathBuf {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf)

@@ -1,12 +1,12 @@
-//! Names for workers that were given as a directory only.
+//! Derives names for workers that are written as a directory only.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::ids::WorkerName;
 
-/// A name from the directory's last component that is none of `taken`: lower-case, anything
-/// that a name can't contain becomes '-', and "-2", "-3" where the name is taken.
+/// A name from the directory's last component that is not in `taken`: lower-case, invalid characters
+/// become '-', and "-2", "-3", ... is appended if the name is taken.
 pub(super) fn derive(repo: &Path, taken: &BTreeSet<WorkerName>) -> WorkerName {
     let stem = stem(repo);
     let numbered = (2..).map(|number| format!("{stem}-{number}"));
@@ -14,13 +14,13 @@ pub(super) fn derive(repo: &Path, taken: &BTreeSet<WorkerName>) -> WorkerName {
         .chain(numbered)
         .filter_map(|name| name.parse().ok())
         .find(|name| !taken.contains(name))
-        .expect("a finite set lacks some number")
+        .expect("there are more numbers than taken names")
 }
 
 fn stem(repo: &Path) -> String {
     let last = repo.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let valid = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-    let name: String = last.chars().map(valid).collect();
+    let name: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     match name.trim_matches(['-', '_']) {
         "" => "repo".to_owned(),
         name => name.to_owned(),
@@ -50,7 +50,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_directory_has_a_name(path in "\\PC{0,20}") {
+        fn any_directory_gets_a_name(path in "\\PC{0,20}") {
             let _ = derive(Path::new(&path), &BTreeSet::new());
         }
     }

@@ -1,22 +1,22 @@
-//! "Did you mean": the known word that is nearest to an unknown one.
+//! "Did you mean": the known key that resembles an unknown one.
 
-/// The nearest of `known`, if it is near enough to be meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase().replace('-', "_");
-    let allowed = (word.chars().count() / 3).max(1);
+/// The element of `known` with the smallest edit distance, if at most a third of the characters differ.
+fn nearest<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let key = key.to_lowercase().replace('-', "_");
+    let allowed = (key.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|candidate| (strsim::osa_distance(&word, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(&key, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
 }
 
-/// What to say about an unknown word: the nearest one, else all of them.
-pub(super) fn help<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(word, known.clone()) {
+/// The help for an unknown key: the nearest known one, else all of them.
+pub(super) fn help<'a>(key: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest(key, known.clone()) {
         Some(found) => format!("did you mean \"{found}\"?"),
-        None => format!("known here: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        None => format!("known keys: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -25,12 +25,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_recognised_and_other_words_are_not() {
+    fn typing_errors_are_recognised_and_other_keys_are_not() {
         let known = ["port", "repo", "command", "restart_unhealthy"];
         assert_eq!(nearest("prot", known), Some("port"));
         assert_eq!(nearest("restart-unhealthy", known), Some("restart_unhealthy"));
         assert_eq!(nearest("Comand", known), Some("command"));
         assert_eq!(nearest("language", known), None);
-        assert_eq!(help("language", ["a", "b"]), "known here: a, b");
+        assert_eq!(help("language", ["a", "b"]), "known keys: a, b");
     }
 }

@@ -1,28 +1,27 @@
-//! `{port}`, `{repo}` and `{name}` in commands and environments.
+//! The placeholders `{port}`, `{repo}` and `{name}` in commands and environment variables.
 //!
-//! Only a lower-case word in braces is a placeholder, so that JSON, shell and template texts
-//! pass as they are: `{"a": 1}`, `${HOME}` and `{{.Name}}` stay. `{{port}}` is the text `{port}`.
+//! Only a lower-case word in braces is a placeholder, so that JSON, shell and template texts stay
+//! unchanged: `{"a": 1}`, `${HOME}`, `{{.Name}}`. `{{port}}` is the escape for the text `{port}`.
 
 use std::fmt;
 
 use crate::ids::Port;
 
-/// A text in which `{port}` may still be open: a worker behind the front door gets another private
-/// port with every start.
+/// A text in which `{port}` is still open: a worker behind the proxy gets a new private port at every start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortText {
-    /// What stands between the ports; always at least one.
+    /// The texts between the ports; never empty.
     pieces: Vec<String>,
 }
 
 impl PortText {
-    /// The text with this port.
+    /// The text with `{port}` replaced by this port.
     pub fn with(&self, port: Port) -> String {
         self.pieces.join(&port.to_string())
     }
 
-    /// Whether it says the port at all.
-    pub fn names_the_port(&self) -> bool {
+    /// Whether the text contains `{port}`.
+    pub fn has_port(&self) -> bool {
         self.pieces.len() > 1
     }
 }
@@ -39,33 +38,33 @@ impl fmt::Display for PortText {
     }
 }
 
-/// What placeholders stand for, all but the port.
+/// The values of all placeholders but `{port}`.
 pub(super) struct Values<'a> {
     pub repo: &'a str,
     pub name: &'a str,
 }
 
 impl Values<'_> {
-    /// The text with its placeholders filled in, ports left open.
+    /// Replaces all placeholders but `{port}`.
     pub fn fill(&self, text: &str) -> PortText {
         let mut pieces = vec![String::with_capacity(text.len())];
         for part in split(text) {
             let filled = pieces.last_mut().expect("never empty");
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Literal(word) => filled.extend(["{", word, "}"]),
+                Part::Literal(name) => filled.extend(["{", name, "}"]),
                 Part::Placeholder("port") => pieces.push(String::new()),
-                Part::Placeholder(word) => match self.value(word) {
+                Part::Placeholder(name) => match self.value(name) {
                     Some(value) => filled.push_str(value),
-                    None => filled.extend(["{", word, "}"]),
+                    None => filled.extend(["{", name, "}"]),
                 },
             }
         }
         PortText { pieces }
     }
 
-    fn value(&self, word: &str) -> Option<&str> {
-        match word {
+    fn value(&self, name: &str) -> Option<&str> {
+        match name {
             "repo" => Some(self.repo),
             "name" => Some(self.name),
             _ => None,
@@ -73,13 +72,15 @@ impl Values<'_> {
     }
 }
 
-/// The words in placeholders that stand for nothing.
+/// The names in placeholders that are none of the known ones.
 pub(super) fn unknown(text: &str) -> Vec<&str> {
-    let word = |part| match part {
-        Part::Placeholder(word) if !matches!(word, "port" | "repo" | "name") => Some(word),
-        _ => None,
-    };
-    split(text).into_iter().filter_map(word).collect()
+    split(text)
+        .into_iter()
+        .filter_map(|part| match part {
+            Part::Placeholder(name) if !matches!(name, "port" | "repo" | "name") => Some(name),
+            _ => None,
+        })
+        .collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ fn split(text: &str) -> Vec<Part<'_>> {
     let mut begin = 0;
     while let Some(brace) = rest[begin..].find('{').map(|found| begin + found) {
         let shell = rest[..brace].ends_with('$');
-        match word_in(&rest[brace..]).filter(|_| !shell) {
+        match placeholder_at_start(&rest[brace..]).filter(|_| !shell) {
             Some((part, length)) => {
                 parts.push(Part::Text(&rest[..brace]));
                 parts.push(part);
@@ -111,18 +112,18 @@ fn split(text: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// The placeholder that begins `text`, and its length.
-fn word_in(text: &str) -> Option<(Part<'_>, usize)> {
+/// The placeholder at the beginning of `text`, and its length in bytes.
+fn placeholder_at_start(text: &str) -> Option<(Part<'_>, usize)> {
     if let Some(inner) = text.strip_prefix("{{") {
-        let word = &inner[..word_length(inner)?];
-        return inner[word.len()..].starts_with("}}").then_some((Part::Literal(word), word.len() + 4));
+        let name = &inner[..name_length(inner)?];
+        return inner[name.len()..].starts_with("}}").then_some((Part::Literal(name), name.len() + 4));
     }
     let inner = text.strip_prefix('{')?;
-    let word = &inner[..word_length(inner)?];
-    inner[word.len()..].starts_with('}').then_some((Part::Placeholder(word), word.len() + 2))
+    let name = &inner[..name_length(inner)?];
+    inner[name.len()..].starts_with('}').then_some((Part::Placeholder(name), name.len() + 2))
 }
 
-fn word_length(text: &str) -> Option<usize> {
+fn name_length(text: &str) -> Option<usize> {
     let length = text.bytes().take_while(|byte| byte.is_ascii_lowercase() || *byte == b'_').count();
     (length > 0).then_some(length)
 }

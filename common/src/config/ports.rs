@@ -1,8 +1,9 @@
-//! Ports that nobody wrote down: derived from the repository's path, and remembered (R-CONF-2).
+//! Ports that are not written in the configuration: derived from the repository's path, and remembered
+//! (R-CONF-2).
 //!
-//! The path's hash is where the search begins, so that two machines with the same layout agree
-//! most of the time; what was once found is remembered in `ports.json`, so that a client's
-//! configuration stays right whatever is added to the file later.
+//! The search for a free port starts at the hash of the path, so that two machines with the same
+//! directories get the same ports most of the time. Derived ports are remembered in `ports.json`, so
+//! that the configuration of clients stays valid when workers are added later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,28 +12,28 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::PortSource;
+use super::worker::PortSource;
 use crate::ids::{Port, WorkerName};
 use crate::paths::durable;
 
-/// Where derived ports lie.
+/// The range of derived ports.
 pub(super) const RANGE: RangeInclusive<u16> = 8100..=8999;
 
 /// The `schema` of `ports.json`.
 const SCHEMA: &str = "mcpd.ports.v1";
 
-/// A worker that needs a port.
-pub(super) struct Wanted {
+/// A request for the port of one worker.
+pub(super) struct Request {
     pub worker: WorkerName,
-    /// Canonical, so that a symbolic link leads to the same port.
+    /// Canonical, so that a symbolic link gives the same port.
     pub repo: PathBuf,
-    /// As written in the configuration.
+    /// The port from the configuration, if one is written there.
     pub written: Option<Port>,
 }
 
-/// The ports that were found before.
+/// The content of `ports.json`: ports derived earlier.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct RememberedPorts {
     entries: Vec<Entry>,
     changed: bool,
 }
@@ -50,8 +51,8 @@ struct Stored {
     ports: Vec<Entry>,
 }
 
-impl Memory {
-    /// Reads the file; a missing one is empty.
+impl RememberedPorts {
+    /// Reads the file; a missing file gives an empty list.
     pub fn read(file: &Path) -> io::Result<Self> {
         let bytes = match std::fs::read(file) {
             Ok(bytes) => bytes,
@@ -59,13 +60,13 @@ impl Memory {
             Err(error) => return Err(error),
         };
         let stored: Stored = serde_json::from_slice(&bytes)?;
-        match stored.schema == SCHEMA {
-            true => Ok(Self { entries: stored.ports, changed: false }),
-            false => Err(io::Error::other(format!("unknown schema \"{}\"", stored.schema))),
+        if stored.schema != SCHEMA {
+            return Err(io::Error::other(format!("unknown schema \"{}\"", stored.schema)));
         }
+        Ok(Self { entries: stored.ports, changed: false })
     }
 
-    /// Writes the file if something was added.
+    /// Writes the file if an entry changed.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         if !self.changed {
             return Ok(());
@@ -77,57 +78,60 @@ impl Memory {
         durable::write(file, &serde_json::to_vec_pretty(&stored)?)
     }
 
-    /// A port for every worker; one for which there is none left is missing in the answer.
-    /// `is_free` is asked about ports that were not remembered: that of a remembered one may
-    /// well be held by its own worker right now.
+    /// Chooses a port for every request; a request for which no port is free is missing in the result.
+    /// `is_free` is called for newly derived ports only: a remembered port may be in use by its own worker.
     pub fn assign(
         &mut self,
-        wanted: &[Wanted],
+        requests: &[Request],
         is_free: &dyn Fn(Port) -> bool,
     ) -> BTreeMap<WorkerName, (Port, PortSource)> {
-        let mut taken: BTreeSet<Port> = wanted.iter().filter_map(|worker| worker.written).collect();
         let mut assigned = BTreeMap::new();
-        for worker in wanted {
-            if let Some(port) = worker.written {
-                assigned.insert(worker.worker.clone(), (port, PortSource::Written));
-            }
-        }
-        let open: Vec<_> = wanted.iter().filter(|worker| worker.written.is_none()).collect();
-        // Remembered ones first: a newcomer must not push anybody out.
-        let mut newcomers = Vec::new();
-        for worker in open {
-            match self.recall(worker, wanted).filter(|port| taken.insert(*port)) {
-                Some(port) => drop(assigned.insert(worker.worker.clone(), (port, PortSource::Derived))),
-                None => newcomers.push(worker),
-            }
-        }
-        for worker in newcomers {
-            if let Some(port) = self.find(&worker.repo, &taken, is_free) {
+        let mut taken = BTreeSet::new();
+        let mut without_written_port = Vec::new();
+        for request in requests {
+            if let Some(port) = request.written {
                 taken.insert(port);
-                self.remember(worker, port);
-                assigned.insert(worker.worker.clone(), (port, PortSource::Derived));
+                assigned.insert(request.worker.clone(), (port, PortSource::Written));
+            } else {
+                without_written_port.push(request);
+            }
+        }
+        // Remembered ports are assigned before new ones, so that a new worker can't take one of them.
+        let mut new_workers = Vec::new();
+        for request in without_written_port {
+            if let Some(port) = self.recall(request, requests).filter(|port| taken.insert(*port)) {
+                assigned.insert(request.worker.clone(), (port, PortSource::Derived));
+            } else {
+                new_workers.push(request);
+            }
+        }
+        for request in new_workers {
+            if let Some(port) = self.find(&request.repo, &taken, is_free) {
+                taken.insert(port);
+                self.remember(request, port);
+                assigned.insert(request.worker.clone(), (port, PortSource::Derived));
             }
         }
         assigned
     }
 
-    /// The port this worker had before. One that was renamed keeps that of its repository.
-    fn recall(&mut self, worker: &Wanted, all: &[Wanted]) -> Option<Port> {
-        let of_repo = |entry: &Entry| entry.repo == worker.repo && RANGE.contains(&entry.port.get());
-        let exact = self.entries.iter().find(|entry| of_repo(entry) && entry.worker == worker.worker);
+    /// The remembered port of this worker. A worker that was renamed keeps the port of its repository.
+    fn recall(&mut self, request: &Request, all: &[Request]) -> Option<Port> {
+        let of_repo = |entry: &Entry| entry.repo == request.repo && RANGE.contains(&entry.port.get());
+        let exact = self.entries.iter().find(|entry| of_repo(entry) && entry.worker == request.worker);
         if let Some(entry) = exact {
             return Some(entry.port);
         }
-        let orphaned =
+        let is_unused =
             |entry: &Entry| !all.iter().any(|other| other.worker == entry.worker && other.repo == entry.repo);
-        let entry = self.entries.iter_mut().find(|entry| of_repo(entry) && orphaned(entry))?;
-        entry.worker = worker.worker.clone();
+        let entry = self.entries.iter_mut().find(|entry| of_repo(entry) && is_unused(entry))?;
+        entry.worker = request.worker.clone();
         self.changed = true;
         Some(entry.port)
     }
 
-    /// The first port from the path's hash on that is free. Ports remembered for repositories
-    /// that are not configured now are used only when there is no other.
+    /// The first free port, starting at the hash of the path. Ports remembered for repositories that are not
+    /// configured now are used only if no other port is free.
     fn find(&self, repo: &Path, taken: &BTreeSet<Port>, is_free: &dyn Fn(Port) -> bool) -> Option<Port> {
         let remembered: BTreeSet<Port> = self.entries.iter().map(|entry| entry.port).collect();
         let candidates = || candidates(repo).filter(|port| !taken.contains(port));
@@ -136,23 +140,23 @@ impl Memory {
             .or_else(|| candidates().find(|port| remembered.contains(port) && is_free(*port)))
     }
 
-    fn remember(&mut self, worker: &Wanted, port: Port) {
-        let same = |entry: &Entry| entry.repo == worker.repo && entry.worker == worker.worker;
-        self.entries.retain(|entry| entry.port != port && !same(entry));
-        self.entries.push(Entry { repo: worker.repo.clone(), worker: worker.worker.clone(), port });
+    fn remember(&mut self, request: &Request, port: Port) {
+        let is_same = |entry: &Entry| entry.repo == request.repo && entry.worker == request.worker;
+        self.entries.retain(|entry| entry.port != port && !is_same(entry));
+        self.entries.push(Entry { repo: request.repo.clone(), worker: request.worker.clone(), port });
         self.entries.sort_by(|one, other| (&one.repo, &one.worker).cmp(&(&other.repo, &other.worker)));
         self.changed = true;
     }
 }
 
-/// All ports of the range, beginning with the path's own.
+/// All ports of the range, starting at the hash of the path.
 fn candidates(repo: &Path) -> impl Iterator<Item = Port> {
     let count = u64::from(RANGE.end() - RANGE.start()) + 1;
     let begin = fnv1a(repo.as_os_str().as_encoded_bytes()) % count;
     (0..count).filter_map(move |step| Port::new(u64::from(*RANGE.start()) + (begin + step) % count))
 }
 
-/// FNV-1a of 64 bits: stable over versions and platforms, unlike the standard library's hash.
+/// The 64-bit FNV-1a hash: stable across versions and platforms, unlike the standard library's.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -164,57 +168,61 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn wanted(worker: &str, repo: &str, written: Option<u16>) -> Wanted {
+    fn request(worker: &str, repo: &str, written: Option<u16>) -> Request {
         let worker = worker.parse().expect("a name");
-        Wanted { worker, repo: repo.into(), written: written.and_then(Port::new) }
+        Request { worker, repo: repo.into(), written: written.and_then(Port::new) }
     }
 
-    fn ports(memory: &mut Memory, wanted: &[Wanted], is_free: &dyn Fn(Port) -> bool) -> Vec<u16> {
-        let assigned = memory.assign(wanted, is_free);
-        wanted.iter().map(|worker| assigned[&worker.worker].0.get()).collect()
+    fn ports(
+        remembered: &mut RememberedPorts,
+        requests: &[Request],
+        is_free: &dyn Fn(Port) -> bool,
+    ) -> Vec<u16> {
+        let assigned = remembered.assign(requests, is_free);
+        requests.iter().map(|request| assigned[&request.worker].0.get()).collect()
     }
 
-    /// R-CONF-2: always the same, whatever is added, and over the disk.
+    /// R-CONF-2: the port stays the same when workers are added, also after writing and reading the file.
     #[test]
-    fn a_port_once_derived_stays() {
+    fn a_derived_port_stays_the_same() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("state").join("ports.json");
-        let mut memory = Memory::read(&file).expect("nothing yet");
-        let before = ports(&mut memory, &[wanted("a", "/src/a", None)], &|_| true)[0];
-        memory.write(&file).expect("written");
+        let mut remembered = RememberedPorts::read(&file).expect("nothing yet");
+        let before = ports(&mut remembered, &[request("a", "/src/a", None)], &|_| true)[0];
+        remembered.write(&file).expect("written");
 
-        // Somebody listens on it now (the worker itself), and there are new neighbours.
-        let mut memory = Memory::read(&file).expect("readable");
-        let all = [wanted("0", "/src/b", None), wanted("a", "/src/a", None), wanted("b", "/src/a", None)];
-        let after = ports(&mut memory, &all, &|port| port.get() != before);
+        // The port is in use now (by the worker itself), and there are new workers.
+        let mut remembered = RememberedPorts::read(&file).expect("readable");
+        let all = [request("0", "/src/b", None), request("a", "/src/a", None), request("b", "/src/a", None)];
+        let after = ports(&mut remembered, &all, &|port| port.get() != before);
         assert_eq!(after[1], before);
         assert_eq!(BTreeSet::from_iter(&after).len(), 3);
     }
 
     #[test]
     fn a_renamed_worker_keeps_its_port() {
-        let mut memory = Memory::default();
-        let before = ports(&mut memory, &[wanted("a", "/src/a", None)], &|_| true);
-        assert_eq!(ports(&mut memory, &[wanted("z", "/src/a", None)], &|_| true), before);
+        let mut remembered = RememberedPorts::default();
+        let before = ports(&mut remembered, &[request("a", "/src/a", None)], &|_| true);
+        assert_eq!(ports(&mut remembered, &[request("z", "/src/a", None)], &|_| true), before);
     }
 
     #[test]
-    fn written_and_held_ports_are_avoided() {
-        let own = candidates(Path::new("/src/a")).next().expect("some").get();
-        let next = candidates(Path::new("/src/a")).nth(1).expect("some").get();
+    fn written_ports_and_ports_in_use_are_avoided() {
+        let first = candidates(Path::new("/src/a")).next().expect("some").get();
+        let second = candidates(Path::new("/src/a")).nth(1).expect("some").get();
         let third = candidates(Path::new("/src/a")).nth(2).expect("some").get();
-        let all = [wanted("a", "/src/a", None), wanted("b", "/src/b", Some(own))];
-        let found = ports(&mut Memory::default(), &all, &|port| port.get() != next);
-        assert_eq!(found, [third, own]);
+        let all = [request("a", "/src/a", None), request("b", "/src/b", Some(first))];
+        let found = ports(&mut RememberedPorts::default(), &all, &|port| port.get() != second);
+        assert_eq!(found, [third, first]);
     }
 
     #[test]
-    fn a_damaged_memory_is_an_error() {
+    fn a_damaged_file_is_an_error() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("ports.json");
         for damage in ["", "{}", r#"{"schema":"x","ports":[]}"#] {
             std::fs::write(&file, damage).expect("written");
-            assert!(Memory::read(&file).is_err(), "{damage}");
+            assert!(RememberedPorts::read(&file).is_err(), "{damage}");
         }
     }
 
@@ -222,8 +230,8 @@ mod tests {
         #[test]
         fn all_ports_differ_and_lie_in_the_range(repos in proptest::collection::vec("[a-c]{1,3}", 1..60)) {
             let all: Vec<_> = repos.iter().enumerate()
-                .map(|(number, repo)| wanted(&format!("w{number}"), repo, None)).collect();
-            let found = ports(&mut Memory::default(), &all, &|_| true);
+                .map(|(number, repo)| request(&format!("w{number}"), repo, None)).collect();
+            let found = ports(&mut RememberedPorts::default(), &all, &|_| true);
             prop_assert_eq!(BTreeSet::from_iter(&found).len(), all.len());
             prop_assert!(found.iter().all(|port| RANGE.contains(port)));
         }

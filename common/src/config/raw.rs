@@ -1,13 +1,15 @@
-//! What is written in the file, key by key: typed, with places, nothing inferred yet.
+//! The tables as they are written in the file: typed and with their positions, nothing inferred yet.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::placeholder;
 use super::problem::{Found, Notes};
 use super::section::Section;
-use super::{ForcePorts, Probe, RestartPolicy, SessionsPolicy, Transport, placeholder};
+use super::shutdown::ForcePorts;
+use super::worker::{Probe, RestartPolicy, SessionsPolicy, Transport};
 use crate::ids::Port;
 
 /// The whole file.
@@ -39,7 +41,7 @@ pub(super) struct RawShutdown {
     pub force_ports: Option<ForcePorts>,
 }
 
-/// What `[defaults]` and `[workers.NAME]` share.
+/// The keys that `[defaults]` and `[workers.NAME]` have in common.
 #[derive(Default)]
 pub(super) struct Shared {
     pub command: Option<Found<Vec<Found<String>>>>,
@@ -47,7 +49,7 @@ pub(super) struct Shared {
     pub env_file: Option<Found<String>>,
     pub transport: Option<Transport>,
     pub ready: Option<Probe>,
-    /// `Some(None)`: written as "", there is no such route.
+    /// `Some(None)`: written as "", which means that the server has no such route.
     pub shutdown_path: Option<Option<String>>,
     pub stop_command: Option<Found<Vec<Found<String>>>>,
     pub restart: Option<RestartPolicy>,
@@ -75,22 +77,19 @@ pub(super) struct RawResource {
     pub timeout: Option<Found<Duration>>,
 }
 
-/// Reads the text of `notes`. What is no TOML at all is noted and gives nothing: what
-/// could be guessed from the rest would only be noise.
+/// Reads the text of `notes`. If it is not valid TOML, only the syntax errors are reported: problems found in
+/// the remaining tables would mostly be consequences of them.
 pub(super) fn read(notes: &Notes) -> Raw {
     let (table, errors) = DeTable::parse_recoverable(notes.text());
-    let mut told = BTreeSet::new();
+    let mut reported_lines = BTreeSet::new();
     for error in &errors {
         let at = error.span().map(|span| span.start);
-        // The first one in a line says it; those after it are mostly its consequences.
-        if told.insert(notes.locate(at)) {
-            notes.error(at, "", format!("this is not TOML: {}", error.message()), None);
+        // Only the first error of a line: later ones are mostly consequences of it.
+        if reported_lines.insert(notes.locate(at)) {
+            notes.error(at, "", format!("this is not valid TOML: {}", error.message()), None);
         }
     }
-    match errors.is_empty() {
-        true => read_top(Section::top(table.get_ref(), notes)),
-        false => Raw::default(),
-    }
+    if errors.is_empty() { read_top(Section::top(table.get_ref(), notes)) } else { Raw::default() }
 }
 
 fn read_top(mut top: Section) -> Raw {
@@ -121,14 +120,25 @@ fn read_daemon(mut section: Section) -> RawDaemon {
     daemon
 }
 
+const FORCE_PORTS: [(&str, ForcePorts); 3] =
+    [("own", ForcePorts::Own), ("never", ForcePorts::Never), ("any", ForcePorts::Any)];
+
+const RESTART: [(&str, RestartPolicy); 3] = [
+    ("always", RestartPolicy::Always),
+    ("on-failure", RestartPolicy::OnFailure),
+    ("never", RestartPolicy::Never),
+];
+
+const SESSIONS: [(&str, SessionsPolicy); 2] =
+    [("keep", SessionsPolicy::Keep), ("forget", SessionsPolicy::Forget)];
+
 fn read_shutdown(mut section: Section) -> RawShutdown {
-    let words = [("own", ForcePorts::Own), ("never", ForcePorts::Never), ("any", ForcePorts::Any)];
     let shutdown = RawShutdown {
         worker_graceful: section.duration("worker_graceful"),
         clients: section.duration("clients"),
         worker_total: section.duration("worker_total"),
         verification: section.duration("verification"),
-        force_ports: section.word("force_ports", &words),
+        force_ports: section.choice("force_ports", &FORCE_PORTS),
     };
     section.end();
     shutdown
@@ -160,19 +170,13 @@ fn read_resource(name: Found<String>, mut section: Section) -> RawResource {
         timeout: section.duration("timeout"),
     };
     if resource.close.is_none() && resource.check.is_none() && resource.path.is_none() {
-        let help = "write at least one of close, check and path";
-        section.faulty("closes and checks nothing", help);
+        section.table_error("closes and checks nothing", "write at least one of close, check and path");
     }
     section.end();
     resource
 }
 
 fn read_shared(section: &mut Section) -> Shared {
-    let restart = [
-        ("always", RestartPolicy::Always),
-        ("on-failure", RestartPolicy::OnFailure),
-        ("never", RestartPolicy::Never),
-    ];
     let shared = Shared {
         command: section.command("command"),
         env: read_env(section),
@@ -181,10 +185,10 @@ fn read_shared(section: &mut Section) -> Shared {
         ready: read_ready(section),
         shutdown_path: read_shutdown_path(section),
         stop_command: section.command("stop_command"),
-        restart: section.word("restart", &restart),
+        restart: section.choice("restart", &RESTART),
         restart_unhealthy: section.boolean("restart_unhealthy"),
         hold: section.duration("hold").map(|found| found.value),
-        sessions: section.word("sessions", &SESSIONS),
+        sessions: section.choice("sessions", &SESSIONS),
         allowed_hosts: read_texts(section, "allowed_hosts"),
         allowed_origins: read_texts(section, "allowed_origins"),
     };
@@ -199,8 +203,9 @@ fn read_env(section: &mut Section) -> Vec<(String, Found<String>)> {
     for (name, text) in &env {
         check_placeholders(section, "env", text);
         if name.is_empty() || name.contains(['=', '\0']) || text.value.contains('\0') {
-            let help = "a name has no '=' and is not empty, and neither has a zero byte";
-            section.wrong(text.at, "env", format!("sets \"{}\"", name.escape_debug()), Some(help.to_owned()));
+            let help = "write a name that is not empty and has no '=', and no NUL byte in name or value";
+            let message = format!("sets the invalid variable \"{}\"", name.escape_debug());
+            section.value_error(text.at, "env", message, Some(help.to_owned()));
         }
     }
     env
@@ -208,15 +213,13 @@ fn read_env(section: &mut Section) -> Vec<(String, Found<String>)> {
 
 fn check_placeholders(section: &Section, key: &str, text: &Found<String>) {
     for unknown in placeholder::unknown(&text.value) {
-        let help =
-            format!("known are {{port}}, {{repo}} and {{name}}; for the text itself write {{{{{unknown}}}}}");
+        let help = format!(
+            "write {{port}}, {{repo}} or {{name}}; for the text {{{unknown}}} write {{{{{unknown}}}}}"
+        );
         let message = format!("has the unknown placeholder {{{unknown}}}");
-        section.wrong(text.at, key, message, Some(help));
+        section.value_error(text.at, key, message, Some(help));
     }
 }
-
-const SESSIONS: [(&str, SessionsPolicy); 2] =
-    [("keep", SessionsPolicy::Keep), ("forget", SessionsPolicy::Forget)];
 
 fn read_texts(section: &mut Section, key: &'static str) -> Vec<String> {
     let texts = section.texts(key).map(|found| found.value).unwrap_or_default();
@@ -230,12 +233,12 @@ fn read_transport(section: &mut Section) -> Option<Transport> {
         "direct" => return Some(Transport::Direct),
         "stdio" => {
             let help = "write transport = \"http\" and a command that listens on {port}";
-            ("is not in this version yet", help)
+            ("this version does not support yet", help)
         }
-        _ => ("is not known", "write transport = \"http\" or \"direct\""),
+        _ => ("is unknown", "write transport = \"http\" or \"direct\""),
     };
     let message = format!("is \"{}\", which {what}", found.value.escape_debug());
-    section.wrong(found.at, "transport", message, Some(help.to_owned()));
+    section.value_error(found.at, "transport", message, Some(help.to_owned()));
     None
 }
 
@@ -251,8 +254,8 @@ fn read_ready(section: &mut Section) -> Option<Probe> {
         }
     }
     let help = "write \"http:/PATH\", \"tcp\" or \"none\"".to_owned();
-    let message = format!("is \"{}\", which is no probe", found.value.escape_debug());
-    section.wrong(found.at, "ready", message, Some(help));
+    let message = format!("is \"{}\", which is not a probe", found.value.escape_debug());
+    section.value_error(found.at, "ready", message, Some(help));
     None
 }
 
@@ -264,13 +267,13 @@ fn read_shutdown_path(section: &mut Section) -> Option<Option<String>> {
     if is_url_path(&found.value) {
         return Some(Some(found.value));
     }
-    let help = "write a path as in \"/shutdown\", or \"\" if the server has no such route".to_owned();
-    let message = format!("is \"{}\", which is no path", found.value.escape_debug());
-    section.wrong(found.at, "shutdown_path", message, Some(help));
+    let help = "write a path such as \"/shutdown\", or \"\" if the server has no such route".to_owned();
+    let message = format!("is \"{}\", which is not a path", found.value.escape_debug());
+    section.value_error(found.at, "shutdown_path", message, Some(help));
     None
 }
 
-/// Fit for a request line as it is.
+/// Whether the text can be the target of an HTTP request line without escaping.
 fn is_url_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }

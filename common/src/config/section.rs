@@ -1,5 +1,5 @@
-//! A table of the file: hands out typed values, notes what is wrong with them, and in the end
-//! what nobody asked for.
+//! Reads one table of the file: returns typed values, reports wrong ones, and at the end reports unknown
+//! keys.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,22 +7,23 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Found, Notes, Place};
+use super::problem::{Found, Location, Notes};
 use super::{duration, nearest};
 use crate::ids::Port;
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
-    /// "" at the top, else `workers.alpha`.
+    /// Empty for the top level, else `workers.alpha`.
     name: String,
     table: &'a DeTable<'a>,
+    /// The keys that were read; all others are unknown.
     known: BTreeSet<&'static str>,
-    at: Place,
+    at: Location,
     notes: &'a Notes,
 }
 
 impl<'a> Section<'a> {
-    /// The whole file.
+    /// The top level of the file.
     pub fn top(table: &'a DeTable<'a>, notes: &'a Notes) -> Self {
         Self { name: String::new(), table, known: BTreeSet::new(), at: None, notes }
     }
@@ -33,40 +34,47 @@ impl<'a> Section<'a> {
         self.below(key, at, value)
     }
 
-    /// All tables in this one, in the order of the file: `[workers.alpha]` and its siblings.
+    /// All tables in this one, in the order of the file, such as `[workers.alpha]` and `[workers.beta]`.
     pub fn sections(self) -> Vec<(Found<String>, Section<'a>)> {
         let mut entries: Vec<_> = self.table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
-        let named = |(key, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
-            let at = Some(key.span().start);
-            let name: &str = AsRef::<str>::as_ref(key.get_ref());
-            let section = self.below(name, at, value)?;
-            Some((Found { value: name.to_owned(), at }, section))
-        };
-        entries.into_iter().filter_map(named).collect()
+        entries
+            .into_iter()
+            .filter_map(|(key, value)| {
+                let at = Some(key.span().start);
+                let name: &str = AsRef::<str>::as_ref(key.get_ref());
+                let section = self.below(name, at, value)?;
+                Some((Found { value: name.to_owned(), at }, section))
+            })
+            .collect()
     }
 
-    /// The text under `key`.
+    /// The string under `key`.
     pub fn text(&mut self, key: &'static str) -> Option<Found<String>> {
         let (_, value) = self.entry(key)?;
         self.expect_text(key, value)
     }
 
-    /// The text under `key`, which may not be empty.
+    /// The string under `key`; an empty one is a problem.
     pub fn filled_text(&mut self, key: &'static str) -> Option<Found<String>> {
         let found = self.text(key)?;
         if found.value.trim().is_empty() {
-            self.wrong(found.at, key, "is empty".to_owned(), None);
+            self.value_error(
+                found.at,
+                key,
+                "is empty".to_owned(),
+                Some("write a value, or omit the key".to_owned()),
+            );
             return None;
         }
         Some(found)
     }
 
-    /// The list of texts under `key`.
+    /// The list of strings under `key`.
     pub fn texts(&mut self, key: &'static str) -> Option<Found<Vec<Found<String>>>> {
         let (_, value) = self.entry(key)?;
         let Some(items) = value.get_ref().as_array() else {
-            let help = format!("write a list of texts: {key} = [\"...\", \"...\"]");
+            let help = format!("write a list of strings: {key} = [\"...\", \"...\"]");
             self.mistyped(key, value, "a list", Some(help));
             return None;
         };
@@ -74,38 +82,41 @@ impl<'a> Section<'a> {
         Some(Found { value: texts, at: Some(value.span().start) })
     }
 
-    /// A command: a list of texts, the program first.
+    /// The command under `key`: a list of strings, the program first.
     pub fn command(&mut self, key: &'static str) -> Option<Found<Vec<Found<String>>>> {
         let found = self.texts(key)?;
-        let missing = match found.value.first() {
-            Some(program) => program.value.trim().is_empty(),
-            None => true,
-        };
-        if missing {
+        if found.value.first().is_none_or(|program| program.value.trim().is_empty()) {
             let help =
                 format!("write the program and its arguments: {key} = [\"uv\", \"run\", \"server.py\"]");
-            self.wrong(found.at, key, "names no program".to_owned(), Some(help));
+            self.value_error(found.at, key, "names no program".to_owned(), Some(help));
             return None;
         }
-        let nul = found.value.iter().find(|part| part.value.contains('\0'));
-        if let Some(part) = nul {
-            self.wrong(part.at, key, "contains a zero byte, which no argument can".to_owned(), None);
+        if let Some(part) = found.value.iter().find(|part| part.value.contains('\0')) {
+            self.value_error(
+                part.at,
+                key,
+                "contains a NUL byte".to_owned(),
+                Some("remove it: no argument can have one".to_owned()),
+            );
             return None;
         }
         Some(found)
     }
 
-    /// The texts in the table under `key`, by their own keys.
+    /// The strings in the table under `key`, with their keys.
     pub fn text_table(&mut self, key: &'static str) -> Vec<(String, Found<String>)> {
         let Some(section) = self.section(key) else { return Vec::new() };
-        let texts = section.table.iter().filter_map(|(name, value)| {
-            let name: &str = AsRef::<str>::as_ref(name.get_ref());
-            Some((name.to_owned(), section.expect_text(name, value)?))
-        });
-        texts.collect()
+        section
+            .table
+            .iter()
+            .filter_map(|(name, value)| {
+                let name: &str = AsRef::<str>::as_ref(name.get_ref());
+                Some((name.to_owned(), section.expect_text(name, value)?))
+            })
+            .collect()
     }
 
-    /// The truth value under `key`.
+    /// The boolean under `key`.
     pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let (_, value) = self.entry(key)?;
         let found = value.get_ref().as_bool();
@@ -118,15 +129,15 @@ impl<'a> Section<'a> {
     /// The port under `key`.
     pub fn port(&mut self, key: &'static str) -> Option<Found<Port>> {
         let (_, value) = self.entry(key)?;
-        let allowed = "write a number from 1 to 65535, or leave it out to have one derived";
+        let allowed = "write a number from 1 to 65535, or omit the key to have one derived";
         let Some(number) = value.get_ref().as_integer() else {
             self.mistyped(key, value, "a number", Some(allowed.to_owned()));
             return None;
         };
         let port = i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(Port::new);
         if port.is_none() {
-            let message = format!("is {}, which is no port", number.as_str());
-            self.wrong(Some(value.span().start), key, message, Some(allowed.to_owned()));
+            let message = format!("is {}, which is not a port", number.as_str());
+            self.value_error(Some(value.span().start), key, message, Some(allowed.to_owned()));
         }
         Some(Found { value: port?, at: Some(value.span().start) })
     }
@@ -153,55 +164,59 @@ impl<'a> Section<'a> {
         match read {
             Ok(value) => Some(Found { value, at }),
             Err(why) => {
-                self.wrong(at, key, format!("is {shown}, which {why}"), Some(duration::ALLOWED.to_owned()));
+                self.value_error(
+                    at,
+                    key,
+                    format!("is {shown}, which {why}"),
+                    Some(duration::ALLOWED.to_owned()),
+                );
                 None
             }
         }
     }
 
-    /// One of some words under `key`.
-    pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    /// The value that the string under `key` stands for; `choices` lists all allowed strings.
+    pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let found = self.text(key)?;
-        let meant = words.iter().find(|(word, _)| *word == found.value).map(|(_, meaning)| *meaning);
-        if meant.is_none() {
-            let allowed: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let chosen = choices.iter().find(|(text, _)| *text == found.value).map(|(_, value)| *value);
+        if chosen.is_none() {
+            let allowed: Vec<_> = choices.iter().map(|(text, _)| format!("\"{text}\"")).collect();
             let help = format!("write {}", allowed.join(" or "));
-            self.wrong(found.at, key, format!("is \"{}\", which is not known", found.value), Some(help));
+            let message = format!("is \"{}\", which is unknown", found.value.escape_debug());
+            self.value_error(found.at, key, message, Some(help));
         }
-        meant
+        chosen
     }
 
-    /// Notes the keys that nobody asked for, with the nearest one that somebody did.
+    /// Reports the keys that were not read, with the most similar known key.
     pub fn end(self) {
         for key in self.table.keys() {
             let written: &str = AsRef::<str>::as_ref(key.get_ref());
             if !self.known.contains(written) {
-                let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
                 let help = nearest::help(written, self.known.iter().copied());
-                let message = format!("unknown key \"{written}\"{place}");
+                let message = format!("unknown key \"{written}\"{}", self.in_table());
                 self.notes.error(Some(key.span().start), &self.path(written), message, Some(help));
             }
         }
     }
 
-    /// Notes something wrong with the value of `key`: "port in [workers.alpha] ...".
-    pub fn wrong(&self, at: Place, key: &str, message: String, help: Option<String>) {
-        let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
-        let message = format!("{key}{place} {message}");
+    /// Reports a problem with the value of `key`: "port in [workers.alpha] ...".
+    pub fn value_error(&self, at: Location, key: &str, message: String, help: Option<String>) {
+        let message = format!("{key}{} {message}", self.in_table());
         self.notes.error(at, &self.path(key), message, help);
     }
 
-    /// Notes something wrong with the table as a whole.
-    pub fn faulty(&self, message: &str, help: &str) {
+    /// Reports a problem with the table as a whole.
+    pub fn table_error(&self, message: &str, help: &str) {
         self.notes.error(self.at, &self.name, format!("[{}] {message}", self.name), Some(help.to_owned()));
     }
 
-    fn entry(&mut self, key: &'static str) -> Option<(Place, &'a Spanned<DeValue<'a>>)> {
+    fn entry(&mut self, key: &'static str) -> Option<(Location, &'a Spanned<DeValue<'a>>)> {
         self.known.insert(key);
         self.table.get_key_value(key).map(|(key, value)| (Some(key.span().start), value))
     }
 
-    fn below(&self, key: &str, at: Place, value: &'a Spanned<DeValue<'a>>) -> Option<Section<'a>> {
+    fn below(&self, key: &str, at: Location, value: &'a Spanned<DeValue<'a>>) -> Option<Section<'a>> {
         let name = self.path(key);
         match value.get_ref().as_table() {
             Some(table) => Some(Section { name, table, known: BTreeSet::new(), at, notes: self.notes }),
@@ -216,14 +231,19 @@ impl<'a> Section<'a> {
     fn expect_text(&self, key: &str, value: &Spanned<DeValue>) -> Option<Found<String>> {
         let found = value.get_ref().as_str();
         if found.is_none() {
-            self.mistyped(key, value, "a text", Some("put it in quotes".to_owned()));
+            self.mistyped(key, value, "a string", Some("put it in quotes".to_owned()));
         }
         Some(Found { value: found?.to_owned(), at: Some(value.span().start) })
     }
 
     fn mistyped(&self, key: &str, value: &Spanned<DeValue>, wanted: &str, help: Option<String>) {
         let is = value.get_ref().type_str();
-        self.wrong(Some(value.span().start), key, format!("must be {wanted}, not {is}"), help);
+        self.value_error(Some(value.span().start), key, format!("must be {wanted}, not {is}"), help);
+    }
+
+    /// " in [workers.alpha]"; empty for the top level.
+    fn in_table(&self) -> String {
+        if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) }
     }
 
     fn path(&self, key: &str) -> String {

@@ -1,4 +1,4 @@
-//! Whole files in, configurations or problems out.
+//! Loads whole files and compares configurations and problems.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::WorkerName;
 
 /// A directory with two repositories, `alpha` and `beta`, a program and an empty home.
 struct Place {
@@ -39,9 +40,10 @@ impl Place {
 
     /// Loads a text; the state directory is inside unless the text names another.
     fn load(&self, text: &str) -> Result<Loaded, LoadError> {
-        let text = match text.contains("[daemon]") {
-            true => text.to_owned(),
-            false => format!("{text}\n[daemon]\nstate_dir = \"state\"\nsocket = \"control.sock\"\n"),
+        let text = if text.contains("[daemon]") {
+            text.to_owned()
+        } else {
+            format!("{text}\n[daemon]\nstate_dir = \"state\"\nsocket = \"control.sock\"\n")
         };
         let source = Source::Text { name: "config.toml".to_owned(), text, base: self.path().to_owned() };
         load(source, &|key| self.env.get(key).cloned())
@@ -55,7 +57,7 @@ impl Place {
         self.good(text).config.workers[&name.parse::<WorkerName>().expect("a name")].clone()
     }
 
-    /// All problems as they are shown, the directory's own path cut out.
+    /// All problems as they are shown; the path of the directory is replaced by `HERE`.
     fn problems(&self, text: &str) -> Vec<String> {
         let problems = match self.load(text) {
             Ok(loaded) => loaded.problems,
@@ -91,7 +93,7 @@ fn the_short_form_makes_built_in_workers() {
 
 /// R-CONF-1.
 #[test]
-fn a_command_gets_port_repo_and_name() {
+fn placeholders_in_a_command_are_filled_in() {
     let text = r#"
         [workers.docs]
         repo = "alpha"
@@ -106,10 +108,12 @@ fn a_command_gets_port_repo_and_name() {
     let docs = place.worker(text, "docs");
     let repo = place.path().join("alpha");
     let script = format!("serve --port=8082 {} docs ${{HOME}} {{port}}", repo.display());
-    let words = |words: &[PortText]| -> Vec<_> { words.iter().map(|word| word.with(docs.port)).collect() };
+    let with_port = |arguments: &[PortText]| -> Vec<_> {
+        arguments.iter().map(|argument| argument.with(docs.port)).collect()
+    };
     let Program::Command(command) = &docs.program else { panic!("{:?}", docs.program) };
-    assert_eq!(words(command), ["sh", "-c", &script]);
-    assert_eq!(docs.transport, Transport::Http, "it is told its port");
+    assert_eq!(with_port(command), ["sh", "-c", &script]);
+    assert_eq!(docs.transport, Transport::Http, "the command contains its port");
     assert_eq!(docs.env["URL"].with(docs.port), "http://localhost:8082/");
     assert_eq!(docs.env["PORT"].with(docs.port), "8082");
     assert_eq!(docs.stop_command, Some(vec!["sh".into(), "-c".into(), "stop docs".into()]));
@@ -117,11 +121,11 @@ fn a_command_gets_port_repo_and_name() {
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
 }
 
-/// R-CONF-1: what is not there yet is announced, not silently taken.
+/// R-CONF-1: a transport that is not supported yet is reported, not ignored.
 #[test]
 fn a_worker_on_standard_input_is_refused_with_what_to_write_instead() {
     let problems = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ntransport = \"stdio\"\n");
-    let expected = "config.toml:3: transport in [workers.a] is \"stdio\", which is not in this version yet; \
+    let expected = "config.toml:3: transport in [workers.a] is \"stdio\", which this version does not support yet; \
                     write transport = \"http\" and a command that listens on {port}";
     assert_eq!(problems, [expected]);
     let inferred = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ncommand = [\"sh\"]\n");
@@ -132,7 +136,7 @@ fn a_worker_on_standard_input_is_refused_with_what_to_write_instead() {
 }
 
 #[test]
-fn defaults_lie_under_every_worker() {
+fn defaults_apply_to_every_worker() {
     let text = r#"
         [defaults]
         command = ["sh", "server.sh"]
@@ -153,7 +157,8 @@ fn defaults_lie_under_every_worker() {
         restart = "always"
     "#;
     let place = Place::new();
-    let (one, two) = (place.worker(text, "one"), place.worker(text, "two"));
+    let one = place.worker(text, "one");
+    let two = place.worker(text, "two");
     assert_eq!(one.program, Program::Command(vec!["sh".into(), "server.sh".into()]));
     assert_eq!(two.program, Program::Command(vec!["sleep".into(), "1".into()]));
     assert_eq!(
@@ -166,7 +171,7 @@ fn defaults_lie_under_every_worker() {
 }
 
 #[test]
-fn an_env_file_can_not_move_the_port() {
+fn an_env_file_can_not_change_the_port() {
     let place = Place::new();
     fs::write(place.path().join(".env"), "PORT=3000\nTOKEN=secret\nLEVEL=file\n").expect("written");
     let text = "[workers.a]\nrepo = \"alpha\"\nport = 8081\nenv_file = \".env\"\nenv = { LEVEL = \"own\" }\n";
@@ -189,7 +194,7 @@ fn a_derived_port_is_remembered() {
 }
 
 #[test]
-fn looking_writes_nothing_and_a_faulty_file_neither() {
+fn peeking_and_a_faulty_configuration_write_no_file() {
     let place = Place::new();
     let text = "repos = [\"alpha\"]\n[daemon]\nstate_dir = \"state\"\nsocket = \"s\"\n".to_owned();
     let source = Source::Text { name: "c".to_owned(), text, base: place.path().to_owned() };
@@ -260,22 +265,22 @@ command = []
         "config.toml:4: clients in [shutdown] is -1, which is negative; DURATION",
         "config.toml:5: worker_total in [shutdown] is nan, which is not a number; DURATION",
         "config.toml:6: verification in [shutdown] is \"30h\", which is more than 24h; DURATION",
-        "config.toml:7: force_ports in [shutdown] is \"mine\", which is not known; write \"own\" or \"never\" or \"any\"",
-        "config.toml:9: restart in [defaults] is \"sometimes\", which is not known; write \"always\" or \"on-failure\" or \"never\"",
-        "config.toml:10: unknown key \"port\" in [defaults]; known here: allowed_hosts, allowed_origins, command, env, env_file, hold, ready, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport",
+        "config.toml:7: force_ports in [shutdown] is \"mine\", which is unknown; write \"own\" or \"never\" or \"any\"",
+        "config.toml:9: restart in [defaults] is \"sometimes\", which is unknown; write \"always\" or \"on-failure\" or \"never\"",
+        "config.toml:10: unknown key \"port\" in [defaults]; known keys: allowed_hosts, allowed_origins, command, env, env_file, hold, ready, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport",
         "config.toml:14: unknown key \"prot\" in [workers.alpha]; did you mean \"port\"?",
-        "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; known are {port}, {repo} and {name}; for the text itself write {{prot}}",
-        "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); every worker needs its own; leave one out to have it derived",
-        "config.toml:21: port in [workers.gamma] is 0, which is no port; PORT",
-        "config.toml:24: port in [workers.delta] is 65536, which is no port; PORT",
+        "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; write {port}, {repo} or {name}; for the text {prot} write {{prot}}",
+        "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); write another port, or omit port to have one derived",
+        "config.toml:21: port in [workers.gamma] is 0, which is not a port; PORT",
+        "config.toml:24: port in [workers.delta] is 65536, which is not a port; PORT",
         "config.toml:25: \"Epsilon\" is not a worker name: write lower-case letters, digits, '-' and '_', a letter or digit first",
-        "config.toml:27: A in [workers.Epsilon.env] must be a text, not integer; put it in quotes",
-        "config.toml:28: [workers.zeta] has no usable repo; write repo = \"DIRECTORY\"; the worker runs in it",
+        "config.toml:27: A in [workers.Epsilon.env] must be a string, not integer; put it in quotes",
+        "config.toml:28: [workers.zeta] has no usable repo; write repo = \"DIRECTORY\", the worker's working directory",
         "config.toml:29: port in [workers.zeta] must be a number, not string; PORT",
         "config.toml:31: eta: repository HERE/nowhere does not exist; create it or correct the path",
-        "config.toml:34: theta: program no-such-program was not found in PATH (/bin:/usr/bin); install it, write its whole path, or set PATH in `env`",
-        "config.toml:35: ready in [workers.theta] is \"https:/health\", which is no probe; write \"http:/PATH\", \"tcp\" or \"none\"",
-        "config.toml:36: shutdown_path in [workers.theta] is \"shutdown\", which is no path; write a path as in \"/shutdown\", or \"\" if the server has no such route",
+        "config.toml:34: theta: program no-such-program was not found in PATH (/bin:/usr/bin); install it, write its full path, or set PATH in env",
+        "config.toml:35: ready in [workers.theta] is \"https:/health\", which is not a probe; write \"http:/PATH\", \"tcp\" or \"none\"",
+        "config.toml:36: shutdown_path in [workers.theta] is \"shutdown\", which is not a path; write a path such as \"/shutdown\", or \"\" if the server has no such route",
         "config.toml:37: unknown key \"command_line\" in [workers.theta]; KNOWN",
         "config.toml:38: [resources.cache] closes and checks nothing; write at least one of close, check and path",
         "config.toml:42: command in [workers.iota] names no program; write the program and its arguments: command = [\"uv\", \"run\", \"server.py\"]",
@@ -283,13 +288,10 @@ command = []
     let shorten = |line: String| {
         let line = line.replace(duration::ALLOWED, "DURATION");
         let line =
-            line.replace("write a number from 1 to 65535, or leave it out to have one derived", "PORT");
-        line.split("known here: allowed_hosts, allowed_origins, command, env, env_file, hold, port")
+            line.replace("write a number from 1 to 65535, or omit the key to have one derived", "PORT");
+        line.split("known keys: allowed_hosts, allowed_origins, command, env, env_file, hold, port")
             .next()
-            .map(|start| match start == line {
-                true => line.clone(),
-                false => format!("{start}KNOWN"),
-            })
+            .map(|start| if start == line { line.clone() } else { format!("{start}KNOWN") })
     };
     let found: Vec<_> = Place::new().problems(text).into_iter().filter_map(shorten).collect();
     for (found, expected) in found.iter().zip(expected) {
@@ -298,12 +300,12 @@ command = []
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
-/// R-CONF-3: a file that is no TOML, with every place where it is not.
+/// R-CONF-3: syntax errors are reported with their lines.
 #[test]
-fn what_is_not_toml_is_told_with_its_lines() {
+fn invalid_toml_is_reported_with_its_lines() {
     let text = "[workers.a]\nrepo = \"x\"\nrepo = \"y\"\nport = [1,\n[shutdown]\nclients = 1 2 3\n";
     let problems = Place::new().problems(text);
-    assert!(problems.iter().all(|line| line.contains(": this is not TOML: ")), "{problems:#?}");
+    assert!(problems.iter().all(|line| line.contains(": this is not valid TOML: ")), "{problems:#?}");
     let lines: Vec<_> = problems.iter().filter_map(|line| line.split(':').nth(1)).collect();
     assert_eq!(lines[0], "3", "the second repo: {problems:#?}");
     assert!(lines.contains(&"6"), "{problems:#?}");
@@ -336,7 +338,7 @@ fn the_built_in_worker_needs_a_git_repository() {
 }
 
 #[test]
-fn a_missing_stop_command_is_told_but_the_worker_runs() {
+fn a_missing_stop_command_is_reported_but_the_worker_runs() {
     let text = "[workers.a]\nrepo = \"alpha\"\nstop_command = [\"no-such-program\"]\n";
     let place = Place::new();
     assert_eq!(place.worker(text, "a").unusable, None);
@@ -386,7 +388,7 @@ fn the_total_is_never_shorter_than_the_graceful_part() {
 }
 
 #[test]
-fn the_daemon_has_its_places() {
+fn the_paths_of_the_daemon_are_absolute_and_have_defaults() {
     let place = Place::new();
     let daemon = place.good("[daemon]\nstate_dir = \"~/s\"\nsocket = \"run/c.sock\"\n").config.daemon;
     assert_eq!(daemon.state_dir, place.path().join("s"));
@@ -404,7 +406,7 @@ fn a_socket_path_that_is_too_long_is_a_problem() {
     let long = "x".repeat(120);
     let problems = Place::new().problems(&format!("[daemon]\nsocket = \"/{long}\"\n"));
     let expected = format!(
-        "config.toml:2: the socket path /{long} has 121 bytes; write a shorter socket = \"...\" under [daemon], at most 100 bytes"
+        "config.toml:2: the socket path /{long} has 121 bytes, more than the 100 that every system accepts; write a shorter socket = \"...\" under [daemon]"
     );
     assert_eq!(problems, [expected]);
 }
@@ -443,7 +445,7 @@ fn a_file_that_can_not_be_read_is_named() {
 }
 
 #[test]
-fn arguments_need_no_file() {
+fn repositories_from_the_command_line_need_no_file() {
     let place = Place::new().set("MCPD_TEST", "");
     let repos = vec![place.path().join("alpha"), place.path().join("nowhere")];
     let loaded = peek(Source::Repos(repos), &|_| None).expect("good");
@@ -468,7 +470,7 @@ fn what_init_prints_can_be_loaded() {
     assert_eq!(repos, [place.path().join("alpha"), place.path().join("beta"), odd]);
 }
 
-/// The commented lines of `init` are right as well.
+/// The commented lines of `init` are valid too.
 #[test]
 fn what_init_comments_out_can_be_loaded_too() {
     let place = Place::new();
@@ -477,7 +479,7 @@ fn what_init_comments_out_can_be_loaded_too() {
         .lines()
         .filter(|line| !line.contains("\"...\""))
         .map(|line| match line.strip_prefix("# ") {
-            Some(key) if key.split_once(" = ").is_some_and(|(word, _)| !word.contains(' ')) => {
+            Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
                 format!("{key}\n")
             }
             _ => format!("{line}\n"),
@@ -552,7 +554,7 @@ proptest! {
     }
 
     #[test]
-    fn any_value_in_any_key_is_taken_or_told(values in proptest::collection::btree_map(
+    fn any_value_in_any_key_is_accepted_or_a_problem(values in proptest::collection::btree_map(
         proptest::sample::select(KEYS.to_vec()), any_value(), 1..4)) {
         let text: String = values.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let source = Source::Text { name: "x".to_owned(), text: text.clone(), base: "/nowhere".into() };

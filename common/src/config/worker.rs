@@ -1,198 +1,119 @@
-//! One worker: defaults merged under it, placeholders filled in, and what stands in its way.
+//! The `[workers.NAME]` table, complete: no value has to be looked up any more.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::build::Context;
-use super::placeholder::{self, Values};
-use super::problem::{Found, Place};
-use super::raw::Shared;
-use super::usable::{self, Obstacle};
-use super::workers::Named;
-use super::{
-    PortSource, PortText, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig, env_file,
-};
-use crate::ids::Port;
-use crate::paths;
+use serde::{Deserialize, Serialize};
 
-/// The worker with everything that was left out.
-pub(super) fn complete(
-    named: Named,
-    (port, port_source): (Port, PortSource),
-    defaults: &Shared,
-    context: &Context,
-) -> WorkerConfig {
-    let shown_repo = named.repo.to_string_lossy().into_owned();
-    let own = &named.raw.shared;
-    let values = Values { repo: &shown_repo, name: named.name.as_str() };
-    let mut draft = Draft { named: &named, own, defaults, values, context, obstacles: Vec::new() };
-    draft.note(named.repo_at, usable::directory(&named.repo));
-    let env = draft.environment();
-    let search = env.get("PATH").map(ToString::to_string).or_else(|| (context.env)("PATH"));
-    let program = draft.program(search.as_deref());
-    let stop_command = draft.stop_command(search.as_deref());
-    let transport = draft.transport(&program, &env);
-    let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
-    let shutdown_path = own.shutdown_path.as_ref().or(defaults.shutdown_path.as_ref()).cloned();
-    WorkerConfig {
-        port,
-        port_source,
-        transport,
-        ready: own
-            .ready
-            .as_ref()
-            .or(defaults.ready.as_ref())
-            .cloned()
-            .unwrap_or_else(|| usual_probe(&program)),
-        program,
-        env,
-        shutdown_path: shutdown_path.unwrap_or_else(|| Some("/shutdown".to_owned())),
-        stop_command,
-        restart: own.restart.or(defaults.restart).unwrap_or(RestartPolicy::Always),
-        restart_unhealthy: own.restart_unhealthy.or(defaults.restart_unhealthy).unwrap_or(false),
-        hold: own.hold.or(defaults.hold).unwrap_or(HOLD),
-        sessions: own.sessions.or(defaults.sessions).unwrap_or(SessionsPolicy::Keep),
-        allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
-        allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
-        unusable,
-        name: named.name,
-        repo: named.repo,
+use super::placeholder::PortText;
+use crate::ids::{Port, WorkerName};
+
+/// `[workers.NAME]`, with defaults and inferred values filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerConfig {
+    /// The `NAME` of the table, or derived from the directory for an element of `repos`.
+    pub name: WorkerName,
+    /// The repository, absolute; the worker's working directory.
+    pub repo: PathBuf,
+    /// The port that clients connect to. Behind the proxy the worker itself listens on another one.
+    pub port: Port,
+    /// Whether `port` was written in the configuration or derived from the path (R-CONF-2).
+    pub port_source: PortSource,
+    /// Which process listens on `port`.
+    pub transport: Transport,
+    /// The program to start.
+    pub program: Program,
+    /// Variables added to the daemon's environment. `env_file` comes before `env`; of the placeholders only
+    /// `{port}` is still open.
+    pub env: BTreeMap<String, PortText>,
+    /// The readiness probe.
+    pub ready: Probe,
+    /// Path of the `POST` that requests the worker's exit; `None` if its server has no such route.
+    pub shutdown_path: Option<String>,
+    /// Command that is run together with the shutdown request.
+    pub stop_command: Option<Vec<PortText>>,
+    /// When to start the worker again after it exited.
+    pub restart: RestartPolicy,
+    /// Whether three failed probes in a row restart it.
+    pub restart_unhealthy: bool,
+    /// How long the proxy holds requests while the worker restarts.
+    pub hold: Duration,
+    /// Whether MCP sessions survive a restart of the worker.
+    pub sessions: SessionsPolicy,
+    /// Values of `Host` that requests may have, besides loopback.
+    pub allowed_hosts: Vec<String>,
+    /// Values of `Origin` that requests may have, besides loopback.
+    pub allowed_origins: Vec<String>,
+    /// Why the worker can't be started (repository or command missing); it is then listed as `failed`.
+    pub unusable: Option<String>,
+}
+
+impl WorkerConfig {
+    /// The MCP endpoint for clients: `http://127.0.0.1:PORT/mcp`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
     }
 }
 
-/// How long requests wait for a worker that is being restarted.
-const HOLD: Duration = Duration::from_secs(30);
-
-fn is_misspelt(word: &PortText) -> bool {
-    !placeholder::unknown(&word.to_string()).is_empty()
+/// Which process listens on the port for clients (R-CONF-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// mcpd, which forwards to the worker's private port. The port stays open while the worker restarts.
+    Http,
+    /// The worker.
+    Direct,
 }
 
-fn usual_probe(program: &Program) -> Probe {
-    match program {
-        Program::BuiltIn => Probe::Http("/health".to_owned()),
-        Program::Command(_) => Probe::Tcp,
-    }
+/// `ready`: the probe that decides whether a worker is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `http:PATH`: `GET PATH` answers with any status below 500.
+    Http(String),
+    /// `tcp`: a connection is accepted.
+    Tcp,
+    /// `none`: a running worker counts as ready.
+    None,
 }
 
-/// A worker that is being completed, and why it can't be used.
-struct Draft<'a> {
-    named: &'a Named,
-    own: &'a Shared,
-    defaults: &'a Shared,
-    values: Values<'a>,
-    context: &'a Context<'a>,
-    obstacles: Vec<String>,
+/// `restart`: when a worker that exited is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// After any exit status.
+    Always,
+    /// After any exit status but 0.
+    OnFailure,
+    /// Only on request.
+    Never,
 }
 
-impl Draft<'_> {
-    fn program(&mut self, search: Option<&str>) -> Program {
-        let Some(written) = self.own.command.as_ref().or(self.defaults.command.as_ref()) else {
-            let missing = usable::directory(&self.named.repo).is_some();
-            let obstacle = usable::git_repository(&self.named.repo).filter(|_| !missing);
-            self.note(self.named.repo_at, obstacle);
-            return Program::BuiltIn;
-        };
-        let command = self.fill(written);
-        self.note(written.at, usable::command("command", &command[0].to_string(), search));
-        Program::Command(command)
-    }
+/// `sessions`: what happens to MCP sessions when their worker restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionsPolicy {
+    /// They continue with the new process.
+    Keep,
+    /// They end, as they would without mcpd.
+    Forget,
+}
 
-    fn stop_command(&self, search: Option<&str>) -> Option<Vec<PortText>> {
-        let written = self.own.stop_command.as_ref().or(self.defaults.stop_command.as_ref())?;
-        let command = self.fill(written);
-        // Without it the worker can run all the same: it is told, and not held against the worker.
-        self.tell(written.at, usable::command("stop_command", &command[0].to_string(), search).as_ref());
-        Some(command)
-    }
+/// What to run for a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The built-in repository worker: `mcpd worker --repo DIR --port N`.
+    BuiltIn,
+    /// The configured command; `{repo}` and `{name}` are filled in, `{port}` is filled in at each start.
+    Command(Vec<PortText>),
+}
 
-    /// In this order, the later one wins: `env_file`, `PORT`, `env`, first those of the defaults.
-    /// A `PORT` in an `env_file` was meant for a life without mcpd; one in `env` is a wish.
-    fn environment(&mut self) -> BTreeMap<String, PortText> {
-        let mut env = BTreeMap::new();
-        if self.own.env_file.is_none() {
-            env.extend(self.env_file(self.defaults.env_file.as_ref()));
-        }
-        env.insert("PORT".to_owned(), self.values.fill("{port}"));
-        env.extend(self.env_table(&self.defaults.env));
-        let mut file = self.env_file(self.own.env_file.as_ref());
-        file.retain(|(name, _)| name != "PORT");
-        env.extend(file);
-        env.extend(self.env_table(&self.own.env));
-        env
-    }
-
-    fn env_table(&self, written: &[(String, Found<String>)]) -> Vec<(String, PortText)> {
-        written.iter().map(|(name, text)| (name.clone(), self.values.fill(&text.value))).collect()
-    }
-
-    fn env_file(&mut self, written: Option<&Found<String>>) -> Vec<(String, PortText)> {
-        let Some(written) = written else { return Vec::new() };
-        let path = paths::absolute(&written.value, self.context.base, self.context.env);
-        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        let variables = read.and_then(|text| env_file::parse(&text)).unwrap_or_else(|why| {
-            let message = format!("env_file {}: {why}", path.display());
-            let help = "correct the file or its path, which is relative to the configuration";
-            self.note(written.at, Some(Obstacle { key: "env_file", message, help }));
-            Vec::new()
-        });
-        variables.into_iter().map(|(name, value)| (name, PortText::from(value.as_str()))).collect()
-    }
-
-    fn fill(&self, written: &Found<Vec<Found<String>>>) -> Vec<PortText> {
-        let mut filled: Vec<_> = written.value.iter().map(|part| self.values.fill(&part.value)).collect();
-        if let Some(first) = filled.first_mut() {
-            let program = usable::program(&first.to_string(), &self.named.repo, self.context.env);
-            *first = PortText::from(program.as_str());
-        }
-        filled
-    }
-
-    /// Left out, it is inferred (R-CONF-1): the built-in worker, and a command that is told its port,
-    /// speak HTTP.
-    fn transport(&self, program: &Program, env: &BTreeMap<String, PortText>) -> Transport {
-        let written = self.own.transport.as_ref().or(self.defaults.transport.as_ref());
-        if let Some(written) = written {
-            return *written;
-        }
-        let told_in_env = env.iter().any(|(name, value)| name != "PORT" && value.names_the_port());
-        match program {
-            // A misspelt placeholder is a problem of its own, and most likely meant the port.
-            Program::Command(words)
-                if !told_in_env && !words.iter().any(|word| word.names_the_port() || is_misspelt(word)) =>
-            {
-                let name = &self.named.name;
-                let message = format!(
-                    "{name}: its command has no {{port}}, so it would speak MCP on standard input and output, which this version can't serve yet"
-                );
-                let help = "write {port} into command or env if it listens on a port; transport = \"http\" if it reads the variable PORT";
-                self.context.notes.error(
-                    self.named.repo_at,
-                    &format!("workers.{name}.transport"),
-                    message,
-                    Some(help.to_owned()),
-                );
-                Transport::Http
-            }
-            _ => Transport::Http,
-        }
-    }
-
-    /// Tells it, and makes the worker unusable.
-    fn note(&mut self, at: Place, obstacle: Option<Obstacle>) {
-        self.tell(at, obstacle.as_ref());
-        self.obstacles.extend(obstacle.map(|obstacle| obstacle.message));
-    }
-
-    fn tell(&self, at: Place, obstacle: Option<&Obstacle>) {
-        if let Some(Obstacle { key, message, help }) = obstacle {
-            let name = &self.named.name;
-            let message = format!("{name}: {message}");
-            self.context.notes.worker(
-                at,
-                &format!("workers.{name}.{key}"),
-                message,
-                Some((*help).to_owned()),
-            );
-        }
-    }
+/// Where a port came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortSource {
+    /// Written in the configuration.
+    Written,
+    /// Derived from the repository's path, and remembered.
+    Derived,
 }

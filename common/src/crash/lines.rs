@@ -1,9 +1,9 @@
-//! The file: a JSON object a line, so that a damaged line costs itself and no more.
+//! The file format: one JSON object per line, so that damage to one line does not affect the others.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CRASH_SCHEMA, CrashRecord, DaemonEnd, LeftoverProcess, NAMED, Witness};
+use super::record::{CRASH_SCHEMA, CleanedUpBy, CrashRecord, DaemonEnd, LeftoverProcess, NAMED};
 use crate::ids::{Pid, RunId};
 use crate::os::Backend;
 
@@ -13,7 +13,8 @@ enum Line {
     Crash(Head),
     Ended(LeftoverProcess),
     Left(LeftoverProcess),
-    Spared(LeftoverProcess),
+    #[serde(rename = "spared")]
+    Preexisting(LeftoverProcess),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -21,10 +22,12 @@ struct Head {
     schema: String,
     run: RunId,
     version: String,
-    witness: Witness,
+    #[serde(rename = "witness")]
+    cleaned_up_by: CleanedUpBy,
     daemon: Pid,
     end: DaemonEnd,
-    noticed_at: Timestamp,
+    #[serde(rename = "noticed_at")]
+    detected_at: Timestamp,
     finished_at: Timestamp,
     backend: Backend,
     proved: bool,
@@ -36,10 +39,10 @@ pub(super) fn write(record: &CrashRecord) -> String {
         schema: CRASH_SCHEMA.to_owned(),
         run: record.run,
         version: record.version.clone(),
-        witness: record.witness,
+        cleaned_up_by: record.cleaned_up_by,
         daemon: record.daemon,
         end: record.end,
-        noticed_at: record.noticed_at,
+        detected_at: record.detected_at,
         finished_at: record.finished_at,
         backend: record.backend,
         proved: record.proved,
@@ -47,31 +50,34 @@ pub(super) fn write(record: &CrashRecord) -> String {
     });
     let ended = record.ended.iter().take(NAMED).cloned().map(Line::Ended);
     let left = record.left.iter().take(NAMED).cloned().map(Line::Left);
-    let spared = record.spared.iter().take(NAMED).cloned().map(Line::Spared);
-    let lines = std::iter::once(head).chain(ended).chain(left).chain(spared);
-    // Plain data: what can't be said in JSON is not in it.
+    let preexisting = record.preexisting.iter().take(NAMED).cloned().map(Line::Preexisting);
+    let lines = std::iter::once(head).chain(ended).chain(left).chain(preexisting);
+    // Serializing can't fail: the lines contain only strings, numbers and booleans.
     lines.filter_map(|line| serde_json::to_string(&line).ok()).map(|line| line + "\n").collect()
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Option<CrashRecord> {
-    let (mut head, mut damaged_lines) = (None, 0);
-    let (mut ended, mut left, mut spared) = (vec![], vec![], vec![]);
+    let mut head = None;
+    let mut damaged_lines = 0;
+    let mut ended = vec![];
+    let mut left = vec![];
+    let mut preexisting = vec![];
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match serde_json::from_slice::<Line>(line) {
             Ok(Line::Crash(found)) if found.schema == CRASH_SCHEMA && head.is_none() => head = Some(found),
             Ok(Line::Ended(process)) if ended.len() < NAMED => ended.push(process),
             Ok(Line::Left(process)) if left.len() < NAMED => left.push(process),
-            Ok(Line::Spared(process)) if spared.len() < NAMED => spared.push(process),
+            Ok(Line::Preexisting(process)) if preexisting.len() < NAMED => preexisting.push(process),
             Ok(_) | Err(_) => damaged_lines += 1,
         }
     }
     let Head {
         run,
         version,
-        witness,
+        cleaned_up_by,
         daemon,
         end,
-        noticed_at,
+        detected_at,
         finished_at,
         backend,
         proved,
@@ -81,17 +87,17 @@ pub(super) fn parse(bytes: &[u8]) -> Option<CrashRecord> {
     Some(CrashRecord {
         run,
         version,
-        witness,
+        cleaned_up_by,
         daemon,
         end,
-        noticed_at,
+        detected_at,
         finished_at,
         backend,
         proved,
         ended_count,
         ended,
         left,
-        spared,
+        preexisting,
         damaged_lines,
     })
 }

@@ -1,10 +1,13 @@
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
 use crate::exit_code;
-use crate::ids::RunTag;
-use crate::outcome::FindingKind;
+use crate::exit_status::ExitStatus;
+use crate::finding::FindingKind;
+use crate::ids::{Pid, RunId, RunTag};
+use crate::os::Backend;
+use crate::paths::StateDir;
 
 fn leftover(pid: i32, worker: Option<&str>) -> LeftoverProcess {
     let worker = worker.map(|name| name.parse().expect("a name"));
@@ -16,49 +19,49 @@ fn sample(end: DaemonEnd) -> CrashRecord {
     CrashRecord {
         run,
         version: "0.1.0".to_owned(),
-        witness: Witness::Guardian,
+        cleaned_up_by: CleanedUpBy::Guardian,
         daemon: Pid::new(41).expect("positive"),
         end,
-        noticed_at: run.began() + SignedDuration::from_secs(60),
+        detected_at: run.began() + SignedDuration::from_secs(60),
         finished_at: run.began() + SignedDuration::from_millis(60_020),
         backend: Backend::Linux,
         proved: true,
         ended_count: 3,
         ended: vec![leftover(42, Some("alpha")), leftover(43, None)],
         left: vec![],
-        spared: vec![leftover(7, None)],
+        preexisting: vec![leftover(7, None)],
         damaged_lines: 0,
     }
 }
 
-/// R-CONT-5: what was written is what is read, by `mcpctl` and by the next start.
+/// R-CONT-5: `mcpctl` and the next start read the record as it was written.
 #[test]
-fn a_record_survives_the_disk() {
+fn a_record_is_read_as_it_was_written() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let state = StateDir::new(dir.path());
     assert!(CrashRecord::read(&state.crash()).expect("absence is no error").is_none());
     let record = sample(DaemonEnd::Died(ExitStatus::Signal(9)));
     record.publish(&state).expect("written");
     assert_eq!(CrashRecord::read(&state.crash()).expect("read"), Some(record.clone()));
-    let last = last_shutdown(&state).expect("an account");
-    assert_eq!((last.run, last.exit_code, last.reason.as_str()), (record.run, 101, tell::DAEMON_DIED));
+    let last = last_shutdown(&state).expect("a report");
+    assert_eq!((last.run, last.exit_code, last.reason.as_str()), (record.run, 101, describe::DAEMON_DIED));
     assert_eq!(exit_code::of(&last.findings), 101);
 }
 
-/// R-CONT-5: a crash is 101, an overrun 102, whatever else was found.
+/// R-CONT-5: the code of a crash is 101 and that of an overrun 102, independent of other findings.
 #[test]
-fn the_code_says_how_it_ended() {
+fn the_exit_code_depends_on_how_the_daemon_ended() {
     let mut record = sample(DaemonEnd::Died(ExitStatus::Signal(9)));
     assert_eq!(record.exit_code(), 101);
     record.left = vec![leftover(44, None)];
     assert_eq!(record.exit_code(), 101);
     assert_eq!(CrashRecord { end: DaemonEnd::Overrun, ..record.clone() }.exit_code(), 102);
-    assert_eq!(CrashRecord { end: DaemonEnd::Unseen, ..record }.exit_code(), 101);
+    assert_eq!(CrashRecord { end: DaemonEnd::Unknown, ..record }.exit_code(), 101);
 }
 
-/// R-CONT-5: leftovers of a completed shutdown turn 0 to 4 into 5, and nothing else.
+/// R-CONT-5: processes left after a complete shutdown raise the codes 0 to 4 to 5, and no others.
 #[test]
-fn leftovers_turn_zero_to_four_into_five() {
+fn leftover_processes_raise_codes_below_five_to_five() {
     for code in 0..=255 {
         let record = sample(DaemonEnd::Completed(code));
         assert_eq!(record.exit_code(), code.max(5), "{code}");
@@ -67,23 +70,24 @@ fn leftovers_turn_zero_to_four_into_five() {
     }
 }
 
-/// The daemon's own account stays, with what was found afterwards; telling it twice adds nothing.
+/// The findings are added to the daemon's own report; adding them twice changes nothing.
 #[test]
-fn an_account_is_completed_once() {
+fn findings_are_added_to_a_report_only_once() {
     let mut written = sample(DaemonEnd::Died(ExitStatus::Code(0))).report(None);
     written.findings.clear();
-    (written.exit_code, written.reason) = (0, "manual".to_owned());
+    written.exit_code = 0;
+    written.reason = "manual".to_owned();
     let record = sample(DaemonEnd::Completed(0));
     let once = record.report(Some(written));
     assert_eq!((once.exit_code, once.reason.as_str()), (5, "manual"));
-    assert_eq!(once.findings.iter().filter(|it| it.kind == FindingKind::ProcessLeft).count(), 3);
+    assert_eq!(once.findings.iter().filter(|finding| finding.kind == FindingKind::ProcessLeft).count(), 3);
     assert_eq!(record.report(Some(once.clone())), once);
 }
 
 proptest! {
-    /// Whatever became of the file: no panic, and what is readable is read.
+    /// Damaged files cause no panic, and the undamaged lines are read.
     #[test]
-    fn a_damaged_line_costs_itself(at in 0usize..3000, byte: u8, noise in proptest::collection::vec(any::<u8>(), 0..40)) {
+    fn a_damaged_line_does_not_affect_others(at in 0usize..3000, byte: u8, noise in proptest::collection::vec(any::<u8>(), 0..40)) {
         let whole = lines::write(&sample(DaemonEnd::Overrun)).into_bytes();
         let mut bytes = whole.clone();
         let at = at % bytes.len();
@@ -92,8 +96,8 @@ proptest! {
         let first_line = whole.iter().position(|byte| *byte == b'\n').expect("lines");
         let parsed = CrashRecord::parse(&bytes);
         if at > first_line {
-            let parsed = parsed.expect("the head is whole");
-            prop_assert!(parsed.ended.len() + parsed.spared.len() >= 1);
+            let parsed = parsed.expect("the first line is undamaged");
+            prop_assert!(parsed.ended.len() + parsed.preexisting.len() >= 1);
         }
         let _ = CrashRecord::parse(&noise);
     }

@@ -1,4 +1,4 @@
--- Version 2: the MCP sessions that outlive a daemon. `session` is JSON that only the daemon reads.
+-- Version 2: MCP sessions that outlive a daemon. `session` is JSON that only the daemon reads.
 
 CREATE TABLE sessions (
     worker  TEXT NOT NULL,

@@ -1,4 +1,4 @@
-//! The journal on a real disk.
+//! Tests with real database files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::ids::RunTag;
+use crate::exit_status::ExitStatus;
+use crate::ids::{Pgid, Pid, Port, RunId, RunTag};
 use crate::os::Backend;
-use crate::outcome::REPORT_SCHEMA;
+use crate::os::process::StartTime;
+use crate::outcome::{ClientsReport, OwnReport, REPORT_SCHEMA, ShutdownReport};
 
 struct Place(tempfile::TempDir);
 
@@ -27,7 +29,7 @@ impl Place {
         opened.journal
     }
 
-    /// What lies beside the journal, itself included.
+    /// The files in the directory of the journal, sorted.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path().join("state")).expect("readable");
         let mut names: Vec<_> = entries
@@ -79,19 +81,20 @@ fn report(run: RunId, exit_code: u8) -> ShutdownReport {
         proof: None,
         phases: vec![],
         workers: vec![],
-        clients: crate::outcome::ClientsReport::default(),
+        clients: ClientsReport::default(),
         ports: vec![],
         resources: vec![],
-        own: crate::outcome::OwnReport::default(),
+        own: OwnReport::default(),
         findings: vec![],
     }
 }
 
-/// R-LOG-1: what `history` and `report` show.
+/// R-LOG-1: the data of `history` and `report`.
 #[test]
-fn a_run_is_remembered() {
+fn a_run_is_read_as_it_was_written() {
     let place = Place::new();
-    let (first, second) = (run(1, 1), run(0, 2));
+    let first = run(1, 1);
+    let second = run(0, 2);
     let mut journal = place.open();
     let restarted = Restarted {
         run: first,
@@ -131,7 +134,7 @@ fn a_run_is_remembered() {
     assert_eq!(journal.report(Some(second)).expect("readable"), None);
 }
 
-/// Nothing lies beside a closed journal, and a reader leaves nothing there either.
+/// Neither a closed journal nor a reader leaves further files.
 #[test]
 fn a_closed_journal_is_one_file() {
     let place = Place::new();
@@ -145,23 +148,23 @@ fn a_closed_journal_is_one_file() {
 }
 
 #[test]
-fn a_reader_sees_what_a_living_writer_wrote() {
+fn a_reader_sees_the_entries_of_an_open_writer() {
     let place = Place::new();
     let writer = place.open();
     writer.record(&started(run(0, 1))).expect("written");
     let reader = Journal::open_read_only(&place.path()).expect("readable");
     assert_eq!(reader.history(9).expect("readable").len(), 1);
-    writer.record(&started(run(0, 2))).expect("a reader is no obstacle");
+    writer.record(&started(run(0, 2))).expect("a reader does not block the writer");
     assert_eq!(reader.history(9).expect("readable").len(), 2);
-    writer.close().expect("nor is it to closing");
+    writer.close().expect("a reader does not block closing");
 }
 
 #[test]
-fn a_crash_loses_nothing_that_was_written() {
+fn a_crash_loses_no_entries() {
     let place = Place::new();
     let writer = place.open();
     writer.record(&started(run(0, 1))).expect("written");
-    // Neither closed nor dropped: as after SIGKILL, the write-ahead log is still there.
+    // Neither closed nor dropped: as after SIGKILL, the write-ahead log remains.
     std::mem::forget(writer);
     let reader = Journal::open_read_only(&place.path()).expect("readable");
     assert_eq!(reader.history(9).expect("readable").len(), 1);
@@ -169,7 +172,7 @@ fn a_crash_loses_nothing_that_was_written() {
 }
 
 #[test]
-fn there_may_be_no_journal_yet() {
+fn a_missing_journal_is_an_error_of_its_own() {
     let place = Place::new();
     let error = Journal::open_read_only(&place.path()).expect_err("missing");
     assert!(matches!(error, JournalError::Missing(_)), "{error}");
@@ -197,7 +200,7 @@ fn a_damaged_journal_is_set_aside() {
 }
 
 #[test]
-fn damage_in_the_middle_and_a_missing_end_are_found() {
+fn damage_in_the_middle_and_a_truncated_file_are_detected() {
     let overwrite: fn(&mut Vec<u8>) = |bytes| {
         let middle = bytes.len() / 2;
         bytes[middle - 8192..middle + 8192].fill(0x5a);
@@ -255,7 +258,7 @@ fn entries_are_kept_for_90_days() {
 }
 
 #[test]
-fn a_place_that_can_not_be_written_is_an_error() {
+fn a_directory_that_can_not_be_written_is_an_error() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("file");
     fs::write(&file, "").expect("written");
@@ -277,12 +280,14 @@ fn kept(worker: &str, id: &str, hours_ago: i64) -> KeptSession {
     }
 }
 
-/// R-CLIENT-3: for 24 h, and only while they have not ended.
+/// R-CLIENT-3: for 24 h, unless they ended.
 #[test]
 fn sessions_outlive_the_daemon_for_a_day() {
     let place = Place::new();
     let journal = place.open();
-    let (young, old, ended) = (kept("a", "young", 23), kept("a", "old", 25), kept("b", "ended", 0));
+    let young = kept("a", "young", 23);
+    let old = kept("a", "old", 25);
+    let ended = kept("b", "ended", 0);
     for session in [&young, &old, &ended] {
         journal.record(&Record::SessionKept(session.clone())).expect("recorded");
     }

@@ -1,21 +1,35 @@
-//! A record becomes a row.
+//! Writes records as rows.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{KeptSession, ProcessEnded, ProcessStarted, Record, Restarted, RunStarted};
+use super::database::{Journal, JournalError};
+use super::entries::{KeptSession, ProcessEnded, ProcessStarted, Record, Restarted, RunStarted};
+use crate::exit_status::ExitStatus;
 use crate::ids::WorkerName;
-use crate::outcome::{ExitStatus, ShutdownReport};
+use crate::outcome::ShutdownReport;
 
-pub(super) fn record_all(connection: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
+impl Journal {
+    /// Stores one record.
+    pub fn record(&self, record: &Record) -> Result<(), JournalError> {
+        write(&self.connection, record).map_err(|source| self.sql_error(source))
+    }
+
+    /// Stores several records in one transaction: all of them or none.
+    pub fn record_all(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        write_all(&mut self.connection, records).map_err(|source| self.sql_error(source))
+    }
+}
+
+fn write_all(connection: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    for entry in records {
-        record(&transaction, entry)?;
+    for record in records {
+        write(&transaction, record)?;
     }
     transaction.commit()
 }
 
-pub(super) fn record(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
+fn write(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::RunStarted(entry) => run_started(connection, "REPLACE", entry),
         Record::RunKnown(entry) => run_started(connection, "IGNORE", entry),
@@ -28,9 +42,10 @@ pub(super) fn record(connection: &Connection, record: &Record) -> rusqlite::Resu
     }
 }
 
-fn run_started(connection: &Connection, twice: &str, entry: &RunStarted) -> rusqlite::Result<()> {
+/// `on_conflict` is the conflict clause of SQLite: `REPLACE` or `IGNORE`.
+fn run_started(connection: &Connection, on_conflict: &str, entry: &RunStarted) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT OR {twice} INTO runs (run, pid, version, config, started_at) VALUES (?1, ?2, ?3, ?4, ?5)"
+        "INSERT OR {on_conflict} INTO runs (run, pid, version, config, started_at) VALUES (?1, ?2, ?3, ?4, ?5)"
     );
     connection.prepare_cached(&sql)?.execute(params![
         entry.run.to_string(),

@@ -1,26 +1,25 @@
-//! Files that are either the old or the new one, whole, after any crash.
+//! Replaces files atomically: after a crash a file has its old content or its new one, complete.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Writes `bytes` to `path` so that a reader sees the old file or the new one and never a half,
-/// and that the new one is on disk when this returns: a temporary file beside it, fsync,
-/// rename, fsync of the directory. The file is readable by its owner alone.
+/// Replaces the content of `path` atomically, and returns when the new content is on disk: writes a temporary
+/// file in the same directory, fsync, rename, fsync of the directory. Only the owner can read the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = directory_of(path);
     let temporary = temporary_name(path);
     let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // The error of the write is the one that matters.
+        // The error of the write is returned; one of the removal would hide it.
         let _ = fs::remove_file(&temporary);
     }
     written?;
     sync_directory(directory)
 }
 
-/// Removes a file if it is there, durably.
+/// Removes a file, and returns when the removal is on disk. Does nothing if the file does not exist.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_directory(directory_of(path)),
@@ -29,7 +28,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory with its parents, for its owner alone; one that exists stays as it is.
+/// Creates a directory and its parents, accessible only to the owner. An existing directory is not changed.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -48,7 +47,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Has the process's id in it: two writers never share a temporary file.
+/// Contains the process id, so that two processes never write the same temporary file.
 fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_and_nothing_else_is_left() {
+    fn a_file_is_replaced_and_no_temporary_file_remains() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("run.json");
         write(&file, b"one").expect("first");
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file() {
+    fn a_failed_write_does_not_change_the_target() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let target = dir.path().join("taken");
         fs::create_dir_all(target.join("inside")).expect("made");

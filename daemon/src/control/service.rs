@@ -134,7 +134,7 @@ impl Control for ControlService {
         let scope = if request.into_inner().all { Scope::Machine } else { Scope::Below(Pid::current()) };
         let leaders = self.leaders().await;
         let looked =
-            tokio::task::spawn_blocking(move || zombies::look(scope, &|pid| worker_of(pid, &leaders)));
+            tokio::task::spawn_blocking(move || zombies::find(scope, &|pid| worker_of(pid, &leaders)));
         let report = looked.await.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(report.into()))
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpd_common::crash::{CrashRecord, DaemonEnd, Witness};
+use mcpd_common::crash::{CleanedUpBy, CrashRecord, DaemonEnd};
 use mcpd_common::ids::{Pid, Slot, WorkerName};
 use mcpd_common::known_processes;
 use mcpd_common::os::child::{self, Signal};
@@ -115,10 +115,10 @@ impl Guardian {
     }
 
     fn clean_up(mut self, end: DaemonEnd) -> u8 {
-        let noticed_at = Timestamp::now();
+        let detected_at = Timestamp::now();
         let limit = match end {
             DaemonEnd::Completed(_) => RECHECK_LIMIT,
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unseen => {
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => {
                 self.launch.instance.mark_leaving();
                 CLEANUP_LIMIT
             }
@@ -142,17 +142,17 @@ impl Guardian {
         let record = CrashRecord {
             run,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            witness: Witness::Guardian,
+            cleaned_up_by: CleanedUpBy::Guardian,
             daemon: self.daemon,
             end,
-            noticed_at,
+            detected_at,
             finished_at: Timestamp::now(),
             backend: backend(),
             proved,
             ended_count,
             ended,
             left,
-            spared: self.preexisting.leftovers(),
+            preexisting: self.preexisting.leftovers(),
             damaged_lines: 0,
         };
         if state != self.launch.state {

@@ -50,7 +50,7 @@ impl LastRun {
         let sentence = last.record.as_ref().map(|record| {
             let run = record.run;
             match record.end {
-                DaemonEnd::Unseen => record.sentence(),
+                DaemonEnd::Unknown => record.sentence(),
                 _ => format!("the last run, {run}, did not end properly: {}", record.sentence()),
             }
         });

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpd_common::crash::{CrashRecord, DaemonEnd, LeftoverProcess, NAMED, Witness};
+use mcpd_common::crash::{CleanedUpBy, CrashRecord, DaemonEnd, LeftoverProcess, NAMED};
 use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
 use mcpd_common::known_processes::{self, KnownProcess};
 use mcpd_common::os::child::{Handle, Signal};
@@ -33,17 +33,17 @@ pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> CrashRecord {
     let mut record = CrashRecord {
         run: last.run,
         version: last.version.clone(),
-        witness: Witness::NextStart,
+        cleaned_up_by: CleanedUpBy::NextStart,
         daemon: last.daemon.pid,
-        end: DaemonEnd::Unseen,
-        noticed_at: now,
+        end: DaemonEnd::Unknown,
+        detected_at: now,
         finished_at: now,
         backend: backend(),
         proved: false,
         ended_count: 0,
         ended: vec![],
         left: vec![],
-        spared: vec![],
+        preexisting: vec![],
         damaged_lines: 0,
     };
     // After another boot nothing of it is alive, and its pids and marks say nothing.

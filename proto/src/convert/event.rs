@@ -1,4 +1,4 @@
-//! The events of a shutdown: a `oneof` each, written out.
+//! Converts the events of a shutdown by hand, since each contains a `oneof`.
 
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 
@@ -150,7 +150,7 @@ impl TryFrom<Step> for WorkerStep {
     }
 }
 
-/// One field of a message, its name in the error.
+/// Converts one field of a message; an error contains its name.
 fn field<M, T: Wire<M>>(name: &str, message: M) -> Result<T, ConvertError> {
     T::from_wire(message).map_err(|error| error.inside(name))
 }

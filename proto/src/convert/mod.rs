@@ -1,8 +1,8 @@
-//! `mcpd_common` to messages and back.
+//! Converts the types of `mcpd_common` to messages and back.
 //!
-//! [`Wire`] converts one field; `mirror!` and `mirror_enum!` write the conversion of a
-//! type from its field names, so that a field that is forgotten does not compile. What
-//! has another shape on the wire (a `oneof`) is written out in `event.rs`.
+//! [`Wire`] converts one field. `mirror!` and `mirror_enum!` generate the conversion of a type from the
+//! names of its fields; if a field is missing, the code does not compile. Types with another shape in the
+//! proto file (a `oneof`) are converted by hand in `event.rs`.
 
 use jiff::Timestamp;
 use mcpd_common::ids::{Pgid, Pid, Port, RunId, WorkerName};
@@ -11,13 +11,13 @@ mod event;
 mod report;
 mod status;
 
-/// A message that says something the other side cannot mean.
+/// A message with a missing or invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct ConvertError {
-    /// The field, with the way to it: `workers.pid`.
+    /// The path of the field: `workers.pid`.
     pub field: String,
-    /// What is wrong with it.
+    /// Why its value is invalid.
     pub reason: String,
 }
 
@@ -30,7 +30,7 @@ impl ConvertError {
         Self::new("missing")
     }
 
-    /// The same error, seen from the message that holds the field.
+    /// Adds the name of the message's field to the front of the path.
     fn inside(mut self, field: &str) -> Self {
         let dot = if self.field.is_empty() { "" } else { "." };
         self.field = format!("{field}{dot}{}", self.field);
@@ -38,7 +38,7 @@ impl ConvertError {
     }
 }
 
-/// A value and what stands for it in a message.
+/// Converts a value to `M`, its type in a message, and back.
 trait Wire<M>: Sized {
     fn to_wire(self) -> M;
     fn from_wire(message: M) -> Result<Self, ConvertError>;
@@ -62,7 +62,7 @@ impl<M, T: Wire<M>> Wire<Vec<M>> for Vec<T> {
     }
 }
 
-/// Types that are the same on both sides.
+/// [`Wire`] for types that a message uses as they are.
 macro_rules! same {
     ($($type:ty),+) => {$(
         impl Wire<$type> for $type {
@@ -76,7 +76,7 @@ macro_rules! same {
     )+};
 }
 
-/// Types that travel as text.
+/// [`Wire`] for types that a message has as a string.
 macro_rules! as_text {
     ($($type:ty),+) => {$(
         impl Wire<String> for $type {
@@ -129,8 +129,8 @@ impl Wire<u32> for u8 {
     }
 }
 
-/// `From`, `TryFrom` and [`Wire`] for a struct whose message has the same field names. After
-/// `with`, fields that only the type has, each with its value.
+/// `From`, `TryFrom` and [`Wire`] for a struct whose message has the same field names. Fields that the message
+/// does not have are listed after `with`, with their values.
 macro_rules! mirror {
     ($type:ty, $message:ty { $($field:ident),+ $(,)? } $(with { $($extra:ident: $value:expr),+ })?) => {
         impl From<$type> for $message {
@@ -154,8 +154,8 @@ macro_rules! mirror {
     };
 }
 
-/// [`Wire`] for a type that has `From` and `TryFrom`: as an item of a list, and as a field
-/// that must be there (which a message can't say, so that it is an `Option` there).
+/// [`Wire`] for a type with `From` and `TryFrom`: as an element of a list, and as a required field. Protobuf has no
+/// required fields, so the message has an `Option` there.
 macro_rules! nested {
     ($type:ty, $message:ty) => {
         impl Wire<$message> for $type {
@@ -205,8 +205,9 @@ macro_rules! mirror_enum {
                 <$message>::from(self).into()
             }
             fn from_wire(number: i32) -> Result<Self, ConvertError> {
-                let unknown = |_| ConvertError::new(format_args!("{number} is not known to this version"));
-                <$message>::try_from(number).map_err(unknown)?.try_into()
+                <$message>::try_from(number)
+                    .map_err(|_| ConvertError::new(format_args!("{number} is unknown to this version of mcpd")))?
+                    .try_into()
             }
         }
     };

@@ -1,4 +1,4 @@
-//! The report of a shutdown.
+//! Converts the report of a shutdown.
 
 use mcpd_common::outcome::{
     Asked, Check, CheckSubject, ClientReport, ClientsReport, Departure, Finding, FindingKind, OwnReport,

@@ -1,4 +1,4 @@
-//! Status, ports, zombies.
+//! Converts status, client connections, ports and zombies.
 
 use mcpd_common::check::ports::{PortHolder, PortReport, PortState};
 use mcpd_common::check::zombies::{ZOMBIES_SCHEMA, Zombie, ZombieReport};

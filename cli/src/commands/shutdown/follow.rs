@@ -7,7 +7,7 @@ use mcpd_common::event::{EVENT_SCHEMA, EventKind, ShutdownEvent};
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunId};
 use mcpd_common::outcome::ShutdownReport;
-use mcpd_common::phase::PAST_BOUND;
+use mcpd_common::phase::OVERRUN_GRACE;
 use mcpd_proto::v1;
 use tokio::signal::ctrl_c;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -25,7 +25,7 @@ use crate::wait::{Instant, now, sleep_until};
 
 /// How long to wait for the exit after the limit of the whole shutdown. The guardian kills a daemon that has
 /// exceeded its limit, and then cleans up.
-const EXIT_GRACE_PERIOD: Duration = PAST_BOUND.saturating_add(Duration::from_secs(10));
+const EXIT_GRACE_PERIOD: Duration = OVERRUN_GRACE.saturating_add(Duration::from_secs(10));
 
 /// Interval for redrawing the live table.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(80);

@@ -1,4 +1,4 @@
-//! Trying a port by binding it, on every address that a server of this machine may use.
+//! Probes a port by binding it on every address that a server of this machine may use.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,18 +13,18 @@ const ADDRESSES: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
 ];
 
-/// What the probes say. An address is "refused" with its error: `[::1]:8081: address in use`.
+/// The result of probing a port. `refused` lists addresses with their errors: `[::1]:8081: address in use`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Bindable {
     /// On every address, even without `SO_REUSEADDR`.
     Free,
-    /// On every address, but on these only with `SO_REUSEADDR`.
+    /// On every address, but on the refused ones only with `SO_REUSEADDR`.
     WithReuse { refused: Vec<String> },
-    /// Not on these.
+    /// Not on the refused addresses, not even with `SO_REUSEADDR`.
     No { refused: Vec<String> },
 }
 
-/// Tries every address. Call it only where nobody listens: with `SO_REUSEADDR` the probe itself
+/// Probes every address. Call it only for a port without a listener: with `SO_REUSEADDR` the probe itself
 /// listens for some microseconds.
 pub fn probe(port: Port) -> Bindable {
     let refused = refusals(port, &ADDRESSES, Reuse::No);
@@ -33,15 +33,15 @@ pub fn probe(port: Port) -> Bindable {
     }
     let again: Vec<IpAddr> = refused.iter().map(|(address, _)| address.ip()).collect();
     let still = refusals(port, &again, Reuse::Yes);
-    match still.is_empty() {
-        true => Bindable::WithReuse { refused: in_words(&refused) },
-        false => Bindable::No { refused: in_words(&still) },
+    if still.is_empty() {
+        Bindable::WithReuse { refused: describe(&refused) }
+    } else {
+        Bindable::No { refused: describe(&still) }
     }
 }
 
-/// Whether the port can be bound on every address, past connections aside. Only probes: who
-/// holds it is not asked. A listener is not disturbed: beside it every bind that could take its
-/// connections is refused.
+/// Whether the port can be bound on every address, ignoring connections in `TIME_WAIT`. Does not read the
+/// socket table. A listener is not disturbed: the kernel refuses every bind that could take its connections.
 pub fn is_bindable(port: Port) -> bool {
     ADDRESSES.into_iter().all(|ip| {
         let address = SocketAddr::new(ip, port.get());
@@ -50,15 +50,17 @@ pub fn is_bindable(port: Port) -> bool {
 }
 
 fn refusals(port: Port, addresses: &[IpAddr], reuse: Reuse) -> Vec<(SocketAddr, io::Error)> {
-    let refused = addresses.iter().filter_map(|ip| {
-        let address = SocketAddr::new(*ip, port.get());
-        refusal(address, reuse).map(|error| (address, error))
-    });
-    refused.collect()
+    addresses
+        .iter()
+        .filter_map(|ip| {
+            let address = SocketAddr::new(*ip, port.get());
+            refusal(address, reuse).map(|error| (address, error))
+        })
+        .collect()
 }
 
-/// Why the address can't be bound. One that this machine does not have (IPv6 may be switched off)
-/// can't be held by anybody either.
+/// Why the address can't be bound. An address that this machine does not have (IPv6 may be disabled) does not
+/// count, since no process can hold it.
 fn refusal(address: SocketAddr, reuse: Reuse) -> Option<io::Error> {
     try_bind(address, reuse).err().filter(|error| !is_missing(error))
 }
@@ -68,11 +70,13 @@ fn is_missing(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
 }
 
-fn in_words(refused: &[(SocketAddr, io::Error)]) -> Vec<String> {
-    let word = |error: &io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => "address in use".to_owned(),
-        io::ErrorKind::PermissionDenied => "not permitted".to_owned(),
-        _ => error.to_string(),
-    };
-    refused.iter().map(|(address, error)| format!("{address}: {}", word(error))).collect()
+fn describe(refused: &[(SocketAddr, io::Error)]) -> Vec<String> {
+    refused
+        .iter()
+        .map(|(address, error)| match error.kind() {
+            io::ErrorKind::AddrInUse => format!("{address}: address in use"),
+            io::ErrorKind::PermissionDenied => format!("{address}: not permitted"),
+            _ => format!("{address}: {error}"),
+        })
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! Real sockets in every situation that a shutdown may find.
+//! Tests with real sockets, in every state that a shutdown may find.
 
 use std::io::Read;
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ fn name() -> WorkerName {
     "alpha".parse().expect("a name")
 }
 
-fn nobody(_: Pid) -> Option<WorkerName> {
+fn no_worker(_: Pid) -> Option<WorkerName> {
     None
 }
 
@@ -18,16 +18,20 @@ fn port_of(listener: &TcpListener) -> Port {
     Port::new(listener.local_addr().expect("bound").port()).expect("not 0")
 }
 
-fn look(port: Port, worker: Option<WorkerName>, ours: &dyn Fn(Pid) -> Option<WorkerName>) -> PortReport {
-    let reports = examine(&[KnownPort { port, worker }], ours);
-    reports.into_iter().next().expect("one report a port")
+fn check(
+    port: Port,
+    worker: Option<WorkerName>,
+    worker_of: &dyn Fn(Pid) -> Option<WorkerName>,
+) -> PortReport {
+    let reports = examine(&[KnownPort { port, worker }], worker_of);
+    reports.into_iter().next().expect("one report for each port")
 }
 
-/// A port that nobody has, and a connection on it that is past: the server's side closed first.
-fn past_connection(server: &str) -> Port {
+/// A free port with a connection in `TIME_WAIT`: the server closed it first.
+fn closed_connection(server: &str) -> Port {
     let listener = TcpListener::bind(server).expect("a free port");
     let port = port_of(&listener);
-    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("our own listener");
+    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("the listener");
     let (accepted, _) = listener.accept().expect("the client");
     accepted.shutdown(Shutdown::Both).expect("connected");
     drop((accepted, listener));
@@ -36,26 +40,26 @@ fn past_connection(server: &str) -> Port {
 }
 
 #[test]
-fn a_port_given_back_is_free() {
+fn a_released_port_is_free() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = port_of(&listener);
     assert!(!is_bindable(port));
     drop(listener);
     assert!(is_bindable(port));
-    let report = look(port, None, &nobody);
+    let report = check(port, None, &no_worker);
     assert_eq!((report.state, report.refused, report.holders), (PortState::Free, vec![], vec![]));
 }
 
-/// R-SUP-6, R-VER-2: a stranger is named with pid, command, user, state and address.
+/// R-SUP-6, R-VER-2: the holder is reported with pid, command, user, state and address.
 #[test]
-fn a_stranger_is_named() {
+fn the_holder_of_a_port_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = port_of(&listener);
-    let report = look(port, Some(name()), &nobody);
+    let report = check(port, Some(name()), &no_worker);
     assert_eq!(report.state, PortState::InUse);
     let [holder] = report.holders.as_slice() else { panic!("one holder: {report:?}") };
     assert_eq!((holder.pid, holder.state.as_str()), (Some(Pid::current()), "LISTEN"));
-    let command = process::describe(Pid::current()).expect("ourselves").command;
+    let command = process::describe(Pid::current()).expect("this process").command;
     let user = user_name(nix::unistd::geteuid().as_raw());
     let expected = format!(
         "port {port} is held by {command} (pid {}, user {user}, LISTEN on 127.0.0.1:{port})",
@@ -64,33 +68,34 @@ fn a_stranger_is_named() {
     assert_eq!(report.holders_sentence(), expected);
 }
 
-/// R-VER-5: a worker that serves its own port is no finding; one that sits on another's is.
+/// R-VER-5: a worker may listen on its own port, but not on that of another worker.
 #[test]
 fn a_worker_serves_its_own_port_only() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = port_of(&listener);
-    let ours = |pid: Pid| (pid == Pid::current()).then(name);
-    assert_eq!(look(port, Some(name()), &ours).state, PortState::Serving);
-    assert_eq!(look(port, "beta".parse().ok(), &ours).state, PortState::InUse);
-    assert_eq!(look(port, None, &ours).state, PortState::InUse);
+    let worker_of = |pid: Pid| (pid == Pid::current()).then(name);
+    assert_eq!(check(port, Some(name()), &worker_of).state, PortState::Serving);
+    assert_eq!(check(port, "beta".parse().ok(), &worker_of).state, PortState::InUse);
+    assert_eq!(check(port, None, &worker_of).state, PortState::InUse);
 }
 
-/// R-VER-2: a listener on any one address is found; beside 127.0.0.2 only the wildcard can't be bound.
+/// R-VER-2: a listener on any single address is found. With one on 127.0.0.2, only the wildcard can't be
+/// bound.
 #[test]
-fn every_address_counts() {
+fn a_listener_on_any_address_is_found() {
     for address in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
         let Ok(listener) = TcpListener::bind(address) else { continue };
         let port = port_of(&listener);
         assert!(!is_bindable(port), "{address}");
-        assert_eq!(look(port, None, &nobody).state, PortState::InUse, "{address}");
+        assert_eq!(check(port, None, &no_worker).state, PortState::InUse, "{address}");
     }
 }
 
-/// R-VER-2: what the replaced system waited a minute for is information, with count and seconds.
+/// R-VER-2: `TIME_WAIT` is information, with count and seconds, and does not delay the shutdown.
 #[test]
-fn a_past_connection_is_no_leak() {
-    let port = past_connection("127.0.0.1:0");
-    let report = look(port, None, &nobody);
+fn a_connection_in_time_wait_is_not_a_leak() {
+    let port = closed_connection("127.0.0.1:0");
+    let report = check(port, None, &no_worker);
     assert_eq!(report.state, PortState::TimeWait, "{report:?}");
     assert_eq!((report.time_wait, report.holders.len()), (1, 0));
     assert!((1..=60).contains(&report.time_wait_seconds), "{report:?}");
@@ -99,31 +104,31 @@ fn a_past_connection_is_no_leak() {
 }
 
 #[test]
-fn a_past_connection_of_ipv6_is_no_leak_either() {
+fn an_ipv6_connection_in_time_wait_is_not_a_leak() {
     if try_bind(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)), Reuse::No).is_err() {
-        return; // no IPv6 here
+        return; // This machine has no IPv6.
     }
-    let report = look(past_connection("[::1]:0"), None, &nobody);
+    let report = check(closed_connection("[::1]:0"), None, &no_worker);
     assert_eq!((report.state, report.time_wait), (PortState::TimeWait, 1), "{report:?}");
 }
 
-/// A hung worker closes its listener first: the port can be bound although it lives. Its connection is
-/// shown as held.
+/// A hung worker may have closed its listener: the port can be bound although the worker runs. Its connection
+/// is still reported.
 #[test]
-fn a_connection_that_somebody_holds_is_shown() {
+fn an_open_connection_without_a_listener_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = port_of(&listener);
-    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("our own listener");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("the listener");
     let accepted = listener.accept().expect("the client");
     drop(listener);
-    let report = look(port, None, &nobody);
+    let report = check(port, None, &no_worker);
     assert_eq!(report.state, PortState::TimeWait);
     assert_eq!(report.holders.len(), 1, "{report:?}");
     assert!(report.holders_sentence().contains("ESTABLISHED on 127.0.0.1:"), "{report:?}");
     drop((client, accepted));
 }
 
-/// Bound and no more: nobody can connect, and yet nobody else can bind.
+/// A socket that is bound but does not listen: no client can connect, and no other process can bind.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_port_that_is_only_bound_is_in_use() {
@@ -133,23 +138,23 @@ fn a_port_that_is_only_bound_is_in_use() {
     let address = SocketAddr::try_from(getsockname(&holder).expect("bound")).expect("IPv4");
     let port = Port::new(address.port()).expect("not 0");
     assert!(!is_bindable(port));
-    let report = look(port, None, &nobody);
+    let report = check(port, None, &no_worker);
     assert_eq!(report.state, PortState::InUse, "{report:?}");
     assert!(report.refused.contains(&format!("{address}: address in use")), "{report:?}");
-    // Named since Linux 6.8; before that only the error is known.
+    // The socket table lists such sockets since Linux 6.8; before that only the error is known.
     let sentence = report.holders_sentence();
     assert!(
-        sentence.contains("CLOSE on 127.0.0.1:") || sentence.contains("no holder can be seen"),
+        sentence.contains("CLOSE on 127.0.0.1:") || sentence.contains("its holder can't be read"),
         "{sentence}"
     );
 }
 
 #[test]
-fn many_ports_are_looked_at_at_once() {
+fn many_ports_are_checked_with_one_call() {
     let held: Vec<_> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let ports: Vec<_> =
         held.iter().map(|listener| KnownPort { port: port_of(listener), worker: None }).collect();
-    let reports = examine(&ports, &nobody);
+    let reports = examine(&ports, &no_worker);
     assert_eq!(reports.len(), ports.len());
     assert!(reports.iter().zip(&ports).all(|(report, known)| report.port == known.port));
     assert!(reports.iter().all(|report| report.state == PortState::InUse && report.holders.len() == 1));

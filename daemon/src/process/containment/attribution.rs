@@ -115,7 +115,7 @@ impl Attribution {
         let leaders = families.iter().map(|(slot, family)| ((family.leader, family.start), *slot));
         let all = self.seen.iter().map(|(process, slot)| (*process, *slot)).chain(leaders);
         let member = |((pid, start), slot)| KnownProcess { process: ProcessId { pid, start }, slot };
-        self.known_file.note(all.map(member).collect());
+        self.known_file.update(all.map(member).collect());
     }
 
     fn whose(

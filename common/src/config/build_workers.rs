@@ -1,26 +1,19 @@
-//! All workers: from `[workers.NAME]` and `repos`, with names and ports that differ.
+//! Builds all workers, from `[workers.NAME]` and `repos`, each with a unique name and port.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::build::{Context, Remember};
-use super::ports::{self, Memory, Wanted};
-use super::problem::{Found, Place};
+use super::build_worker::{self, Named};
+use super::context::{Context, Remember};
+use super::names;
+use super::ports::{self, RememberedPorts, Request};
+use super::problem::{Found, Location};
 use super::raw::{RawWorker, Shared};
-use super::{PortSource, WorkerConfig, names, worker};
+use super::worker::{PortSource, WorkerConfig};
 use crate::ids::{Port, WorkerName};
 use crate::paths::{self, StateDir};
 
-/// A worker with its name and repository, but without a port.
-pub(super) struct Named {
-    pub name: WorkerName,
-    pub at: Place,
-    pub repo: PathBuf,
-    pub repo_at: Place,
-    pub raw: RawWorker,
-}
-
-/// All workers; what is wrong with them is noted.
+/// Builds all workers. Problems are added to the notes.
 pub(super) fn build(
     written: Vec<RawWorker>,
     repos: Vec<Found<String>>,
@@ -31,11 +24,13 @@ pub(super) fn build(
     let named = name_all(written, repos, context);
     check_duplicate_ports(&named, context);
     let ports = assign_ports(&named, state, context);
-    let complete = named.into_iter().filter_map(|named| {
-        let port = *ports.get(&named.name)?;
-        Some((named.name.clone(), worker::complete(named, port, defaults, context)))
-    });
-    complete.collect()
+    named
+        .into_iter()
+        .filter_map(|named| {
+            let port = *ports.get(&named.name)?;
+            Some((named.name.clone(), build_worker::complete(named, port, defaults, context)))
+        })
+        .collect()
 }
 
 fn name_all(written: Vec<RawWorker>, repos: Vec<Found<String>>, context: &Context) -> Vec<Named> {
@@ -43,11 +38,16 @@ fn name_all(written: Vec<RawWorker>, repos: Vec<Found<String>>, context: &Contex
     let mut taken: BTreeSet<_> = named.iter().map(|worker| worker.name.clone()).collect();
     for repo in repos {
         if repo.value.trim().is_empty() {
-            context.notes.error(repo.at, "repos", "repos has an empty path", None);
+            context.notes.error(
+                repo.at,
+                "repos",
+                "repos contains an empty path",
+                Some("write a directory, or remove the element".to_owned()),
+            );
             continue;
         }
         let path = paths::absolute(&repo.value, context.base, context.env);
-        // "." and ".." have no name of their own.
+        // Canonical, since "." and ".." have no file name to derive a worker name from.
         let name = names::derive(&canonical(&path), &taken);
         taken.insert(name.clone());
         let raw = RawWorker {
@@ -69,8 +69,8 @@ fn name_written(raw: RawWorker, context: &Context) -> Option<Named> {
         context.notes.error(raw.name.at, &table, error.to_string(), None);
     }
     let Some(repo) = &raw.repo else {
-        // A repo of the wrong type was noted as such; one more line about it does no harm.
-        let help = "write repo = \"DIRECTORY\"; the worker runs in it".to_owned();
+        // A repo of the wrong type has been reported already; this second line is accepted.
+        let help = "write repo = \"DIRECTORY\", the worker's working directory".to_owned();
         context.notes.error(raw.name.at, &table, format!("[{table}] has no usable repo"), Some(help));
         return None;
     };
@@ -82,7 +82,7 @@ fn check_duplicate_ports(named: &[Named], context: &Context) {
     let mut written: Vec<_> =
         named.iter().filter_map(|worker| worker.raw.port.as_ref().map(|port| (port, worker))).collect();
     written.sort_by_key(|(port, _)| port.at);
-    let mut first: BTreeMap<Port, (&Named, Place)> = BTreeMap::new();
+    let mut first: BTreeMap<Port, (&Named, Location)> = BTreeMap::new();
     for (port, worker) in written {
         let key = format!("workers.{}", worker.name);
         match first.get(&port.value) {
@@ -93,7 +93,7 @@ fn check_duplicate_ports(named: &[Named], context: &Context) {
                     other.name,
                     context.notes.locate(*at)
                 );
-                let help = "every worker needs its own; leave one out to have it derived".to_owned();
+                let help = "write another port, or omit port to have one derived".to_owned();
                 context.notes.error(port.at, &format!("{key}.port"), message, Some(help));
             }
             None => drop(first.insert(port.value, (worker, port.at))),
@@ -107,35 +107,41 @@ fn assign_ports(
     context: &Context,
 ) -> BTreeMap<WorkerName, (Port, PortSource)> {
     let file = state.ports();
-    let mut memory = Memory::read(&file).unwrap_or_else(|error| {
-        context.notes.warning(format!("remembered ports in {} can't be read: {error}", file.display()));
-        Memory::default()
+    let mut remembered = RememberedPorts::read(&file).unwrap_or_else(|error| {
+        context.notes.warning(format!(
+            "can't read the remembered ports in {}: {error}; ports are derived anew and may differ",
+            file.display()
+        ));
+        RememberedPorts::default()
     });
-    let wanted: Vec<_> = named
+    let requests: Vec<_> = named
         .iter()
-        .map(|worker| Wanted {
+        .map(|worker| Request {
             worker: worker.name.clone(),
             repo: canonical(&worker.repo),
             written: worker.raw.port.as_ref().map(|port| port.value),
         })
         .collect();
-    let assigned = memory.assign(&wanted, &crate::check::ports::is_bindable);
+    let assigned = remembered.assign(&requests, &crate::check::ports::is_bindable);
     for worker in named.iter().filter(|worker| !assigned.contains_key(&worker.name)) {
-        let (first, last) = (ports::RANGE.start(), ports::RANGE.end());
-        let message = format!("no port from {first} to {last} is left for {}", worker.name);
+        let first = ports::RANGE.start();
+        let last = ports::RANGE.end();
+        let message = format!("{}: every port from {first} to {last} is in use", worker.name);
         let help = Some(format!("write port = NUMBER under [workers.{}]", worker.name));
         context.notes.error(worker.at, &format!("workers.{}.port", worker.name), message, help);
     }
-    // What comes from a faulty file is not worth remembering.
-    let worth_it = context.remember == Remember::Yes && !context.notes.has_errors();
-    if worth_it && let Err(error) = memory.write(&file) {
+    // A configuration with errors is not used, so neither are its ports.
+    let remember = context.remember == Remember::Yes && !context.notes.has_errors();
+    if remember && let Err(error) = remembered.write(&file) {
         let path = file.display();
-        context.notes.warning(format!("derived ports can't be remembered in {path}: {error}"));
+        context.notes.warning(format!(
+            "derived ports can't be remembered in {path}: {error}; they may differ at the next start"
+        ));
     }
     assigned
 }
 
-/// Without symbolic links, if it is there.
+/// The path without symbolic links; unchanged if it does not exist.
 fn canonical(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
