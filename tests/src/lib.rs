@@ -9,8 +9,8 @@
 //! found in `/proc`, ports are bound, files are looked for. Everything waits for conditions,
 //! with a bound, and a failed test ends what it started and shows the daemon's log.
 //!
-//! The programs must have been built: `cargo build --workspace --bins`, which the test command
-//! in the README does first. `MCPD_TEST_BIN_DIR` names another directory with them.
+//! The programs must have been built: `cargo build --workspace --bins`, which `scripts/test.sh`
+//! does first. `MCPD_TEST_BIN_DIR` names another directory with them.
 
 pub mod binaries;
 pub mod cgroup;
