@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use mcpd_common::os::cgroup::{self, CGROUP_VARIABLE};
-use mcpd_common::os::{Backend, ContainedBy, Containment, backend};
+use mcpd_common::os::{ContainedBy, Containment};
 use mcpd_common::outcome::FindingKind;
 use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::cgroup::{Scratch, names, names_of};
@@ -15,12 +15,11 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, skip, until};
 const SHORT: Duration = Duration::from_millis(700);
 
 /// A scratch cgroup, unless the backend under test does without.
-fn scratch(what: &str) -> Option<Scratch> {
-    if backend() == Backend::Portable {
-        skip::say(what, "the portable backend uses no cgroups");
+fn scratch() -> Option<Scratch> {
+    if skip::unless_linux_backend("it uses no cgroups") {
         return None;
     }
-    Scratch::make(what)
+    Scratch::make_or_skip()
 }
 
 fn config_in(scratch: &Scratch) -> ConfigBuilder {
@@ -39,7 +38,7 @@ fn containment_in(status: &StatusReport) -> Option<Containment> {
 /// R-CONT-4: born in it, killed by it, proved empty by it, and nothing of it is left.
 #[test]
 fn every_worker_lives_in_a_cgroup_of_its_own() {
-    let Some(scratch) = scratch("workers in cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     let config = config_in(&scratch)
         .fixture("alpha", "")
         .fixture("beta", "--tree 2 2")
@@ -77,7 +76,7 @@ fn until_members(scratch: &Scratch, worker: &str, count: usize) -> usize {
 /// else's beside them (systemd's `.control`) stays.
 #[test]
 fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
-    let Some(scratch) = scratch("nested cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     scratch.cgroup().make_child(".control").expect("made");
     let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--escape 2").fixture("beta", ""));
     until_members(&scratch, "0", 3);
@@ -97,7 +96,7 @@ fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
 /// R-CONT-4: delegated by the attribute that systemd sets, without being told.
 #[test]
 fn a_delegated_cgroup_is_found_and_given_back() {
-    let Some(scratch) = scratch("a delegated cgroup") else { return };
+    let Some(scratch) = scratch() else { return };
     scratch.delegate();
     let mut daemon = launch_inside(&scratch);
     let contained = containment(&mut daemon);
@@ -110,7 +109,7 @@ fn a_delegated_cgroup_is_found_and_given_back() {
 /// R-CONT-4: being writable does not prove that it is ours.
 #[test]
 fn a_cgroup_that_nobody_gave_us_is_left_alone() {
-    let Some(scratch) = scratch("a cgroup of somebody else") else { return };
+    let Some(scratch) = scratch() else { return };
     let mut daemon = launch_inside(&scratch);
     let contained = containment(&mut daemon);
     assert_eq!(contained.by, ContainedBy::Subreaper, "{contained}");
@@ -132,11 +131,11 @@ fn launch_inside(scratch: &Scratch) -> Daemon {
 /// Not usable, not there, of v1, not wished for: everything works without, and says why.
 #[test]
 fn without_a_usable_cgroup_there_is_none() {
-    let Some(scratch) = scratch("unusable cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     let threaded = scratch.cgroup().make_child("threaded").expect("made");
     fs::write(threaded.path().join("cgroup.type"), "threaded").expect("made threaded");
     // Room for the daemon's leaf alone: half of what is needed.
-    let Some(narrow) = Scratch::make("a cgroup with too little room") else { return };
+    let Some(narrow) = Scratch::make_or_skip() else { return };
     fs::write(narrow.cgroup().path().join("cgroup.max.descendants"), "1").expect("limited");
     let root = cgroup::current().expect("the scratch is below it");
     let cases = [
@@ -173,7 +172,7 @@ fn v1() -> Option<String> {
 /// Two daemons can't both have it.
 #[test]
 fn a_cgroup_belongs_to_one_daemon() {
-    let Some(scratch) = scratch("a cgroup for two") else { return };
+    let Some(scratch) = scratch() else { return };
     let mut first = Daemon::start(config_in(&scratch).fixture("alpha", ""));
     let mut second = Daemon::start(config_in(&scratch).fixture("alpha", ""));
     let contained = containment(&mut second);
@@ -188,7 +187,7 @@ fn a_cgroup_belongs_to_one_daemon() {
 /// happened to its marks; cgroups of others are not emptied by anybody but their own.
 #[test]
 fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
-    let Some(scratch) = scratch("cgroups of a crashed run") else { return };
+    let Some(scratch) = scratch() else { return };
     let foreign = scratch.cgroup().make_child("mcpd-0badcafe").expect("made");
     let mut stranger = std::process::Command::new("sleep").arg("120").spawn().expect("sleep(1)");
     let pid = mcpd_common::ids::Pid::new(stranger.id().cast_signed()).expect("positive");
@@ -211,7 +210,7 @@ fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
 /// it was before.
 #[test]
 fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
-    let Some(scratch) = scratch("the guardian and cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     let config = config_in(&scratch).fixture("alpha", "--escape 3").fixture("beta", "--ignore-term");
     let mut daemon = Daemon::start(config);
     daemon.wait_status("its children", |status| status.workers.iter().any(|it| it.descendants == 3));
@@ -228,7 +227,7 @@ fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
 /// A cgroup that is taken away while the daemon runs costs a certainty, and nothing else.
 #[test]
 fn a_worker_that_gets_no_cgroup_runs_without() {
-    let Some(scratch) = scratch("a cgroup that is full") else { return };
+    let Some(scratch) = scratch() else { return };
     let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", ""));
     daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
     fs::write(scratch.cgroup().path().join("cgroup.max.descendants"), "2").expect("limited");

@@ -139,7 +139,7 @@ fn tables_fit_the_terminal() {
     for line in LOOKING.iter().filter(|line| !line.starts_with("logs")).chain(&DOING) {
         let no_color = line.len() % 2 == 0;
         let Some(screen) = on_a_terminal(&daemon, line, no_color) else {
-            return skip::say("tables_fit_the_terminal", "there is no script(1)");
+            return skip::test("there is no script(1)");
         };
         assert!(!screen.trim().is_empty(), "{line}");
         for text in lines(&screen) {
@@ -276,7 +276,7 @@ fn completions_are_for_three_shells() {
         let parses = Command::new(shell).arg("-n").arg(&file).output();
         match parses {
             Ok(parsed) => assert!(parsed.status.success() && parsed.stderr.is_empty(), "{shell}: {parsed:?}"),
-            Err(_) => skip::say("completions_are_for_three_shells", &format!("there is no {shell}")),
+            Err(_) => skip::test(&format!("there is no {shell}")),
         }
     }
 }

@@ -153,7 +153,7 @@ fn the_socket_is_the_users_alone() {
 /// R-RPC: another user is refused by the file's mode, and by the daemon where the mode lets it in.
 #[test]
 fn another_user_is_refused() {
-    if !skip::is_root_or_skip("another_user_is_refused") {
+    if skip::unless_root() {
         return;
     }
     let mut daemon = Daemon::start(polite());
@@ -191,7 +191,7 @@ fn as_nobody(socket: &Path) -> std::io::Result<UnixStream> {
 /// R-CLI-2: `mcpctl` of another user says whose fault it is.
 #[test]
 fn mcpctl_of_another_user_is_told_so() {
-    if !skip::is_root_or_skip("mcpctl_of_another_user_is_told_so") {
+    if skip::unless_root() {
         return;
     }
     let mut daemon = Daemon::start(polite());

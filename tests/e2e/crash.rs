@@ -126,7 +126,7 @@ fn whom_the_daemon_knew_is_ended_by_whoever_cleans_up() {
 #[test]
 fn killed_while_it_starts() {
     let why = "whoever escapes from a worker in the moment of the death was never seen";
-    if !skip::is_linux_backend_or_skip("killed_while_it_starts", why) {
+    if skip::unless_linux_backend(why) {
         return;
     }
     for pause in [0, 3, 10, 25, 60] {
@@ -241,7 +241,7 @@ fn a_stopped_daemon_that_is_asked_to_leave_is_ended() {
 #[test]
 fn a_fork_bomb_dies_with_the_daemon() {
     let why = "processes come and go faster than it can look at all of them";
-    if !skip::is_linux_backend_or_skip("a_fork_bomb_dies_with_the_daemon", why) {
+    if skip::unless_linux_backend(why) {
         return;
     }
     let config = ConfigBuilder::new().fixture("bomb", "--fork-bomb 300");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mcpd_common::ids::Port;
 use mcpd_tests::mcp::Client;
 use mcpd_tests::wire::{self, Reply, compose};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, timed, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, skip, timed, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -251,7 +251,7 @@ fn too_many_connections_are_turned_away() {
     const PLACES: usize = 1024;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < 4096) {
-        return mcpd_tests::skip::say("too many connections", "this machine allows too few descriptors");
+        return skip::test("this machine allows fewer than 4096 descriptors");
     }
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("within the maximum");

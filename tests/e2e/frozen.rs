@@ -26,7 +26,7 @@ impl Freezer {
         match directory.filter(|directory| fs::create_dir(directory).is_ok()) {
             Some(directory) => Some(Self(directory)),
             None => {
-                skip::say("a process in uninterruptible sleep", "no freezer of cgroups v1 to be had");
+                skip::test("no freezer of cgroups v1 is mounted, or it is read-only");
                 None
             }
         }

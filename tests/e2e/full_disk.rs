@@ -62,13 +62,12 @@ impl Drop for SmallDisk {
 /// leave, and what could not be written is said where it can be.
 #[test]
 fn a_full_disk_stops_neither_work_nor_shutdown() {
-    let what = "a_full_disk_stops_neither_work_nor_shutdown";
-    if !skip::is_root_or_skip(what) {
+    if skip::unless_root() {
         return;
     }
     let home = tempfile::tempdir().expect("a temporary directory");
     let Some(disk) = SmallDisk::below(home.path()) else {
-        return skip::say(what, "no mount namespace can be had");
+        return skip::test("no mount namespace can be made");
     };
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--flood");
     let holder = disk.holder.id().to_string();

@@ -68,7 +68,7 @@ fn a_shutdown_without_a_daemon_is_no_error() {
 #[test]
 fn what_a_killed_daemon_left_is_named() {
     let why = "an emptied environment leaves no mark to be named by";
-    if !skip::is_linux_backend_or_skip("what a killed daemon left", why) {
+    if skip::unless_linux_backend(why) {
         return;
     }
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1"));

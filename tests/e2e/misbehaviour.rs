@@ -216,7 +216,7 @@ fn leaves_its_worker_behind_like_npx() {
 
 #[test]
 fn keeps_forking_while_it_is_killed() {
-    if !skip::is_linux_backend_or_skip("a fork bomb", BOMBS) {
+    if skip::unless_linux_backend(BOMBS) {
         return;
     }
     let case = worker("--fork-bomb 100").once(is_ready_with_a_bomb);

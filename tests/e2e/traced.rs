@@ -24,7 +24,7 @@ impl Traced {
         match ptrace::seize(pid, ptrace::Options::empty()) {
             Ok(()) => Some(Self(pid)),
             Err(Errno::EPERM | Errno::ENOSYS | Errno::EACCES) => {
-                skip::say("a process that can't be reaped", "this machine refuses ptrace");
+                skip::test("this machine refuses ptrace");
                 None
             }
             Err(error) => panic!("ptrace({pid}): {error}"),
@@ -47,7 +47,7 @@ impl Traced {
 /// R-VER-1, R-SHUT-1: the tracer is named; every phase has its deadline.
 #[test]
 fn code_5_a_zombie_that_cannot_be_reaped() {
-    if !skip::is_linux_backend_or_skip("a zombie", "an orphan is init's to reap") {
+    if skip::unless_linux_backend("init reaps orphans") {
         return;
     }
     // What the daemon leaves to the next subreaper has to be reaped by somebody: by us.

@@ -90,19 +90,15 @@ impl Animal {
 
     /// Ends twice, with a restart at once between the two.
     fn ends_twice(&self, cage: Cage, ends: [End; 2]) {
-        let what = format!("the animal {}", self.name);
-        if self.root && !skip::is_root_or_skip(&what) {
+        if self.root && skip::unless_root() {
             return;
         }
         let storm = "processes come and go faster than it can look at all of them";
-        if matches!(self.visible, Visible::InPassing) && !skip::is_linux_backend_or_skip(&what, storm) {
+        if matches!(self.visible, Visible::InPassing) && skip::unless_linux_backend(storm) {
             return;
         }
         let memory = "nothing tells whose it is when the daemon is gone";
-        if ends.contains(&End::Crash)
-            && !self.outlives_memory
-            && !skip::is_linux_backend_or_skip(&what, memory)
-        {
+        if ends.contains(&End::Crash) && !self.outlives_memory && skip::unless_linux_backend(memory) {
             return;
         }
         let config = ConfigBuilder::new().times(LONG, LONG);
@@ -110,10 +106,10 @@ impl Animal {
         match cage {
             Cage::Plain => self.ends_each(config, cage, ends),
             Cage::Cgroup => {
-                if !skip::is_linux_backend_or_skip(&what, "it does without cgroups") {
+                if skip::unless_linux_backend("it uses no cgroups") {
                     return;
                 }
-                let Some(scratch) = Scratch::make(&what) else { return };
+                let Some(scratch) = Scratch::make_or_skip() else { return };
                 self.ends_each(config.env(CGROUP_VARIABLE, &scratch.text()), cage, ends);
                 assert_eq!(scratch.children(), [] as [&str; 0], "cgroups are left");
             }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mcpd_common::ids::Pid;
@@ -15,27 +16,29 @@ use crate::wait::until;
 pub struct Scratch(Cgroup);
 
 impl Scratch {
-    /// Makes one below our own cgroup; `None`, which is said, where that can't be.
-    pub fn make(what: &str) -> Option<Self> {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    /// Makes a cgroup below that of the test; skips the test where that is impossible.
+    pub fn make_or_skip() -> Option<Self> {
+        Self::make().map_err(|reason| skip::test(&reason)).ok()
+    }
+
+    /// Makes a cgroup below our own.
+    ///
+    /// # Errors
+    ///
+    /// Why the machine allows none, as text for a reader.
+    pub fn make() -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-        let made = cgroup::current().map_err(|error| error.to_string()).and_then(|own| {
-            let name = format!("test-{}-{count}-{nanos}", std::process::id());
-            own.make_child(&name).map_err(|error| error.to_string())
-        });
-        match made {
-            Ok(made) if made.path().join("cgroup.kill").exists() => Some(Self(made)),
-            Ok(made) => {
-                let _ = made.remove();
-                skip::say(what, "no cgroup.kill here");
-                None
-            }
-            Err(error) => {
-                skip::say(what, &format!("no cgroup can be made: {error}"));
-                None
-            }
+        let name = format!("test-{}-{count}-{nanos}", std::process::id());
+        let made = cgroup::current().map_err(|error| error.to_string());
+        let made = made.and_then(|own| own.make_child(&name).map_err(|error| error.to_string()));
+        let made = made.map_err(|error| format!("no cgroup can be made: {error}"))?;
+        if !made.path().join("cgroup.kill").exists() {
+            let _ = made.remove();
+            return Err("the kernel has no cgroup.kill".to_owned());
         }
+        Ok(Self(made))
     }
 
     /// The cgroup.

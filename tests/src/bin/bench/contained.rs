@@ -8,7 +8,7 @@ use mcpd_tests::cgroup::Scratch;
 
 use crate::options::Options;
 use crate::table::{Row, Unit, median};
-use crate::{crash, start, stop};
+use crate::{crash, say, start, stop};
 
 const WORKERS: usize = 50;
 
@@ -21,9 +21,15 @@ const DEEDS: [Deed; 3] = [
     ("`kill -9` of the daemon to nothing left", crash::death),
 ];
 
-/// Nothing where no cgroup can be made; that is said.
+/// No rows where no cgroup can be made.
 pub fn rows(options: &Options) -> Vec<Row> {
-    let Some(scratch) = Scratch::make("the cost of cgroups") else { return Vec::new() };
+    let scratch = match Scratch::make() {
+        Ok(scratch) => scratch,
+        Err(reason) => {
+            say(&format!("left out: {reason}"));
+            return Vec::new();
+        }
+    };
     let config = |where_to: &str| stop::config(WORKERS, &stop::polite()).env(CGROUP_VARIABLE, where_to);
     let row = |(what, deed): Deed| {
         let turn = |_| (deed(config("off")), deed(config(&scratch.text())));
