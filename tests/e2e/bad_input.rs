@@ -268,32 +268,35 @@ fn garbage_does_not_make_mcpctl_panic() {
         fs::write(state.join(file), b"{\"schema\":\xff\0garbage").expect("written");
     }
     ConfigBuilder::new().fixture("alpha", "").write(home.path());
-    for line in [
-        "shutdown --wait",
-        "status",
-        "ports",
-        "zombies",
-        "history",
-        "report",
-        "health",
-        "logs",
-        "restart --all",
-    ] {
+    let commands = [
+        ("shutdown --wait", 0),
+        ("status", program::NOT_RUNNING),
+        ("ports", 0),
+        ("zombies", 0),
+        ("history", program::UNAVAILABLE),
+        ("report", program::UNAVAILABLE),
+        ("health", program::NOT_RUNNING),
+        ("logs", 0),
+        ("restart --all", program::UNAVAILABLE),
+    ];
+    for (line, code) in commands {
         for format in ["table", "json"] {
             let args = line.split(' ').chain(["--output", format]);
-            let output = command::start(mcpctl(home.path()).args(args)).finish(BOUND);
-            let code = output.code.unwrap_or_else(|| panic!("{line}: {output:?}"));
-            assert!([0, 3, 69].contains(&code), "{line}: {output:?}");
+            let output = command::start(mcpctl(home.path()).args(args)).finish(BOUND).expect_code(code);
             assert!(!output.stderr.contains("panicked"), "{line}: {output:?}");
         }
     }
-    let not_text = OsString::from_vec(b"\xff\xfe".to_vec());
-    let long = OsString::from("x".repeat(100_000));
-    for socket in [not_text, long, home.path().into(), "".into(), "\n\x1b[31m".into()] {
+    let sockets = [
+        (OsString::from_vec(b"\xff\xfe".to_vec()), program::NOT_RUNNING),
+        ("x".repeat(100_000).into(), program::UNAVAILABLE),
+        (home.path().into(), program::NOT_RUNNING),
+        ("".into(), program::USAGE),
+        ("\n\x1b[31m".into(), program::NOT_RUNNING),
+    ];
+    for (socket, code) in sockets {
         let mut command = mcpctl(home.path());
         let output = command::start(command.args(["status", "--socket"]).arg(&socket)).finish(BOUND);
-        let code = output.code.unwrap_or_else(|| panic!("{socket:?}: {output:?}"));
-        assert!([3, 64, 69].contains(&code), "{socket:?}: {output:?}");
+        let output = output.expect_code(code);
         assert!(!output.stderr.contains("panicked") && !output.stderr.contains('\x1b'), "{output:?}");
     }
 }

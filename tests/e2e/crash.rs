@@ -1,13 +1,16 @@
 //! The daemon's sudden death, at any moment: its guardian leaves nothing, says so, and a restart at
 //! once comes up (R-CONT-5, R-CONT-6).
 
+use std::path::Path;
 use std::time::Duration;
 
 use mcpd_common::crash::CrashRecord;
+use mcpd_common::os::Backend;
 use mcpd_common::os::process::Process;
 use mcpd_common::outcome::{FindingKind, ShutdownReport};
 use mcpd_common::status::WorkerState;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, skip, until};
+use mcpd_tests::daemon::mcpctl;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, http, skip, until};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
@@ -30,7 +33,7 @@ fn killed(daemon: &mut Daemon) -> ShutdownReport {
     assert_eq!(report.reason, "daemon_died");
     assert_eq!(report.findings[0].kind, FindingKind::DaemonDied);
     assert!(report.findings[0].detail.contains("died (SIGKILL)"), "{:?}", report.findings[0]);
-    assert!(report.proof.is_some() || report.backend == mcpd_common::os::Backend::Portable);
+    assert_eq!(report.proof.is_some(), report.backend == Backend::Linux, "{:?}", report.proof);
     report
 }
 
@@ -44,9 +47,8 @@ fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
     assert_eq!((last.run, last.exit_code), (report.run, report.exit_code));
     let warnings = status.daemon.expect("it runs").warnings;
     assert!(warnings.iter().any(|it| it.contains(&report.run.to_string())), "{warnings:?}");
-    next.mcpctl(&["shutdown", "--now", "--wait"]);
-    next.wait_exit(BOUND);
-    next.assert_nothing_left(&[]);
+    next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    next.assert_no_trace(3);
 }
 
 /// R-CONT-5: 101, nothing is left, and everybody can read what happened: at once, and later.
@@ -86,8 +88,8 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
         let mut next = daemon.launch_again();
         next.wait_ready();
         assert!(!next.state().crash().exists(), "the journal has it");
-        next.mcpctl(&["shutdown", "--now", "--wait"]);
-        next.wait_exit(BOUND);
+        next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+        assert_eq!(next.wait_exit(BOUND), 3);
         next
     };
     let shown = home.mcpctl(&["report", &run.to_string(), "--json"]).expect_code(0).json();
@@ -117,9 +119,8 @@ fn whom_the_daemon_knew_is_ended_by_whoever_cleans_up() {
     again.wait_ready();
     let is_left = |now: &Process| left.iter().any(|it| (it.pid, it.start) == (now.pid, now.start));
     assert_eq!(again.processes().iter().filter(|now| is_left(now)).count(), 0);
-    again.mcpctl(&["shutdown", "--now", "--wait"]);
-    again.wait_exit(BOUND);
-    again.assert_nothing_left(&[]);
+    again.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    again.assert_no_trace(3);
 }
 
 /// R-CONT-5: while it starts; whatever it had done by then.
@@ -138,29 +139,37 @@ fn killed_while_it_starts() {
     }
 }
 
-/// A shutdown that stays in this phase, killed there.
-fn killed_in_phase(
-    phase: &str,
-    config: ConfigBuilder,
-    hold: impl FnOnce(&Daemon) -> Option<std::net::TcpStream>,
-) {
-    let mut daemon = Daemon::start(config);
-    let gate = hold(&daemon);
+/// Asks for a shutdown, and follows it until this phase has begun.
+#[track_caller]
+fn shutting_down(daemon: &Daemon, phase: &str) -> command::Following {
     daemon.mcpctl(&["shutdown"]).expect_code(0);
-    let begun = format!("phase started phase={phase}");
-    until(&begun, BOUND, || daemon.log().contains(&begun).then_some(()));
-    let watching = daemon.mcpctl_start(&["shutdown", "--wait"]);
-    let report = killed(&mut daemon);
-    // Who watched learns it from the guardian's account; or was just about to ask, or found nobody.
-    let code = watching.finish(BOUND).code;
-    assert!([Some(101), Some(69), Some(0)].contains(&code), "{code:?}");
-    drop(gate);
+    let following = command::follow(mcpctl(daemon.home()).args(["shutdown", "--wait", "--json"]));
+    let begun = format!(r#""event":"phase_started","phase":"{phase}""#);
+    following.wait_line(&begun, |line| line.contains(&begun));
+    following
+}
+
+/// Kills the daemon while `mcpctl` follows it: that learns the code from the guardian's report.
+#[track_caller]
+fn killed_and_followed(daemon: &mut Daemon, following: command::Following) -> ShutdownReport {
+    let report = killed(daemon);
+    let (status, lines) = following.finish(BOUND);
+    assert_eq!(status.code(), Some(101), "{lines:?}");
+    report
+}
+
+/// A shutdown that stays in this phase, killed there.
+#[track_caller]
+fn killed_in_phase(phase: &str, config: ConfigBuilder) {
+    let mut daemon = Daemon::start(config);
+    let following = shutting_down(&daemon, phase);
+    let report = killed_and_followed(&mut daemon, following);
     restarts_well(daemon, &report);
 }
 
 #[test]
 fn killed_while_workers_are_asked() {
-    killed_in_phase("workers-graceful", zoo().fixture("deaf", "--ignore-shutdown"), |_| None);
+    killed_in_phase("workers-graceful", zoo().fixture("deaf", "--ignore-shutdown"));
 }
 
 #[test]
@@ -169,7 +178,12 @@ fn killed_while_clients_leave() {
         .shutdown("worker_graceful = \"300ms\"")
         .fixture("escaped", "--escape 3")
         .fixture("gate", "--wait-for-clients");
-    killed_in_phase("clients", config, |daemon| Some(http::open_stream(daemon.port("gate"))));
+    let mut daemon = Daemon::start(config);
+    let gate = http::open_stream(daemon.port("gate"));
+    let following = shutting_down(&daemon, "clients");
+    let report = killed_and_followed(&mut daemon, following);
+    drop(gate);
+    restarts_well(daemon, &report);
 }
 
 #[test]
@@ -178,14 +192,48 @@ fn killed_while_workers_are_terminated() {
         .times(SHORT, LONG)
         .fixture("deaf", "--ignore-shutdown --ignore-term --escape 3")
         .fixture("tree", "--tree 2 3 --ignore-term");
-    killed_in_phase("workers-terminate", config, |_| None);
+    killed_in_phase("workers-terminate", config);
 }
 
 #[test]
 fn killed_while_it_verifies() {
-    let resource = "[resources.slow]\nclose = [\"sleep\", \"20\"]\ntimeout = \"20s\"\n";
+    // Slow in the first shutdown only, so that the next run can end in order.
+    let resource = r#"
+        [resources.slow]
+        close = ["sh", "-c", "mkdir was-closed 2>/dev/null && exec sleep 20; true"]
+        timeout = "20s"
+    "#;
     let config = ConfigBuilder::new().times(SHORT, SHORT).fixture("escaped", "--escape 3").toml(resource);
-    killed_in_phase("verification", config, |_| None);
+    let mut daemon = Daemon::start(config);
+    let following = shutting_down(&daemon, "verification");
+    let closing = daemon.home().join("was-closed");
+    until("the resource to be closed", BOUND, || closing.exists().then_some(()));
+    let report = killed_and_followed(&mut daemon, following);
+    restarts_well(daemon, &report);
+}
+
+/// R-CLI-3: the daemon dies with a request that it never read. Once the guardian has cleaned up, nothing
+/// runs and nothing is left, which is what was asked for.
+#[test]
+fn a_shutdown_that_the_daemon_never_read_ends_well() {
+    let mut daemon = Daemon::start(zoo());
+    daemon.signal_daemon(Signal::SIGSTOP);
+    let asking = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    let socket = daemon.places().socket.clone();
+    until("mcpctl to connect", BOUND, || is_unaccepted(&socket).then_some(()));
+    let report = killed(&mut daemon);
+    let output = asking.finish(BOUND).expect_code(0);
+    assert_eq!(output.stdout, "mcpd is not running, and nothing of it is left\n");
+    restarts_well(daemon, &report);
+}
+
+/// Whether a connection to this socket waits to be accepted: the kernel lists it without an inode
+/// (proc(5), `/proc/net/unix`).
+fn is_unaccepted(socket: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").expect("readable");
+    let path = socket.to_str().expect("text");
+    let mut rows = sockets.lines().map(|line| line.split_whitespace().skip(6).collect::<Vec<_>>());
+    rows.any(|row| row == ["0", path])
 }
 
 /// R-SHUT-5, R-CONT-5: `mcpctl shutdown --wait` returns when daemon and guardian are gone, with the

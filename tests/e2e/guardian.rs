@@ -57,8 +57,8 @@ fn without_its_guardian_the_daemon_leaves() {
     daemon.assert_nothing_left(&[]);
     let mut next = daemon.launch_again();
     next.wait_ready();
-    next.mcpctl(&["shutdown", "--now", "--wait"]);
-    next.wait_exit(BOUND);
+    next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    assert_eq!(next.wait_exit(BOUND), 3);
 }
 
 /// The same while it starts, and while it shuts down already.
@@ -93,8 +93,8 @@ fn both_may_die_and_the_next_start_tells() {
     assert_eq!(ended, 3, "{findings:?}");
     let last = next.try_status().and_then(|status| status.last_shutdown).expect("remembered");
     assert_eq!((last.run, last.exit_code), (run, 101));
-    next.mcpctl(&["shutdown", "--now", "--wait"]);
-    next.wait_exit(BOUND);
+    next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    assert_eq!(next.wait_exit(BOUND), 3);
     next.assert_nothing_left(&[]);
     let history = next.mcpctl(&["history", "--json"]).expect_code(0).json();
     assert_eq!(

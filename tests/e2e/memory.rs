@@ -46,14 +46,14 @@ fn runs_are_remembered() {
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--crash-after 300");
     let mut daemon = Daemon::start(config);
     daemon.wait_status("a restart", |status| status.workers[1].restarts > 0);
-    daemon.mcpctl(&["shutdown", "--wait", "--reason", "first of three"]);
+    daemon.mcpctl(&["shutdown", "--wait", "--reason", "first of three"]).expect_code(0);
     let mut reports: Vec<ShutdownReport> = vec![daemon.report()];
     for _ in 0..2 {
-        daemon.wait_exit(BOUND);
+        assert_eq!(daemon.wait_exit(BOUND), 0);
         daemon = daemon.launch_again();
         daemon.wait_state("alpha", WorkerState::Ready);
         daemon.signal(Signal::SIGTERM);
-        daemon.wait_exit(BOUND);
+        assert_eq!(daemon.wait_exit(BOUND), 0);
         reports.push(daemon.report());
     }
     let history = daemon.mcpctl(&["history", "--json"]).expect_code(0).json();
@@ -85,9 +85,7 @@ fn runs_are_remembered() {
     let last = daemon.try_status().and_then(|status| status.last_shutdown).expect("remembered");
     assert_eq!((last.run, last.exit_code), (reports[2].run, reports[2].exit_code));
     daemon.mcpctl(&["report", &reports[0].run.to_string()]).expect_code(0);
-    daemon.mcpctl(&["shutdown", "--wait"]);
-    daemon.wait_exit(BOUND);
-    daemon.assert_nothing_left(&[]);
+    daemon.assert_shuts_down(0);
 }
 
 /// R-LOG-1: history is lost, the daemon is not.

@@ -17,6 +17,8 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, skip, until};
 use nix::sys::signal::kill;
 
 const ANIMAL: &str = "animal";
+const NEIGHBOUR: &str = "neighbour";
+const SHORT: Duration = Duration::from_millis(700);
 const LONG: Duration = Duration::from_secs(20);
 
 /// What holds the animal.
@@ -41,6 +43,12 @@ enum Takes {
     KillEitherWay,
     /// This backend finds it only by chance, else it stays. The report proves nothing then.
     Escapes,
+}
+
+impl Takes {
+    fn is_chance(self) -> bool {
+        matches!(self, Self::KillEitherWay | Self::Escapes)
+    }
 }
 
 /// How it is known from outside that the animal is there.
@@ -101,8 +109,7 @@ impl Animal {
         if ends.contains(&End::Crash) && !self.outlives_memory && skip::unless_linux_backend(memory) {
             return;
         }
-        let config = ConfigBuilder::new().times(LONG, LONG);
-        let config = config.fixture("polite", "").fixture(ANIMAL, &format!("--zoo {}", self.name));
+        let config = self.config(cage);
         match cage {
             Cage::Plain => self.ends_each(config, cage, ends),
             Cage::Cgroup => {
@@ -114,6 +121,18 @@ impl Animal {
                 assert_eq!(scratch.children(), [] as [&str; 0], "cgroups are left");
             }
         }
+    }
+
+    /// Whether the animal needs `SIGKILL` may be chance; then its neighbour always does, so that the exit
+    /// code is none.
+    fn config(&self, cage: Cage) -> ConfigBuilder {
+        let config = ConfigBuilder::new();
+        let config = if self.takes(cage).is_chance() {
+            config.times(SHORT, SHORT).fixture(NEIGHBOUR, "--ignore-shutdown --ignore-term")
+        } else {
+            config.times(LONG, LONG).fixture(NEIGHBOUR, "")
+        };
+        config.fixture(ANIMAL, &format!("--zoo {}", self.name))
     }
 
     fn ends_each(&self, config: ConfigBuilder, cage: Cage, [first, second]: [End; 2]) {
@@ -145,44 +164,24 @@ impl Animal {
 
     fn ends(&self, daemon: &mut Daemon, cage: Cage, end: End) {
         let takes = self.takes(cage);
-        if takes == Takes::Escapes {
-            return self.may_escape(daemon, end);
-        }
-        if takes == Takes::KillEitherWay && end == End::Shutdown {
-            let (report, code) = by_chance(daemon, end);
-            return check(&report, if code == 0 { Takes::KillAsStray } else { Takes::Kill }, end);
-        }
-        // A worker that leaves when asked may be faster than the kill that comes at once.
-        if takes != Takes::Kill && end == End::ShutdownNow {
-            by_chance(daemon, end);
-            return;
-        }
+        let orphans = sleeping_orphans(daemon);
         let code = end.code(takes);
         let report = end.stop(daemon, code);
         check(&report, takes, end);
-    }
-
-    /// Whether it was seen before it gave up everything is chance. What is claimed is not more than is
-    /// known either way.
-    fn may_escape(&self, daemon: &mut Daemon, end: End) {
-        let orphans = sleeping_orphans(daemon);
-        let (report, _) = by_chance(daemon, end);
-        assert_eq!(report.proof, None, "nothing is proved that is not known");
-        for orphan in orphans {
-            // Still the same: nobody else's process is touched.
-            if let Some(left) = process::read(orphan.pid).filter(|now| now.start == orphan.start) {
-                let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
-            }
+        if takes == Takes::Escapes {
+            assert_eq!(report.proof, None, "nothing is proved that is not known");
+            kill_those_left(&orphans);
         }
     }
 }
 
-/// A stop that costs a kill, or nothing, as chance will have it.
-fn by_chance(daemon: &mut Daemon, end: End) -> (ShutdownReport, u8) {
-    let output = end.ask(daemon);
-    let code = output.code.and_then(|code| u8::try_from(code).ok()).filter(|code| [0, 3].contains(code));
-    let code = code.unwrap_or_else(|| panic!("{output:?}"));
-    (daemon.assert_no_trace(code), code)
+/// Only the same processes: another one may have got a pid.
+fn kill_those_left(orphans: &[Process]) {
+    for orphan in orphans {
+        if let Some(left) = process::read(orphan.pid).filter(|now| now.start == orphan.start) {
+            let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
+        }
+    }
 }
 
 /// How the daemon ends.
@@ -199,17 +198,20 @@ enum End {
 impl End {
     fn code(self, takes: Takes) -> u8 {
         match (self, takes) {
-            (Self::Shutdown, Takes::Nothing | Takes::KillAsStray | Takes::Escapes) => 0,
-            (Self::Shutdown, Takes::Kill | Takes::KillEitherWay) | (Self::ShutdownNow, _) => 3,
+            (Self::Shutdown, Takes::Nothing | Takes::KillAsStray) => 0,
+            (Self::Shutdown, Takes::Kill | Takes::KillEitherWay | Takes::Escapes) => 3,
+            (Self::ShutdownNow, _) => 3,
             (Self::Crash, _) => 101,
         }
     }
 
-    fn ask(self, daemon: &Daemon) -> Output {
-        match self {
-            Self::ShutdownNow => daemon.mcpctl(&["shutdown", "--wait", "--now"]),
-            Self::Shutdown | Self::Crash => daemon.mcpctl(&["shutdown", "--wait"]),
+    fn ask(self, daemon: &mut Daemon) -> Output {
+        if self == Self::ShutdownNow {
+            // It can't exit before the SIGKILL that comes at once.
+            stop_leader(daemon, NEIGHBOUR);
+            return daemon.mcpctl(&["shutdown", "--wait", "--now"]);
         }
+        daemon.mcpctl(&["shutdown", "--wait"])
     }
 
     fn stop(self, daemon: &mut Daemon, code: u8) -> ShutdownReport {
@@ -224,6 +226,14 @@ impl End {
     }
 }
 
+#[track_caller]
+fn stop_leader(daemon: &mut Daemon, worker: &str) {
+    let leader = daemon.wait_state(worker, WorkerState::Ready).pid.expect("it runs");
+    kill(nix::unistd::Pid::from_raw(leader.get()), Signal::SIGSTOP).expect("it runs");
+    let is_stopped = || process::read(leader).is_some_and(|found| found.state == 'T');
+    until("the worker to be stopped", BOUND, || is_stopped().then_some(()));
+}
+
 fn check(report: &ShutdownReport, takes: Takes, end: End) {
     let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
     let strays = report.findings.iter().filter(|finding| finding.detail.contains("belonged to no worker"));
@@ -231,7 +241,7 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
         Takes::Kill if end == End::Shutdown => {
             assert!(kinds.contains(&FindingKind::DescendantsKilled), "{kinds:?}")
         }
-        Takes::KillEitherWay => {}
+        Takes::KillEitherWay | Takes::Escapes => {}
         Takes::KillAsStray if end != End::Crash => assert_eq!(strays.count(), 1, "{:#?}", report.findings),
         _ => assert_eq!(strays.count(), 0, "{:#?}", report.findings),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::until;
+use crate::wait::{BOUND, until};
 
 /// How long a program may take to leave when a test has failed.
 const LAST_CHANCE: Duration = Duration::from_secs(10);
@@ -142,11 +142,23 @@ impl Following {
         self.lines.recv_timeout(bound).expect("another line")
     }
 
+    /// Reads lines until `wanted` holds for one. The lines before it are dropped.
+    #[track_caller]
+    pub fn wait_line(&self, what: &str, wanted: impl Fn(&str) -> bool) {
+        until(what, BOUND, || wanted(&self.line(BOUND)).then_some(()));
+    }
+
     /// Signals it; how it ended, and the lines it wrote until then.
     #[track_caller]
-    pub fn end(mut self, signal: Signal, bound: Duration) -> (process::ExitStatus, Vec<String>) {
+    pub fn end(self, signal: Signal, bound: Duration) -> (process::ExitStatus, Vec<String>) {
         // Not waited for yet, so the pid is still its own.
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it runs");
+        self.finish(bound)
+    }
+
+    /// Its end, which must come within the bound, and the lines that were not read yet.
+    #[track_caller]
+    pub fn finish(mut self, bound: Duration) -> (process::ExitStatus, Vec<String>) {
         let mut lines = Vec::new();
         let status = until("it to end", bound, || {
             lines.extend(self.lines.try_iter());
