@@ -56,7 +56,7 @@ check_tests() {
 # What the backend for macOS promises: how workers and mcpd start and end without subreaper, pidfds and cgroups.
 check_portable_backend() {
     MCPD_BACKEND=portable scripts/test.sh -E 'package(mcpd-tests) & (
-        test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^crash::whom/)
+        test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^crash::known_processes/)
         + test(/^zoo::.*::(is_stopped|does_not_outlive_a_crash)$/))'
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A long, hard life for the daemon: scripts/soak.sh [SECONDS [SEED]], an hour unless told otherwise.
+# The soak test of the daemon: scripts/soak.sh [SECONDS [SEED]], an hour by default.
 #
-# Random deaths, restarts, client storms, control calls, floods, a full disk, no descriptors, a clock that jumps; at
+# Random crashes, restarts, client storms, control calls, floods, a full disk, no descriptors, a clock that jumps; at
 # the end the daemon must hold what it held at the start. Then MCPD_CRASH_ROUNDS (500) times daemon, guardian or both
 # are killed at a random moment. Seeds are printed. Exit status 1: something grew, or was left.
 #
-# The full disk needs root, the clock Debian's faketime; without them these are left out, and it says so.
+# The full disk needs root, the clock Debian's faketime; without them these are left out, which is printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

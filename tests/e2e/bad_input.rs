@@ -81,7 +81,7 @@ const SAID: [(usize, &str); 12] = [
 /// R-CONF-3: all problems at once, each with its line and what is allowed; nothing is started and
 /// nothing is written.
 #[test]
-fn a_wrong_configuration_is_told_whole() {
+fn all_problems_of_a_configuration_are_reported() {
     let home = home();
     fs::write(home.path().join("config.toml"), WRONG).expect("written");
     let run = mcpd(home.path(), &["--config", "config.toml"]).expect_code(program::CONFIG);
@@ -207,9 +207,13 @@ fn invalid_variables_are_warnings() {
         let warnings = daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings;
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         for (value, stays) in [(clients, "clients stays 7s"), (total, "worker_total stays 4s")] {
-            let told = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
-            assert!(warnings.iter().any(|warning| told(warning)), "{warnings:?}");
-            assert!(daemon.log().lines().any(|line| line.contains("WARN") && told(line)), "{}", daemon.log());
+            let names_it = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
+            assert!(warnings.iter().any(|warning| names_it(warning)), "{warnings:?}");
+            assert!(
+                daemon.log().lines().any(|line| line.contains("WARN") && names_it(line)),
+                "{}",
+                daemon.log()
+            );
         }
         daemon.signal(Signal::SIGTERM);
         let report = daemon.assert_no_trace(0);
@@ -258,7 +262,7 @@ fn wrong_arguments_are_usage_errors() {
     assert!(files(home.path()).is_empty());
 }
 
-/// R-EXIT-2: whatever lies around, `mcpctl` ends with a code of its own and not by a panic.
+/// R-EXIT-2: with damaged files and sockets `mcpctl` exits with a code of its own and does not panic.
 #[test]
 fn garbage_does_not_make_mcpctl_panic() {
     let home = home();

@@ -1,6 +1,6 @@
 //! A cgroup for each worker where one is delegated to the daemon, and none where not (R-CONT-4).
 //!
-//! Each test has a cgroup of its own, and says so and does nothing where the machine gives none.
+//! Each test makes a cgroup of its own; it is skipped where the machine allows none.
 
 use std::fs;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn every_worker_lives_in_a_cgroup_of_its_own() {
     assert_eq!(scratch.children().len(), 2, "{:?}", scratch.children());
     assert_eq!(names(scratch.run().path()), ["0", "1", "2"]);
     assert_eq!(until_members(&scratch, "1", 7), 7, "beta and its tree");
-    assert_eq!(until_members(&scratch, "2", 4), 4, "gamma and who escaped from it");
+    assert_eq!(until_members(&scratch, "2", 4), 4, "gamma and the processes that escaped from it");
 
     let report = daemon.assert_shuts_down(3);
     assert_eq!(report.containment.map(|it| it.by), Some(ContainedBy::Cgroup));
@@ -72,8 +72,8 @@ fn until_members(scratch: &Scratch, worker: &str, count: usize) -> usize {
     })
 }
 
-/// R-CONT-4: a worker's own cgroups below its own are its affair, and go with it; what is somebody
-/// else's beside them (systemd's `.control`) stays.
+/// R-CONT-4: cgroups that a worker made below its own are removed with it; a cgroup of another program
+/// beside them (systemd's `.control`) stays.
 #[test]
 fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
     let Some(scratch) = scratch() else { return };
@@ -93,7 +93,7 @@ fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
     assert_eq!(scratch.children(), [".control"]);
 }
 
-/// R-CONT-4: delegated by the attribute that systemd sets, without being told.
+/// R-CONT-4: found by the attribute that systemd sets, without a variable that names it.
 #[test]
 fn a_delegated_cgroup_is_found_and_given_back() {
     let Some(scratch) = scratch() else { return };
@@ -108,7 +108,7 @@ fn a_delegated_cgroup_is_found_and_given_back() {
 
 /// R-CONT-4: being writable does not prove that it is ours.
 #[test]
-fn a_cgroup_that_nobody_gave_us_is_left_alone() {
+fn a_cgroup_that_is_not_delegated_is_left_alone() {
     let Some(scratch) = scratch() else { return };
     let mut daemon = launch_inside(&scratch);
     let contained = containment(&mut daemon);
@@ -128,7 +128,7 @@ fn launch_inside(scratch: &Scratch) -> Daemon {
     daemon
 }
 
-/// Not usable, not there, of v1, not wished for: everything works without, and says why.
+/// Not usable, missing, of v1, or switched off: the daemon works without it and says why.
 #[test]
 fn without_a_usable_cgroup_there_is_none() {
     let Some(scratch) = scratch() else { return };
@@ -146,16 +146,16 @@ fn without_a_usable_cgroup_there_is_none() {
         (narrow.text(), "can't make a cgroup in"),
         (v1().unwrap_or_else(|| "/none".to_owned()), "is no cgroup v2"),
     ];
-    for (wish, why) in cases {
-        let config = ConfigBuilder::new().env(CGROUP_VARIABLE, &wish).fixture("alpha", "");
+    for (value, why) in cases {
+        let config = ConfigBuilder::new().env(CGROUP_VARIABLE, &value).fixture("alpha", "");
         let mut daemon = Daemon::start(config);
         let contained = containment(&mut daemon);
-        assert_eq!(contained.by, ContainedBy::Subreaper, "{wish}: {contained}");
-        assert!(contained.detail.contains(why), "{wish}: {contained}");
+        assert_eq!(contained.by, ContainedBy::Subreaper, "{value}: {contained}");
+        assert!(contained.detail.contains(why), "{value}: {contained}");
         let warned = daemon.try_status().and_then(|status| status.daemon).expect("it answers").warnings;
-        assert_eq!(warned.is_empty(), wish == "off", "{warned:?}");
+        assert_eq!(warned.is_empty(), value == "off", "{warned:?}");
         let path = cgroup::path_of(daemon.pid()).expect("it is in one");
-        assert_eq!(Some(path), cgroup::path_of(mcpd_common::ids::Pid::current()), "{wish}: not moved");
+        assert_eq!(Some(path), cgroup::path_of(mcpd_common::ids::Pid::current()), "{value}: not moved");
         daemon.assert_shuts_down(0);
     }
     assert!(root.exists());
@@ -183,8 +183,8 @@ fn a_cgroup_belongs_to_one_daemon() {
     assert_eq!(scratch.children(), [] as [&str; 0]);
 }
 
-/// R-CONT-4, R-CONT-6: what a killed daemon left in its cgroups is ended by the next start, whatever
-/// happened to its marks; cgroups of others are not emptied by anybody but their own.
+/// R-CONT-4, R-CONT-6: the next start kills the processes that a killed daemon left in its cgroups, even
+/// without their marks; it does not empty cgroups of other daemons.
 #[test]
 fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     let Some(scratch) = scratch() else { return };
@@ -206,8 +206,8 @@ fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     stranger.wait().expect("our child");
 }
 
-/// R-CONT-4, R-CONT-5: the guardian kills the cgroups of its daemon as a whole, removes them, and is where
-/// it was before.
+/// R-CONT-4, R-CONT-5: the guardian kills the cgroups of its daemon as a whole, removes them, and is in
+/// its first cgroup again.
 #[test]
 fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
     let Some(scratch) = scratch() else { return };
@@ -224,7 +224,7 @@ fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
     assert_eq!(scratch.children(), [] as [&str; 0], "not even its own leaf");
 }
 
-/// A cgroup that is taken away while the daemon runs costs a certainty, and nothing else.
+/// Without a cgroup that was removed while the daemon runs, a worker is contained by the subreaper only.
 #[test]
 fn a_worker_that_gets_no_cgroup_runs_without() {
     let Some(scratch) = scratch() else { return };

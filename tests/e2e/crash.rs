@@ -1,5 +1,5 @@
-//! The daemon's sudden death, at any moment: its guardian leaves nothing, says so, and a restart at
-//! once comes up (R-CONT-5, R-CONT-6).
+//! The daemon crashes at any moment: the guardian leaves no process, reports it, and an immediate restart
+//! succeeds (R-CONT-5, R-CONT-6).
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, http, skip, unti
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
-/// One of each kind that is hard to get rid of, and a polite one.
+/// One worker of each kind that is hard to stop, and one that exits when asked.
 fn zoo() -> ConfigBuilder {
     ConfigBuilder::new()
         .times(LONG, LONG)
@@ -25,7 +25,7 @@ fn zoo() -> ConfigBuilder {
         .fixture("heir", "--hand-over-socket --zombies 5")
 }
 
-/// Kills the daemon, and finds what R-CONT-5 promises.
+/// Kills the daemon, and checks what R-CONT-5 promises.
 #[track_caller]
 fn killed(daemon: &mut Daemon) -> ShutdownReport {
     daemon.signal_daemon(Signal::SIGKILL);
@@ -37,7 +37,7 @@ fn killed(daemon: &mut Daemon) -> ShutdownReport {
     report
 }
 
-/// It comes up at once with every worker, knows what happened, and leaves nothing either.
+/// An immediate restart has all workers, shows the crash, and its shutdown leaves nothing.
 #[track_caller]
 fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
     let mut next = daemon.launch_again();
@@ -51,7 +51,7 @@ fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
     next.assert_no_trace(3);
 }
 
-/// R-CONT-5: 101, nothing is left, and everybody can read what happened: at once, and later.
+/// R-CONT-5: 101, nothing is left, and every command shows what happened, at once and later.
 #[test]
 fn a_killed_daemon_leaves_nothing_and_an_account() {
     let mut daemon = Daemon::start(zoo());
@@ -83,7 +83,7 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
     let asked = daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
     assert_eq!(asked.stdout, "mcpd is not running, and nothing of it is left\n");
 
-    // By the next one, and when that is gone as well.
+    // The next run shows it too, and `mcpctl` alone after that run.
     let home = {
         let mut next = daemon.launch_again();
         next.wait_ready();
@@ -98,10 +98,10 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
     assert_eq!(history["runs"][1]["exit_code"], 101, "{history}");
 }
 
-/// R-CONT-7: whom the daemon knew is ended although nothing about them says whose they are, by its
-/// guardian, and when that died as well by the next start; on every backend.
+/// R-CONT-7: processes that the daemon knew are killed although they carry no mark: by the guardian, or,
+/// if that was killed too, by the next start; on every backend.
 #[test]
-fn whom_the_daemon_knew_is_ended_by_whoever_cleans_up() {
+fn known_processes_are_killed_by_guardian_or_next_start() {
     let config = || ConfigBuilder::new().fixture("escaped", "--escape 2 --escape-polite 1 --ignore-term");
     let known = |daemon: &mut Daemon| {
         daemon.wait_status("its children", |status| status.workers[0].descendants == 3);
@@ -123,10 +123,10 @@ fn whom_the_daemon_knew_is_ended_by_whoever_cleans_up() {
     again.assert_no_trace(3);
 }
 
-/// R-CONT-5: while it starts; whatever it had done by then.
+/// R-CONT-5: at several moments of its start.
 #[test]
 fn killed_while_it_starts() {
-    let why = "whoever escapes from a worker in the moment of the death was never seen";
+    let why = "a process that escapes while the daemon dies was never seen";
     if skip::unless_linux_backend(why) {
         return;
     }
@@ -149,7 +149,7 @@ fn shutting_down(daemon: &Daemon, phase: &str) -> command::Following {
     following
 }
 
-/// Kills the daemon while `mcpctl` follows it: that learns the code from the guardian's report.
+/// Kills the daemon while `mcpctl` follows it; `mcpctl` exits with the guardian's code.
 #[track_caller]
 fn killed_and_followed(daemon: &mut Daemon, following: command::Following) -> ShutdownReport {
     let report = killed(daemon);
@@ -173,7 +173,7 @@ fn killed_while_workers_are_asked() {
 }
 
 #[test]
-fn killed_while_clients_leave() {
+fn killed_while_clients_disconnect() {
     let config = ConfigBuilder::new()
         .shutdown("worker_graceful = \"300ms\"")
         .fixture("escaped", "--escape 3")
@@ -239,7 +239,7 @@ fn is_unaccepted(socket: &Path) -> bool {
 /// R-SHUT-5, R-CONT-5: `mcpctl shutdown --wait` returns when daemon and guardian are gone, with the
 /// guardian's code.
 #[test]
-fn a_watching_mcpctl_says_what_the_guardian_says() {
+fn a_following_mcpctl_exits_with_the_guardians_code() {
     let mut daemon = Daemon::start(zoo().fixture("deaf", "--ignore-shutdown --ignore-term"));
     let watching = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
     let begun = "phase started phase=workers-graceful";
@@ -271,9 +271,9 @@ fn a_daemon_that_hangs_in_its_shutdown_is_ended() {
     restarts_well(daemon, &report);
 }
 
-/// R-CONT-5: it hangs before it can say that it was asked.
+/// R-CONT-5: the daemon hangs before it reads the request.
 #[test]
-fn a_stopped_daemon_that_is_asked_to_leave_is_ended() {
+fn a_stopped_daemon_that_is_asked_to_exit_is_killed() {
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
         .shutdown("verification = \"100ms\"")
@@ -285,10 +285,10 @@ fn a_stopped_daemon_that_is_asked_to_leave_is_ended() {
     restarts_well(daemon, &report);
 }
 
-/// A process that keeps forking loses against the guardian, too.
+/// The guardian also kills a process that keeps forking.
 #[test]
 fn a_fork_bomb_dies_with_the_daemon() {
-    let why = "processes come and go faster than it can look at all of them";
+    let why = "processes fork faster than it can list all of them";
     if skip::unless_linux_backend(why) {
         return;
     }
@@ -299,7 +299,7 @@ fn a_fork_bomb_dies_with_the_daemon() {
     killed(&mut daemon);
 }
 
-/// An exit without the completion mark is a crash, even with a status: here by signals that nobody expects.
+/// An exit without the completion mark is a crash, also by a signal that the daemon does not handle.
 #[test]
 fn any_sudden_end_is_a_crash() {
     for signal in [Signal::SIGALRM, Signal::SIGUSR1] {
@@ -310,10 +310,9 @@ fn any_sudden_end_is_a_crash() {
     }
 }
 
-/// R-CLIENT-7, R-CONT-5: a daemon that went on as a new program has the same guardian, which knows the
-/// new run.
+/// R-CLIENT-7, R-CONT-5: a re-executed daemon keeps its guardian, which reports the new run.
 #[test]
-fn killed_after_it_went_on_as_a_new_program() {
+fn killed_after_it_was_re_executed() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape-polite 3"));
     let (pid, guardian) = (daemon.pid(), daemon.guardian());
     let first = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;

@@ -1,4 +1,4 @@
-//! The front door forwards both ways without anyone noticing (R-CLIENT-1, R-CLIENT-2).
+//! The front door forwards both ways; neither client nor worker notices it (R-CLIENT-1, R-CLIENT-2).
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn header<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
     all.filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
 }
 
-/// R-CLIENT-5: the kernel finds out who vanished without a word, also when nothing is sent any more.
+/// R-CLIENT-5: TCP keepalive finds a client that vanished without closing, also when nothing is sent.
 #[test]
 fn a_quiet_connection_is_probed() {
     let mut daemon = start();
@@ -201,7 +201,7 @@ fn a_stream_goes_on_where_it_was() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-2, R-CTL: who is there, live.
+/// R-CLIENT-2, R-CTL: the list of clients is live.
 #[test]
 fn mcpctl_clients_names_them() {
     let mut daemon = start();
@@ -219,6 +219,6 @@ fn mcpctl_clients_names_them() {
     assert!(table.contains("alpha") && table.contains(&std::process::id().to_string()), "{table}");
     daemon.wait_status("one client", |status| status.workers[0].clients == 1);
     drop(stream);
-    until("nobody", BOUND, || (list(&daemon) == json!([])).then_some(()));
+    until("no client to be listed", BOUND, || (list(&daemon) == json!([])).then_some(()));
     daemon.assert_shuts_down(0);
 }

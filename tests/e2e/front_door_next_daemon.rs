@@ -76,7 +76,7 @@ fn run_and_pid(status: &StatusReport) -> (String, i32) {
     (daemon.run.to_string(), daemon.pid.get())
 }
 
-/// R-CLIENT-7: same process, another run, the same session; who calls meanwhile waits, and nobody is refused.
+/// R-CLIENT-7: same process, another run, the same session; calls made meanwhile wait, none is refused.
 #[test]
 fn a_restart_of_the_daemon_is_a_pause() {
     // The next worker takes its time.
@@ -119,10 +119,10 @@ fn a_restart_of_the_daemon_is_a_pause() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-7: who calls in the very moment in which mcpd pauses waits as well, whatever was read of the
+/// R-CLIENT-7: a call that arrives exactly when mcpd pauses waits as well, whatever was read of the
 /// call by then.
 #[test]
-fn nobody_who_calls_in_the_moment_of_the_pause_fails() {
+fn no_call_in_the_moment_of_the_pause_fails() {
     let mut daemon = start();
     let clients: Vec<_> = (0..8).map(|_| client(&daemon)).collect();
     let over = AtomicBool::new(false);
@@ -142,7 +142,7 @@ fn nobody_who_calls_in_the_moment_of_the_pause_fails() {
     daemon.assert_shuts_down(0);
 }
 
-/// Only what is in flight is told, by its own id; a question of the dead worker's is taken back.
+/// Only a request in flight gets an error, with its own id; a question of the dead worker is cancelled.
 #[test]
 fn what_is_in_flight_at_the_restart_gets_its_error() {
     let config = ConfigBuilder::new().times(BOUND / 100, BOUND / 10).worker("alpha", behind_the_door(""));
@@ -173,7 +173,7 @@ fn assert_error(call: &Value, reply: Reply) {
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&call["id"], &json!(-32000)), "{answer}");
 }
 
-/// Whoever wants the daemon gone gets it gone, also in the middle of a restart.
+/// A request to shut down is obeyed in the middle of a restart as well.
 #[test]
 fn a_signal_during_the_restart_is_not_lost() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 700")));
@@ -186,8 +186,8 @@ fn a_signal_during_the_restart_is_not_lost() {
     assert_eq!(report.reason, "signal_SIGTERM");
     let restart = restart.finish(BOUND);
     assert_eq!(restart.code, Some(69), "{restart:?}");
-    let told = ["did not come back", "asked mcpd to stop meanwhile (signal_SIGTERM)"];
-    assert!(told.iter().any(|told| restart.stderr.contains(told)), "{restart:?}");
+    let reasons = ["did not come back", "asked mcpd to stop meanwhile (signal_SIGTERM)"];
+    assert!(reasons.iter().any(|reason| restart.stderr.contains(reason)), "{restart:?}");
 }
 
 /// Nothing is stopped for a program that could not start.

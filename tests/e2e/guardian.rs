@@ -20,7 +20,7 @@ fn is_alive(pid: Pid) -> bool {
     process::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
-/// Kills the guardian and waits for the daemon, which has to leave by itself; its account.
+/// Kills the guardian and waits until the daemon has exited on its own; its report.
 #[track_caller]
 fn without_guardian(daemon: &mut Daemon) -> Option<ShutdownReport> {
     let pid = daemon.pid();
@@ -103,7 +103,7 @@ fn both_may_die_and_the_next_start_tells() {
     );
 }
 
-/// R-CONT-5: children from before it was mcpd, and what they leave behind, are told and not touched,
+/// R-CONT-5: children from before it was mcpd, and their orphans, are reported and not touched,
 /// neither by a shutdown nor after a crash.
 #[test]
 fn inherited_children_are_not_touched() {
@@ -139,8 +139,9 @@ fn inherited_children_are_not_touched() {
             assert!(is_alive(pid), "{pid} was touched; crash: {crash}");
             kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("ours, and alive");
         }
-        let told = report.findings.iter().filter(|it| it.detail.contains("was there before mcpd")).count();
-        assert_eq!(told >= 2, crash, "{:?}", report.findings);
+        let reported =
+            report.findings.iter().filter(|it| it.detail.contains("was there before mcpd")).count();
+        assert_eq!(reported >= 2, crash, "{:?}", report.findings);
         assert!(
             report.findings.iter().all(|it| it.kind != FindingKind::ProcessLeft),
             "{:?}",

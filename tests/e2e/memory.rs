@@ -23,7 +23,7 @@ fn warnings(daemon: &mut Daemon) -> Vec<String> {
     daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings
 }
 
-/// The files of a directory whose names begin and end so, by name.
+/// The files of a directory with this begin and end of their names, by name.
 fn files(directory: &Path, begin: &str, end: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.expect("an entry").path());
     let fits = |path: &PathBuf| {
@@ -108,7 +108,7 @@ fn a_damaged_journal_is_set_aside() {
     assert_eq!(history["runs"].as_array().map(Vec::len), Some(1));
 }
 
-/// R-LOG-1: somebody holds the journal and does not let go.
+/// R-LOG-1: another process holds the lock of the journal.
 #[test]
 fn a_locked_journal_does_not_keep_the_daemon() {
     let mut daemon = Daemon::start(polite());
@@ -236,8 +236,8 @@ fn an_unwritable_log_directory_stops_nothing() {
     daemon.wait_ready();
     let said = warnings(&mut daemon);
     for kind in ["mcpd", "shutdown"] {
-        let told = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
-        assert!(said.iter().any(told), "{said:?}");
+        let names_it = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
+        assert!(said.iter().any(names_it), "{said:?}");
     }
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     daemon.assert_shuts_down(0);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A daemon whose shutdown lasts until the client is let go: a worker waits for it.
+/// A daemon whose shutdown lasts until the returned connection is closed: a worker waits for it.
 fn gated() -> (Daemon, TcpStream) {
     let config =
         ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "").fixture("gate", "--wait-for-clients");
@@ -146,7 +146,7 @@ fn a_second_mcpctl_shutdown_attaches_and_sees_everything() {
 }
 
 #[test]
-fn the_reason_given_is_told_everywhere() {
+fn the_given_reason_is_shown_everywhere() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     daemon.mcpctl(&["shutdown", "--wait", "--reason", "moving house"]).expect_code(0);
     assert_eq!(daemon.assert_no_trace(0).reason, "moving house");
@@ -157,7 +157,7 @@ fn the_reason_given_is_told_everywhere() {
 
 /// R-SHUT-7.
 #[test]
-fn status_and_health_tell_where_the_shutdown_is() {
+fn status_and_health_show_the_phase_of_the_shutdown() {
     let (mut daemon, gate) = gated();
     daemon.mcpctl(&["shutdown", "--reason", "lunch"]).expect_code(0);
     let status = daemon.wait_status("the graceful phase", |status| {

@@ -12,7 +12,7 @@ use crate::wire::{self, Body, Reply};
 #[derive(Debug)]
 pub struct Client {
     port: Port,
-    /// Its session, as it was told.
+    /// The session id from the server.
     pub session: String,
     last: AtomicU64,
 }

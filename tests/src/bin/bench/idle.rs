@@ -86,7 +86,10 @@ fn assert_only_one(daemon: &Daemon) {
     let ours = program(own[0]);
     let others = process::all().into_iter().map(|found| found.pid).filter(|pid| !own.contains(pid));
     let same: Vec<Pid> = others.filter(|pid| program(*pid) == ours).collect();
-    assert!(same.is_empty(), "the same mcpd runs as {same:?} too; its memory can't be told while it does");
+    assert!(
+        same.is_empty(),
+        "the same mcpd runs as {same:?} too; its memory can't be measured while it does"
+    );
 }
 
 /// Proportional memory of a process, of millions of bytes.

@@ -35,8 +35,12 @@ pub fn rows(options: &Options) -> Vec<Row> {
         theirs.push(s6);
     }
     vec![
-        Row::told("50 workers stopped by `SIGTERM`, mcpd, whole, verification included", Unit::Millis, ours),
-        Row::told("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, theirs),
+        Row::without_goal(
+            "50 workers stopped by `SIGTERM`, mcpd, whole, verification included",
+            Unit::Millis,
+            ours,
+        ),
+        Row::without_goal("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, theirs),
         Row::new("mcpd / s6, each turn", Unit::Ratio, 1.0, ratio),
     ]
 }

@@ -1,6 +1,6 @@
 //! The processes that the worker starts, and leaves behind.
 //!
-//! They inherit its standard output and error: whoever waits for the end of those pipes waits
+//! They inherit its standard output and error: a program that waits for the end of those pipes waits
 //! for them.
 
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
-use crate::leaving::small_thread;
+use crate::exiting::small_thread;
 use crate::options::{LIFETIME, Manners, Options};
 use crate::{bomb, raw};
 
@@ -27,7 +27,7 @@ pub fn start(options: &Options) -> io::Result<()> {
     }
     escape(options, options.escape, "stubborn-escaper")?;
     escape(options, options.escape_polite, "escaper")?;
-    options.zoo.iter().try_for_each(|animal| animal.release())?;
+    options.zoo.iter().try_for_each(|hostile| hostile.release())?;
     bomb::light(options.fork_bomb)
 }
 

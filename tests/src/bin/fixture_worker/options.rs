@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::zoo::Animal;
+use crate::zoo::Hostile;
 
 /// The longest that anything which was left behind stays.
 pub const LIFETIME: Duration = Duration::from_secs(120);
@@ -114,8 +114,8 @@ pub struct Options {
     pub print_env: bool,
     /// Is an MCP server, too.
     pub mcp: bool,
-    /// Children of the hostile zoo.
-    pub zoo: Vec<Animal>,
+    /// Hostile workers to start.
+    pub zoo: Vec<Hostile>,
 }
 
 impl Options {
@@ -190,7 +190,7 @@ impl Options {
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
             "--mcp" => self.mcp = true,
-            "--zoo" => self.zoo.push(args.animal()?),
+            "--zoo" => self.zoo.push(args.hostile()?),
             "--role" => self.role = args.role()?,
             _ => return Err("unknown".to_owned()),
         }
@@ -231,9 +231,9 @@ impl<I: Iterator<Item = String>> Args<I> {
         self.number().map(Duration::from_millis)
     }
 
-    fn animal(&mut self) -> Result<Animal, String> {
+    fn hostile(&mut self) -> Result<Hostile, String> {
         let name = self.text()?;
-        Animal::named(&name).ok_or_else(|| format!("no animal \"{name}\""))
+        Hostile::named(&name).ok_or_else(|| format!("no hostile worker \"{name}\""))
     }
 
     fn role(&mut self) -> Result<Role, String> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, raise};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::leaving::{self, exit, small_thread};
+use crate::exiting::{self, exit, small_thread};
 use crate::mcp;
 use crate::offspring;
 use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
@@ -38,11 +38,11 @@ enum After {
     Hang,
 }
 
-/// Binds and serves until it is told to leave.
+/// Binds and serves until it is asked to exit.
 pub fn run(options: Options) -> ExitCode {
     thread::sleep(options.start_delay);
     if let Some(delay) = options.crash_after {
-        leaving::crash_after(delay);
+        exiting::crash_after(delay);
     }
     let Some(port) = options.port else {
         thread::sleep(WORKER_LIFETIME);
@@ -60,8 +60,8 @@ pub fn run(options: Options) -> ExitCode {
     if let Err(error) = listeners.iter().take(1).try_for_each(|it| zoo::listening(&options.zoo, it.as_fd())) {
         return crate::complain(&format!("can't pass its socket on: {error}"));
     }
-    let animals = options.zoo.clone();
-    zoo::up(&animals, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
+    let hostiles = options.zoo.clone();
+    zoo::up(&hostiles, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
 }
 
 /// Serves on the socket that is the standard input, in a session of its own, from when the
@@ -190,13 +190,13 @@ impl Server {
         match self.options.on_shutdown {
             OnShutdown::NoAnswer => return Ok(After::Hang),
             OnShutdown::NoRoute => return reply(stream, 404, "no such route"),
-            OnShutdown::Status(status) => return reply(stream, status, "as told"),
+            OnShutdown::Status(status) => return reply(stream, status, "as configured"),
             OnShutdown::Stay => return reply(stream, 202, "staying"),
             OnShutdown::Leave | OnShutdown::WaitForClients | OnShutdown::EndParent => {}
         }
-        reply(stream, 202, "leaving")?;
+        reply(stream, 202, "exiting")?;
         if self.options.on_shutdown == OnShutdown::EndParent {
-            leaving::end_parent();
+            exiting::end_parent();
             return Ok(After::Close);
         }
         Ok(After::Leave)

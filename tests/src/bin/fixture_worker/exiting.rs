@@ -1,4 +1,4 @@
-//! What a request to leave, or `SIGTERM`, leads to.
+//! What a request to exit, or `SIGTERM`, leads to.
 
 use std::thread;
 use std::time::Duration;
