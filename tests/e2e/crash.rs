@@ -29,6 +29,12 @@ fn zoo() -> ConfigBuilder {
 #[track_caller]
 fn killed(daemon: &mut Daemon) -> ShutdownReport {
     daemon.signal_daemon(Signal::SIGKILL);
+    assert_killed(daemon)
+}
+
+/// What R-CONT-5 promises after a kill. A following `mcpctl` must have ended: it binds the ports, too.
+#[track_caller]
+fn assert_killed(daemon: &mut Daemon) -> ShutdownReport {
     let report = daemon.assert_cleaned_up(101);
     assert_eq!(report.reason, "daemon_died");
     assert_eq!(report.findings[0].kind, FindingKind::DaemonDied);
@@ -152,10 +158,10 @@ fn shutting_down(daemon: &Daemon, phase: &str) -> command::Following {
 /// Kills the daemon while `mcpctl` follows it; `mcpctl` exits with the guardian's code.
 #[track_caller]
 fn killed_and_followed(daemon: &mut Daemon, following: command::Following) -> ShutdownReport {
-    let report = killed(daemon);
+    daemon.signal_daemon(Signal::SIGKILL);
     let (status, lines) = following.finish(BOUND);
     assert_eq!(status.code(), Some(101), "{lines:?}");
-    report
+    assert_killed(daemon)
 }
 
 /// A shutdown that stays in this phase, killed there.
@@ -218,13 +224,28 @@ fn killed_while_it_verifies() {
 fn a_shutdown_that_the_daemon_never_read_ends_well() {
     let mut daemon = Daemon::start(zoo());
     daemon.signal_daemon(Signal::SIGSTOP);
+    let pid = daemon.pid().get();
+    until("the daemon to be stopped", BOUND, || all_threads_are(pid, 'T').then_some(()));
     let asking = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    let mcpctl = asking.pid().as_raw();
     let socket = daemon.places().socket.clone();
-    until("mcpctl to connect", BOUND, || is_unaccepted(&socket).then_some(()));
-    let report = killed(&mut daemon);
+    // Twice: a thread may wake another one between two looks at them.
+    let waits = || is_unaccepted(&socket) && all_threads_are(mcpctl, 'S') && all_threads_are(mcpctl, 'S');
+    until("mcpctl to wait for the answer", BOUND, || waits().then_some(()));
+    daemon.signal_daemon(Signal::SIGKILL);
     let output = asking.finish(BOUND).expect_code(0);
     assert_eq!(output.stdout, "mcpd is not running, and nothing of it is left\n");
+    let report = assert_killed(&mut daemon);
     restarts_well(daemon, &report);
+}
+
+/// Whether all threads of the process are in this state (proc(5), `/proc/PID/stat`).
+fn all_threads_are(pid: i32, state: char) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
+    // The name before the state may hold anything but ends with the last parenthesis.
+    let mut states = stats.map(|stat| stat.rsplit(") ").next().and_then(|rest| rest.chars().next()));
+    states.all(|found| found == Some(state))
 }
 
 /// Whether a connection to this socket waits to be accepted: the kernel lists it without an inode
@@ -314,7 +335,8 @@ fn any_sudden_end_is_a_crash() {
 #[test]
 fn killed_after_it_was_re_executed() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape-polite 3"));
-    let (pid, guardian) = (daemon.pid(), daemon.guardian());
+    let pid = daemon.pid();
+    let guardian = daemon.guardian();
     let first = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
     daemon.wait_ready();
