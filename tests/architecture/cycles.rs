@@ -58,7 +58,8 @@ fn describe(tree: &Tree, uses: &Uses, cycle: &[usize]) -> String {
     let mut text = String::from("rule: no files of common use each other in a circle");
     for from in cycle {
         for (to, line) in uses[from].iter().filter(|(to, _)| cycle.contains(to)) {
-            let (shown, used) = (tree.files()[*from].shown(*line), &tree.files()[*to].path);
+            let shown = tree.files()[*from].shown(*line);
+            let used = &tree.files()[*to].path;
             text.push_str(&format!("\n    {shown}    ({used})"));
         }
     }

@@ -115,7 +115,8 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 
 /// The length of `/* ... */`, which nests.
 fn block_comment(rest: &[u8]) -> usize {
-    let (mut at, mut depth) = (2, 1);
+    let mut at = 2;
+    let mut depth = 1;
     while depth > 0 && at < rest.len() {
         match &rest[at..] {
             [b'/', b'*', ..] => (at, depth) = (at + 2, depth + 1),

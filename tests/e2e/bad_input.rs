@@ -131,7 +131,8 @@ fn with_nothing_to_serve_it_says_how_to_begin() {
 /// `--strict` nothing does.
 #[test]
 fn one_bad_worker_does_not_stop_the_rest() {
-    let (gone, lost) = (ports::claim(), ports::claim());
+    let gone = ports::claim();
+    let lost = ports::claim();
     let bad = format!(
         "[workers.gone]\nrepo = \"nowhere\"\nport = {}\n\
          [workers.lost]\nrepo = \".\"\nport = {}\ncommand = [\"no-such-program\", \"{{port}}\"]\n",

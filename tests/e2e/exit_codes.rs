@@ -170,7 +170,8 @@ fn code_6_a_resource_fails_to_close() {
         "#,
     );
     let mut daemon = Daemon::start(config);
-    let (first, last) = (daemon.home().join("first-is-closed"), daemon.home().join("last-is-closed"));
+    let first = daemon.home().join("first-is-closed");
+    let last = daemon.home().join("last-is-closed");
     assert!(!first.exists() && !last.exists());
     let report = daemon.assert_shuts_down(6);
     assert!(first.exists() && last.exists());

@@ -19,7 +19,8 @@ struct Worker {
 
 impl Worker {
     fn launch(flags: &str) -> Self {
-        let (claim, config) = (ports::claim(), ConfigBuilder::new());
+        let claim = ports::claim();
+        let config = ConfigBuilder::new();
         let child = Command::new(binaries::fixture_worker())
             .args(["--tag", config.tag()])
             .args(flags.split_whitespace())
@@ -134,9 +135,10 @@ fn it_takes_its_time() {
     for by_signal in [false, true] {
         let mut worker = Worker::start("--slow-exit 300");
         let (code, took) = timed(|| {
-            match by_signal {
-                true => worker.signal(Signal::SIGTERM),
-                false => assert_eq!(worker.status("POST /shutdown"), 202),
+            if by_signal {
+                worker.signal(Signal::SIGTERM);
+            } else {
+                assert_eq!(worker.status("POST /shutdown"), 202);
             }
             worker.wait()
         });

@@ -33,7 +33,8 @@ fn header<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
 fn a_quiet_connection_is_probed() {
     let mut daemon = start();
     let client = http::connect(daemon.port("alpha")).expect("mcpd listens");
-    let (ours, its) = (client.peer_addr().expect("connected"), client.local_addr().expect("connected"));
+    let ours = client.peer_addr().expect("connected");
+    let its = client.local_addr().expect("connected");
     let probed = || {
         let table = socket::connections().expect("the kernel shows its table");
         table.into_iter().find(|it| (it.local, it.peer) == (ours, its))?.timer

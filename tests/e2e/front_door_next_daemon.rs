@@ -43,7 +43,8 @@ fn assert_tells_of_changes(mut events: Events) {
 #[test]
 fn a_stop_and_a_start_are_not_noticed_by_who_did_not_call_meanwhile() {
     let mut daemon = start();
-    let (client, ended) = (client(&daemon), Client::initialize(daemon.port("alpha")));
+    let client = client(&daemon);
+    let ended = Client::initialize(daemon.port("alpha"));
     let before = client.state();
     assert_eq!(ended.delete().status, 200);
     daemon.assert_shuts_down(0);
@@ -83,7 +84,8 @@ fn a_restart_of_the_daemon_is_a_pause() {
     let mut daemon =
         Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--start-delay 1500")));
     let client = client(&daemon);
-    let (before, status) = (client.state(), daemon.wait_status("workers", |_| true));
+    let before = client.state();
+    let status = daemon.wait_status("workers", |_| true);
     let mut stream = client.listen(&[]);
     let over = AtomicBool::new(false);
     let (restart, calls) = thread::scope(|scope| {
@@ -210,7 +212,8 @@ fn a_restart_with_a_broken_configuration_is_refused() {
 #[test]
 fn an_upgraded_program_is_taken() {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let (link, new) = (home.path().join("mcpd"), home.path().join("mcpd-2"));
+    let link = home.path().join("mcpd");
+    let new = home.path().join("mcpd-2");
     symlink(binaries::mcpd(), &link).expect("linked");
     fs::copy(binaries::mcpd(), &new).expect("copied");
     let config = ConfigBuilder::new().worker("alpha", behind_the_door(""));

@@ -84,7 +84,8 @@ fn a_killed_worker_is_not_noticed() {
 fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
-    let (one, two) = (client.tool("stuck", &json!({})), client.tool("state", &json!({})));
+    let one = client.tool("stuck", &json!({}));
+    let two = client.tool("state", &json!({}));
     let batch = begin_stuck(&daemon, &client, &json!([one, two]));
     let slow = client.tool("slow", &json!({ "steps": 100, "pause": 300 }));
     let mut events = Events::of(client.post(&slow));

@@ -178,7 +178,8 @@ fn ctrl_c_is_heard_once() {
 fn a_stopped_job_goes_on() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let state = |pid: Pid| process::read(pid).map(|found| found.state);
-    let (guardian, pid) = (daemon.guardian(), daemon.pid());
+    let guardian = daemon.guardian();
+    let pid = daemon.pid();
     for (signal, stopped) in [(Signal::SIGTSTP, true), (Signal::SIGCONT, false)] {
         daemon.signal(signal);
         daemon.signal_daemon(signal);

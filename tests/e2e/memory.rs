@@ -143,9 +143,11 @@ fn the_logs_say_what_and_where() {
     daemon.signal(Signal::SIGTERM);
     daemon.assert_no_trace(0);
     let logs = daemon.places().log_dir.clone();
-    let (debug, shutdown) = (files(&logs, "mcpd-", ".log"), files(&logs, "shutdown-", ".log"));
+    let debug = files(&logs, "mcpd-", ".log");
+    let shutdown = files(&logs, "shutdown-", ".log");
     assert_eq!((debug.len(), shutdown.len()), (1, 1));
-    let (debug, shutdown) = (text(&debug[0]), text(&shutdown[0]));
+    let debug = text(&debug[0]);
+    let shutdown = text(&shutdown[0]);
 
     for line in debug.lines() {
         let rest = after_time(line).unwrap_or_else(|| panic!("no time: {line}"));

@@ -63,7 +63,8 @@ impl Trace {
             Some(info) => format!("{info}, state {}, parent {}", found.state, found.ppid),
             None => format!("{} (pid {}), state {}", found.name, found.pid, found.state),
         };
-        let (portable, me) = (backend() == Backend::Portable, Pid::current().get());
+        let portable = backend() == Backend::Portable;
+        let me = Pid::current().get();
         let is_inits = |found: &Process| portable && found.state == 'Z' && [1, me].contains(&found.ppid);
         self.remaining().into_iter().filter(|found| !is_inits(found)).map(describe).collect()
     }

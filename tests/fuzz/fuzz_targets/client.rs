@@ -47,7 +47,9 @@ fn messages(bytes: &[u8]) {
 
 /// The ways to read a message agree: the parser, the quick one, and the one that keeps nothing.
 fn scanned(bytes: &[u8], cuts: &[u8]) {
-    let (mut whole, mut parts, mut rest) = (Scanner::default(), Scanner::default(), bytes);
+    let mut whole = Scanner::default();
+    let mut parts = Scanner::default();
+    let mut rest = bytes;
     whole.push(bytes);
     for cut in cuts {
         let (part, after) = rest.split_at(usize::from(*cut).min(rest.len()));
@@ -69,7 +71,8 @@ fn events(bytes: &[u8], cuts: &[u8]) {
     let mut at_once: Vec<_> = whole.push(bytes);
     at_once.push(whole.rest());
     let mut parts = Splitter::default();
-    let (mut rest, mut piecemeal) = (bytes, vec![]);
+    let mut rest = bytes;
+    let mut piecemeal = vec![];
     for cut in cuts {
         let (part, after) = rest.split_at(usize::from(*cut).min(rest.len()));
         piecemeal.extend(parts.push(part));

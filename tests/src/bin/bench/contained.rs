@@ -35,7 +35,8 @@ pub fn rows(options: &Options) -> Vec<Row> {
         let turn = |_| (measure(config("off")), measure(config(&scratch.text())));
         let (without, within): (Vec<f64>, Vec<f64>) = (0..options.repeat).map(turn).unzip();
         let ratios = within.iter().zip(&without).map(|(within, without)| within / without).collect();
-        let (without, within) = (median(&without), median(&within));
+        let without = median(&without);
+        let within = median(&within);
         let what =
             format!("{what}, {WORKERS} workers: a cgroup for each / none ({within:.1} ms / {without:.1} ms)");
         Row::without_goal(what, Unit::Ratio, ratios)

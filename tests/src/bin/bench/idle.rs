@@ -22,7 +22,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Memory and CPU with 50 workers.
 pub fn rows(options: &Options) -> Vec<Row> {
-    let (mut memory, mut guardian, mut load) = (Vec::new(), Vec::new(), Vec::new());
+    let mut memory = Vec::new();
+    let mut guardian = Vec::new();
+    let mut load = Vec::new();
     for _ in 0..options.repeat {
         let daemon = Daemon::start(stop::config(50, &stop::polite()));
         thread::sleep(SETTLE);

@@ -26,7 +26,9 @@ pub fn rows(options: &Options) -> Vec<Row> {
         return Vec::new();
     }
     let silent = WorkerSpec::fixture("").with("shutdown_path = \"\"");
-    let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    let mut ratio = Vec::new();
     for _ in 0..options.repeat {
         let mcpd = stop::by_signal(stop::config(WORKERS, &silent));
         let s6 = Scan::start().stop();

@@ -126,7 +126,8 @@ pub fn print(rows: &[Row], options: &Options, load_before: &str) {
     }
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let (repeat, kernel) = (options.repeat, kernel.trim());
+    let repeat = options.repeat;
+    let kernel = kernel.trim();
     println!("\n{repeat} samples of each figure; {cores} cores, Linux {kernel}.");
     println!("Load of the machine: {load_before} before, {} after.", load());
 }

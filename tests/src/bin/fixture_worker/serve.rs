@@ -105,7 +105,8 @@ fn accept(listeners: &[TcpListener], server: Arc<Server>, lifetime: Duration) ->
 
 impl Server {
     fn new(options: Options) -> Arc<Self> {
-        let (connections, stopped_itself) = (AtomicU32::new(0), AtomicBool::new(false));
+        let connections = AtomicU32::new(0);
+        let stopped_itself = AtomicBool::new(false);
         let mcp = mcp::State::default();
         Arc::new(Self { options, began: Instant::now(), connections, stopped_itself, mcp })
     }
@@ -140,10 +141,8 @@ impl Server {
             return self.talk_mcp(stream, &mut reader);
         }
         while let Some((request, events)) = read_request(&mut reader)? {
-            let after = match events {
-                true => stream_events(stream, &mut reader)?,
-                false => self.answer(&request, stream)?,
-            };
+            let after =
+                if events { stream_events(stream, &mut reader)? } else { self.answer(&request, stream)? };
             match after {
                 After::KeepAlive => {}
                 After::Hang => {
@@ -159,12 +158,13 @@ impl Server {
 
     fn talk_mcp(&self, stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
         while let Some(request) = mcp::Request::read(reader)? {
-            let after = match mcp::is_mine(&request) {
-                false => self.answer(&request.line, stream)?,
-                true => match mcp::answer(&self.mcp, &request, stream)? {
+            let after = if mcp::is_mine(&request) {
+                match mcp::answer(&self.mcp, &request, stream)? {
                     mcp::Next::KeepAlive => After::KeepAlive,
                     mcp::Next::Close => After::Close,
-                },
+                }
+            } else {
+                self.answer(&request.line, stream)?
             };
             if !matches!(after, After::KeepAlive) {
                 return Ok(after);
@@ -210,7 +210,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String
         return Ok(None);
     }
     let request = first.rsplit_once(' ').map_or("", |(request, _)| request).to_owned();
-    let (mut length, mut events) = (0, false);
+    let mut length = 0;
+    let mut events = false;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
