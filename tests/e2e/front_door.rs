@@ -9,7 +9,7 @@ use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, until};
 use serde_json::{Value, json};
 
-/// A fixture worker that is an MCP server, behind mcpd's door.
+/// A fixture worker that is an MCP server, behind the front door.
 pub fn behind_the_door(flags: &str) -> WorkerSpec {
     WorkerSpec::fixture(&format!("--mcp {flags}")).with("transport = \"http\"")
 }
@@ -126,7 +126,7 @@ fn connections_are_kept_alive() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: the moment they come, not when the tool is done.
+/// R-CLIENT-1: each event is forwarded at once, not when the tool is done.
 #[test]
 fn progress_arrives_while_the_tool_runs() {
     let mut daemon = start();
@@ -186,7 +186,7 @@ fn a_session_can_be_deleted() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: the worker gets the event id that it gave, whatever the client was shown.
+/// R-CLIENT-3: the worker gets its own event id back; the client sees another one.
 #[test]
 fn a_stream_goes_on_where_it_was() {
     let mut daemon = start();

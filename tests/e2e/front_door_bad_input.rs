@@ -1,5 +1,5 @@
-//! What comes to the front door and should not: web pages, broken HTTP, too much of it (R-CLIENT-1,
-//! R-CLIENT-4). Every time mcpd lives on, and its shutdown finds nothing left.
+//! Bad input at the front door: web pages, broken HTTP, too many connections (R-CLIENT-1, R-CLIENT-4). mcpd
+//! keeps running every time, and its shutdown finds nothing left.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::front_door::{behind_the_door, start};
 
-/// Everything that comes until the connection is closed, however it is closed.
+/// All bytes until the connection is closed or reset.
 fn all_of(mut stream: TcpStream) -> String {
     let mut all = vec![];
     let mut piece = [0; 4096];
@@ -245,7 +245,7 @@ fn half_closed_connections_do_not_stay() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: a clear 503 beyond 1024; when one leaves, another may come.
+/// R-CLIENT-1: 503 beyond 1024 connections; when one is closed, another one is accepted.
 #[test]
 fn too_many_connections_are_turned_away() {
     const PLACES: usize = 1024;

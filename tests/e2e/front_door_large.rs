@@ -13,7 +13,7 @@ use crate::front_door_restart::{kill_worker, wait_stuck};
 
 const LARGE: usize = 6 << 20;
 
-/// How a client says where its body ends.
+/// How a client frames its body.
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     Length,
@@ -117,7 +117,7 @@ fn a_large_call_is_read_to_its_id_after_the_worker_died() {
         kill_worker(&mut daemon);
         send_body(&mut stream, framing, second);
         end_body(&mut stream, framing);
-        // Whatever had reached the worker by then: an error, or the answer of the next one.
+        // An error, or the answer of the next worker, depending on how much the dead one had received.
         let answer = answer(stream);
         assert_eq!(answer["id"], "large", "{framing:?}: {answer}");
     }

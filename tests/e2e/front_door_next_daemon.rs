@@ -1,4 +1,4 @@
-//! Sessions outlive the daemon too: its clients go on with the next one (R-CLIENT-3, R-CLIENT-7).
+//! Sessions outlive the daemon: its clients continue with the next daemon (R-CLIENT-3, R-CLIENT-7).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::front_door::{behind_the_door, start};
 
-/// A session with something to be said again.
+/// A session with state to replay.
 fn client(daemon: &Daemon) -> Client {
     let client = Client::initialize(daemon.port("alpha"));
     client.ask(&client.request("logging/setLevel", &json!({ "level": "debug" })));
@@ -32,7 +32,7 @@ fn assert_goes_on(client: &Client, before: &Value) {
     }
 }
 
-/// What the first stream after a renewal begins with: how to come back, and what may have changed.
+/// The first events of the first stream after a replay: how to reconnect, and what may have changed.
 #[track_caller]
 fn assert_tells_of_changes(mut events: Events) {
     assert_eq!(events.next().and_then(|event| event.retry).as_deref(), Some("5000"));
@@ -57,7 +57,7 @@ fn a_stop_and_a_start_are_not_noticed_by_who_did_not_call_meanwhile() {
     daemon.assert_shuts_down(0);
 }
 
-/// What was said before a crash of the daemon is not lost with it.
+/// The state of a session survives a crash of the daemon.
 #[test]
 fn a_killed_daemon_costs_no_session() {
     let mut daemon = start();
@@ -192,7 +192,7 @@ fn a_signal_during_the_restart_is_not_lost() {
     assert!(reasons.iter().any(|reason| restart.stderr.contains(reason)), "{restart:?}");
 }
 
-/// Nothing is stopped for a program that could not start.
+/// If the new program could not start, nothing is stopped.
 #[test]
 fn a_restart_with_a_broken_configuration_is_refused() {
     let mut daemon = start();
@@ -208,7 +208,7 @@ fn a_restart_with_a_broken_configuration_is_refused() {
     daemon.assert_shuts_down(0);
 }
 
-/// The program is found by the name it was started by, so that an upgrade is what runs next.
+/// The program is found by the path it was started with, so that an upgraded file is executed.
 #[test]
 fn an_upgraded_program_is_taken() {
     let home = tempfile::tempdir().expect("a temporary directory");

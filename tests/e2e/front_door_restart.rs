@@ -34,7 +34,7 @@ pub fn kill_worker(daemon: &mut Daemon) {
     });
 }
 
-/// How many calls that are never answered this worker has.
+/// How many calls of the tool `stuck` the worker has received.
 fn stuck(daemon: &Daemon) -> u64 {
     let count = wire::request(daemon.port("alpha"), &compose("GET /stuck", &[], "")).json();
     count.as_u64().expect("a number")
@@ -101,7 +101,7 @@ fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: not MCP: hold; in flight 502.
+/// R-CLIENT-3: requests that are not MCP wait for the next worker; those in flight get 502.
 #[test]
 fn what_is_not_mcp_is_held_too() {
     let mut daemon = start();
@@ -212,7 +212,7 @@ fn a_late_answer_never_reaches_the_next_worker() {
     daemon.assert_shuts_down(0);
 }
 
-/// Switched off, a restart is what it would be without mcpd, but for the port.
+/// With `sessions = "forget"` a restart is as without mcpd, except that the port stays open.
 #[test]
 fn sessions_may_be_forgotten() {
     let spec = behind_the_door("").with("sessions = \"forget\"");
@@ -272,7 +272,7 @@ fn the_rest_of_a_dead_workers_answer_is_the_error() {
     daemon.assert_shuts_down(0);
 }
 
-/// The rest of an answer is asked for with a `GET`, and is no stream of the session: it ends with its worker.
+/// A `GET` that resumes an answer is not a stream of the session: it ends with its worker.
 #[test]
 fn the_rest_of_an_answer_ends_with_its_worker() {
     let mut daemon = start();

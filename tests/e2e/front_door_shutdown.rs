@@ -137,7 +137,7 @@ fn a_request_in_flight_gets_its_error() {
     assert_eq!(report.clients.forced, 0);
 }
 
-/// Three of them have the client timeout in total, and are counted.
+/// Three of them share the client timeout, and are counted.
 #[test]
 fn clients_that_never_read_are_cut_off_together() {
     let config = ConfigBuilder::new()
@@ -154,7 +154,7 @@ fn clients_that_never_read_are_cut_off_together() {
     assert!(report.findings.iter().all(|finding| finding.kind == FindingKind::ClientForced));
 }
 
-/// R-CLIENT-5: the bound is for all together, however many they are.
+/// R-CLIENT-5: the limit is for all clients together, however many they are.
 #[test]
 fn a_thousand_streams_end_within_the_same_bound() {
     const MANY: u32 = 1000;
@@ -170,7 +170,7 @@ fn a_thousand_streams_end_within_the_same_bound() {
     assert_shutdown_notice(&last, "manual");
 }
 
-/// R-CLIENT-5: one that never reads costs the others nothing, and is the only one that is forced.
+/// R-CLIENT-5: a client that never reads does not delay the others, and is the only one that is forced.
 #[test]
 fn one_that_never_reads_among_a_thousand_is_forced_alone() {
     const MANY: u32 = 999;

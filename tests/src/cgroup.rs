@@ -1,4 +1,4 @@
-//! A cgroup of a test's own, where the machine lets us make one.
+//! A cgroup for a test, where the machine allows one.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use mcpd_common::os::cgroup::{self, Cgroup};
 use crate::skip;
 use crate::wait::until;
 
-/// A cgroup that is removed in the end, with everything in it killed.
+/// A cgroup for a test. On drop it is removed, with all processes in it killed.
 #[derive(Debug)]
 pub struct Scratch(Cgroup);
 
@@ -51,14 +51,14 @@ impl Scratch {
         self.0.path().display().to_string()
     }
 
-    /// Says of it what systemd says of the cgroup of a unit with `Delegate=yes`.
+    /// Marks it as delegated, as systemd does for a unit with `Delegate=yes`.
     #[track_caller]
     pub fn delegate(&self) {
         let flags = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(self.0.path(), "user.delegate", b"1", flags).expect("an attribute can be set");
     }
 
-    /// A command that goes into it and becomes what follows; see
+    /// A command that enters it and executes its arguments; see
     /// [`crate::Daemon::command_below`].
     pub fn wrapper(&self) -> [String; 4] {
         let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.text());

@@ -87,7 +87,7 @@ pub fn overwrite_command_line_and_environment() -> io::Result<()> {
     Ok(())
 }
 
-/// Hides from everybody but root, as programs do that were given privileges.
+/// Becomes not dumpable (prctl(2), PR_SET_DUMPABLE): its files in `/proc` belong to root.
 pub fn become_undumpable() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
@@ -100,7 +100,7 @@ pub fn lower_mark() {
     unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, &limit) };
 }
 
-/// Becomes another program without any environment.
+/// Executes another program without any environment.
 pub fn become_sleep(seconds: u64) -> ! {
     let words = ["sleep".to_owned(), seconds.to_string()];
     let words = words.map(|word| std::ffi::CString::new(word).unwrap_or_default());

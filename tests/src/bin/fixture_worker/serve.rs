@@ -1,4 +1,4 @@
-//! HTTP, as little of it as probes and requests to leave need: a thread a connection.
+//! HTTP, as little of it as probes and requests to exit need: a thread for each connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -34,7 +34,7 @@ struct Server {
 enum After {
     KeepAlive,
     Close,
-    Leave,
+    Exit,
     Hang,
 }
 
@@ -115,7 +115,7 @@ impl Server {
         let after = self.talk(&stream);
         drop(stream);
         self.connections.fetch_sub(1, Ordering::SeqCst);
-        if let Ok(After::Leave) = after {
+        if let Ok(After::Exit) = after {
             self.leave();
         }
         if self.options.stop_self && !self.stopped_itself.swap(true, Ordering::SeqCst) {
@@ -150,7 +150,7 @@ impl Server {
                     io::copy(&mut reader, &mut io::sink())?;
                     return Ok(After::Close);
                 }
-                After::Close | After::Leave => return Ok(after),
+                After::Close | After::Exit => return Ok(after),
             }
         }
         Ok(After::Close)
@@ -192,14 +192,14 @@ impl Server {
             OnShutdown::NoRoute => return reply(stream, 404, "no such route"),
             OnShutdown::Status(status) => return reply(stream, status, "as configured"),
             OnShutdown::Stay => return reply(stream, 202, "staying"),
-            OnShutdown::Leave | OnShutdown::WaitForClients | OnShutdown::EndParent => {}
+            OnShutdown::Exit | OnShutdown::WaitForClients | OnShutdown::EndParent => {}
         }
         reply(stream, 202, "exiting")?;
         if self.options.on_shutdown == OnShutdown::EndParent {
             exiting::end_parent();
             return Ok(After::Close);
         }
-        Ok(After::Leave)
+        Ok(After::Exit)
     }
 }
 
@@ -237,7 +237,7 @@ fn reply(mut stream: &TcpStream, status: u16, text: &str) -> io::Result<After> {
     Ok(After::KeepAlive)
 }
 
-/// An event stream that says hello and then nothing, until the client goes.
+/// An event stream with one event, open until the client disconnects.
 fn stream_events(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
     stream.write_all(b"HTTP/1.1 200 fixture\r\ncontent-type: text/event-stream\r\n\r\ndata: hello\n\n")?;
     io::copy(reader, &mut io::sink())?;

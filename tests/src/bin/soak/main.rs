@@ -3,9 +3,9 @@
 //! ```text
 //! soak SECONDS [SEED]
 //!
-//! stage   one daemon with workers of several kinds, on a small disk, with a clock that can be set
+//! stage     one daemon with workers of several kinds, on a small disk, with a clock that can be set
 //! actions   what happens to it; picked by a seeded random generator, the seed is printed
-//! level   descriptors, threads, children, memory: before and after they must be the same
+//! level     descriptors, threads, children, memory: before and after they must be the same
 //! ```
 //!
 //! At the end the daemon is stopped, and nothing may be left. `scripts/soak.sh` builds everything and

@@ -66,7 +66,7 @@ fn echo(request: &Request, stream: &TcpStream) -> io::Result<Value> {
     }))
 }
 
-/// Waits until the client goes away.
+/// Waits until the client disconnects.
 fn never(state: &State, mut stream: &TcpStream) -> io::Result<Next> {
     let _ = stream.read(&mut [0]);
     state.lock().abandoned += 1;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Everything that is remembered.
+/// The state of all sessions.
 #[derive(Default)]
 pub struct State {
     inner: Mutex<Inner>,
@@ -74,7 +74,7 @@ impl State {
                 return Some(answer.clone());
             }
             let left = end.checked_duration_since(Instant::now())?;
-            // Notified before the change is made, perhaps: look again soon.
+            // The change may come after the notification, so poll again soon.
             let soon = left.min(Duration::from_millis(20));
             inner = self.changed.wait_timeout(inner, soon).unwrap_or_else(PoisonError::into_inner).0;
         }
