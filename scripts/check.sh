@@ -4,15 +4,13 @@
 #   scripts/check.sh           everything
 #   scripts/check.sh --quick   without what is slow: end-to-end tests, dependency policy, macOS
 #
-# Every check runs even if an earlier one failed. The last line is the verdict, the exit status is 0 or 1. What is
-# missing is installed: cargo-nextest for the user, cargo-deny into target/tools, the macOS target by rustup, MCP clients
-# and servers of others into target/real (they need node, npm and python3 with venv).
+# Every check runs even if an earlier one failed. The last line but one counts the tests, the last line is the verdict, the
+# exit status is 0 or 1. What is missing is installed: cargo-nextest for the user (scripts/test.sh), cargo-deny into
+# target/tools, the macOS target by rustup, MCP clients and servers of others into target/real (they need node, npm and
+# python3 with venv).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-# The README gives this command; check_tests makes sure that it still does.
-readonly TEST_COMMAND='cargo build --workspace --bins && cargo nextest run --workspace'
-readonly NEXTEST=0.9.143
 readonly DENY=0.20.2
 readonly TOOLS=target/tools
 readonly LOGS=target/check
@@ -20,6 +18,8 @@ readonly LOGS=target/check
 # The output is the same with and without a terminal, and names no path of this machine.
 export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never CARGO_TERM_QUIET=true
 export NEXTEST_PROFILE=ci NEXTEST_SHOW_PROGRESS=none
+# A skipped test fails unless tests/skips.allowed names it.
+export MCPD_STRICT_SKIPS=1
 
 check_format() {
     cargo fmt --all --check -- --color never
@@ -44,25 +44,24 @@ check_dependencies() {
 }
 
 check_tests() {
-    install_nextest || return 1
-    if [[ -f README.md ]] && ! grep -qF "$TEST_COMMAND" README.md; then
-        echo "README.md does not give the test command any more: $TEST_COMMAND"
-        return 1
-    fi
-    bash -c "$TEST_COMMAND" 2>&1 | tee "$LOGS/tests.log"
+    local status=0
+    grep -qF scripts/test.sh README.md || {
+        echo 'README.md does not name the test command: scripts/test.sh'
+        status=1
+    }
+    scripts/test.sh 2>&1 | tee "$LOGS/tests.log" || status=1
+    return "$status"
 }
 
-# What the backend for macOS promises, by itself: lives and deaths of workers and of mcpd, without subreaper, pidfds and cgroups. The
-# programs are those that check_tests built.
+# What the backend for macOS promises: how workers and mcpd start and end without subreaper, pidfds and cgroups.
 check_portable_backend() {
-    install_nextest || return 1
-    MCPD_BACKEND=portable cargo nextest run --locked -p mcpd-tests \
-        -E 'test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^crash::whom/) + test(/^zoo::.*::(is_stopped|does_not_outlive_a_crash)$/)' 2>&1 | tee "$LOGS/portable.log"
+    MCPD_BACKEND=portable scripts/test.sh -E 'package(mcpd-tests) & (
+        test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^crash::known_processes/)
+        + test(/^zoo::.*::(is_stopped|does_not_outlive_a_crash)$/))'
 }
 
 check_unit_tests() {
-    install_nextest || return 1
-    cargo nextest run --locked --workspace --lib --bins 2>&1 | tee "$LOGS/tests.log"
+    scripts/test.sh --lib --bins 2>&1 | tee "$LOGS/tests.log"
 }
 
 # A minute of what scripts/soak.sh does for an hour.
@@ -80,11 +79,6 @@ check_macos() {
     CC_aarch64_apple_darwin="$PWD/scripts/apple-cc" AR_aarch64_apple_darwin=ar SDKROOT=/ \
         cargo clippy --locked --target aarch64-apple-darwin --keep-going \
         -p mcpd-common -p mcpd-proto -p mcpd-daemon -p mcpd-cli -- -D warnings
-}
-
-install_nextest() {
-    cargo nextest --version >/dev/null 2>&1 && return
-    install "cargo-nextest@$NEXTEST"
 }
 
 install_deny() {
@@ -116,7 +110,7 @@ run() {
 # What nextest counted, as "N passed, N failed".
 test_counts() {
     local summary passed failures
-    summary=$(grep -E '^ *Summary ' "$LOGS/tests.log" 2>/dev/null | tail -n 1)
+    summary=$(grep -E '^ *Summary \[' "$LOGS/tests.log" 2>/dev/null | tail -n 1)
     passed=$(grep -oE '[0-9]+ passed' <<<"$summary") || passed='0 passed'
     failures=$(grep -oE '[0-9]+ (failed|timed out|exec failed)' <<<"$summary" | awk '{ n += $1 } END { print n + 0 }')
     echo "$passed, $failures failed"
@@ -145,7 +139,8 @@ main() {
             ;;
     esac
     mkdir -p "$LOGS" "$TOOLS"
-    rm -f "$LOGS/tests.log"
+    # The verdict counts the tests of this run only.
+    rm -f "$LOGS/tests.log" || exit 1
     run format check_format
     run clippy check_clippy
     run documentation check_docs

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Stresses the daemon: scripts/soak.sh [SECONDS [SEED]], by default for an hour.
+# The soak test of the daemon: scripts/soak.sh [SECONDS [SEED]], an hour by default.
 #
-# The first part causes random crashes, restarts, client storms, control calls, floods, a full disk, a lack of file
-# descriptors and jumps of the clock. At its end the daemon must use no more resources than at its start. The second
-# part kills daemon, guardian or both at a random moment, MCPD_CRASH_ROUNDS (500) times. Seeds are printed. Exit
-# status 1: resource use grew, or something was left.
+# Random crashes, restarts, client storms, control calls, floods, a full disk, no descriptors, a clock that jumps; at
+# the end the daemon must hold what it held at the start. Then MCPD_CRASH_ROUNDS (500) times daemon, guardian or both
+# are killed at a random moment. Seeds are printed. Exit status 1: something grew, or was left.
 #
-# The full disk needs root, the clock jumps need Debian's faketime. Without them these steps are skipped with a message.
+# The full disk needs root, the clock Debian's faketime; without them these are left out, which is printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

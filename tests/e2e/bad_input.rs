@@ -81,7 +81,7 @@ const SAID: [(usize, &str); 12] = [
 /// R-CONF-3: all problems at once, each with its line and what is allowed; nothing is started and
 /// nothing is written.
 #[test]
-fn a_wrong_configuration_is_told_whole() {
+fn all_problems_of_a_configuration_are_reported() {
     let home = home();
     fs::write(home.path().join("config.toml"), WRONG).expect("written");
     let run = mcpd(home.path(), &["--config", "config.toml"]).expect_code(program::CONFIG);
@@ -131,7 +131,8 @@ fn with_nothing_to_serve_it_says_how_to_begin() {
 /// `--strict` nothing does.
 #[test]
 fn one_bad_worker_does_not_stop_the_rest() {
-    let (gone, lost) = (ports::claim(), ports::claim());
+    let gone = ports::claim();
+    let lost = ports::claim();
     let bad = format!(
         "[workers.gone]\nrepo = \"nowhere\"\nport = {}\n\
          [workers.lost]\nrepo = \".\"\nport = {}\ncommand = [\"no-such-program\", \"{{port}}\"]\n",
@@ -207,9 +208,13 @@ fn invalid_variables_are_warnings() {
         let warnings = daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings;
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         for (value, stays) in [(clients, "clients stays 7s"), (total, "worker_total stays 4s")] {
-            let told = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
-            assert!(warnings.iter().any(|warning| told(warning)), "{warnings:?}");
-            assert!(daemon.log().lines().any(|line| line.contains("WARN") && told(line)), "{}", daemon.log());
+            let names_it = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
+            assert!(warnings.iter().any(|warning| names_it(warning)), "{warnings:?}");
+            assert!(
+                daemon.log().lines().any(|line| line.contains("WARN") && names_it(line)),
+                "{}",
+                daemon.log()
+            );
         }
         daemon.signal(Signal::SIGTERM);
         let report = daemon.assert_no_trace(0);
@@ -258,7 +263,7 @@ fn wrong_arguments_are_usage_errors() {
     assert!(files(home.path()).is_empty());
 }
 
-/// R-EXIT-2: whatever lies around, `mcpctl` ends with a code of its own and not by a panic.
+/// R-EXIT-2: with damaged files and sockets `mcpctl` exits with a code of its own and does not panic.
 #[test]
 fn garbage_does_not_make_mcpctl_panic() {
     let home = home();
@@ -268,32 +273,35 @@ fn garbage_does_not_make_mcpctl_panic() {
         fs::write(state.join(file), b"{\"schema\":\xff\0garbage").expect("written");
     }
     ConfigBuilder::new().fixture("alpha", "").write(home.path());
-    for line in [
-        "shutdown --wait",
-        "status",
-        "ports",
-        "zombies",
-        "history",
-        "report",
-        "health",
-        "logs",
-        "restart --all",
-    ] {
+    let commands = [
+        ("shutdown --wait", 0),
+        ("status", program::NOT_RUNNING),
+        ("ports", 0),
+        ("zombies", 0),
+        ("history", program::UNAVAILABLE),
+        ("report", program::UNAVAILABLE),
+        ("health", program::NOT_RUNNING),
+        ("logs", 0),
+        ("restart --all", program::UNAVAILABLE),
+    ];
+    for (line, code) in commands {
         for format in ["table", "json"] {
             let args = line.split(' ').chain(["--output", format]);
-            let output = command::start(mcpctl(home.path()).args(args)).finish(BOUND);
-            let code = output.code.unwrap_or_else(|| panic!("{line}: {output:?}"));
-            assert!([0, 3, 69].contains(&code), "{line}: {output:?}");
+            let output = command::start(mcpctl(home.path()).args(args)).finish(BOUND).expect_code(code);
             assert!(!output.stderr.contains("panicked"), "{line}: {output:?}");
         }
     }
-    let not_text = OsString::from_vec(b"\xff\xfe".to_vec());
-    let long = OsString::from("x".repeat(100_000));
-    for socket in [not_text, long, home.path().into(), "".into(), "\n\x1b[31m".into()] {
+    let sockets = [
+        (OsString::from_vec(b"\xff\xfe".to_vec()), program::NOT_RUNNING),
+        ("x".repeat(100_000).into(), program::UNAVAILABLE),
+        (home.path().into(), program::NOT_RUNNING),
+        ("".into(), program::USAGE),
+        ("\n\x1b[31m".into(), program::NOT_RUNNING),
+    ];
+    for (socket, code) in sockets {
         let mut command = mcpctl(home.path());
         let output = command::start(command.args(["status", "--socket"]).arg(&socket)).finish(BOUND);
-        let code = output.code.unwrap_or_else(|| panic!("{socket:?}: {output:?}"));
-        assert!([3, 64, 69].contains(&code), "{socket:?}: {output:?}");
+        let output = output.expect_code(code);
         assert!(!output.stderr.contains("panicked") && !output.stderr.contains('\x1b'), "{output:?}");
     }
 }

@@ -1,12 +1,12 @@
 //! A cgroup for each worker where one is delegated to the daemon, and none where not (R-CONT-4).
 //!
-//! Each test has a cgroup of its own, and says so and does nothing where the machine gives none.
+//! Each test makes a cgroup of its own; it is skipped where the machine allows none.
 
 use std::fs;
 use std::time::Duration;
 
 use mcpd_common::os::cgroup::{self, CGROUP_VARIABLE};
-use mcpd_common::os::{Backend, ContainedBy, Containment, backend};
+use mcpd_common::os::{ContainedBy, Containment};
 use mcpd_common::outcome::FindingKind;
 use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::cgroup::{Scratch, names, names_of};
@@ -15,12 +15,11 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, skip, until};
 const SHORT: Duration = Duration::from_millis(700);
 
 /// A scratch cgroup, unless the backend under test does without.
-fn scratch(what: &str) -> Option<Scratch> {
-    if backend() == Backend::Portable {
-        skip::say(what, "the portable backend uses no cgroups");
+fn scratch() -> Option<Scratch> {
+    if skip::unless_linux_backend("it uses no cgroups") {
         return None;
     }
-    Scratch::make(what)
+    Scratch::make_or_skip()
 }
 
 fn config_in(scratch: &Scratch) -> ConfigBuilder {
@@ -39,7 +38,7 @@ fn containment_in(status: &StatusReport) -> Option<Containment> {
 /// R-CONT-4: born in it, killed by it, proved empty by it, and nothing of it is left.
 #[test]
 fn every_worker_lives_in_a_cgroup_of_its_own() {
-    let Some(scratch) = scratch("workers in cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     let config = config_in(&scratch)
         .fixture("alpha", "")
         .fixture("beta", "--tree 2 2")
@@ -51,7 +50,7 @@ fn every_worker_lives_in_a_cgroup_of_its_own() {
     assert_eq!(scratch.children().len(), 2, "{:?}", scratch.children());
     assert_eq!(names(scratch.run().path()), ["0", "1", "2"]);
     assert_eq!(until_members(&scratch, "1", 7), 7, "beta and its tree");
-    assert_eq!(until_members(&scratch, "2", 4), 4, "gamma and who escaped from it");
+    assert_eq!(until_members(&scratch, "2", 4), 4, "gamma and the processes that escaped from it");
 
     let report = daemon.assert_shuts_down(3);
     assert_eq!(report.containment.map(|it| it.by), Some(ContainedBy::Cgroup));
@@ -73,11 +72,11 @@ fn until_members(scratch: &Scratch, worker: &str, count: usize) -> usize {
     })
 }
 
-/// R-CONT-4: a worker's own cgroups below its own are its affair, and go with it; what is somebody
-/// else's beside them (systemd's `.control`) stays.
+/// R-CONT-4: cgroups that a worker made below its own are removed with it; a cgroup of another program
+/// beside them (systemd's `.control`) stays.
 #[test]
 fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
-    let Some(scratch) = scratch("nested cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     scratch.cgroup().make_child(".control").expect("made");
     let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--escape 2").fixture("beta", ""));
     until_members(&scratch, "0", 3);
@@ -94,10 +93,10 @@ fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
     assert_eq!(scratch.children(), [".control"]);
 }
 
-/// R-CONT-4: delegated by the attribute that systemd sets, without being told.
+/// R-CONT-4: found by the attribute that systemd sets, without a variable that names it.
 #[test]
 fn a_delegated_cgroup_is_found_and_given_back() {
-    let Some(scratch) = scratch("a delegated cgroup") else { return };
+    let Some(scratch) = scratch() else { return };
     scratch.delegate();
     let mut daemon = launch_inside(&scratch);
     let contained = containment(&mut daemon);
@@ -109,8 +108,8 @@ fn a_delegated_cgroup_is_found_and_given_back() {
 
 /// R-CONT-4: being writable does not prove that it is ours.
 #[test]
-fn a_cgroup_that_nobody_gave_us_is_left_alone() {
-    let Some(scratch) = scratch("a cgroup of somebody else") else { return };
+fn a_cgroup_that_is_not_delegated_is_left_alone() {
+    let Some(scratch) = scratch() else { return };
     let mut daemon = launch_inside(&scratch);
     let contained = containment(&mut daemon);
     assert_eq!(contained.by, ContainedBy::Subreaper, "{contained}");
@@ -129,14 +128,14 @@ fn launch_inside(scratch: &Scratch) -> Daemon {
     daemon
 }
 
-/// Not usable, not there, of v1, not wished for: everything works without, and says why.
+/// Not usable, missing, of v1, or switched off: the daemon works without it and says why.
 #[test]
 fn without_a_usable_cgroup_there_is_none() {
-    let Some(scratch) = scratch("unusable cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     let threaded = scratch.cgroup().make_child("threaded").expect("made");
     fs::write(threaded.path().join("cgroup.type"), "threaded").expect("made threaded");
     // Room for the daemon's leaf alone: half of what is needed.
-    let Some(narrow) = Scratch::make("a cgroup with too little room") else { return };
+    let Some(narrow) = Scratch::make_or_skip() else { return };
     fs::write(narrow.cgroup().path().join("cgroup.max.descendants"), "1").expect("limited");
     let root = cgroup::current().expect("the scratch is below it");
     let cases = [
@@ -147,16 +146,16 @@ fn without_a_usable_cgroup_there_is_none() {
         (narrow.text(), "can't make a cgroup in"),
         (v1().unwrap_or_else(|| "/none".to_owned()), "is no cgroup v2"),
     ];
-    for (wish, why) in cases {
-        let config = ConfigBuilder::new().env(CGROUP_VARIABLE, &wish).fixture("alpha", "");
+    for (value, why) in cases {
+        let config = ConfigBuilder::new().env(CGROUP_VARIABLE, &value).fixture("alpha", "");
         let mut daemon = Daemon::start(config);
         let contained = containment(&mut daemon);
-        assert_eq!(contained.by, ContainedBy::Subreaper, "{wish}: {contained}");
-        assert!(contained.detail.contains(why), "{wish}: {contained}");
+        assert_eq!(contained.by, ContainedBy::Subreaper, "{value}: {contained}");
+        assert!(contained.detail.contains(why), "{value}: {contained}");
         let warned = daemon.try_status().and_then(|status| status.daemon).expect("it answers").warnings;
-        assert_eq!(warned.is_empty(), wish == "off", "{warned:?}");
+        assert_eq!(warned.is_empty(), value == "off", "{warned:?}");
         let path = cgroup::path_of(daemon.pid()).expect("it is in one");
-        assert_eq!(Some(path), cgroup::path_of(mcpd_common::ids::Pid::current()), "{wish}: not moved");
+        assert_eq!(Some(path), cgroup::path_of(mcpd_common::ids::Pid::current()), "{value}: not moved");
         daemon.assert_shuts_down(0);
     }
     assert!(root.exists());
@@ -173,7 +172,7 @@ fn v1() -> Option<String> {
 /// Two daemons can't both have it.
 #[test]
 fn a_cgroup_belongs_to_one_daemon() {
-    let Some(scratch) = scratch("a cgroup for two") else { return };
+    let Some(scratch) = scratch() else { return };
     let mut first = Daemon::start(config_in(&scratch).fixture("alpha", ""));
     let mut second = Daemon::start(config_in(&scratch).fixture("alpha", ""));
     let contained = containment(&mut second);
@@ -184,11 +183,11 @@ fn a_cgroup_belongs_to_one_daemon() {
     assert_eq!(scratch.children(), [] as [&str; 0]);
 }
 
-/// R-CONT-4, R-CONT-6: what a killed daemon left in its cgroups is ended by the next start, whatever
-/// happened to its marks; cgroups of others are not emptied by anybody but their own.
+/// R-CONT-4, R-CONT-6: the next start kills the processes that a killed daemon left in its cgroups, even
+/// without their marks; it does not empty cgroups of other daemons.
 #[test]
 fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
-    let Some(scratch) = scratch("cgroups of a crashed run") else { return };
+    let Some(scratch) = scratch() else { return };
     let foreign = scratch.cgroup().make_child("mcpd-0badcafe").expect("made");
     let mut stranger = std::process::Command::new("sleep").arg("120").spawn().expect("sleep(1)");
     let pid = mcpd_common::ids::Pid::new(stranger.id().cast_signed()).expect("positive");
@@ -207,11 +206,11 @@ fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     stranger.wait().expect("our child");
 }
 
-/// R-CONT-4, R-CONT-5: the guardian kills the cgroups of its daemon as a whole, removes them, and is where
-/// it was before.
+/// R-CONT-4, R-CONT-5: the guardian kills the cgroups of its daemon as a whole, removes them, and is in
+/// its first cgroup again.
 #[test]
 fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
-    let Some(scratch) = scratch("the guardian and cgroups") else { return };
+    let Some(scratch) = scratch() else { return };
     let config = config_in(&scratch).fixture("alpha", "--escape 3").fixture("beta", "--ignore-term");
     let mut daemon = Daemon::start(config);
     daemon.wait_status("its children", |status| status.workers.iter().any(|it| it.descendants == 3));
@@ -225,10 +224,10 @@ fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
     assert_eq!(scratch.children(), [] as [&str; 0], "not even its own leaf");
 }
 
-/// A cgroup that is taken away while the daemon runs costs a certainty, and nothing else.
+/// Without a cgroup that was removed while the daemon runs, a worker is contained by the subreaper only.
 #[test]
 fn a_worker_that_gets_no_cgroup_runs_without() {
-    let Some(scratch) = scratch("a cgroup that is full") else { return };
+    let Some(scratch) = scratch() else { return };
     let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", ""));
     daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
     fs::write(scratch.cgroup().path().join("cgroup.max.descendants"), "2").expect("limited");

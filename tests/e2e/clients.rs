@@ -51,7 +51,7 @@ fn many_leave_with_a_worker_that_leaves() {
     }
 }
 
-/// The phases go on, each at its deadline; both findings are told, the worse one is the code.
+/// Each phase ends at its deadline; both findings are reported, the worse one is the exit code.
 #[test]
 fn one_that_hangs_and_a_worker_that_waits_for_it() {
     let config = ConfigBuilder::new()

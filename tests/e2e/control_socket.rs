@@ -65,7 +65,7 @@ fn garbage_does_no_harm() {
         frame(&[255, 255, 255, 0, 0, 0, 0, 0, 1], b"x"),
         // Headers that can't be decoded.
         frame(&[0, 0, 4, 1, 4, 0, 0, 0, 1], &[255; 4]),
-        // A stream that nobody opened.
+        // A stream that was never opened.
         frame(&[0, 0, 4, 0, 0, 0, 0, 0, 99], b"data"),
         frame(&[], &noise),
     ];
@@ -82,7 +82,7 @@ fn garbage_does_no_harm() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-RPC-3: who says nothing is disconnected after a while.
+/// R-RPC-3: a client that sends nothing is disconnected after a timeout.
 #[test]
 fn silence_is_not_waited_for_for_ever() {
     let mut daemon = Daemon::start(polite());
@@ -90,7 +90,7 @@ fn silence_is_not_waited_for_for_ever() {
     let mut silent = [connect(&daemon), connect(&daemon)];
     daemon.mcpctl(&["status"]).expect_code(0);
     for stream in &mut silent {
-        // It may be told the connection's settings first.
+        // It may receive the SETTINGS frame of the server first.
         stream.read_to_end(&mut Vec::new()).expect("the end comes within the bound");
     }
     wait_descriptors(&daemon, baseline);
@@ -153,7 +153,7 @@ fn the_socket_is_the_users_alone() {
 /// R-RPC: another user is refused by the file's mode, and by the daemon where the mode lets it in.
 #[test]
 fn another_user_is_refused() {
-    if !skip::is_root_or_skip("another_user_is_refused") {
+    if skip::unless_root() {
         return;
     }
     let mut daemon = Daemon::start(polite());
@@ -169,8 +169,8 @@ fn another_user_is_refused() {
     let _ = refused.read_to_end(&mut answer);
     assert!(answer.is_empty(), "{answer:?}");
     let log = daemon.log();
-    let told = format!("refused a control connection of another user uid={NOBODY}");
-    assert!(log.contains(&told), "{log}");
+    let refusal = format!("refused a control connection of another user uid={NOBODY}");
+    assert!(log.contains(&refusal), "{log}");
     daemon.mcpctl(&["status"]).expect_code(0);
     daemon.assert_shuts_down(0);
 }
@@ -188,10 +188,10 @@ fn as_nobody(socket: &Path) -> std::io::Result<UnixStream> {
     connecting.join().expect("no panic")
 }
 
-/// R-CLI-2: `mcpctl` of another user says whose fault it is.
+/// R-CLI-2: `mcpctl` says that the daemon belongs to another user.
 #[test]
-fn mcpctl_of_another_user_is_told_so() {
-    if !skip::is_root_or_skip("mcpctl_of_another_user_is_told_so") {
+fn mcpctl_of_another_user_names_the_reason() {
+    if skip::unless_root() {
         return;
     }
     let mut daemon = Daemon::start(polite());
@@ -210,7 +210,7 @@ fn mcpctl_of_another_user_is_told_so() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-LOG-6: a socket that nobody listens on is replaced.
+/// R-LOG-6: a socket file without a listener is replaced.
 #[test]
 fn a_stale_socket_is_replaced() {
     let home = tempfile::tempdir().expect("a temporary directory");
@@ -221,7 +221,7 @@ fn a_stale_socket_is_replaced() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-LOG-6: one that somebody answers on is not, and nor is anything else.
+/// R-LOG-6: a socket file with a listener is not replaced, nor is any other file.
 #[test]
 fn what_is_not_ours_is_left_alone() {
     let mut daemon = Daemon::start(polite());
@@ -262,13 +262,13 @@ async fn a_subscriber_that_never_reads_delays_nothing() {
     let mut daemon = Daemon::start(config);
     daemon.remember();
     let channel = control::connect(&daemon.places().socket, Some(1)).await;
-    let request = ShutdownRequest { reason: "nobody reads this".to_owned(), now: false };
+    let request = ShutdownRequest { reason: "never read".to_owned(), now: false };
     let unread = ControlClient::new(channel).shutdown(request).await.expect("it begins").into_inner();
     let (output, took) = timed(|| daemon.mcpctl(&["shutdown", "--wait", "--json"]));
     let output = output.expect_code(0);
     assert!(took < Duration::from_secs(20), "{took:?}");
     let report = daemon.assert_no_trace(0);
-    assert_eq!(report.reason, "nobody reads this");
+    assert_eq!(report.reason, "never read");
     let first = &output.json_lines()[0];
     assert_eq!((&first["seq"], &first["event"]), (&0.into(), &"started".into()));
     drop(unread);
@@ -310,7 +310,7 @@ async fn the_standard_services_answer() {
     daemon.assert_no_trace(0);
 }
 
-/// The daemon says who it is before it is asked: the socket is this process's.
+/// The credentials of the socket name the daemon before any request.
 #[test]
 fn the_socket_names_the_daemon() {
     let mut daemon = Daemon::start(polite());

@@ -1,18 +1,21 @@
-//! The daemon's sudden death, at any moment: its guardian leaves nothing, says so, and a restart at
-//! once comes up (R-CONT-5, R-CONT-6).
+//! The daemon crashes at any moment: the guardian leaves no process, reports it, and an immediate restart
+//! succeeds (R-CONT-5, R-CONT-6).
 
+use std::path::Path;
 use std::time::Duration;
 
 use mcpd_common::crash::CrashRecord;
+use mcpd_common::os::Backend;
 use mcpd_common::os::process::Process;
 use mcpd_common::outcome::{FindingKind, ShutdownReport};
 use mcpd_common::status::WorkerState;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, skip, until};
+use mcpd_tests::daemon::mcpctl;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, http, skip, until};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
-/// One of each kind that is hard to get rid of, and a polite one.
+/// One worker of each kind that is hard to stop, and one that exits when asked.
 fn zoo() -> ConfigBuilder {
     ConfigBuilder::new()
         .times(LONG, LONG)
@@ -22,19 +25,25 @@ fn zoo() -> ConfigBuilder {
         .fixture("heir", "--hand-over-socket --zombies 5")
 }
 
-/// Kills the daemon, and finds what R-CONT-5 promises.
+/// Kills the daemon, and checks what R-CONT-5 promises.
 #[track_caller]
 fn killed(daemon: &mut Daemon) -> ShutdownReport {
     daemon.signal_daemon(Signal::SIGKILL);
+    assert_killed(daemon)
+}
+
+/// What R-CONT-5 promises after a kill. A following `mcpctl` must have ended: it binds the ports, too.
+#[track_caller]
+fn assert_killed(daemon: &mut Daemon) -> ShutdownReport {
     let report = daemon.assert_cleaned_up(101);
     assert_eq!(report.reason, "daemon_died");
     assert_eq!(report.findings[0].kind, FindingKind::DaemonDied);
     assert!(report.findings[0].detail.contains("died (SIGKILL)"), "{:?}", report.findings[0]);
-    assert!(report.proof.is_some() || report.backend == mcpd_common::os::Backend::Portable);
+    assert_eq!(report.proof.is_some(), report.backend == Backend::Linux, "{:?}", report.proof);
     report
 }
 
-/// It comes up at once with every worker, knows what happened, and leaves nothing either.
+/// An immediate restart has all workers, shows the crash, and its shutdown leaves nothing.
 #[track_caller]
 fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
     let mut next = daemon.launch_again();
@@ -44,12 +53,11 @@ fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
     assert_eq!((last.run, last.exit_code), (report.run, report.exit_code));
     let warnings = status.daemon.expect("it runs").warnings;
     assert!(warnings.iter().any(|it| it.contains(&report.run.to_string())), "{warnings:?}");
-    next.mcpctl(&["shutdown", "--now", "--wait"]);
-    next.wait_exit(BOUND);
-    next.assert_nothing_left(&[]);
+    next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    next.assert_no_trace(3);
 }
 
-/// R-CONT-5: 101, nothing is left, and everybody can read what happened: at once, and later.
+/// R-CONT-5: 101, nothing is left, and every command shows what happened, at once and later.
 #[test]
 fn a_killed_daemon_leaves_nothing_and_an_account() {
     let mut daemon = Daemon::start(zoo());
@@ -81,13 +89,13 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
     let asked = daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
     assert_eq!(asked.stdout, "mcpd is not running, and nothing of it is left\n");
 
-    // By the next one, and when that is gone as well.
+    // The next run shows it too, and `mcpctl` alone after that run.
     let home = {
         let mut next = daemon.launch_again();
         next.wait_ready();
         assert!(!next.state().crash().exists(), "the journal has it");
-        next.mcpctl(&["shutdown", "--now", "--wait"]);
-        next.wait_exit(BOUND);
+        next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+        assert_eq!(next.wait_exit(BOUND), 3);
         next
     };
     let shown = home.mcpctl(&["report", &run.to_string(), "--json"]).expect_code(0).json();
@@ -96,10 +104,10 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
     assert_eq!(history["runs"][1]["exit_code"], 101, "{history}");
 }
 
-/// R-CONT-7: whom the daemon knew is ended although nothing about them says whose they are, by its
-/// guardian, and when that died as well by the next start; on every backend.
+/// R-CONT-7: processes that the daemon knew are killed although they carry no mark: by the guardian, or,
+/// if that was killed too, by the next start; on every backend.
 #[test]
-fn whom_the_daemon_knew_is_ended_by_whoever_cleans_up() {
+fn known_processes_are_killed_by_guardian_or_next_start() {
     let config = || ConfigBuilder::new().fixture("escaped", "--escape 2 --escape-polite 1 --ignore-term");
     let known = |daemon: &mut Daemon| {
         daemon.wait_status("its children", |status| status.workers[0].descendants == 3);
@@ -117,16 +125,15 @@ fn whom_the_daemon_knew_is_ended_by_whoever_cleans_up() {
     again.wait_ready();
     let is_left = |now: &Process| left.iter().any(|it| (it.pid, it.start) == (now.pid, now.start));
     assert_eq!(again.processes().iter().filter(|now| is_left(now)).count(), 0);
-    again.mcpctl(&["shutdown", "--now", "--wait"]);
-    again.wait_exit(BOUND);
-    again.assert_nothing_left(&[]);
+    again.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    again.assert_no_trace(3);
 }
 
-/// R-CONT-5: while it starts; whatever it had done by then.
+/// R-CONT-5: at several moments of its start.
 #[test]
 fn killed_while_it_starts() {
-    let why = "whoever escapes from a worker in the moment of the death was never seen";
-    if !skip::is_linux_backend_or_skip("killed_while_it_starts", why) {
+    let why = "a process that escapes while the daemon dies was never seen";
+    if skip::unless_linux_backend(why) {
         return;
     }
     for pause in [0, 3, 10, 25, 60] {
@@ -138,38 +145,51 @@ fn killed_while_it_starts() {
     }
 }
 
-/// A shutdown that stays in this phase, killed there.
-fn killed_in_phase(
-    phase: &str,
-    config: ConfigBuilder,
-    hold: impl FnOnce(&Daemon) -> Option<std::net::TcpStream>,
-) {
-    let mut daemon = Daemon::start(config);
-    let gate = hold(&daemon);
+/// Asks for a shutdown, and follows it until this phase has begun.
+#[track_caller]
+fn shutting_down(daemon: &Daemon, phase: &str) -> command::Following {
     daemon.mcpctl(&["shutdown"]).expect_code(0);
-    let begun = format!("phase started phase={phase}");
-    until(&begun, BOUND, || daemon.log().contains(&begun).then_some(()));
-    let watching = daemon.mcpctl_start(&["shutdown", "--wait"]);
-    let report = killed(&mut daemon);
-    // Who watched learns it from the guardian's account; or was just about to ask, or found nobody.
-    let code = watching.finish(BOUND).code;
-    assert!([Some(101), Some(69), Some(0)].contains(&code), "{code:?}");
-    drop(gate);
+    let following = command::follow(mcpctl(daemon.home()).args(["shutdown", "--wait", "--json"]));
+    let begun = format!(r#""event":"phase_started","phase":"{phase}""#);
+    following.wait_line(&begun, |line| line.contains(&begun));
+    following
+}
+
+/// Kills the daemon while `mcpctl` follows it; `mcpctl` exits with the guardian's code.
+#[track_caller]
+fn killed_and_followed(daemon: &mut Daemon, following: command::Following) -> ShutdownReport {
+    daemon.signal_daemon(Signal::SIGKILL);
+    let (status, lines) = following.finish(BOUND);
+    assert_eq!(status.code(), Some(101), "{lines:?}");
+    assert_killed(daemon)
+}
+
+/// A shutdown that stays in this phase, killed there.
+#[track_caller]
+fn killed_in_phase(phase: &str, config: ConfigBuilder) {
+    let mut daemon = Daemon::start(config);
+    let following = shutting_down(&daemon, phase);
+    let report = killed_and_followed(&mut daemon, following);
     restarts_well(daemon, &report);
 }
 
 #[test]
 fn killed_while_workers_are_asked() {
-    killed_in_phase("workers-graceful", zoo().fixture("deaf", "--ignore-shutdown"), |_| None);
+    killed_in_phase("workers-graceful", zoo().fixture("deaf", "--ignore-shutdown"));
 }
 
 #[test]
-fn killed_while_clients_leave() {
+fn killed_while_clients_disconnect() {
     let config = ConfigBuilder::new()
         .shutdown("worker_graceful = \"300ms\"")
         .fixture("escaped", "--escape 3")
         .fixture("gate", "--wait-for-clients");
-    killed_in_phase("clients", config, |daemon| Some(http::open_stream(daemon.port("gate"))));
+    let mut daemon = Daemon::start(config);
+    let gate = http::open_stream(daemon.port("gate"));
+    let following = shutting_down(&daemon, "clients");
+    let report = killed_and_followed(&mut daemon, following);
+    drop(gate);
+    restarts_well(daemon, &report);
 }
 
 #[test]
@@ -178,20 +198,69 @@ fn killed_while_workers_are_terminated() {
         .times(SHORT, LONG)
         .fixture("deaf", "--ignore-shutdown --ignore-term --escape 3")
         .fixture("tree", "--tree 2 3 --ignore-term");
-    killed_in_phase("workers-terminate", config, |_| None);
+    killed_in_phase("workers-terminate", config);
 }
 
 #[test]
 fn killed_while_it_verifies() {
-    let resource = "[resources.slow]\nclose = [\"sleep\", \"20\"]\ntimeout = \"20s\"\n";
+    // Slow in the first shutdown only, so that the next run can end in order.
+    let resource = r#"
+        [resources.slow]
+        close = ["sh", "-c", "mkdir was-closed 2>/dev/null && exec sleep 20; true"]
+        timeout = "20s"
+    "#;
     let config = ConfigBuilder::new().times(SHORT, SHORT).fixture("escaped", "--escape 3").toml(resource);
-    killed_in_phase("verification", config, |_| None);
+    let mut daemon = Daemon::start(config);
+    let following = shutting_down(&daemon, "verification");
+    let closing = daemon.home().join("was-closed");
+    until("the resource to be closed", BOUND, || closing.exists().then_some(()));
+    let report = killed_and_followed(&mut daemon, following);
+    restarts_well(daemon, &report);
+}
+
+/// R-CLI-3: the daemon dies with a request that it never read. Once the guardian has cleaned up, nothing
+/// runs and nothing is left, which is what was asked for.
+#[test]
+fn a_shutdown_that_the_daemon_never_read_ends_well() {
+    let mut daemon = Daemon::start(zoo());
+    daemon.signal_daemon(Signal::SIGSTOP);
+    let pid = daemon.pid().get();
+    until("the daemon to be stopped", BOUND, || all_threads_are(pid, 'T').then_some(()));
+    let asking = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    let mcpctl = asking.pid().as_raw();
+    let socket = daemon.places().socket.clone();
+    // Twice: a thread may wake another one between two looks at them.
+    let waits = || is_unaccepted(&socket) && all_threads_are(mcpctl, 'S') && all_threads_are(mcpctl, 'S');
+    until("mcpctl to wait for the answer", BOUND, || waits().then_some(()));
+    daemon.signal_daemon(Signal::SIGKILL);
+    let output = asking.finish(BOUND).expect_code(0);
+    assert_eq!(output.stdout, "mcpd is not running, and nothing of it is left\n");
+    let report = assert_killed(&mut daemon);
+    restarts_well(daemon, &report);
+}
+
+/// Whether all threads of the process are in this state (proc(5), `/proc/PID/stat`).
+fn all_threads_are(pid: i32, state: char) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
+    // The name before the state may hold anything but ends with the last parenthesis.
+    let mut states = stats.map(|stat| stat.rsplit(") ").next().and_then(|rest| rest.chars().next()));
+    states.all(|found| found == Some(state))
+}
+
+/// Whether a connection to this socket waits to be accepted: the kernel lists it without an inode
+/// (proc(5), `/proc/net/unix`).
+fn is_unaccepted(socket: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").expect("readable");
+    let path = socket.to_str().expect("text");
+    let mut rows = sockets.lines().map(|line| line.split_whitespace().skip(6).collect::<Vec<_>>());
+    rows.any(|row| row == ["0", path])
 }
 
 /// R-SHUT-5, R-CONT-5: `mcpctl shutdown --wait` returns when daemon and guardian are gone, with the
 /// guardian's code.
 #[test]
-fn a_watching_mcpctl_says_what_the_guardian_says() {
+fn a_following_mcpctl_exits_with_the_guardians_code() {
     let mut daemon = Daemon::start(zoo().fixture("deaf", "--ignore-shutdown --ignore-term"));
     let watching = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
     let begun = "phase started phase=workers-graceful";
@@ -223,9 +292,9 @@ fn a_daemon_that_hangs_in_its_shutdown_is_ended() {
     restarts_well(daemon, &report);
 }
 
-/// R-CONT-5: it hangs before it can say that it was asked.
+/// R-CONT-5: the daemon hangs before it reads the request.
 #[test]
-fn a_stopped_daemon_that_is_asked_to_leave_is_ended() {
+fn a_stopped_daemon_that_is_asked_to_exit_is_killed() {
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
         .shutdown("verification = \"100ms\"")
@@ -237,11 +306,11 @@ fn a_stopped_daemon_that_is_asked_to_leave_is_ended() {
     restarts_well(daemon, &report);
 }
 
-/// A process that keeps forking loses against the guardian, too.
+/// The guardian also kills a process that keeps forking.
 #[test]
 fn a_fork_bomb_dies_with_the_daemon() {
-    let why = "processes come and go faster than it can look at all of them";
-    if !skip::is_linux_backend_or_skip("a_fork_bomb_dies_with_the_daemon", why) {
+    let why = "processes fork faster than it can list all of them";
+    if skip::unless_linux_backend(why) {
         return;
     }
     let config = ConfigBuilder::new().fixture("bomb", "--fork-bomb 300");
@@ -251,7 +320,7 @@ fn a_fork_bomb_dies_with_the_daemon() {
     killed(&mut daemon);
 }
 
-/// An exit without the completion mark is a crash, even with a status: here by signals that nobody expects.
+/// An exit without the completion mark is a crash, also by a signal that the daemon does not handle.
 #[test]
 fn any_sudden_end_is_a_crash() {
     for signal in [Signal::SIGALRM, Signal::SIGUSR1] {
@@ -262,12 +331,12 @@ fn any_sudden_end_is_a_crash() {
     }
 }
 
-/// R-CLIENT-7, R-CONT-5: a daemon that went on as a new program has the same guardian, which knows the
-/// new run.
+/// R-CLIENT-7, R-CONT-5: a re-executed daemon keeps its guardian, which reports the new run.
 #[test]
-fn killed_after_it_went_on_as_a_new_program() {
+fn killed_after_it_was_re_executed() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape-polite 3"));
-    let (pid, guardian) = (daemon.pid(), daemon.guardian());
+    let pid = daemon.pid();
+    let guardian = daemon.guardian();
     let first = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
     daemon.wait_ready();

@@ -1,4 +1,4 @@
-//! Every exit code that a daemon can end with, by a real one; and everybody says the same code:
+//! Every exit code that a daemon can end with, by a real daemon; the code is the same everywhere:
 //! the process, `mcpctl shutdown --wait`, `last-shutdown.json` and `mcpctl report` (R-EXIT-1).
 //!
 //! Codes 2 and 3 in all their ways are in `misbehaviour.rs`.
@@ -16,7 +16,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, ports
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(500);
 
-/// Shuts down, and asks everybody for the code.
+/// Shuts down, and compares the code everywhere.
 fn shut_down(mut daemon: Daemon, code: u8) -> ShutdownReport {
     let report = daemon.assert_shuts_down(code);
     let shown = daemon.mcpctl(&["report", "--json"]).expect_code(0).json();
@@ -114,7 +114,7 @@ fn code_4_also_if_no_port_may_be_forced() {
     assert!(stranger.lives(), "a stranger is never killed by default");
 }
 
-/// R-VER-2: `any` is the user's explicit wish.
+/// R-VER-2: with `any` the user permits it explicitly.
 #[test]
 fn a_stranger_is_killed_if_any_port_may_be_forced() {
     let (report, mut stranger) = while_alphas_port_is_taken("any", Stranger::start, 0);
@@ -170,7 +170,8 @@ fn code_6_a_resource_fails_to_close() {
         "#,
     );
     let mut daemon = Daemon::start(config);
-    let (first, last) = (daemon.home().join("first-is-closed"), daemon.home().join("last-is-closed"));
+    let first = daemon.home().join("first-is-closed");
+    let last = daemon.home().join("last-is-closed");
     assert!(!first.exists() && !last.exists());
     let report = daemon.assert_shuts_down(6);
     assert!(first.exists() && last.exists());

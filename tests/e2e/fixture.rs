@@ -1,4 +1,4 @@
-//! The fixture worker does what it is told. Without this the other tests prove nothing.
+//! The fixture worker does what its flags say. Without this the other tests prove nothing.
 
 use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,8 @@ struct Worker {
 
 impl Worker {
     fn launch(flags: &str) -> Self {
-        let (claim, config) = (ports::claim(), ConfigBuilder::new());
+        let claim = ports::claim();
+        let config = ConfigBuilder::new();
         let child = Command::new(binaries::fixture_worker())
             .args(["--tag", config.tag()])
             .args(flags.split_whitespace())
@@ -80,7 +81,7 @@ impl Drop for Worker {
 }
 
 #[test]
-fn it_leaves_when_asked() {
+fn it_exits_when_asked() {
     let mut worker = Worker::start("");
     assert_eq!(worker.status("GET /health"), 200);
     assert_eq!(worker.status("GET /anything"), 200);
@@ -100,7 +101,7 @@ fn it_dies_of_sigterm() {
 }
 
 #[test]
-fn it_answers_a_request_to_leave_as_told() {
+fn it_answers_a_request_to_exit_with_the_given_status() {
     for (flags, status) in
         [("--no-shutdown-route", 404), ("--shutdown-status 500", 500), ("--ignore-shutdown", 202)]
     {
@@ -134,9 +135,10 @@ fn it_takes_its_time() {
     for by_signal in [false, true] {
         let mut worker = Worker::start("--slow-exit 300");
         let (code, took) = timed(|| {
-            match by_signal {
-                true => worker.signal(Signal::SIGTERM),
-                false => assert_eq!(worker.status("POST /shutdown"), 202),
+            if by_signal {
+                worker.signal(Signal::SIGTERM);
+            } else {
+                assert_eq!(worker.status("POST /shutdown"), 202);
             }
             worker.wait()
         });
@@ -154,7 +156,7 @@ fn it_stops_itself_after_the_first_connection() {
 }
 
 #[test]
-fn it_ends_by_itself() {
+fn it_exits_or_crashes_on_its_own() {
     assert_eq!(Worker::launch("--exit-at-once 7").wait(), Some(7));
     assert_eq!(Worker::launch("--crash-after 20").wait(), Some(1));
     assert_eq!(Worker::launch("--nonsense").wait(), Some(64));
@@ -171,7 +173,7 @@ fn it_waits_for_its_clients() {
 }
 
 #[test]
-fn it_leaves_bytes_that_nobody_reads() {
+fn it_leaves_bytes_unread() {
     let worker = Worker::start("--big-answer");
     let stuck = http::hang(worker.port());
     assert_eq!(worker.status("GET /health"), 200);
@@ -204,7 +206,7 @@ fn it_gets_unhealthy() {
 fn it_leaves_zombies() {
     let worker = Worker::start("--zombies 3");
     let zombies = || worker.trace.remaining().iter().filter(|found| found.state == 'Z').count();
-    // A zombie has no command line, so only its parent tells whose it is.
+    // A zombie has no command line; it is found by its parent.
     let pid = Pid::new(worker.child.id().cast_signed()).expect("positive");
     let children = || process::children(pid).into_iter().filter_map(process::read);
     until("zombies", BOUND, || (children().filter(process::is_zombie).count() == 3).then_some(()));
@@ -242,7 +244,7 @@ fn its_socket_is_handed_over() {
     assert_eq!(worker.status("POST /shutdown"), 202);
     assert_eq!(worker.wait(), Some(0));
     let heir = worker.others()[0].pid.get();
-    let answer = http::ask(worker.port(), "GET /health").expect("somebody serves");
+    let answer = http::ask(worker.port(), "GET /health").expect("a child serves");
     assert_eq!(answer.json()["pid"], heir);
     assert!(!ports::is_free(worker.port()));
 }

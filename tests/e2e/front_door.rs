@@ -1,4 +1,4 @@
-//! The front door forwards both ways without anyone noticing (R-CLIENT-1, R-CLIENT-2).
+//! The front door forwards both ways; neither client nor worker notices it (R-CLIENT-1, R-CLIENT-2).
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, until};
 use serde_json::{Value, json};
 
-/// A fixture worker that is an MCP server, behind mcpd's door.
+/// A fixture worker that is an MCP server, behind the front door.
 pub fn behind_the_door(flags: &str) -> WorkerSpec {
     WorkerSpec::fixture(&format!("--mcp {flags}")).with("transport = \"http\"")
 }
@@ -28,12 +28,13 @@ fn header<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
     all.filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
 }
 
-/// R-CLIENT-5: the kernel finds out who vanished without a word, also when nothing is sent any more.
+/// R-CLIENT-5: TCP keepalive finds a client that vanished without closing, also when nothing is sent.
 #[test]
 fn a_quiet_connection_is_probed() {
     let mut daemon = start();
     let client = http::connect(daemon.port("alpha")).expect("mcpd listens");
-    let (ours, its) = (client.peer_addr().expect("connected"), client.local_addr().expect("connected"));
+    let ours = client.peer_addr().expect("connected");
+    let its = client.local_addr().expect("connected");
     let probed = || {
         let table = socket::connections().expect("the kernel shows its table");
         table.into_iter().find(|it| (it.local, it.peer) == (ours, its))?.timer
@@ -125,7 +126,7 @@ fn connections_are_kept_alive() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: the moment they come, not when the tool is done.
+/// R-CLIENT-1: each event is forwarded at once, not when the tool is done.
 #[test]
 fn progress_arrives_while_the_tool_runs() {
     let mut daemon = start();
@@ -185,7 +186,7 @@ fn a_session_can_be_deleted() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: the worker gets the event id that it gave, whatever the client was shown.
+/// R-CLIENT-3: the worker gets its own event id back; the client sees another one.
 #[test]
 fn a_stream_goes_on_where_it_was() {
     let mut daemon = start();
@@ -201,7 +202,7 @@ fn a_stream_goes_on_where_it_was() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-2, R-CTL: who is there, live.
+/// R-CLIENT-2, R-CTL: the list of clients is live.
 #[test]
 fn mcpctl_clients_names_them() {
     let mut daemon = start();
@@ -219,6 +220,6 @@ fn mcpctl_clients_names_them() {
     assert!(table.contains("alpha") && table.contains(&std::process::id().to_string()), "{table}");
     daemon.wait_status("one client", |status| status.workers[0].clients == 1);
     drop(stream);
-    until("nobody", BOUND, || (list(&daemon) == json!([])).then_some(()));
+    until("no client to be listed", BOUND, || (list(&daemon) == json!([])).then_some(()));
     daemon.assert_shuts_down(0);
 }

@@ -1,5 +1,5 @@
-//! What comes to the front door and should not: web pages, broken HTTP, too much of it (R-CLIENT-1,
-//! R-CLIENT-4). Every time mcpd lives on, and its shutdown finds nothing left.
+//! Bad input at the front door: web pages, broken HTTP, too many connections (R-CLIENT-1, R-CLIENT-4). mcpd
+//! keeps running every time, and its shutdown finds nothing left.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use mcpd_common::ids::Port;
 use mcpd_tests::mcp::Client;
 use mcpd_tests::wire::{self, Reply, compose};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, timed, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, skip, timed, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::front_door::{behind_the_door, start};
 
-/// Everything that comes until the connection is closed, however it is closed.
+/// All bytes until the connection is closed or reset.
 fn all_of(mut stream: TcpStream) -> String {
     let mut all = vec![];
     let mut piece = [0; 4096];
@@ -27,7 +27,7 @@ fn all_of(mut stream: TcpStream) -> String {
 
 fn say(port: Port, text: &[u8]) -> TcpStream {
     let mut stream = http::connect(port).expect("mcpd listens");
-    // It may be refused before it is said.
+    // The connection may be refused before all of it is written.
     let _ = stream.write_all(text);
     stream
 }
@@ -79,7 +79,7 @@ fn foreign_hosts_and_origins_are_refused() {
 }
 
 #[test]
-fn what_is_not_http_is_told_so() {
+fn what_is_not_http_gets_400() {
     let mut daemon = start();
     let port = daemon.port("alpha");
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
@@ -186,7 +186,7 @@ fn endless_headers_are_cut_off() {
     daemon.assert_shuts_down(0);
 }
 
-/// Nobody waits for them: others are served meanwhile, and after 10 s they are gone.
+/// They delay no other client, and after 10 s they are disconnected.
 #[test]
 fn slow_headers_are_given_up() {
     let mut daemon = start();
@@ -214,12 +214,12 @@ fn slow_headers_are_given_up() {
         let took = slow.join().expect("no panic");
         assert!(took > Duration::from_secs(8) && took < Duration::from_secs(25), "{took:?}");
     }
-    daemon.wait_status("nobody to be left", |status| status.workers[0].clients == 0);
+    daemon.wait_status("no client to be left", |status| status.workers[0].clients == 0);
     drop(unused);
     daemon.assert_shuts_down(0);
 }
 
-/// Whoever stops sending has gone, or is answered; nothing stays behind.
+/// A client that stops sending is answered or disconnected; no connection stays.
 #[test]
 fn half_closed_connections_do_not_stay() {
     let mut daemon = start();
@@ -240,18 +240,18 @@ fn half_closed_connections_do_not_stay() {
         let (all, took) = timed(|| all_of(stream));
         assert!(took < Duration::from_secs(10), "{text}: {took:?} for {all}");
     }
-    daemon.wait_status("nobody to be left", |status| status.workers[0].clients == 0);
+    daemon.wait_status("no client to be left", |status| status.workers[0].clients == 0);
     assert_alive(&daemon);
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: a clear 503 beyond 1024; when one leaves, another may come.
+/// R-CLIENT-1: 503 beyond 1024 connections; when one is closed, another one is accepted.
 #[test]
 fn too_many_connections_are_turned_away() {
     const PLACES: usize = 1024;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < 4096) {
-        return mcpd_tests::skip::say("too many connections", "this machine allows too few descriptors");
+        return skip::test("this machine allows fewer than 4096 descriptors");
     }
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("within the maximum");

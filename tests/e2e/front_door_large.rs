@@ -13,14 +13,14 @@ use crate::front_door_restart::{kill_worker, wait_stuck};
 
 const LARGE: usize = 6 << 20;
 
-/// How a client says where its body ends.
+/// How a client frames its body.
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     Length,
     Chunked,
 }
 
-/// A call of 6 MiB whose id stands at the end.
+/// A call of 6 MiB with its id at the end.
 fn large_call(tool: &str, id: &str) -> String {
     let padding = "0123456789abcde\\".repeat(LARGE / 16).replace('\\', "\\\\");
     let arguments = format!("{{\"id\":1,\"padding\":\"{padding}\"}}");
@@ -104,9 +104,9 @@ fn a_large_call_in_flight_gets_its_error() {
     daemon.assert_shuts_down(0);
 }
 
-/// Its worker dies while it is still being sent: it is heard out, for its id.
+/// The worker dies while the call is still being sent: the rest is read for its id.
 #[test]
-fn a_large_call_whose_worker_dies_in_the_middle_is_heard_out() {
+fn a_large_call_is_read_to_its_id_after_the_worker_died() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     for framing in [Framing::Length, Framing::Chunked] {
@@ -117,7 +117,7 @@ fn a_large_call_whose_worker_dies_in_the_middle_is_heard_out() {
         kill_worker(&mut daemon);
         send_body(&mut stream, framing, second);
         end_body(&mut stream, framing);
-        // Whatever had reached the worker by then: an error, or the answer of the next one.
+        // An error, or the answer of the next worker, depending on how much the dead one had received.
         let answer = answer(stream);
         assert_eq!(answer["id"], "large", "{framing:?}: {answer}");
     }

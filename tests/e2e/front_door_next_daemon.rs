@@ -1,4 +1,4 @@
-//! Sessions outlive the daemon too: its clients go on with the next one (R-CLIENT-3, R-CLIENT-7).
+//! Sessions outlive the daemon: its clients continue with the next daemon (R-CLIENT-3, R-CLIENT-7).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::front_door::{behind_the_door, start};
 
-/// A session with something to be said again.
+/// A session with state to replay.
 fn client(daemon: &Daemon) -> Client {
     let client = Client::initialize(daemon.port("alpha"));
     client.ask(&client.request("logging/setLevel", &json!({ "level": "debug" })));
@@ -32,7 +32,7 @@ fn assert_goes_on(client: &Client, before: &Value) {
     }
 }
 
-/// What the first stream after a renewal begins with: how to come back, and what may have changed.
+/// The first events of the first stream after a replay: how to reconnect, and what may have changed.
 #[track_caller]
 fn assert_tells_of_changes(mut events: Events) {
     assert_eq!(events.next().and_then(|event| event.retry).as_deref(), Some("5000"));
@@ -43,7 +43,8 @@ fn assert_tells_of_changes(mut events: Events) {
 #[test]
 fn a_stop_and_a_start_are_not_noticed_by_who_did_not_call_meanwhile() {
     let mut daemon = start();
-    let (client, ended) = (client(&daemon), Client::initialize(daemon.port("alpha")));
+    let client = client(&daemon);
+    let ended = Client::initialize(daemon.port("alpha"));
     let before = client.state();
     assert_eq!(ended.delete().status, 200);
     daemon.assert_shuts_down(0);
@@ -56,7 +57,7 @@ fn a_stop_and_a_start_are_not_noticed_by_who_did_not_call_meanwhile() {
     daemon.assert_shuts_down(0);
 }
 
-/// What was said before a crash of the daemon is not lost with it.
+/// The state of a session survives a crash of the daemon.
 #[test]
 fn a_killed_daemon_costs_no_session() {
     let mut daemon = start();
@@ -76,14 +77,15 @@ fn run_and_pid(status: &StatusReport) -> (String, i32) {
     (daemon.run.to_string(), daemon.pid.get())
 }
 
-/// R-CLIENT-7: same process, another run, the same session; who calls meanwhile waits, and nobody is refused.
+/// R-CLIENT-7: same process, another run, the same session; calls made meanwhile wait, none is refused.
 #[test]
 fn a_restart_of_the_daemon_is_a_pause() {
     // The next worker takes its time.
     let mut daemon =
         Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--start-delay 1500")));
     let client = client(&daemon);
-    let (before, status) = (client.state(), daemon.wait_status("workers", |_| true));
+    let before = client.state();
+    let status = daemon.wait_status("workers", |_| true);
     let mut stream = client.listen(&[]);
     let over = AtomicBool::new(false);
     let (restart, calls) = thread::scope(|scope| {
@@ -119,10 +121,10 @@ fn a_restart_of_the_daemon_is_a_pause() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-7: who calls in the very moment in which mcpd pauses waits as well, whatever was read of the
+/// R-CLIENT-7: a call that arrives exactly when mcpd pauses waits as well, whatever was read of the
 /// call by then.
 #[test]
-fn nobody_who_calls_in_the_moment_of_the_pause_fails() {
+fn no_call_in_the_moment_of_the_pause_fails() {
     let mut daemon = start();
     let clients: Vec<_> = (0..8).map(|_| client(&daemon)).collect();
     let over = AtomicBool::new(false);
@@ -142,7 +144,7 @@ fn nobody_who_calls_in_the_moment_of_the_pause_fails() {
     daemon.assert_shuts_down(0);
 }
 
-/// Only what is in flight is told, by its own id; a question of the dead worker's is taken back.
+/// Only a request in flight gets an error, with its own id; a question of the dead worker is cancelled.
 #[test]
 fn what_is_in_flight_at_the_restart_gets_its_error() {
     let config = ConfigBuilder::new().times(BOUND / 100, BOUND / 10).worker("alpha", behind_the_door(""));
@@ -173,7 +175,7 @@ fn assert_error(call: &Value, reply: Reply) {
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&call["id"], &json!(-32000)), "{answer}");
 }
 
-/// Whoever wants the daemon gone gets it gone, also in the middle of a restart.
+/// A request to shut down is obeyed in the middle of a restart as well.
 #[test]
 fn a_signal_during_the_restart_is_not_lost() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 700")));
@@ -186,11 +188,11 @@ fn a_signal_during_the_restart_is_not_lost() {
     assert_eq!(report.reason, "signal_SIGTERM");
     let restart = restart.finish(BOUND);
     assert_eq!(restart.code, Some(69), "{restart:?}");
-    let told = ["did not come back", "asked mcpd to stop meanwhile (signal_SIGTERM)"];
-    assert!(told.iter().any(|told| restart.stderr.contains(told)), "{restart:?}");
+    let reasons = ["did not come back", "asked mcpd to stop meanwhile (signal_SIGTERM)"];
+    assert!(reasons.iter().any(|reason| restart.stderr.contains(reason)), "{restart:?}");
 }
 
-/// Nothing is stopped for a program that could not start.
+/// If the new program could not start, nothing is stopped.
 #[test]
 fn a_restart_with_a_broken_configuration_is_refused() {
     let mut daemon = start();
@@ -206,11 +208,12 @@ fn a_restart_with_a_broken_configuration_is_refused() {
     daemon.assert_shuts_down(0);
 }
 
-/// The program is found by the name it was started by, so that an upgrade is what runs next.
+/// The program is found by the path it was started with, so that an upgraded file is executed.
 #[test]
 fn an_upgraded_program_is_taken() {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let (link, new) = (home.path().join("mcpd"), home.path().join("mcpd-2"));
+    let link = home.path().join("mcpd");
+    let new = home.path().join("mcpd-2");
     symlink(binaries::mcpd(), &link).expect("linked");
     fs::copy(binaries::mcpd(), &new).expect("copied");
     let config = ConfigBuilder::new().worker("alpha", behind_the_door(""));

@@ -22,7 +22,7 @@ fn restarts(daemon: &mut Daemon) -> u32 {
     daemon.wait_state("alpha", WorkerState::Ready).restarts
 }
 
-/// `kill -9`. Its death is waited for, since until then it takes requests; nobody waits for the next one.
+/// `kill -9`. Waits until the worker is dead, since it takes requests until then; not for the next one.
 pub fn kill_worker(daemon: &mut Daemon) {
     let worker = daemon.wait_state("alpha", WorkerState::Ready);
     let pid = worker.pid.expect("it runs");
@@ -34,7 +34,7 @@ pub fn kill_worker(daemon: &mut Daemon) {
     });
 }
 
-/// How many calls that are never answered this worker has.
+/// How many calls of the tool `stuck` the worker has received.
 fn stuck(daemon: &Daemon) -> u64 {
     let count = wire::request(daemon.port("alpha"), &compose("GET /stuck", &[], "")).json();
     count.as_u64().expect("a number")
@@ -53,7 +53,7 @@ fn begin_stuck(daemon: &Daemon, client: &Client, message: &Value) -> TcpStream {
     stream
 }
 
-/// Only the request in flight is told, by its own id, as JSON-RPC; everything else goes on.
+/// Only the request in flight gets an error, as JSON-RPC with its own id; everything else goes on.
 #[test]
 fn a_killed_worker_is_not_noticed() {
     let mut daemon = start();
@@ -84,7 +84,8 @@ fn a_killed_worker_is_not_noticed() {
 fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
-    let (one, two) = (client.tool("stuck", &json!({})), client.tool("state", &json!({})));
+    let one = client.tool("stuck", &json!({}));
+    let two = client.tool("state", &json!({}));
     let batch = begin_stuck(&daemon, &client, &json!([one, two]));
     let slow = client.tool("slow", &json!({ "steps": 100, "pause": 300 }));
     let mut events = Events::of(client.post(&slow));
@@ -100,7 +101,7 @@ fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: not MCP: hold; in flight 502.
+/// R-CLIENT-3: requests that are not MCP wait for the next worker; those in flight get 502.
 #[test]
 fn what_is_not_mcp_is_held_too() {
     let mut daemon = start();
@@ -116,7 +117,7 @@ fn what_is_not_mcp_is_held_too() {
     daemon.assert_shuts_down(0);
 }
 
-/// A wanted restart: what is in flight may finish, and nobody gets any error.
+/// A restart on request: what is in flight may finish, and no client gets an error.
 #[test]
 fn a_wanted_restart_has_no_errors_at_all() {
     let mut daemon = start();
@@ -150,7 +151,7 @@ fn requests_wait_for_a_worker_that_takes_its_time() {
     daemon.assert_shuts_down(0);
 }
 
-/// Not a hang: nobody will come by itself.
+/// An error at once: the worker will not start on its own.
 #[test]
 fn a_failed_worker_is_an_error_at_once() {
     let config = ConfigBuilder::new().worker("alpha", behind_the_door("").with("restart = \"never\""));
@@ -171,7 +172,7 @@ fn a_failed_worker_is_an_error_at_once() {
     daemon.assert_shuts_down(0);
 }
 
-/// Both workers ask with the id 0. The answer to the dead one reaches nobody.
+/// Both workers ask with the id 0. The answer to the dead worker is dropped.
 #[test]
 fn a_late_answer_never_reaches_the_next_worker() {
     let mut daemon = start();
@@ -211,7 +212,7 @@ fn a_late_answer_never_reaches_the_next_worker() {
     daemon.assert_shuts_down(0);
 }
 
-/// Switched off, a restart is what it would be without mcpd, but for the port.
+/// With `sessions = "forget"` a restart is as without mcpd, except that the port stays open.
 #[test]
 fn sessions_may_be_forgotten() {
     let spec = behind_the_door("").with("sessions = \"forget\"");
@@ -253,7 +254,7 @@ fn an_event_id_of_a_dead_worker_is_not_handed_on() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: who comes back for the rest of a dead worker's answer gets the error, not a second stream of the
+/// R-CLIENT-3: a client that resumes the answer of a dead worker gets the error, not a second stream of the
 /// session. (The TypeScript SDK 1.x does so even after it had the error.)
 #[test]
 fn the_rest_of_a_dead_workers_answer_is_the_error() {
@@ -271,7 +272,7 @@ fn the_rest_of_a_dead_workers_answer_is_the_error() {
     daemon.assert_shuts_down(0);
 }
 
-/// The rest of an answer is asked for with a `GET`, and is no stream of the session: it ends with its worker.
+/// A `GET` that resumes an answer is not a stream of the session: it ends with its worker.
 #[test]
 fn the_rest_of_an_answer_ends_with_its_worker() {
     let mut daemon = start();

@@ -1,4 +1,4 @@
-//! What clients behind the front door are told when mcpd shuts down (R-CLIENT-5).
+//! The shutdown notice for clients of the front door (R-CLIENT-5).
 
 use std::io::{Read, Write};
 use std::thread;
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(3);
 /// Far below what a thousand would take one after the other, far above what they take on a busy machine.
 const BOUND_FOR_MANY: Duration = Duration::from_secs(10);
 
-/// Two workers that leave only when nobody is connected to them any more.
+/// Two workers that exit only when no client is connected to them.
 fn patient() -> Daemon {
     let worker = || behind_the_door("--wait-for-clients");
     Daemon::start(ConfigBuilder::new().worker("alpha", worker()).worker("beta", worker()))
@@ -28,7 +28,7 @@ fn wait_begun(daemon: &Daemon) {
     until("the shutdown", BOUND, || daemon.log().contains(began).then_some(()));
 }
 
-fn assert_farewell(events: &[Event], reason: &str) {
+fn assert_shutdown_notice(events: &[Event], reason: &str) {
     let [retry, shutdown, message] = &events[events.len() - 3..] else { panic!("{events:?}") };
     assert_eq!(retry.retry.as_deref(), Some("5000"));
     let shutdown = shutdown.json();
@@ -42,7 +42,7 @@ fn assert_farewell(events: &[Event], reason: &str) {
     assert_eq!(message["params"]["data"]["event"], "shutdown");
 }
 
-/// Streams let go of their workers at once, so that no worker waits for a client; each is told, and
+/// Streams detach from their workers at once, so that no worker waits for a client; each is notified, and
 /// ends as streams end.
 #[test]
 fn every_open_stream_is_told_and_ends() {
@@ -62,7 +62,7 @@ fn every_open_stream_is_told_and_ends() {
     output.expect_code(0);
     assert!(took < SOON, "{took:?}");
     for reader in readers {
-        assert_farewell(&reader.join().expect("a clean end"), "maintenance");
+        assert_shutdown_notice(&reader.join().expect("a clean end"), "maintenance");
     }
     let report = daemon.assert_no_trace(0);
     for worker in &report.workers {
@@ -74,7 +74,7 @@ fn every_open_stream_is_told_and_ends() {
 
 /// Python clients keep one open until they exit.
 #[test]
-fn an_idle_connection_delays_nobody() {
+fn an_idle_connection_delays_nothing() {
     let mut daemon = patient();
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     stream.write_all(compose("GET /echo", &[], "").as_bytes()).expect("sent");
@@ -88,7 +88,7 @@ fn an_idle_connection_delays_nobody() {
     drop(unused);
 }
 
-/// The listener stays open until the clients phase ends, and nobody gets what kills a client.
+/// The listener stays open until the clients phase ends, and no client gets an answer that crashes it.
 #[test]
 fn who_asks_during_the_shutdown_gets_an_answer() {
     let config = ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 4000"));
@@ -137,7 +137,7 @@ fn a_request_in_flight_gets_its_error() {
     assert_eq!(report.clients.forced, 0);
 }
 
-/// Three of them have the client timeout in total, and are counted.
+/// Three of them share the client timeout, and are counted.
 #[test]
 fn clients_that_never_read_are_cut_off_together() {
     let config = ConfigBuilder::new()
@@ -154,7 +154,7 @@ fn clients_that_never_read_are_cut_off_together() {
     assert!(report.findings.iter().all(|finding| finding.kind == FindingKind::ClientForced));
 }
 
-/// R-CLIENT-5: the bound is for all together, however many they are.
+/// R-CLIENT-5: the limit is for all clients together, however many they are.
 #[test]
 fn a_thousand_streams_end_within_the_same_bound() {
     const MANY: u32 = 1000;
@@ -167,10 +167,10 @@ fn a_thousand_streams_end_within_the_same_bound() {
     let clients = &report.clients;
     assert_eq!((clients.seen, clients.told, clients.left, clients.forced), (MANY, MANY, MANY, 0));
     let last = streams.pop().expect("many").collect::<Vec<_>>();
-    assert_farewell(&last, "manual");
+    assert_shutdown_notice(&last, "manual");
 }
 
-/// R-CLIENT-5: one that never reads costs the others nothing, and is the only one that is forced.
+/// R-CLIENT-5: a client that never reads does not delay the others, and is the only one that is forced.
 #[test]
 fn one_that_never_reads_among_a_thousand_is_forced_alone() {
     const MANY: u32 = 999;
@@ -194,7 +194,7 @@ fn one_that_never_reads_among_a_thousand_is_forced_alone() {
     drop((streams, hanging));
 }
 
-/// So many streams to `alpha`, in one session.
+/// This number of streams to `alpha`, in one session.
 fn open_streams(daemon: &mut Daemon, many: u32) -> Vec<Events> {
     allow_descriptors();
     let client = Client::initialize(daemon.port("alpha"));

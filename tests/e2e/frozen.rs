@@ -1,6 +1,6 @@
 //! A process in uninterruptible sleep: not even `SIGKILL` ends it, and the report says so (R-VER-1).
 //!
-//! The freezer of cgroups v1 can make one; where it is not mounted the test says so.
+//! The freezer of cgroups v1 can make one; the test is skipped where it is not mounted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(500);
 struct Freezer(PathBuf);
 
 impl Freezer {
-    /// `None`, which is said, where there is none to be had.
+    /// Skips the test where no freezer is available.
     fn make() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let line = mounts.lines().find(|line| line.contains(" - cgroup ") && line.contains("freezer"));
@@ -26,7 +26,7 @@ impl Freezer {
         match directory.filter(|directory| fs::create_dir(directory).is_ok()) {
             Some(directory) => Some(Self(directory)),
             None => {
-                skip::say("a process in uninterruptible sleep", "no freezer of cgroups v1 to be had");
+                skip::test("no freezer of cgroups v1 is mounted, or it is read-only");
                 None
             }
         }
@@ -59,7 +59,7 @@ impl Drop for Freezer {
 #[test]
 fn code_5_a_process_in_uninterruptible_sleep() {
     let Some(freezer) = Freezer::make() else { return };
-    // What the daemon leaves has to be reaped by somebody: by us.
+    // This test reaps the process that the daemon leaves.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("it can be set");
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
@@ -78,7 +78,7 @@ fn code_5_a_process_in_uninterruptible_sleep() {
     let left = left.unwrap_or_else(|| panic!("{:#?}", report.findings));
     assert_eq!(left.subject, child.pid.to_string());
     assert!(left.detail.contains("uninterruptible sleep"), "{}", left.detail);
-    assert_eq!(report.proof, None, "nothing is proved that is not so");
+    assert_eq!(report.proof, None, "a process is left");
 
     freezer.set("THAWED");
     until("it to be gone", BOUND, || {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, skip, until};
+use serde_json::Value;
 
 /// A disk of 1 MiB that only those in its mount namespace see; gone when its holder is.
 struct SmallDisk {
@@ -43,11 +44,19 @@ impl SmallDisk {
     }
 
     fn fill(&self, home: &Path) {
-        let mut file = File::create(self.path(home).join("disk/fill")).expect("made");
+        let mut file = File::create(self.filler(home)).expect("made");
         // Down to the last byte.
         for size in [1 << 16, 1 << 10, 1] {
             while file.write_all(&vec![b'x'; size]).is_ok() {}
         }
+    }
+
+    fn empty(&self, home: &Path) {
+        fs::remove_file(self.filler(home)).expect("removed");
+    }
+
+    fn filler(&self, home: &Path) -> PathBuf {
+        self.path(home).join("disk/fill")
     }
 }
 
@@ -58,37 +67,64 @@ impl Drop for SmallDisk {
     }
 }
 
-/// R-LOG-5: journal, logs and report can't be written any more; workers run, are restarted and
-/// leave, and what could not be written is said where it can be.
-#[test]
-fn a_full_disk_stops_neither_work_nor_shutdown() {
-    let what = "a_full_disk_stops_neither_work_nor_shutdown";
-    if !skip::is_root_or_skip(what) {
-        return;
+/// A daemon whose state and logs are on a small disk; none where this machine can't make such a disk.
+fn daemon_on_a_small_disk(beta: &str) -> Option<(Daemon, SmallDisk)> {
+    if skip::unless_root() {
+        return None;
     }
     let home = tempfile::tempdir().expect("a temporary directory");
     let Some(disk) = SmallDisk::below(home.path()) else {
-        return skip::say(what, "no mount namespace can be had");
+        skip::test("no mount namespace can be made");
+        return None;
     };
-    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--flood");
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", beta);
     let holder = disk.holder.id().to_string();
     let wrapper = ["nsenter", "--mount", "--target", &holder, "--"];
     let command = Daemon::command_below(&wrapper, home.path(), &config);
     let mut daemon = Daemon::launch_by(command, home, config);
     daemon.wait_ready();
-    disk.fill(daemon.home());
+    Some((daemon, disk))
+}
 
+#[track_caller]
+fn assert_work_goes_on(daemon: &mut Daemon) {
     assert_eq!(http::ask(daemon.port("alpha"), "GET /health").expect("it serves").status, 200);
     daemon.mcpctl(&["restart", "--all"]).expect_code(0);
     daemon.mcpctl(&["health"]).expect_code(0);
     daemon.remember();
-    let watching = daemon.mcpctl(&["shutdown", "--wait", "--json"]);
-    let code = daemon.wait_exit(LONGEST_SHUTDOWN);
-    assert_eq!(watching.code, Some(code.into()), "{watching:?}");
-    let events = watching.json_lines();
-    let result = events.last().expect("a result");
+}
+
+/// Shuts down, and finds this code everywhere; the result as JSON.
+#[track_caller]
+fn assert_ends_with(daemon: &mut Daemon, code: u8) -> Value {
+    let following = daemon.mcpctl(&["shutdown", "--wait", "--json"]);
+    assert_eq!(daemon.wait_exit(LONGEST_SHUTDOWN), code, "{}", daemon.log());
+    let result = following.expect_code(code).json_lines().pop().expect("a result");
     assert_eq!(result["daemon_exit_code"], code, "{result}");
-    assert!(code == 0 || code == 6, "{result}");
     assert!(daemon.log().contains(&format!("shut down code={code}")), "{}", daemon.log());
     daemon.assert_nothing_left(&[]);
+    result
+}
+
+/// R-LOG-5: the journal, the logs and the report can't be written any more. Workers run, restart and
+/// exit; the result names the journal, which could not be closed with everything in it.
+#[test]
+fn a_full_disk_stops_neither_work_nor_shutdown() {
+    let Some((mut daemon, disk)) = daemon_on_a_small_disk("--flood") else { return };
+    disk.fill(daemon.home());
+    assert_work_goes_on(&mut daemon);
+    let result = assert_ends_with(&mut daemon, 6);
+    let findings = result["findings"].as_array().expect("findings");
+    let failed = |it: &&Value| it["kind"] == "resource_failed" && it["subject"] == "journal";
+    assert_eq!(findings.iter().filter(failed).count(), 1, "{result}");
+}
+
+/// R-LOG-5: a disk that has room again before the shutdown leaves no finding.
+#[test]
+fn a_disk_that_has_room_again_leaves_no_finding() {
+    let Some((mut daemon, disk)) = daemon_on_a_small_disk("") else { return };
+    disk.fill(daemon.home());
+    assert_work_goes_on(&mut daemon);
+    disk.empty(daemon.home());
+    assert_ends_with(&mut daemon, 0);
 }

@@ -1,4 +1,4 @@
-//! The guardian itself: what it forwards, what it spares, and its own death (R-CONT-5).
+//! The guardian: which signals it forwards, which processes it does not touch, and its own crash (R-CONT-5).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -20,19 +20,19 @@ fn is_alive(pid: Pid) -> bool {
     process::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
-/// Kills the guardian and waits for the daemon, which has to leave by itself; its account.
+/// Kills the guardian and waits until the daemon has exited on its own; its report.
 #[track_caller]
 fn without_guardian(daemon: &mut Daemon) -> Option<ShutdownReport> {
     let pid = daemon.pid();
     daemon.signal(Signal::SIGKILL);
     until("the guardian to be gone", BOUND, || daemon.poll_exit());
-    // An orphan now: pid 1 reaps it, some of them in their own time.
+    // An orphan now: init reaps it, in a container perhaps only after seconds.
     until("the daemon to be gone", BOUND, || process::read(pid).is_none().then_some(()));
     daemon.assert_all_gone(&[]);
     daemon.state().last_shutdown().exists().then(|| daemon.report())
 }
 
-/// It shows itself, and is the one that was started.
+/// It has a name of its own, and is the process that was started.
 #[test]
 fn the_guardian_shows_itself() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
@@ -46,9 +46,9 @@ fn the_guardian_shows_itself() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CONT-5: the daemon learns it, shuts down in order, and nothing is left.
+/// R-CONT-5: the daemon notices it, shuts down in order, and nothing is left.
 #[test]
-fn without_its_guardian_the_daemon_leaves() {
+fn without_its_guardian_the_daemon_shuts_down() {
     let mut daemon = Daemon::start(hostile());
     let report = without_guardian(&mut daemon).expect("an account");
     assert_eq!(report.reason, "guardian_died");
@@ -57,8 +57,8 @@ fn without_its_guardian_the_daemon_leaves() {
     daemon.assert_nothing_left(&[]);
     let mut next = daemon.launch_again();
     next.wait_ready();
-    next.mcpctl(&["shutdown", "--now", "--wait"]);
-    next.wait_exit(BOUND);
+    next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    assert_eq!(next.wait_exit(BOUND), 3);
 }
 
 /// The same while it starts, and while it shuts down already.
@@ -78,9 +78,9 @@ fn the_guardian_may_die_at_any_time() {
     assert_eq!(report.reason, "signal_SIGTERM", "the first one wins");
 }
 
-/// R-CONT-6: both died; the next start ends the rest, and history and report tell it.
+/// R-CONT-6: both are killed; the next start kills the rest, and history and report show it.
 #[test]
-fn both_may_die_and_the_next_start_tells() {
+fn both_may_die_and_the_next_start_reports_it() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape 3"));
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.kill_both();
@@ -93,8 +93,8 @@ fn both_may_die_and_the_next_start_tells() {
     assert_eq!(ended, 3, "{findings:?}");
     let last = next.try_status().and_then(|status| status.last_shutdown).expect("remembered");
     assert_eq!((last.run, last.exit_code), (run, 101));
-    next.mcpctl(&["shutdown", "--now", "--wait"]);
-    next.wait_exit(BOUND);
+    next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
+    assert_eq!(next.wait_exit(BOUND), 3);
     next.assert_nothing_left(&[]);
     let history = next.mcpctl(&["history", "--json"]).expect_code(0).json();
     assert_eq!(
@@ -103,7 +103,7 @@ fn both_may_die_and_the_next_start_tells() {
     );
 }
 
-/// R-CONT-5: children from before it was mcpd, and what they leave behind, are told and not touched,
+/// R-CONT-5: children from before it was mcpd, and their orphans, are reported and not touched,
 /// neither by a shutdown nor after a crash.
 #[test]
 fn inherited_children_are_not_touched() {
@@ -139,8 +139,9 @@ fn inherited_children_are_not_touched() {
             assert!(is_alive(pid), "{pid} was touched; crash: {crash}");
             kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("ours, and alive");
         }
-        let told = report.findings.iter().filter(|it| it.detail.contains("was there before mcpd")).count();
-        assert_eq!(told >= 2, crash, "{:?}", report.findings);
+        let reported =
+            report.findings.iter().filter(|it| it.detail.contains("was there before mcpd")).count();
+        assert_eq!(reported >= 2, crash, "{:?}", report.findings);
         assert!(
             report.findings.iter().all(|it| it.kind != FindingKind::ProcessLeft),
             "{:?}",
@@ -149,7 +150,7 @@ fn inherited_children_are_not_touched() {
     }
 }
 
-/// Section 6: Ctrl-C in a terminal reaches both; the daemon hears it once.
+/// Section 6: Ctrl-C in a terminal reaches both; the daemon receives it once.
 #[test]
 fn ctrl_c_is_heard_once() {
     let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "--slow-exit 300");
@@ -177,7 +178,8 @@ fn ctrl_c_is_heard_once() {
 fn a_stopped_job_goes_on() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let state = |pid: Pid| process::read(pid).map(|found| found.state);
-    let (guardian, pid) = (daemon.guardian(), daemon.pid());
+    let guardian = daemon.guardian();
+    let pid = daemon.pid();
     for (signal, stopped) in [(Signal::SIGTSTP, true), (Signal::SIGCONT, false)] {
         daemon.signal(signal);
         daemon.signal_daemon(signal);
@@ -188,7 +190,7 @@ fn a_stopped_job_goes_on() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-EXIT-2: a start that fails says what it always said, and the guardian nothing.
+/// R-EXIT-2: a start that fails prints its error, and the guardian prints nothing.
 #[test]
 fn a_failed_start_is_no_crash() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));

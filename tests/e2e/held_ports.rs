@@ -41,7 +41,7 @@ fn taken_before_the_start() {
     }
 }
 
-/// A stranger's port is no secret of ours: 4, and who holds it.
+/// A port that a stranger holds to the end: code 4, and the holder is named.
 #[test]
 fn taken_all_the_time() {
     let (mut daemon, listener) = with_a_port_taken(Ipv4Addr::LOCALHOST);
@@ -62,7 +62,7 @@ fn taken_all_the_time() {
     again.assert_shuts_down(0);
 }
 
-/// Past connections of a server that closed first: told, never a leak, and no reason to wait.
+/// Past connections of a server that closed first: reported, not a leak, and no reason to wait.
 #[test]
 fn only_in_time_wait() {
     const COUNT: u32 = 5;

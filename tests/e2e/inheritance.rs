@@ -17,7 +17,7 @@ const OURS: [(&str, &str); 6] = [
     ("LISTEN_FDNAMES", "control"),
 ];
 
-/// Ignored signals, a blocked one, descriptors that nobody marked, no standard input, a lower limit.
+/// Ignored signals, a blocked one, descriptors without close-on-exec, no standard input, a lower limit.
 const MESS: &str = "trap '' USR1 USR2 PIPE WINCH; exec 0<&- 7</dev/null 9>>\"$HOME/nine\"; \
                     ulimit -S -n 300; exec env --block-signal=USR1,RTMIN \"$@\"";
 

@@ -18,7 +18,7 @@ fn second(daemon: &Daemon) -> command::Running {
 
 /// R-LOG-6, R-EXIT-2.
 #[test]
-fn a_second_start_says_who_runs() {
+fn a_second_start_names_the_running_daemon() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let before = daemon.try_status().expect("it answers");
     let output = second(&daemon).finish(BOUND).expect_code(program::TEMPFAIL);
@@ -31,9 +31,9 @@ fn a_second_start_says_who_runs() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-EXIT-2: a start while the predecessor leaves waits for it and succeeds.
+/// R-EXIT-2: a start during the shutdown of the predecessor waits for it and succeeds.
 #[test]
-fn a_start_waits_for_the_one_that_leaves() {
+fn a_start_waits_for_a_daemon_that_shuts_down() {
     let mut first = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 1200"));
     first.mcpctl(&["shutdown"]).expect_code(0);
     let successor = second(&first);
@@ -68,7 +68,7 @@ fn a_shutdown_without_a_daemon_is_no_error() {
 #[test]
 fn what_a_killed_daemon_left_is_named() {
     let why = "an emptied environment leaves no mark to be named by";
-    if !skip::is_linux_backend_or_skip("what a killed daemon left", why) {
+    if skip::unless_linux_backend(why) {
         return;
     }
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1"));
@@ -102,10 +102,10 @@ fn what_a_killed_daemon_left_is_named() {
     next.assert_shuts_down(3);
 }
 
-/// R-CONT-6: what a killed daemon left is ended by the next start, which says so; nobody else is
-/// touched, not even who holds a port of that run.
+/// R-CONT-6: the next start kills what a killed daemon left, and reports it; no other process is touched,
+/// not even a holder of a port of that run.
 #[test]
-fn the_next_start_reclaims_what_a_killed_daemon_left() {
+fn the_next_start_kills_what_a_killed_daemon_left() {
     let config = ConfigBuilder::new().fixture("alpha", "--escape 3").fixture("beta", "--tree 2 2");
     let mut daemon = Daemon::start(config);
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
@@ -157,7 +157,7 @@ fn is_alive(pid: Pid) -> bool {
     process::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
-/// R-CLI-3: whoever asks in the daemon's last moment is not told of an error: either it still
+/// R-CLI-3: a shutdown that is requested in the daemon's last moment is no error: the daemon still
 /// answers, or it is gone.
 #[test]
 fn a_shutdown_in_the_last_moment_is_no_error() {

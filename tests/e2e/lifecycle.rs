@@ -3,7 +3,7 @@
 use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{ConfigBuilder, Daemon, Signal, WorkerSpec};
 
-/// R-SHUT-5, R-EXIT-1: everybody leaves when asked; daemon, `mcpctl` and report agree on 0.
+/// R-SHUT-5, R-EXIT-1: all workers exit when asked; daemon, `mcpctl` and report agree on 0.
 #[test]
 fn polite_workers_leave_without_a_trace() {
     let config = ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()).fixture("beta", "");

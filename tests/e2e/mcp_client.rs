@@ -1,5 +1,5 @@
-//! MCP clients that are connected when the shutdown comes: they are told, their streams end, and
-//! nobody has to be forced.
+//! MCP clients that are connected when the shutdown begins: they are notified, their streams end, and no
+//! client has to be disconnected by force.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -60,7 +60,7 @@ fn listen(daemon: &Daemon, session: &str) -> BufReader<TcpStream> {
     stream
 }
 
-/// R-WORK, R-EXIT-1: an open session with an event stream. It is told, its stream ends as streams
+/// R-WORK, R-EXIT-1: an open session with an event stream. It is notified, its stream ends as streams
 /// end, the worker leaves on request, and the code is 0.
 #[test]
 fn an_open_stream_ends_cleanly() {
@@ -92,7 +92,7 @@ fn an_open_stream_ends_cleanly() {
 
 /// The same with the Rust SDK's client, and by a signal: the client notices, and ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_sdk_client_holds_nobody_up() {
+async fn an_sdk_client_delays_nothing() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()));
     let url = format!("http://127.0.0.1:{}/mcp", daemon.port("alpha"));
     let client = ().serve(StreamableHttpClientTransport::from_uri(url)).await.expect("it initializes");
@@ -104,6 +104,6 @@ async fn an_sdk_client_holds_nobody_up() {
     daemon.signal(Signal::SIGTERM);
     let report = daemon.assert_no_trace(0);
     assert_eq!((report.workers[0].departure, report.clients.forced), (Departure::Left, 0));
-    assert!(client.list_all_tools().await.is_err(), "nobody answers any longer");
+    assert!(client.list_all_tools().await.is_err(), "no server answers any longer");
     drop(client);
 }

@@ -23,7 +23,7 @@ fn warnings(daemon: &mut Daemon) -> Vec<String> {
     daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings
 }
 
-/// The files of a directory whose names begin and end so, by name.
+/// The files of a directory with this begin and end of their names, by name.
 fn files(directory: &Path, begin: &str, end: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.expect("an entry").path());
     let fits = |path: &PathBuf| {
@@ -46,14 +46,14 @@ fn runs_are_remembered() {
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--crash-after 300");
     let mut daemon = Daemon::start(config);
     daemon.wait_status("a restart", |status| status.workers[1].restarts > 0);
-    daemon.mcpctl(&["shutdown", "--wait", "--reason", "first of three"]);
+    daemon.mcpctl(&["shutdown", "--wait", "--reason", "first of three"]).expect_code(0);
     let mut reports: Vec<ShutdownReport> = vec![daemon.report()];
     for _ in 0..2 {
-        daemon.wait_exit(BOUND);
+        assert_eq!(daemon.wait_exit(BOUND), 0);
         daemon = daemon.launch_again();
         daemon.wait_state("alpha", WorkerState::Ready);
         daemon.signal(Signal::SIGTERM);
-        daemon.wait_exit(BOUND);
+        assert_eq!(daemon.wait_exit(BOUND), 0);
         reports.push(daemon.report());
     }
     let history = daemon.mcpctl(&["history", "--json"]).expect_code(0).json();
@@ -85,9 +85,7 @@ fn runs_are_remembered() {
     let last = daemon.try_status().and_then(|status| status.last_shutdown).expect("remembered");
     assert_eq!((last.run, last.exit_code), (reports[2].run, reports[2].exit_code));
     daemon.mcpctl(&["report", &reports[0].run.to_string()]).expect_code(0);
-    daemon.mcpctl(&["shutdown", "--wait"]);
-    daemon.wait_exit(BOUND);
-    daemon.assert_nothing_left(&[]);
+    daemon.assert_shuts_down(0);
 }
 
 /// R-LOG-1: history is lost, the daemon is not.
@@ -110,7 +108,7 @@ fn a_damaged_journal_is_set_aside() {
     assert_eq!(history["runs"].as_array().map(Vec::len), Some(1));
 }
 
-/// R-LOG-1: somebody holds the journal and does not let go.
+/// R-LOG-1: another process holds the lock of the journal.
 #[test]
 fn a_locked_journal_does_not_keep_the_daemon() {
     let mut daemon = Daemon::start(polite());
@@ -145,9 +143,11 @@ fn the_logs_say_what_and_where() {
     daemon.signal(Signal::SIGTERM);
     daemon.assert_no_trace(0);
     let logs = daemon.places().log_dir.clone();
-    let (debug, shutdown) = (files(&logs, "mcpd-", ".log"), files(&logs, "shutdown-", ".log"));
+    let debug = files(&logs, "mcpd-", ".log");
+    let shutdown = files(&logs, "shutdown-", ".log");
     assert_eq!((debug.len(), shutdown.len()), (1, 1));
-    let (debug, shutdown) = (text(&debug[0]), text(&shutdown[0]));
+    let debug = text(&debug[0]);
+    let shutdown = text(&shutdown[0]);
 
     for line in debug.lines() {
         let rest = after_time(line).unwrap_or_else(|| panic!("no time: {line}"));
@@ -238,8 +238,8 @@ fn an_unwritable_log_directory_stops_nothing() {
     daemon.wait_ready();
     let said = warnings(&mut daemon);
     for kind in ["mcpd", "shutdown"] {
-        let told = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
-        assert!(said.iter().any(told), "{said:?}");
+        let names_it = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
+        assert!(said.iter().any(names_it), "{said:?}");
     }
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     daemon.assert_shuts_down(0);

@@ -1,5 +1,5 @@
-//! Every way of misbehaving: after the stop nothing is left, the code says what it took, and a
-//! restart at once comes up with all workers (R-CONT-1 to 3, R-EXIT-1).
+//! Every way of misbehaving: after the stop nothing is left, the code says what it took, and an
+//! immediate restart has all workers (R-CONT-1 to 3, R-EXIT-1).
 //!
 //! Each is stopped twice, by `mcpctl shutdown --wait` and, restarted without a pause, by `SIGTERM`.
 
@@ -29,12 +29,12 @@ fn worker(flags: &'static str) -> Case {
 }
 
 impl Case {
-    /// It won't leave on request, so nobody waits for that long.
+    /// It won't exit on request, so the wait for that is short.
     fn unasked(self) -> Self {
         Self { graceful: SHORT, ..self }
     }
 
-    /// It won't leave upon `SIGTERM` either.
+    /// It won't exit upon `SIGTERM` either.
     fn unmoved(self) -> Self {
         Self { term: SHORT, ..self.unasked() }
     }
@@ -82,12 +82,12 @@ fn is_ready_with(worker: &WorkerStatus, descendants: u32) -> bool {
     worker.state == WorkerState::Ready && worker.descendants == descendants
 }
 
-/// After so many deaths the next start is more than a second away.
+/// After three quick deaths the next start is more than a second away.
 fn dead_for_a_second(worker: &WorkerStatus) -> bool {
     worker.state == WorkerState::BackingOff && worker.restarts >= 3
 }
 
-/// Nobody can count them: some are always being replaced.
+/// Their number changes all the time: some are always being replaced.
 fn is_ready_with_a_bomb(worker: &WorkerStatus) -> bool {
     worker.state == WorkerState::Ready && worker.descendants > 50
 }
@@ -107,20 +107,20 @@ fn no_shutdown_route_and_status_143() {
 }
 
 #[test]
-fn a_request_to_leave_that_is_never_answered() {
+fn a_request_to_exit_that_is_never_answered() {
     let case = worker("--shutdown-never-answers").unasked();
     case.ends_with(2, Some(FindingKind::WorkerTerminated));
 }
 
 #[test]
-fn a_request_to_leave_that_fails() {
+fn a_request_to_exit_that_fails() {
     let report = worker("--shutdown-status 500").ends_with(2, Some(FindingKind::WorkerTerminated));
     let worker = report.workers.iter().find(|worker| worker.name.as_str() == HOSTILE).expect("its row");
     assert_eq!(worker.answer.as_deref(), Some("500"));
 }
 
 #[test]
-fn a_promise_to_leave_that_is_not_kept() {
+fn an_accepted_request_to_exit_that_is_ignored() {
     worker("--ignore-shutdown").unasked().ends_with(2, Some(FindingKind::WorkerTerminated));
 }
 
@@ -142,7 +142,7 @@ fn deaf_to_sigterm() {
     assert_eq!(worker.departure, Departure::Killed);
 }
 
-/// R-SHUT: `SIGCONT` after `SIGTERM`, so that a stopped worker can still leave.
+/// R-SHUT: `SIGCONT` after `SIGTERM`, so that a stopped worker can still exit.
 #[test]
 fn stopped() {
     let is_stopped =
@@ -216,14 +216,14 @@ fn leaves_its_worker_behind_like_npx() {
 
 #[test]
 fn keeps_forking_while_it_is_killed() {
-    if !skip::is_linux_backend_or_skip("a fork bomb", BOMBS) {
+    if skip::unless_linux_backend(BOMBS) {
         return;
     }
     let case = worker("--fork-bomb 100").once(is_ready_with_a_bomb);
     case.ends_with(3, Some(FindingKind::DescendantsKilled));
 }
 
-/// All of the above at once, and each does its worst when it is killed itself.
+/// All of the above at once.
 #[test]
 fn everything_at_once() {
     let mut config = ConfigBuilder::new().times(SHORT, SHORT).fixture("polite", "");
@@ -239,7 +239,7 @@ fn everything_at_once() {
 }
 
 /// Why the portable backend is not held to this.
-const BOMBS: &str = "on a busy machine processes come and go faster than it can look at all of them";
+const BOMBS: &str = "on a busy machine processes fork faster than it can list all of them";
 
 /// Those that the backend under test is held to.
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -258,7 +258,7 @@ const ALL: [(&str, &str); 8] = [
     ("bomb", "--fork-bomb 30"),
 ];
 
-/// R-CONT-3: one worker's stop and restart end its descendants too, and nobody else's.
+/// R-CONT-3: stop and restart of a worker end its own descendants and no others.
 #[test]
 fn the_stop_of_one_worker_is_complete_and_touches_no_other() {
     let mut config = ConfigBuilder::new().times(SHORT, SHORT).fixture("polite", "--tree 1 2");
@@ -296,7 +296,7 @@ fn restarts(status: &StatusReport, name: &str) -> u32 {
     status.workers.iter().find(|worker| worker.name.as_str() == name).expect("it is there").restarts
 }
 
-/// The worker's leader and everything below it, once there are so many.
+/// The worker's leader and its descendants, once there are `count` of them.
 fn pids_below(daemon: &Daemon, name: &str, count: usize) -> Vec<Pid> {
     let health = http::ask(daemon.port(name), "GET /health").expect("it serves").json();
     let leader = health["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::new);

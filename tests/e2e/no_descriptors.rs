@@ -1,5 +1,5 @@
-//! A daemon that has no descriptor left can't look at anybody. It must not take what it does not see for
-//! what is not there (R-SUP-3, R-VER-1).
+//! A daemon without a free descriptor can't read the process table. It must not conclude that a process
+//! that it can't read is gone (R-SUP-3, R-VER-1).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, until};
 /// A worker dies meanwhile and leaves children that escaped from it: they are not forgotten, and the next
 /// one starts only when they are gone.
 #[test]
-fn nobody_is_forgotten_while_nothing_can_be_opened() {
+fn no_process_is_forgotten_while_nothing_can_be_opened() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 2"));
     daemon.wait_status("its children", |status| status.workers[0].descendants == 2);
     daemon.remember();
@@ -23,7 +23,7 @@ fn nobody_is_forgotten_while_nothing_can_be_opened() {
     let few = FewDescriptors::of(daemon.pid(), None).expect("ours");
     let _ = Handle::open(&seen).expect("it runs").signal(Signal::Kill);
     until("the death to be noticed", BOUND, || daemon.log().contains("state=\"stopping\"").then_some(()));
-    let kept = process::read(leader).expect("unreaped: nobody knows yet whether it was alone");
+    let kept = process::read(leader).expect("unreaped until its descendants are known");
     assert_eq!((kept.state, kept.start), ('Z', seen.start));
     drop(few);
 
@@ -39,7 +39,7 @@ fn nobody_is_forgotten_while_nothing_can_be_opened() {
 
 /// The shutdown itself, with escaped children that only `SIGKILL` ends.
 #[test]
-fn a_shutdown_that_could_not_look_never_says_that_it_was_clean() {
+fn a_shutdown_that_could_not_read_the_process_table_is_never_clean() {
     let short = Duration::from_millis(500);
     let config = ConfigBuilder::new().times(short, short).shutdown("verification = \"2s\"");
     let mut daemon = Daemon::start(config.fixture("alpha", "--escape 2").fixture("beta", ""));
@@ -50,7 +50,7 @@ fn a_shutdown_that_could_not_look_never_says_that_it_was_clean() {
     let code = daemon.wait_exit(mcpd_tests::daemon::LONGEST_SHUTDOWN);
     drop(few);
     assert_eq!(code, 5, "{}", daemon.log());
-    // Its guardian ended what it left, except where whoever has no mark is nobody's.
+    // The guardian killed what the daemon left; the portable backend finds no process without a mark.
     if backend() == Backend::Linux {
         daemon.assert_nothing_left(&[]);
     }

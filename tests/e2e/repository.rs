@@ -14,7 +14,7 @@ async fn connect(daemon: &Daemon, worker: &str, path: &str) -> Client {
     ().serve(StreamableHttpClientTransport::from_uri(url)).await.expect("the client initializes")
 }
 
-/// What a tool says, and whether it calls that an error.
+/// The text of a tool's result, and whether the tool calls it an error.
 async fn call(client: &Client, tool: &'static str, arguments: Value) -> (String, bool) {
     let arguments = arguments.as_object().cloned().expect("an object");
     let request = CallToolRequestParams::new(tool).with_arguments(arguments);

@@ -1,4 +1,4 @@
-//! Workers that end by themselves: when they come back, and when not (R-SUP-3).
+//! Workers that exit without a request: when they are restarted, and when not (R-SUP-3).
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn backing_off_is_shown_with_its_reason_and_count() {
 }
 
 #[test]
-fn policies_decide_who_comes_back() {
+fn policies_decide_which_workers_restart() {
     use WorkerState::{BackingOff, Failed, Stopped};
     let cases = [
         ("always-0", 0, "always", BackingOff),
@@ -86,7 +86,7 @@ fn policies_decide_who_comes_back() {
     daemon.assert_shuts_down(0);
 }
 
-/// Ten quick deaths in a row, and it is left alone until somebody who mended it says so.
+/// After ten quick deaths in a row it is not started again until `mcpctl restart`.
 #[test]
 fn a_crash_loop_ends_and_a_restart_revives() {
     let config = ConfigBuilder::new().env("MCPD_FAULT", "first-wait-ms:1");

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use mcpd_common::outcome::{Departure, FindingKind, PhaseOutcome, ShutdownReport};
 use mcpd_common::phase::Phase;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, http, timed, until};
+use mcpd_tests::daemon::mcpctl;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, WorkerSpec, command, http, timed, until};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A daemon whose shutdown lasts until the client is let go: a worker waits for it.
+/// A daemon whose shutdown lasts until the returned connection is closed: a worker waits for it.
 fn gated() -> (Daemon, TcpStream) {
     let config =
         ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "").fixture("gate", "--wait-for-clients");
@@ -134,7 +135,8 @@ fn a_second_mcpctl_shutdown_attaches_and_sees_everything() {
     daemon.mcpctl(&["shutdown"]).expect_code(0);
     wait_log(&daemon, "ignored: the shutdown runs already reason=\"too late\"");
     drop(gate);
-    let (first, second) = (first.finish(BOUND).expect_code(0), second.finish(BOUND).expect_code(0));
+    let first = first.finish(BOUND).expect_code(0);
+    let second = second.finish(BOUND).expect_code(0);
     let report = daemon.assert_no_trace(0);
     assert_eq!(report.reason, "manual");
     assert_eq!(events(&first), events(&second));
@@ -145,7 +147,7 @@ fn a_second_mcpctl_shutdown_attaches_and_sees_everything() {
 }
 
 #[test]
-fn the_reason_given_is_told_everywhere() {
+fn the_given_reason_is_shown_everywhere() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     daemon.mcpctl(&["shutdown", "--wait", "--reason", "moving house"]).expect_code(0);
     assert_eq!(daemon.assert_no_trace(0).reason, "moving house");
@@ -156,7 +158,7 @@ fn the_reason_given_is_told_everywhere() {
 
 /// R-SHUT-7.
 #[test]
-fn status_and_health_tell_where_the_shutdown_is() {
+fn status_and_health_show_the_phase_of_the_shutdown() {
     let (mut daemon, gate) = gated();
     daemon.mcpctl(&["shutdown", "--reason", "lunch"]).expect_code(0);
     let status = daemon.wait_status("the graceful phase", |status| {
@@ -172,30 +174,54 @@ fn status_and_health_tell_where_the_shutdown_is() {
     daemon.assert_no_trace(0);
 }
 
-/// R-SUP-4: nothing is restarted that dies in the very moment of the request.
-#[test]
-fn workers_that_die_in_the_moment_of_the_request_stay_dead() {
+/// Six workers; what they have in common is given.
+fn six(spec: &dyn Fn() -> WorkerSpec) -> Daemon {
+    let config = ConfigBuilder::new().times(LONG, LONG);
     let names = ["a", "b", "c", "d", "e", "f"];
-    let config =
-        names.iter().fold(ConfigBuilder::new().times(LONG, LONG), |config, name| config.fixture(name, ""));
-    let mut daemon = Daemon::start(config);
-    let pids: Vec<_> = daemon.processes().iter().map(|found| found.pid).collect();
-    assert_eq!(pids.len(), names.len());
-    daemon.signal(Signal::SIGTERM);
-    for pid in pids {
-        // Some may have left already; their pids are not given away so quickly.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL);
+    let daemon = Daemon::start(names.iter().fold(config, |config, name| config.worker(name, spec())));
+    assert_eq!(daemon.processes().len(), names.len());
+    daemon
+}
+
+fn kill_workers(daemon: &Daemon) {
+    for found in daemon.processes() {
+        // One may have exited already; pids are not used again so soon.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(found.pid.get()), Signal::SIGKILL);
     }
-    // A worker that was dead already when it was asked did not answer: that counts as 2.
-    let code = daemon.wait_exit(LONG);
-    assert!([0, 2].contains(&code), "{code}");
-    daemon.assert_no_trace(code);
+}
+
+#[track_caller]
+fn assert_nothing_started_in_the_shutdown(daemon: &Daemon) {
     let log = daemon.log();
-    let (_, afterwards) = log.split_once("shutting down").expect("it is told");
-    assert!(
-        !afterwards.contains("INFO started") && !afterwards.contains("state=\"starting\""),
-        "{afterwards}"
-    );
+    let (_, afterwards) = log.split_once("shutting down").expect("the shutdown is logged");
+    let starts = afterwards.contains("INFO started") || afterwards.contains("state=\"starting\"");
+    assert!(!starts, "{afterwards}");
+}
+
+/// R-SUP-4: workers die while the daemon receives the request. Their request to exit is `SIGTERM`, to
+/// which no answer is missing: dead before it or after it, they have exited.
+#[test]
+fn workers_that_die_together_with_the_request_stay_dead() {
+    let mut daemon = six(&|| WorkerSpec::fixture("").with("shutdown_path = \"\""));
+    daemon.signal(Signal::SIGTERM);
+    kill_workers(&daemon);
+    daemon.assert_no_trace(0);
+    assert_nothing_started_in_the_shutdown(&daemon);
+}
+
+/// R-SUP-4: the same after each has accepted the request to exit by HTTP.
+#[test]
+fn workers_that_die_after_their_answer_stay_dead() {
+    let mut daemon = six(&|| WorkerSpec::fixture("--ignore-shutdown"));
+    let following = command::follow(mcpctl(daemon.home()).args(["shutdown", "--wait", "--json"]));
+    for _ in 0..6 {
+        following.wait_line("an answer", |line| line.contains("\"answer\":\"202\""));
+    }
+    kill_workers(&daemon);
+    // It ends first: it binds the ports, too.
+    assert_eq!(following.finish(BOUND).0.code(), Some(0));
+    daemon.assert_no_trace(0);
+    assert_nothing_started_in_the_shutdown(&daemon);
 }
 
 /// `nohup`, or a shell's background job: what was ignored stays ignored.

@@ -1,6 +1,6 @@
-//! Exit code 5: what can't be ended is named, and the shutdown is over in time all the same.
+//! Exit code 5: a process that can't be removed is named, and the shutdown still ends in time.
 //!
-//! A process that somebody else traces can be killed but not reaped: the tracer has to look first.
+//! A traced process can be killed but not reaped before its tracer has waited for it (ptrace(2)).
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ const SHORT: Duration = Duration::from_millis(500);
 struct Traced(nix::unistd::Pid);
 
 impl Traced {
-    /// `None` where the kernel refuses, which is said.
+    /// Skips the test where the kernel refuses.
     fn seize(pid: Pid) -> Option<Self> {
         let pid = nix::unistd::Pid::from_raw(pid.get());
         match ptrace::seize(pid, ptrace::Options::empty()) {
             Ok(()) => Some(Self(pid)),
             Err(Errno::EPERM | Errno::ENOSYS | Errno::EACCES) => {
-                skip::say("a process that can't be reaped", "this machine refuses ptrace");
+                skip::test("this machine refuses ptrace");
                 None
             }
             Err(error) => panic!("ptrace({pid}): {error}"),
         }
     }
 
-    /// Looks at how it ended, which frees it for its parent; and is its parent itself if the daemon
-    /// is gone.
+    /// Waits for it as its tracer, after which its parent can reap it. If the daemon is gone, this test is
+    /// the parent.
     fn release(self) {
         until("the traced process to be released", BOUND, || {
             match waitpid(self.0, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
@@ -47,10 +47,10 @@ impl Traced {
 /// R-VER-1, R-SHUT-1: the tracer is named; every phase has its deadline.
 #[test]
 fn code_5_a_zombie_that_cannot_be_reaped() {
-    if !skip::is_linux_backend_or_skip("a zombie", "an orphan is init's to reap") {
+    if skip::unless_linux_backend("init reaps orphans") {
         return;
     }
-    // What the daemon leaves to the next subreaper has to be reaped by somebody: by us.
+    // The daemon leaves the zombie to the next subreaper: this test.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("it can be set");
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
@@ -68,7 +68,7 @@ fn code_5_a_zombie_that_cannot_be_reaped() {
     let zombie = zombie.unwrap_or_else(|| panic!("{:#?}", report.findings));
     assert_eq!(zombie.subject, alpha.pid.to_string());
     assert!(zombie.detail.contains(&format!("traced by pid {}", std::process::id())), "{}", zombie.detail);
-    assert_eq!(report.proof, None, "nothing is proved that is not so");
+    assert_eq!(report.proof, None, "a zombie is left");
     let departure =
         |name| report.workers.iter().find(|worker| worker.name.as_str() == name).map(|it| it.departure);
     assert_eq!(departure("alpha"), Some(Departure::Remains));

@@ -1,8 +1,9 @@
-//! The hostile zoo, part 2: whatever a worker's children do to themselves, a stop leaves nothing, and a
-//! restart at once comes up; so with a crash of the daemon (R-CONT-1 to 5, R-CONT-7).
+//! Hostile workers, part 2: children that change their session, mark, parent or user. A stop leaves no
+//! process, and an immediate restart succeeds; the same after a crash of the daemon (R-CONT-1 to 5,
+//! R-CONT-7).
 //!
-//! Each animal is stopped without a cgroup and, where the machine gives one, in one; with
-//! `MCPD_BACKEND=portable` by what macOS has as well. What an animal costs by each is in the table.
+//! Each hostile worker is stopped without a cgroup and, where the machine delegates one, in a cgroup;
+//! with `MCPD_BACKEND=portable` by the means of macOS. The table at the end says what each stop takes.
 
 use std::time::Duration;
 
@@ -16,117 +17,140 @@ use mcpd_tests::cgroup::Scratch;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, skip, until};
 use nix::sys::signal::kill;
 
-const ANIMAL: &str = "animal";
+const HOSTILE: &str = "hostile";
+const NEIGHBOUR: &str = "neighbour";
+const SHORT: Duration = Duration::from_millis(700);
 const LONG: Duration = Duration::from_secs(20);
 
-/// What holds the animal.
+/// What contains the hostile worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cage {
-    /// What the backend under test always has.
+enum Container {
+    /// Only what the backend under test always has.
     Plain,
-    /// A cgroup, too.
+    /// In addition a cgroup.
     Cgroup,
 }
 
-/// What an animal takes in a stop.
+/// What it takes to stop a hostile worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
-    /// It leaves when asked.
+    /// It exits when asked.
     Nothing,
     /// Its descendants outlive their leader and are killed as its own.
     Kill,
-    /// Nobody can say whose it is: it ends with the daemon, which tells it.
+    /// Its worker is unknown: it is killed at the end of the shutdown and reported as a stray.
     KillAsStray,
-    /// It is killed, as its worker's or as a stray: which of the two is chance.
+    /// It is killed as a descendant of its worker or as a stray; which of the two is chance.
     KillEitherWay,
-    /// This backend finds it only by chance, else it stays. The report proves nothing then.
+    /// This backend finds it only by chance, and it may survive. The report then has no proof.
     Escapes,
 }
 
-/// How it is known from outside that the animal is there.
+impl Takes {
+    fn is_chance(self) -> bool {
+        matches!(self, Self::KillEitherWay | Self::Escapes)
+    }
+}
+
+/// How the test sees that the hostile worker has started.
 #[derive(Clone, Copy)]
 enum Visible {
-    /// As so many descendants of its worker, at least.
+    /// Its worker has at least this number of descendants.
     Below(u32),
-    /// As sleep(1), an orphan.
+    /// There is an orphan that runs sleep(1).
     AsOrphan,
-    /// Only from outside, and only now and then.
+    /// Only in the process table, and not in every snapshot of it.
     InPassing,
 }
 
-/// An animal: its name in the fixture, and what it takes where.
-struct Animal {
+/// A hostile worker: its name in the fixture, and what it takes to stop it by each means.
+struct HostileWorker {
     name: &'static str,
     root: bool,
     visible: Visible,
     plain: Takes,
     cgroup: Takes,
     portable: Takes,
-    /// Whether the portable backend can still recognise it when the daemon, and with it all that was
-    /// seen before, is gone.
+    /// Whether the portable backend can still recognise it after the daemon, which had seen it start, is
+    /// gone.
     outlives_memory: bool,
 }
 
-/// One whose descendants are killed as its worker's, whatever holds it.
-const fn animal(name: &'static str, descendants: u32) -> Animal {
+/// A hostile worker whose descendants are killed as descendants of the worker, by all means.
+const fn hostile(name: &'static str, descendants: u32) -> HostileWorker {
     let takes = Takes::Kill;
     let visible = Visible::Below(descendants);
-    Animal { name, root: false, visible, plain: takes, cgroup: takes, portable: takes, outlives_memory: true }
+    HostileWorker {
+        name,
+        root: false,
+        visible,
+        plain: takes,
+        cgroup: takes,
+        portable: takes,
+        outlives_memory: true,
+    }
 }
 
-impl Animal {
+impl HostileWorker {
     /// Only root can start it.
     const fn of_root(self) -> Self {
         Self { root: true, ..self }
     }
 
-    fn takes(&self, cage: Cage) -> Takes {
-        match (backend(), cage) {
+    fn takes(&self, container: Container) -> Takes {
+        match (backend(), container) {
             (Backend::Portable, _) => self.portable,
-            (Backend::Linux, Cage::Plain) => self.plain,
-            (Backend::Linux, Cage::Cgroup) => self.cgroup,
+            (Backend::Linux, Container::Plain) => self.plain,
+            (Backend::Linux, Container::Cgroup) => self.cgroup,
         }
     }
 
-    /// Ends twice, with a restart at once between the two.
-    fn ends_twice(&self, cage: Cage, ends: [End; 2]) {
-        let what = format!("the animal {}", self.name);
-        if self.root && !skip::is_root_or_skip(&what) {
+    /// Ends twice, with an immediate restart in between.
+    fn ends_twice(&self, container: Container, ends: [End; 2]) {
+        if self.root && skip::unless_root() {
             return;
         }
-        let storm = "processes come and go faster than it can look at all of them";
-        if matches!(self.visible, Visible::InPassing) && !skip::is_linux_backend_or_skip(&what, storm) {
+        let storm = "processes fork faster than it can list all of them";
+        if matches!(self.visible, Visible::InPassing) && skip::unless_linux_backend(storm) {
             return;
         }
-        let memory = "nothing tells whose it is when the daemon is gone";
-        if ends.contains(&End::Crash)
-            && !self.outlives_memory
-            && !skip::is_linux_backend_or_skip(&what, memory)
-        {
+        let memory = "without the daemon nothing shows to which worker it belongs";
+        if ends.contains(&End::Crash) && !self.outlives_memory && skip::unless_linux_backend(memory) {
             return;
         }
-        let config = ConfigBuilder::new().times(LONG, LONG);
-        let config = config.fixture("polite", "").fixture(ANIMAL, &format!("--zoo {}", self.name));
-        match cage {
-            Cage::Plain => self.ends_each(config, cage, ends),
-            Cage::Cgroup => {
-                if !skip::is_linux_backend_or_skip(&what, "it does without cgroups") {
+        let config = self.config(container);
+        match container {
+            Container::Plain => self.ends_each(config, container, ends),
+            Container::Cgroup => {
+                if skip::unless_linux_backend("it uses no cgroups") {
                     return;
                 }
-                let Some(scratch) = Scratch::make(&what) else { return };
-                self.ends_each(config.env(CGROUP_VARIABLE, &scratch.text()), cage, ends);
+                let Some(scratch) = Scratch::make_or_skip() else { return };
+                self.ends_each(config.env(CGROUP_VARIABLE, &scratch.text()), container, ends);
                 assert_eq!(scratch.children(), [] as [&str; 0], "cgroups are left");
             }
         }
     }
 
-    fn ends_each(&self, config: ConfigBuilder, cage: Cage, [first, second]: [End; 2]) {
+    /// Whether the hostile worker needs `SIGKILL` may be chance. Then its neighbour always needs it, so
+    /// that the exit code is not chance.
+    fn config(&self, container: Container) -> ConfigBuilder {
+        let config = ConfigBuilder::new();
+        let config = if self.takes(container).is_chance() {
+            config.times(SHORT, SHORT).fixture(NEIGHBOUR, "--ignore-shutdown --ignore-term")
+        } else {
+            config.times(LONG, LONG).fixture(NEIGHBOUR, "")
+        };
+        config.fixture(HOSTILE, &format!("--zoo {}", self.name))
+    }
+
+    fn ends_each(&self, config: ConfigBuilder, container: Container, [first, second]: [End; 2]) {
         let mut daemon = Daemon::launch(config);
         self.wait(&mut daemon);
-        self.ends(&mut daemon, cage, first);
+        self.ends(&mut daemon, container, first);
         let mut again = daemon.launch_again();
         self.wait(&mut again);
-        self.ends(&mut again, cage, second);
+        self.ends(&mut again, container, second);
     }
 
     fn wait(&self, daemon: &mut Daemon) {
@@ -135,58 +159,38 @@ impl Animal {
             Visible::AsOrphan => (0, 1),
             Visible::InPassing => (0, 0),
         };
-        daemon.wait_status("the animal", |status| {
+        daemon.wait_status("the hostile worker to start", |status| {
             status.workers.iter().all(|worker| {
-                let is_there = worker.name.as_str() != ANIMAL || worker.descendants >= least;
+                let is_there = worker.name.as_str() != HOSTILE || worker.descendants >= least;
                 worker.state == WorkerState::Ready && is_there
             })
         });
         let passing = matches!(self.visible, Visible::InPassing);
-        until("it to pass", BOUND, || (!passing || daemon.processes().len() > 2).then_some(()));
+        until("a process of it", BOUND, || (!passing || daemon.processes().len() > 2).then_some(()));
         until("its orphan", BOUND, || (sleeping_orphans(daemon).len() >= orphans).then_some(()));
         daemon.remember();
     }
 
-    fn ends(&self, daemon: &mut Daemon, cage: Cage, end: End) {
-        let takes = self.takes(cage);
-        if takes == Takes::Escapes {
-            return self.may_escape(daemon, end);
-        }
-        if takes == Takes::KillEitherWay && end == End::Shutdown {
-            let (report, code) = by_chance(daemon, end);
-            return check(&report, if code == 0 { Takes::KillAsStray } else { Takes::Kill }, end);
-        }
-        // A worker that leaves when asked may be faster than the kill that comes at once.
-        if takes != Takes::Kill && end == End::ShutdownNow {
-            by_chance(daemon, end);
-            return;
-        }
+    fn ends(&self, daemon: &mut Daemon, container: Container, end: End) {
+        let takes = self.takes(container);
+        let orphans = sleeping_orphans(daemon);
         let code = end.code(takes);
         let report = end.stop(daemon, code);
         check(&report, takes, end);
-    }
-
-    /// Whether it was seen before it gave up everything is chance. What is claimed is not more than is
-    /// known either way.
-    fn may_escape(&self, daemon: &mut Daemon, end: End) {
-        let orphans = sleeping_orphans(daemon);
-        let (report, _) = by_chance(daemon, end);
-        assert_eq!(report.proof, None, "nothing is proved that is not known");
-        for orphan in orphans {
-            // Still the same: nobody else's process is touched.
-            if let Some(left) = process::read(orphan.pid).filter(|now| now.start == orphan.start) {
-                let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
-            }
+        if takes == Takes::Escapes {
+            assert_eq!(report.proof, None, "the backend can't prove it");
+            kill_those_left(&orphans);
         }
     }
 }
 
-/// A stop that costs a kill, or nothing, as chance will have it.
-fn by_chance(daemon: &mut Daemon, end: End) -> (ShutdownReport, u8) {
-    let output = end.ask(daemon);
-    let code = output.code.and_then(|code| u8::try_from(code).ok()).filter(|code| [0, 3].contains(code));
-    let code = code.unwrap_or_else(|| panic!("{output:?}"));
-    (daemon.assert_no_trace(code), code)
+/// Kills those of the processes that still run. A pid that was reused is another process.
+fn kill_those_left(orphans: &[Process]) {
+    for orphan in orphans {
+        if let Some(left) = process::read(orphan.pid).filter(|now| now.start == orphan.start) {
+            let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
+        }
+    }
 }
 
 /// How the daemon ends.
@@ -196,24 +200,27 @@ enum End {
     Shutdown,
     /// `mcpctl shutdown --wait --now`.
     ShutdownNow,
-    /// `kill -9` of the daemon; its guardian does the rest.
+    /// `kill -9` of the daemon; the guardian cleans up.
     Crash,
 }
 
 impl End {
     fn code(self, takes: Takes) -> u8 {
         match (self, takes) {
-            (Self::Shutdown, Takes::Nothing | Takes::KillAsStray | Takes::Escapes) => 0,
-            (Self::Shutdown, Takes::Kill | Takes::KillEitherWay) | (Self::ShutdownNow, _) => 3,
+            (Self::Shutdown, Takes::Nothing | Takes::KillAsStray) => 0,
+            (Self::Shutdown, Takes::Kill | Takes::KillEitherWay | Takes::Escapes) => 3,
+            (Self::ShutdownNow, _) => 3,
             (Self::Crash, _) => 101,
         }
     }
 
-    fn ask(self, daemon: &Daemon) -> Output {
-        match self {
-            Self::ShutdownNow => daemon.mcpctl(&["shutdown", "--wait", "--now"]),
-            Self::Shutdown | Self::Crash => daemon.mcpctl(&["shutdown", "--wait"]),
+    fn ask(self, daemon: &mut Daemon) -> Output {
+        if self == Self::ShutdownNow {
+            // A stopped process can't exit before the SIGKILL arrives.
+            stop_leader(daemon, NEIGHBOUR);
+            return daemon.mcpctl(&["shutdown", "--wait", "--now"]);
         }
+        daemon.mcpctl(&["shutdown", "--wait"])
     }
 
     fn stop(self, daemon: &mut Daemon, code: u8) -> ShutdownReport {
@@ -228,6 +235,14 @@ impl End {
     }
 }
 
+#[track_caller]
+fn stop_leader(daemon: &mut Daemon, worker: &str) {
+    let leader = daemon.wait_state(worker, WorkerState::Ready).pid.expect("it runs");
+    kill(nix::unistd::Pid::from_raw(leader.get()), Signal::SIGSTOP).expect("it runs");
+    let is_stopped = || process::read(leader).is_some_and(|found| found.state == 'T');
+    until("the worker to be stopped", BOUND, || is_stopped().then_some(()));
+}
+
 fn check(report: &ShutdownReport, takes: Takes, end: End) {
     let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
     let strays = report.findings.iter().filter(|finding| finding.detail.contains("belonged to no worker"));
@@ -235,13 +250,14 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
         Takes::Kill if end == End::Shutdown => {
             assert!(kinds.contains(&FindingKind::DescendantsKilled), "{kinds:?}")
         }
-        Takes::KillEitherWay => {}
+        Takes::KillEitherWay | Takes::Escapes => {}
         Takes::KillAsStray if end != End::Crash => assert_eq!(strays.count(), 1, "{:#?}", report.findings),
         _ => assert_eq!(strays.count(), 0, "{:#?}", report.findings),
     }
 }
 
-/// Those that gave up parent and session: children of the daemon, or of us, who stand in for init.
+/// Processes without parent and session of their worker: now children of the daemon, or of this test,
+/// which is the subreaper in place of init.
 fn sleeping_orphans(daemon: &Daemon) -> Vec<Process> {
     let parents = [daemon.pid().get(), Pid::current().get()];
     let mut all = process::all();
@@ -249,64 +265,65 @@ fn sleeping_orphans(daemon: &Daemon) -> Vec<Process> {
     all
 }
 
-/// A test for each animal and cage.
+/// Four tests for each hostile worker.
 macro_rules! zoo {
-    ($($name:ident: $animal:expr;)+) => {$(
+    ($($name:ident: $worker:expr;)+) => {$(
         mod $name {
             use super::*;
 
-            const ANIMAL: Animal = $animal;
+            const WORKER: HostileWorker = $worker;
 
             #[test]
             fn is_stopped() {
-                ANIMAL.ends_twice(Cage::Plain, [End::Shutdown, End::ShutdownNow]);
+                WORKER.ends_twice(Container::Plain, [End::Shutdown, End::ShutdownNow]);
             }
 
             #[test]
             fn is_stopped_in_a_cgroup() {
-                ANIMAL.ends_twice(Cage::Cgroup, [End::Shutdown, End::ShutdownNow]);
+                WORKER.ends_twice(Container::Cgroup, [End::Shutdown, End::ShutdownNow]);
             }
 
             #[test]
             fn does_not_outlive_a_crash() {
-                ANIMAL.ends_twice(Cage::Plain, [End::Crash, End::Crash]);
+                WORKER.ends_twice(Container::Plain, [End::Crash, End::Crash]);
             }
 
             #[test]
             fn does_not_outlive_a_crash_in_a_cgroup() {
-                ANIMAL.ends_twice(Cage::Cgroup, [End::Crash, End::ShutdownNow]);
+                WORKER.ends_twice(Container::Cgroup, [End::Crash, End::ShutdownNow]);
             }
         }
     )+};
 }
 
 zoo! {
-    forks_faster_than_it_is_killed: Animal { visible: Visible::InPassing, ..animal("forks", 0) };
-    vforks_a_child_that_stops: animal("vforks", 2);
-    wanders_through_groups_and_sessions: Animal {
+    forks_faster_than_it_is_killed: HostileWorker { visible: Visible::InPassing, ..hostile("forks", 0) };
+    vforks_a_child_that_stops: hostile("vforks", 2);
+    wanders_through_groups_and_sessions: HostileWorker {
         portable: Takes::KillEitherWay,
-        ..animal("wanders", 1)
+        ..hostile("wanders", 1)
     };
-    traces_its_sibling: animal("traces", 3);
-    loses_its_leading_thread: Animal {
+    traces_its_sibling: hostile("traces", 3);
+    loses_its_leading_thread: HostileWorker {
         plain: Takes::Nothing, cgroup: Takes::Nothing, portable: Takes::Nothing,
-        ..animal("loses-its-leader", 0)
+        ..hostile("loses-its-leader", 0)
     };
-    cannot_be_dumped: animal("undumpable", 1);
-    is_another_user: animal("other-user", 1).of_root();
-    tells_its_end_by_odd_signals: animal("odd-signals", 2);
-    is_a_subreaper_itself: animal("own-subreaper", 2);
-    has_a_pid_namespace: animal("own-namespace", 3).of_root();
-    overwrote_its_environment: animal("overwritten", 1);
-    // Without its cgroup nothing says whose it is; the portable backend sees whose output it holds.
-    has_no_mark: Animal {
+    cannot_be_dumped: hostile("undumpable", 1);
+    is_another_user: hostile("other-user", 1).of_root();
+    tells_its_end_by_odd_signals: hostile("odd-signals", 2);
+    is_a_subreaper_itself: hostile("own-subreaper", 2);
+    has_a_pid_namespace: hostile("own-namespace", 3).of_root();
+    overwrote_its_environment: hostile("overwritten", 1);
+    // Without its cgroup nothing shows to which worker it belongs; the portable backend finds it by the
+    // worker's output pipe, which it holds.
+    has_no_mark: HostileWorker {
         visible: Visible::AsOrphan, plain: Takes::KillAsStray, outlives_memory: false,
-        ..animal("unmarked", 0)
+        ..hostile("unmarked", 0)
     };
-    has_no_mark_and_no_output: Animal {
+    has_no_mark_and_no_output: HostileWorker {
         visible: Visible::AsOrphan, plain: Takes::KillAsStray, portable: Takes::Escapes,
-        outlives_memory: false, ..animal("silent", 0)
+        outlives_memory: false, ..hostile("silent", 0)
     };
-    listens_on_a_socket_it_was_sent: animal("listens", 1);
-    has_thousands_of_descendants: animal("thousands", 2000);
+    listens_on_a_socket_it_was_sent: hostile("listens", 1);
+    has_thousands_of_descendants: hostile("thousands", 2000);
 }

@@ -46,7 +46,7 @@ class Pair:
         return self.ask("call", tool=SLOW[self.server], arguments={"duration": duration, "steps": 4 * duration})
 
     def progress(self):
-        """When the steps of the last slow call were told."""
+        """When the steps of the last slow call were reported."""
         return self.client.progress[self.server][self.seen:]
 
 
@@ -81,8 +81,8 @@ def step(table, check, waiting, pair, steps, future):
 
 
 def connect(pair):
-    told = yield pair.ask("connect", url=pair.url, era=pair.client.era)
-    pair.version, pair.logging = told["version"], told["logging"]
+    answer = yield pair.ask("connect", url=pair.url, era=pair.client.era)
+    pair.version, pair.logging = answer["version"], answer["logging"]
     pair.listens = yield from listen(pair.ask("listen"))
     yield pair.ask("tools")
 
@@ -113,13 +113,13 @@ def as_direct(pair):
 
 
 def progress(pair):
-    """Steps are told while the tool runs: the first one long before the answer."""
+    """Steps are reported while the tool runs: the first one long before the answer."""
     answer = pair.slow(duration=2)
     yield answer
     steps = pair.progress()
-    assert len(steps) == 8, f"{len(steps)} of 8 steps were told"
+    assert len(steps) == 8, f"{len(steps)} of 8 steps were reported"
     early = answer.at - steps[0]
-    assert early > 1, f"the first step was told {early:.2f} s before the answer"
+    assert early > 1, f"the first step was reported {early:.2f} s before the answer"
 
 
 def go_on(pair):
@@ -184,7 +184,7 @@ def all_began(pairs):
 
 
 def shutdown(pair):
-    """Every client is told in its era's words, and none of them crashes."""
+    """Every client is notified in the form of its era, and none of them crashes."""
     end = time.monotonic() + 10
     while missing := not_told(pair, (yield pair.ask("seen"))):
         assert time.monotonic() < end, missing
@@ -194,7 +194,7 @@ def not_told(pair, seen):
     if pair.listens is True:
         return None if seen["listening"] in ("ended", "graceful") else f"the subscription is {seen['listening']}"
     if pair.listens is not None:
-        return None  # no stream, nobody to tell
+        return None  # no stream, no client to notify
     wanted = set()
     if pair.logging:
         wanted.add("notifications/message")

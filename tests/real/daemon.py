@@ -27,7 +27,7 @@ COMMANDS = {
 }
 
 
-# One of each era takes so many seconds to start.
+# Seconds that one worker of each era takes to start.
 SLOW_START = {"mcp1": 3, "mcp2": 3}
 
 
@@ -78,7 +78,7 @@ class Daemon:
         wait_for("all workers to be ready", ready, seconds)
 
     def direct_url(self, name):
-        """Where the worker itself listens: it was told in the variable PORT."""
+        """Where the worker itself listens: the port from its variable PORT."""
         environment = Path(f"/proc/{self.workers()[name]['pid']}/environ").read_bytes().split(b"\0")
         port = next(value for value in environment if value.startswith(b"PORT="))[5:].decode()
         return f"http://127.0.0.1:{port}/mcp"

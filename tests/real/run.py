@@ -35,7 +35,7 @@ def main():
         for client in clients:
             client.end()
         daemon.end()
-        # What everybody wrote is kept for whoever looks into a failure.
+        # All output is kept to investigate a failure.
         logs = REAL / "last-run"
         shutil.rmtree(logs, ignore_errors=True)
         shutil.copytree(home, logs, ignore=shutil.ignore_patterns("repos", "socket", ".npm"))

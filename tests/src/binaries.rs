@@ -12,7 +12,7 @@ pub fn mcpctl() -> PathBuf {
     find("mcpctl")
 }
 
-/// The worker that misbehaves as it is told.
+/// The worker that misbehaves as its flags say.
 pub fn fixture_worker() -> PathBuf {
     find("fixture_worker")
 }

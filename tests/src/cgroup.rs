@@ -1,7 +1,8 @@
-//! A cgroup of a test's own, where the machine lets us make one.
+//! A cgroup for a test, where the machine allows one.
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mcpd_common::ids::Pid;
@@ -10,32 +11,34 @@ use mcpd_common::os::cgroup::{self, Cgroup};
 use crate::skip;
 use crate::wait::until;
 
-/// A cgroup that is removed in the end, with everything in it killed.
+/// A cgroup for a test. On drop it is removed, with all processes in it killed.
 #[derive(Debug)]
 pub struct Scratch(Cgroup);
 
 impl Scratch {
-    /// Makes one below our own cgroup; `None`, which is said, where that can't be.
-    pub fn make(what: &str) -> Option<Self> {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    /// Makes a cgroup below that of the test; skips the test where that is impossible.
+    pub fn make_or_skip() -> Option<Self> {
+        Self::make().map_err(|reason| skip::test(&reason)).ok()
+    }
+
+    /// Makes a cgroup below our own.
+    ///
+    /// # Errors
+    ///
+    /// Why the machine allows none, as text for a reader.
+    pub fn make() -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-        let made = cgroup::current().map_err(|error| error.to_string()).and_then(|own| {
-            let name = format!("test-{}-{count}-{nanos}", std::process::id());
-            own.make_child(&name).map_err(|error| error.to_string())
-        });
-        match made {
-            Ok(made) if made.path().join("cgroup.kill").exists() => Some(Self(made)),
-            Ok(made) => {
-                let _ = made.remove();
-                skip::say(what, "no cgroup.kill here");
-                None
-            }
-            Err(error) => {
-                skip::say(what, &format!("no cgroup can be made: {error}"));
-                None
-            }
+        let name = format!("test-{}-{count}-{nanos}", std::process::id());
+        let made = cgroup::current().map_err(|error| error.to_string());
+        let made = made.and_then(|own| own.make_child(&name).map_err(|error| error.to_string()));
+        let made = made.map_err(|error| format!("no cgroup can be made: {error}"))?;
+        if !made.path().join("cgroup.kill").exists() {
+            let _ = made.remove();
+            return Err("the kernel has no cgroup.kill".to_owned());
         }
+        Ok(Self(made))
     }
 
     /// The cgroup.
@@ -48,14 +51,14 @@ impl Scratch {
         self.0.path().display().to_string()
     }
 
-    /// Says of it what systemd says of the cgroup of a unit with `Delegate=yes`.
+    /// Marks it as delegated, as systemd does for a unit with `Delegate=yes`.
     #[track_caller]
     pub fn delegate(&self) {
         let flags = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(self.0.path(), "user.delegate", b"1", flags).expect("an attribute can be set");
     }
 
-    /// A command that goes into it and becomes what follows; see
+    /// A command that enters it and executes its arguments; see
     /// [`crate::Daemon::command_below`].
     pub fn wrapper(&self) -> [String; 4] {
         let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.text());

@@ -9,12 +9,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::until;
+use crate::wait::{BOUND, until};
 
-/// How long a program may take to leave when a test has failed.
-const LAST_CHANCE: Duration = Duration::from_secs(10);
+/// How long a program may take to exit when a test has failed.
+const EXIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a program said, and how it ended.
+/// The output of a program, and its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// Its exit code; `None` if a signal ended it.
@@ -47,7 +47,7 @@ impl Output {
     }
 }
 
-/// A program that runs. Dropped while it does, it is ended.
+/// A running program. Terminated on drop.
 #[derive(Debug)]
 pub struct Running {
     pid: Pid,
@@ -97,7 +97,7 @@ impl Running {
     }
 }
 
-/// Politely first: it may be an `mcpd` with workers.
+/// `SIGTERM` first: it may be an `mcpd` with workers.
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(ended) = self.ended.take() else { return };
@@ -106,14 +106,14 @@ impl Drop for Running {
                 return;
             }
             let _ = kill(self.pid, signal);
-            if ended.recv_timeout(LAST_CHANCE).is_ok() {
+            if ended.recv_timeout(EXIT_LIMIT).is_ok() {
                 return;
             }
         }
     }
 }
 
-/// A program whose lines are read while it runs. Dropped, it is killed.
+/// A running program; its lines are read meanwhile. Killed on drop.
 #[derive(Debug)]
 pub struct Following {
     child: Child,
@@ -126,7 +126,7 @@ pub fn follow(command: &mut Command) -> Following {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let output = child.stdout.take().expect("piped");
-    // A program that is not read waits, as in a terminal that was stopped.
+    // If the test does not read, the program blocks, as on a stopped terminal.
     let (sender, lines) = mpsc::sync_channel(1000);
     thread::spawn(move || {
         let lines = BufReader::new(output).lines();
@@ -142,11 +142,23 @@ impl Following {
         self.lines.recv_timeout(bound).expect("another line")
     }
 
+    /// Reads lines until `wanted` holds for one. The lines before it are dropped.
+    #[track_caller]
+    pub fn wait_line(&self, what: &str, wanted: impl Fn(&str) -> bool) {
+        until(what, BOUND, || wanted(&self.line(BOUND)).then_some(()));
+    }
+
     /// Signals it; how it ended, and the lines it wrote until then.
     #[track_caller]
-    pub fn end(mut self, signal: Signal, bound: Duration) -> (process::ExitStatus, Vec<String>) {
+    pub fn end(self, signal: Signal, bound: Duration) -> (process::ExitStatus, Vec<String>) {
         // Not waited for yet, so the pid is still its own.
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it runs");
+        self.finish(bound)
+    }
+
+    /// Its end, which must come within the bound, and the lines that were not read yet.
+    #[track_caller]
+    pub fn finish(mut self, bound: Duration) -> (process::ExitStatus, Vec<String>) {
         let mut lines = Vec::new();
         let status = until("it to end", bound, || {
             lines.extend(self.lines.try_iter());

@@ -217,7 +217,8 @@ pub struct Places {
 impl Places {
     /// Below this directory.
     pub fn below(home: &Path) -> Self {
-        let (state_dir, log_dir) = (home.join("state"), home.join("logs"));
+        let state_dir = home.join("state");
+        let log_dir = home.join("logs");
         Self { socket: home.join("run").join("control.sock"), state_dir, log_dir }
     }
 }

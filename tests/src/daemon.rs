@@ -1,7 +1,7 @@
-//! A daemon in a home of its own, and what can be done to it.
+//! Starts a daemon in a home of its own and controls it.
 //!
-//! The process that is started becomes the guardian; the daemon is its child. What is asked of "it"
-//! is asked of the guardian, as a service manager would: signals, the end, the exit code.
+//! The started process becomes the guardian; the daemon is its child. Signals go to the guardian, and the
+//! exit code is the guardian's, as for a service manager.
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
@@ -28,10 +28,10 @@ mod asserts;
 /// The longest a default shutdown can take is 81 s; nothing in a test waits longer.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(90);
 
-/// How long the guardian may clean up after a test that failed.
-const LAST_CHANCE: Duration = Duration::from_secs(10);
+/// How long the guardian may clean up after a failed test.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running `mcpd`. Dropped while it runs, it and all of its run is killed.
+/// A running `mcpd`. On drop, all processes of its run are killed.
 #[derive(Debug)]
 pub struct Daemon {
     home: TempDir,
@@ -85,7 +85,7 @@ impl Daemon {
         Self { home, config, places, child, exit: None, pid: OnceCell::new(), trace }
     }
 
-    /// Runs `mcpd` with this configuration where it can't start; what it says.
+    /// Runs `mcpd` with a configuration with which it can't start; its output.
     #[track_caller]
     pub fn refused(home: &Path, config: &ConfigBuilder, args: &[&str]) -> Output {
         let file = config.write(home);
@@ -204,7 +204,7 @@ impl Daemon {
         status
     }
 
-    /// What `mcpctl status` says, if the daemon answers yet.
+    /// The output of `mcpctl status`, if the daemon answers.
     pub fn try_status(&mut self) -> Option<StatusReport> {
         let output = self.mcpctl(&["status", "--json"]);
         let status: StatusReport = serde_json::from_str(&output.stdout).ok()?;
@@ -233,19 +233,19 @@ impl Daemon {
         kill(nix::unistd::Pid::from_raw(self.guardian().get()), signal).expect("it can be signalled");
     }
 
-    /// Sends the daemon's own process a signal, behind its guardian's back.
+    /// Sends the daemon's own process a signal, past the guardian.
     #[track_caller]
     pub fn signal_daemon(&mut self, signal: Signal) {
         let pid = self.pid();
         self.remember();
-        // Its guardian reaps it; whoever signals it here knows that it runs, or is just ending.
+        // Its guardian reaps it. Tests call this while the daemon runs or is just exiting.
         let _ = kill(nix::unistd::Pid::from_raw(pid.get()), signal);
     }
 
     /// Kills daemon and guardian so that neither can clean up after the other, and waits for both.
     #[track_caller]
     pub fn kill_both(&mut self) {
-        // Stopped, it can't take the kernel's word of its guardian's end.
+        // A stopped daemon can't react to the death of its guardian.
         self.signal_daemon(Signal::SIGSTOP);
         self.signal(Signal::SIGKILL);
         until("the guardian to be gone", BOUND, || self.poll_exit());
@@ -255,7 +255,7 @@ impl Daemon {
         until("the daemon to be gone", BOUND, || gone().then_some(()));
     }
 
-    /// Whether the guardian has ended and only waits for us to ask how.
+    /// Whether the guardian has exited and is not reaped yet.
     pub fn guardian_is_a_zombie(&self) -> bool {
         process::read(self.guardian()).is_some_and(|found| process::is_zombie(&found))
     }
@@ -282,7 +282,7 @@ impl Daemon {
         self.trace.remaining().into_iter().filter(|found| found.pid != me).collect()
     }
 
-    /// Starts it anew, as it was and where it was, without any pause.
+    /// Restarts it with the same configuration and home, at once.
     #[track_caller]
     pub fn launch_again(self) -> Self {
         let (home, config) = self.into_home();
@@ -293,8 +293,8 @@ impl Daemon {
     #[track_caller]
     pub fn into_home(mut self) -> (TempDir, ConfigBuilder) {
         assert!(self.poll_exit().is_some(), "mcpd runs still");
-        // What is left of it, if anything, is the next one's to find; that carries the same tag.
-        self.trace = Trace::of_nobody();
+        // The next run, which has the same tag, has to find what is left of this one.
+        self.trace = Trace::of_no_run();
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().expect("a temporary directory"));
         (home, std::mem::take(&mut self.config))
     }
@@ -320,14 +320,14 @@ fn output_file(home: &Path, name: &str) -> File {
 }
 
 impl Daemon {
-    /// By the guardian if it can, which leaves nothing; else both.
+    /// Kills the daemon, so that the guardian cleans up; then the guardian.
     fn end(&mut self) {
         let raw = |pid: Pid| nix::unistd::Pid::from_raw(pid.get());
         let daemon = self.pid.get().copied().filter(|pid| self.find_pid() == Some(*pid));
         if let Some(pid) = daemon {
             // Still its guardian's child, so the pid is its own.
             let _ = kill(raw(pid), Signal::SIGKILL);
-            let end = std::time::Instant::now() + LAST_CHANCE;
+            let end = std::time::Instant::now() + CLEANUP_LIMIT;
             while self.poll_exit().is_none() && std::time::Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -1,8 +1,8 @@
-//! A good init for the portable backend.
+//! Stands in for init when the portable backend is tested.
 //!
 //! That backend is no subreaper, so what a worker leaves behind goes to init. In a container init may
-//! reap only every few seconds; thousands of zombies in between are no fault of mcpd's and would slow
-//! down everything. So the test itself takes init's place, below which nothing of this is seen.
+//! reap only every few seconds; thousands of zombies in between would slow down everything. So the test
+//! process becomes the subreaper and reaps them.
 
 use std::sync::Once;
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use mcpd_common::ids::Pid;
 use mcpd_common::os::{Backend, backend, child, process};
 
-const EVERY: Duration = Duration::from_millis(5);
+const REAP_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Takes in orphans and reaps them from now on, if the portable backend is tested.
 pub fn stand_in() {
@@ -25,7 +25,7 @@ pub fn stand_in() {
     }
 }
 
-/// The test's own children are in its session, and are waited for by whoever started them.
+/// The test's own children are in its session, and are reaped by the code that started them.
 fn reap() {
     let me = process::read(Pid::current()).expect("this process");
     loop {
@@ -35,11 +35,11 @@ fn reap() {
                 let _ = child::reap(pid);
             }
         }
-        thread::sleep(EVERY);
+        thread::sleep(REAP_INTERVAL);
     }
 }
 
-/// From the kernel's lists: the portable backend would look at all processes for them.
+/// From `/proc/PID/task/TID/children`: the portable backend would list all processes.
 fn children(pid: Pid) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());

@@ -12,7 +12,7 @@ use crate::wire::{self, Body, Reply};
 #[derive(Debug)]
 pub struct Client {
     port: Port,
-    /// Its session, as it was told.
+    /// The session id from the server.
     pub session: String,
     last: AtomicU64,
 }
@@ -61,7 +61,8 @@ impl Iterator for Events {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        let (mut event, mut known) = (Event::default(), false);
+        let mut event = Event::default();
+        let mut known = false;
         loop {
             let mut line = String::new();
             let count = self.0.read_line(&mut line).expect("an event or a clean end");
@@ -135,15 +136,15 @@ impl Client {
     pub fn ask(&self, message: &Value) -> Value {
         let reply = self.post(message);
         assert_eq!(reply.status, 200, "{reply:?}");
-        match reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
-            false => reply.json(),
-            true => {
-                let events = Events::of(reply).collect::<Vec<_>>();
-                let mut messages = events.iter().filter(|event| !event.data.is_empty()).map(Event::json);
-                let answer = messages.find(|answer| answer["id"] == message["id"]);
-                answer.unwrap_or_else(|| panic!("no answer in {events:?}"))
-            }
+        let is_stream =
+            reply.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        if !is_stream {
+            return reply.json();
         }
+        let events = Events::of(reply).collect::<Vec<_>>();
+        let mut messages = events.iter().filter(|event| !event.data.is_empty()).map(Event::json);
+        let answer = messages.find(|answer| answer["id"] == message["id"]);
+        answer.unwrap_or_else(|| panic!("no answer in {events:?}"))
     }
 
     /// What the worker knows of the session.

@@ -1,6 +1,6 @@
 //! Ports for workers that no other test and no outgoing connection takes.
 //!
-//! A port that the kernel hands out and takes back may be the source of somebody's connection
+//! A port that the kernel hands out and takes back may be the source port of a connection
 //! a moment later. So these lie below the range from which the kernel chooses, and a locked
 //! file a port keeps tests in other processes away.
 
@@ -15,7 +15,7 @@ use mcpd_common::ids::Port;
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port that is ours as long as this lives.
+/// A claimed port. Released on drop.
 #[derive(Debug)]
 pub struct Claim {
     port: Port,
@@ -33,7 +33,7 @@ impl Claim {
 #[track_caller]
 pub fn claim() -> Claim {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Each process begins elsewhere, so that few of them meet.
+    // Each process begins at another port, so that few collide.
     let begin = std::process::id().wrapping_mul(97);
     for _ in 0..COUNT {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));

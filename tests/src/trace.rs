@@ -1,4 +1,4 @@
-//! Looking for what is left of a run, from outside.
+//! Finds the processes of a run from outside.
 //!
 //! Three ways, none of which asks the daemon: processes that were seen below it while it ran,
 //! processes that carry its run's mark, and processes with the test's tag in their command line.
@@ -22,13 +22,13 @@ pub struct Trace {
 impl Trace {
     /// Of the run whose fixture workers carry this tag.
     pub fn new(tag: &str) -> Self {
-        // An empty word is in many a command line.
+        // Many command lines contain an empty argument.
         assert!(!tag.is_empty(), "a tag tells one run from all others");
         Self { tag: tag.to_owned(), run: None, seen: BTreeMap::new() }
     }
 
     /// Of no run at all.
-    pub fn of_nobody() -> Self {
+    pub fn of_no_run() -> Self {
         Self::new("no run has this tag")
     }
 
@@ -63,7 +63,8 @@ impl Trace {
             Some(info) => format!("{info}, state {}, parent {}", found.state, found.ppid),
             None => format!("{} (pid {}), state {}", found.name, found.pid, found.state),
         };
-        let (portable, me) = (backend() == Backend::Portable, Pid::current().get());
+        let portable = backend() == Backend::Portable;
+        let me = Pid::current().get();
         let is_inits = |found: &Process| portable && found.state == 'Z' && [1, me].contains(&found.ppid);
         self.remaining().into_iter().filter(|found| !is_inits(found)).map(describe).collect()
     }
@@ -72,7 +73,7 @@ impl Trace {
         self.is_tagged(pid) || self.is_marked(pid) || self.was_seen(pid)
     }
 
-    /// Only fixture workers are tagged; who merely names the tag (a shell, a grep) is not ours.
+    /// Only fixture workers are tagged; another process that names the tag (a shell, a grep) is not ours.
     fn is_tagged(&self, pid: Pid) -> bool {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = line.split(|byte| *byte == 0);
@@ -89,7 +90,7 @@ impl Trace {
         start.is_some_and(|start| process::read(pid).is_some_and(|found| found.start == *start))
     }
 
-    /// Ends whatever is left, as often as it takes; for failed tests.
+    /// Kills all that is left, repeatedly, since processes may fork meanwhile; for failed tests.
     pub fn kill_remaining(&self) {
         for _ in 0..200 {
             let left = self.remaining();
@@ -103,7 +104,7 @@ impl Trace {
     }
 }
 
-/// The processes of the machine, listed while they are looked at.
+/// The processes of the machine, listed lazily.
 fn pids() -> Box<dyn Iterator<Item = Pid>> {
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(Pid::new);
     match fs::read_dir("/proc") {

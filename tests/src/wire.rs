@@ -7,7 +7,7 @@ use mcpd_common::ids::Port;
 
 use crate::http;
 
-/// An answer whose body has not been read yet.
+/// An answer; its body is not read yet.
 #[derive(Debug)]
 pub struct Reply {
     /// Its status.
@@ -37,7 +37,7 @@ enum Framing {
 /// Sends a request as it is written here, on a connection of its own.
 #[track_caller]
 pub fn request(port: Port, text: &str) -> Reply {
-    let mut stream = http::connect(port).expect("somebody listens");
+    let mut stream = http::connect(port).expect("a server listens");
     stream.write_all(text.as_bytes()).expect("sent");
     Reply::read(stream).expect("an answer")
 }

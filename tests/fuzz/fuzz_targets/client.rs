@@ -1,5 +1,4 @@
-//! What reads bytes of clients and workers on the front door: JSON-RPC, event streams, ids of events and of
-//! questions.
+//! The parsers for bytes of clients and workers: JSON-RPC, event streams, ids of events and of questions.
 #![no_main]
 #![allow(dead_code, reason = "modules of the daemon, of which the fuzzer uses a part")]
 
@@ -48,7 +47,9 @@ fn messages(bytes: &[u8]) {
 
 /// The ways to read a message agree: the parser, the quick one, and the one that keeps nothing.
 fn scanned(bytes: &[u8], cuts: &[u8]) {
-    let (mut whole, mut parts, mut rest) = (Scanner::default(), Scanner::default(), bytes);
+    let mut whole = Scanner::default();
+    let mut parts = Scanner::default();
+    let mut rest = bytes;
     whole.push(bytes);
     for cut in cuts {
         let (part, after) = rest.split_at(usize::from(*cut).min(rest.len()));
@@ -64,13 +65,14 @@ fn scanned(bytes: &[u8], cuts: &[u8]) {
     }
 }
 
-/// Where the bytes are cut on their way changes nothing, and nothing is lost.
+/// The result does not depend on where the bytes are split, and nothing is lost.
 fn events(bytes: &[u8], cuts: &[u8]) {
     let mut whole = Splitter::default();
     let mut at_once: Vec<_> = whole.push(bytes);
     at_once.push(whole.rest());
     let mut parts = Splitter::default();
-    let (mut rest, mut piecemeal) = (bytes, vec![]);
+    let mut rest = bytes;
+    let mut piecemeal = vec![];
     for cut in cuts {
         let (part, after) = rest.split_at(usize::from(*cut).min(rest.len()));
         piecemeal.extend(parts.push(part));
@@ -103,7 +105,7 @@ fn questions(bytes: &[u8]) {
         return;
     }
     let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": {} });
-    let restored = session.inward(&answer).expect("somebody asked");
+    let restored = session.inward(&answer).expect("the worker asked");
     assert_eq!(restored["id"], message["id"]);
     assert_eq!(session.inward(&answer), None);
 }

@@ -1,5 +1,5 @@
-//! Whatever the configuration says: it is accepted, or all problems are told; nothing panics, and every
-//! problem can be shown.
+//! Any configuration is accepted, or all its problems are reported; nothing panics, and every problem can
+//! be shown.
 #![no_main]
 
 use std::path::PathBuf;

@@ -19,7 +19,9 @@ fuzz_target!(|values: (Option<&str>, Option<&str>, Option<&str>)| {
         || Source::Text { name: "none".into(), text: String::new(), base: PathBuf::from("/nonexistent") };
     let with = peek(source(), &environment).expect("a wrong value is no error");
     let without = peek(source(), &|_| None).expect("an empty file is none");
-    let (with, warnings, without) = (with.config.shutdown, with.warnings, without.config.shutdown);
+    let warnings = with.warnings;
+    let with = with.config.shutdown;
+    let without = without.config.shutdown;
     let given = values.iter().flatten().count();
     assert!(warnings.len() <= given + 1, "{warnings:?}");
     if given == 0 {

@@ -19,7 +19,7 @@ def echo(message: str) -> str:
 
 @server.tool()
 async def slow(duration: float, steps: int, ctx: Context) -> str:
-    """Work for so many seconds and report each step."""
+    """Work for this number of seconds and report each step."""
     for step in range(1, steps + 1):
         await asyncio.sleep(duration / steps)
         await ctx.report_progress(step, steps)

@@ -31,7 +31,7 @@ impl Daemon {
     pub fn assert_no_trace_but(&mut self, expected: u8, held: &[&str]) -> ShutdownReport {
         let report = self.assert_ended(expected);
         self.assert_nothing_left(held);
-        assert!(report.proof.is_some() || report.backend == Backend::Portable, "no proof: {report:#?}");
+        assert_eq!(report.proof.is_some(), report.backend == Backend::Linux, "proof: {report:#?}");
         assert!(report.own.leaked.is_empty(), "the daemon leaked: {:?}", report.own.leaked);
         report
     }

@@ -1,4 +1,4 @@
-//! What one worker takes by itself, without a daemon.
+//! What one worker takes alone, without a daemon.
 
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::watch::{Watch, millis};
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 const BOUND: Duration = Duration::from_secs(30);
 
-/// From the request to leave until the process is gone, milliseconds.
+/// From the request to exit until the process is gone, milliseconds.
 pub fn leaving() -> f64 {
     let claim = ports::claim();
     let mut worker = start(claim.port(), &[]);
@@ -43,7 +43,7 @@ pub fn starting(flags: &[&str]) -> f64 {
 pub fn wait_healthy(port: Port) {
     let end = Instant::now() + BOUND;
     while !http::ask(port, "GET /health").is_ok_and(|answer| answer.status == 200) {
-        assert!(Instant::now() < end, "nobody answers on port {port} after {BOUND:?}");
+        assert!(Instant::now() < end, "no answer on port {port} after {BOUND:?}");
         thread::sleep(LOOK_AGAIN);
     }
 }

@@ -8,31 +8,38 @@ use mcpd_tests::cgroup::Scratch;
 
 use crate::options::Options;
 use crate::table::{Row, Unit, median};
-use crate::{crash, start, stop};
+use crate::{crash, say, start, stop};
 
 const WORKERS: usize = 50;
 
 /// What is done to a daemon, and how many milliseconds it takes.
-type Deed = (&'static str, fn(ConfigBuilder) -> f64);
+type Measurement = (&'static str, fn(ConfigBuilder) -> f64);
 
-const DEEDS: [Deed; 3] = [
+const MEASUREMENTS: [Measurement; 3] = [
     ("start until all are ready", start::all_ready),
     ("shutdown", stop::by_signal),
     ("`kill -9` of the daemon to nothing left", crash::death),
 ];
 
-/// Nothing where no cgroup can be made; that is said.
+/// No rows where no cgroup can be made.
 pub fn rows(options: &Options) -> Vec<Row> {
-    let Some(scratch) = Scratch::make("the cost of cgroups") else { return Vec::new() };
+    let scratch = match Scratch::make() {
+        Ok(scratch) => scratch,
+        Err(reason) => {
+            say(&format!("left out: {reason}"));
+            return Vec::new();
+        }
+    };
     let config = |where_to: &str| stop::config(WORKERS, &stop::polite()).env(CGROUP_VARIABLE, where_to);
-    let row = |(what, deed): Deed| {
-        let turn = |_| (deed(config("off")), deed(config(&scratch.text())));
+    let row = |(what, measure): Measurement| {
+        let turn = |_| (measure(config("off")), measure(config(&scratch.text())));
         let (without, within): (Vec<f64>, Vec<f64>) = (0..options.repeat).map(turn).unzip();
         let ratios = within.iter().zip(&without).map(|(within, without)| within / without).collect();
-        let (without, within) = (median(&without), median(&within));
+        let without = median(&without);
+        let within = median(&within);
         let what =
             format!("{what}, {WORKERS} workers: a cgroup for each / none ({within:.1} ms / {without:.1} ms)");
-        Row::told(what, Unit::Ratio, ratios)
+        Row::without_goal(what, Unit::Ratio, ratios)
     };
-    DEEDS.map(row).into()
+    MEASUREMENTS.map(row).into()
 }

@@ -22,7 +22,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Memory and CPU with 50 workers.
 pub fn rows(options: &Options) -> Vec<Row> {
-    let (mut memory, mut guardian, mut load) = (Vec::new(), Vec::new(), Vec::new());
+    let mut memory = Vec::new();
+    let mut guardian = Vec::new();
+    let mut load = Vec::new();
     for _ in 0..options.repeat {
         let daemon = Daemon::start(stop::config(50, &stop::polite()));
         thread::sleep(SETTLE);
@@ -86,7 +88,10 @@ fn assert_only_one(daemon: &Daemon) {
     let ours = program(own[0]);
     let others = process::all().into_iter().map(|found| found.pid).filter(|pid| !own.contains(pid));
     let same: Vec<Pid> = others.filter(|pid| program(*pid) == ours).collect();
-    assert!(same.is_empty(), "the same mcpd runs as {same:?} too; its memory can't be told while it does");
+    assert!(
+        same.is_empty(),
+        "the same mcpd runs as {same:?} too; its memory can't be measured while it does"
+    );
 }
 
 /// Proportional memory of a process, of millions of bytes.

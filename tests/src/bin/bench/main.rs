@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! options  which rows, how often
-//! alone    what one worker takes by itself: what "beyond the slowest worker" is measured against
+//! alone    what one worker takes alone: what "beyond the slowest worker" is measured against
 //! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon's process is gone
 //! crash    `kill -9` of the daemon until nothing is left
 //! start    from starting mcpd until all workers are ready
@@ -15,7 +15,7 @@
 //! ```
 //!
 //! `scripts/bench.sh` builds everything in release mode and runs this. Every stop that is measured
-//! is also looked at from outside (`assert_no_trace`): a quick stop that leaves something ends the run.
+//! is also checked from outside (`assert_no_trace`): a quick stop that leaves something ends the run.
 
 use std::process::ExitCode;
 

@@ -26,7 +26,9 @@ pub fn rows(options: &Options) -> Vec<Row> {
         return Vec::new();
     }
     let silent = WorkerSpec::fixture("").with("shutdown_path = \"\"");
-    let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    let mut ratio = Vec::new();
     for _ in 0..options.repeat {
         let mcpd = stop::by_signal(stop::config(WORKERS, &silent));
         let s6 = Scan::start().stop();
@@ -35,8 +37,12 @@ pub fn rows(options: &Options) -> Vec<Row> {
         theirs.push(s6);
     }
     vec![
-        Row::told("50 workers stopped by `SIGTERM`, mcpd, whole, verification included", Unit::Millis, ours),
-        Row::told("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, theirs),
+        Row::without_goal(
+            "50 workers stopped by `SIGTERM`, mcpd, whole, verification included",
+            Unit::Millis,
+            ours,
+        ),
+        Row::without_goal("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, theirs),
         Row::new("mcpd / s6, each turn", Unit::Ratio, 1.0, ratio),
     ]
 }

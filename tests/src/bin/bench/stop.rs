@@ -29,7 +29,11 @@ pub fn rows(options: &Options) -> Vec<Row> {
         })
         .collect();
     let samples = options.samples(|| by_mcpctl(config(50, &polite())));
-    rows.push(Row::told("`mcpctl shutdown --wait`, whole process, 50 workers", Unit::Millis, samples));
+    rows.push(Row::without_goal(
+        "`mcpctl shutdown --wait`, whole process, 50 workers",
+        Unit::Millis,
+        samples,
+    ));
     rows
 }
 

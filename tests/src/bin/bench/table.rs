@@ -42,16 +42,16 @@ pub struct Row {
 impl Row {
     /// A figure that must not be higher.
     pub fn new(what: impl Into<String>, unit: Unit, limit: f64, samples: Vec<f64>) -> Self {
-        Self { limit: Limit::AtMost(limit), ..Self::told(what, unit, samples) }
+        Self { limit: Limit::AtMost(limit), ..Self::without_goal(what, unit, samples) }
     }
 
     /// A figure that must not be lower.
     pub fn at_least(what: impl Into<String>, unit: Unit, limit: f64, samples: Vec<f64>) -> Self {
-        Self { limit: Limit::AtLeast(limit), ..Self::told(what, unit, samples) }
+        Self { limit: Limit::AtLeast(limit), ..Self::without_goal(what, unit, samples) }
     }
 
-    /// A figure that is only told.
-    pub fn told(what: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
+    /// A figure without a goal.
+    pub fn without_goal(what: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
         Self { what: what.into(), unit, limit: Limit::None, samples }
     }
 
@@ -126,7 +126,8 @@ pub fn print(rows: &[Row], options: &Options, load_before: &str) {
     }
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let (repeat, kernel) = (options.repeat, kernel.trim());
+    let repeat = options.repeat;
+    let kernel = kernel.trim();
     println!("\n{repeat} samples of each figure; {cores} cores, Linux {kernel}.");
     println!("Load of the machine: {load_before} before, {} after.", load());
 }

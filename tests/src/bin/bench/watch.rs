@@ -10,7 +10,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 /// Nothing that is measured may take longer.
 pub const LONGEST: Duration = Duration::from_secs(90);
 
-/// A process whose end is awaited: a child that nobody has waited for yet.
+/// A child that is not reaped yet; its exit is awaited.
 pub struct Watch(OwnedFd);
 
 impl Watch {

@@ -2,7 +2,7 @@
 //!
 //! Each goes into a session of its own, lives for a moment, forks its successor and exits. Never
 //! more than asked for are alive, nor for longer than [`BURNS`], and all together fork at most
-//! [`RATE`] times a second: enough to lose against who kills whole trees, and not enough to
+//! [`RATE`] times a second: fast enough to outrun a program that kills whole trees, and too slow to
 //! stop the machine.
 
 use std::io;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
-use crate::leaving::exit;
+use crate::exiting::exit;
 use crate::raw::{Side, ignore, split};
 
 const BURNS: Duration = Duration::from_secs(20);

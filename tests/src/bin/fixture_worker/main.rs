@@ -1,13 +1,13 @@
-//! A worker that can be told to misbehave, for tests and benchmarks.
+//! A worker that misbehaves as its flags say, for tests and benchmarks.
 //!
 //! ```text
 //! options    the command line: what to do wrong
-//! serve      HTTP, as little of it as probes and requests to leave need
+//! serve      HTTP, as little of it as probes and requests to exit need
 //! mcp        an MCP server on the same port, if that is asked for
-//! leaving    what a request to leave, or SIGTERM, leads to
+//! exiting    what a request to exit, or SIGTERM, leads to
 //! offspring  the processes that it starts and leaves behind
 //! bomb       the one that keeps forking
-//! zoo        those that do what nobody expects
+//! zoo        hostile workers: children that evade their parent
 //! report     what it was given: environment, descriptors, limits, signals
 //! raw        the only unsafe code
 //! ```
@@ -15,12 +15,12 @@
 //! It binds 127.0.0.1:$PORT and `[::1]`:$PORT, answers `GET /health` with 200 and
 //! `POST /shutdown` with 202, and then exits 0. Plain `std`, since a benchmark runs 500 of
 //! them. Whatever it starts carries its `--tag` in the command line, so that a test can find
-//! it from outside, and ends by itself after [`options::LIFETIME`] should a test go wrong.
+//! it from outside, and exits on its own after [`options::LIFETIME`] should a test go wrong.
 
 use std::process::ExitCode;
 
 mod bomb;
-mod leaving;
+mod exiting;
 mod mcp;
 mod offspring;
 mod options;
@@ -56,7 +56,7 @@ fn worker(options: Options) -> ExitCode {
         return complain(&problem);
     }
     if options.leader_exits {
-        leaving::arrange_signals(&options);
+        exiting::arrange_signals(&options);
         return offspring::lead();
     }
     // In this order: only a process of one thread may fork, and what it starts must not
@@ -64,14 +64,14 @@ fn worker(options: Options) -> ExitCode {
     if let Err(error) = offspring::start(&options) {
         return complain(&format!("can't start what was asked for: {error}"));
     }
-    leaving::arrange_signals(&options);
+    exiting::arrange_signals(&options);
     if options.flood {
         offspring::flood();
     }
     serve::run(options)
 }
 
-#[expect(clippy::print_stderr, reason = "a program for tests says on standard error what it was told wrong")]
+#[expect(clippy::print_stderr, reason = "a program for tests reports a wrong flag on standard error")]
 fn complain(problem: &str) -> ExitCode {
     eprintln!("fixture_worker: {problem}");
     ExitCode::from(64)

@@ -1,6 +1,6 @@
-//! The processes that the worker starts, and leaves behind.
+//! The processes that the worker starts and that outlive it.
 //!
-//! They inherit its standard output and error: whoever waits for the end of those pipes waits
+//! They inherit its standard output and error: a program that waits for the end of those pipes waits
 //! for them.
 
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use std::thread;
 use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
-use crate::leaving::small_thread;
+use crate::exiting::small_thread;
 use crate::options::{LIFETIME, Manners, Options};
 use crate::{bomb, raw};
 
 /// Starts everything that was asked for and does not need the socket.
 pub fn start(options: &Options) -> io::Result<()> {
     for _ in 0..options.zombies {
-        // Never waited for: that is the point.
+        // Never reaped: they are to be zombies.
         run(options, &["exit"])?;
     }
     if let Some((depth, width)) = options.tree {
@@ -27,7 +27,7 @@ pub fn start(options: &Options) -> io::Result<()> {
     }
     escape(options, options.escape, "stubborn-escaper")?;
     escape(options, options.escape_polite, "escaper")?;
-    options.zoo.iter().try_for_each(|animal| animal.release())?;
+    options.zoo.iter().try_for_each(|hostile| hostile.release())?;
     bomb::light(options.fork_bomb)
 }
 
@@ -71,8 +71,8 @@ pub fn sleeper(manners: Manners) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The middle of a double fork: a new session, a sleeper with nothing in its environment, and
-/// gone.
+/// The middle process of a double fork: it makes a session, starts a sleeper with an empty environment
+/// and exits.
 pub fn escaper(options: &Options, manners: Manners) -> ExitCode {
     let role = match manners {
         Manners::Polite => "sleeper",
@@ -95,7 +95,7 @@ pub fn hand_over(options: &Options, listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// The leader of a worker that does the work: like `npx`, it leaves it behind.
+/// A leader that starts the actual worker and, like `npx`, exits before it.
 pub fn lead() -> ExitCode {
     let worker = || -> io::Result<Child> {
         let kept = std::env::args().skip(1).filter(|flag| flag != "--leader-exits");

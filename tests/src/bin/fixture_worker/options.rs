@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::zoo::Animal;
+use crate::zoo::Hostile;
 
-/// The longest that anything which was left behind stays.
+/// The longest that a descendant lives.
 pub const LIFETIME: Duration = Duration::from_secs(120);
-/// The longest that the worker itself stays; benchmarks take their time.
+/// The longest that the worker itself lives; benchmarks take long.
 pub const WORKER_LIFETIME: Duration = Duration::from_secs(1800);
 /// A tree of more processes is a typing error.
 const TREE_LIMIT: u32 = 500;
@@ -49,19 +49,19 @@ pub enum Role {
 /// What `POST /shutdown` leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnShutdown {
-    /// 202, then it leaves.
-    Leave,
+    /// 202, then it exits.
+    Exit,
     /// 404.
     NoRoute,
     /// Nothing; the connection stays open.
     NoAnswer,
-    /// This status, and it stays.
+    /// This status, and it keeps running.
     Status(u16),
-    /// 202, and it stays.
+    /// 202, and it keeps running.
     Stay,
-    /// 202; it leaves when its connections are closed.
+    /// 202; it exits when its connections are closed.
     WaitForClients,
-    /// 202; its parent gets `SIGTERM`, and it stays.
+    /// 202; its parent gets `SIGTERM`, and it keeps running.
     EndParent,
 }
 
@@ -76,7 +76,7 @@ pub struct Options {
     pub port: Option<u16>,
     /// What `POST /shutdown` leads to.
     pub on_shutdown: OnShutdown,
-    /// How long it takes to leave.
+    /// How long it takes to exit.
     pub slow_exit: Duration,
     /// `SIGTERM` does nothing.
     pub ignore_term: bool,
@@ -94,28 +94,28 @@ pub struct Options {
     pub zombies: u32,
     /// A tree of sleepers below it.
     pub tree: Option<(u32, u32)>,
-    /// Stubborn sleepers that left session, group and environment.
+    /// Sleepers in another session and group, without environment, that ignore `SIGTERM`.
     pub escape: u32,
-    /// Polite ones.
+    /// The same, but `SIGTERM` ends them.
     pub escape_polite: u32,
     /// A process in another session goes on serving.
     pub hand_over_socket: bool,
     /// Processes that keep forking.
     pub fork_bomb: u32,
-    /// Binds that late.
+    /// Binds after this time.
     pub start_delay: Duration,
     /// `GET /big` writes 16 MiB.
     pub big_answer: bool,
     /// Health is 503 after this time.
     pub unhealthy_after: Option<Duration>,
-    /// The worker is a child of the leader, which leaves it behind.
+    /// The worker is a child of the leader, which exits before it.
     pub leader_exits: bool,
-    /// Writes down what it was given.
+    /// Writes the file that `report` describes.
     pub print_env: bool,
     /// Is an MCP server, too.
     pub mcp: bool,
-    /// Children of the hostile zoo.
-    pub zoo: Vec<Animal>,
+    /// Hostile workers to start.
+    pub zoo: Vec<Hostile>,
 }
 
 impl Options {
@@ -124,7 +124,7 @@ impl Options {
             role: Role::Worker,
             tag: "untagged".to_owned(),
             port: std::env::var("PORT").ok().and_then(|port| port.parse().ok()),
-            on_shutdown: OnShutdown::Leave,
+            on_shutdown: OnShutdown::Exit,
             slow_exit: Duration::ZERO,
             ignore_term: false,
             term_exit: None,
@@ -190,7 +190,7 @@ impl Options {
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
             "--mcp" => self.mcp = true,
-            "--zoo" => self.zoo.push(args.animal()?),
+            "--zoo" => self.zoo.push(args.hostile()?),
             "--role" => self.role = args.role()?,
             _ => return Err("unknown".to_owned()),
         }
@@ -231,9 +231,9 @@ impl<I: Iterator<Item = String>> Args<I> {
         self.number().map(Duration::from_millis)
     }
 
-    fn animal(&mut self) -> Result<Animal, String> {
+    fn hostile(&mut self) -> Result<Hostile, String> {
         let name = self.text()?;
-        Animal::named(&name).ok_or_else(|| format!("no animal \"{name}\""))
+        Hostile::named(&name).ok_or_else(|| format!("no hostile worker \"{name}\""))
     }
 
     fn role(&mut self) -> Result<Role, String> {

@@ -33,9 +33,9 @@ pub fn split_named() -> nix::Result<Option<Pid>> {
     }
 }
 
-/// Forks so that the end of the child is told by this signal; 0: by none. A wait without `__WALL` does
+/// Forks a child with this exit signal; 0: none. A wait without `__WALL` does
 /// not see such a child. Only for a process of one thread.
-pub fn split_telling(signal: libc::c_int) -> io::Result<Side> {
+pub fn split_with_exit_signal(signal: libc::c_int) -> io::Result<Side> {
     // SAFETY: without CLONE_VM and with no stack of its own this is a fork; one thread, as above.
     match unsafe { libc::syscall(libc::SYS_clone, signal, 0, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
@@ -45,7 +45,7 @@ pub fn split_telling(signal: libc::c_int) -> io::Result<Side> {
 }
 
 /// Like vfork(2), with a child that stops itself at once: the caller sleeps uninterruptibly (but for
-/// `SIGKILL`) until somebody ends the child.
+/// `SIGKILL`) until the child ends.
 pub fn wait_for_a_stopped_child() {
     extern "C" fn stop(_: *mut libc::c_void) -> libc::c_int {
         // SAFETY: async-signal-safe calls without memory.
@@ -80,14 +80,14 @@ pub fn overwrite_command_line_and_environment() -> io::Result<()> {
         .collect();
     // arg_start, arg_end, env_start, env_end are the fields 48 to 51 of proc_pid_stat(5).
     for (start, end) in [(48, 49), (50, 51)].map(|(a, b)| (fields[a - 3], fields[b - 3])) {
-        // SAFETY: the kernel put the strings there and leaves them to the process; nobody reads them here
+        // SAFETY: the kernel put the strings there and leaves them to the process; no other code reads them here
         // afterwards but by what was copied before.
         unsafe { std::ptr::write_bytes(std::ptr::with_exposed_provenance_mut::<u8>(start), 0, end - start) };
     }
     Ok(())
 }
 
-/// Hides from everybody but root, as programs do that were given privileges.
+/// Becomes not dumpable (prctl(2), PR_SET_DUMPABLE): its files in `/proc` belong to root.
 pub fn become_undumpable() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
@@ -100,7 +100,7 @@ pub fn lower_mark() {
     unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, &limit) };
 }
 
-/// Becomes another program without any environment.
+/// Executes another program without any environment.
 pub fn become_sleep(seconds: u64) -> ! {
     let words = ["sleep".to_owned(), seconds.to_string()];
     let words = words.map(|word| std::ffi::CString::new(word).unwrap_or_default());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// Writes it as JSON into the file that `FIXTURE_REPORT` names. At once in full: who waits for
+/// Writes it as JSON into the file that `FIXTURE_REPORT` names. It appears complete: a test that waits for
 /// the file never reads half of it.
 pub fn write() -> Result<(), String> {
     let file = std::env::var("FIXTURE_REPORT").map_err(|_| "FIXTURE_REPORT names no file".to_owned())?;

@@ -1,4 +1,4 @@
-//! HTTP, as little of it as probes and requests to leave need: a thread a connection.
+//! HTTP, as little of it as probes and requests to exit need: a thread for each connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, raise};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::leaving::{self, exit, small_thread};
+use crate::exiting::{self, exit, small_thread};
 use crate::mcp;
 use crate::offspring;
 use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
@@ -34,15 +34,15 @@ struct Server {
 enum After {
     KeepAlive,
     Close,
-    Leave,
+    Exit,
     Hang,
 }
 
-/// Binds and serves until it is told to leave.
+/// Binds and serves until it is asked to exit.
 pub fn run(options: Options) -> ExitCode {
     thread::sleep(options.start_delay);
     if let Some(delay) = options.crash_after {
-        leaving::crash_after(delay);
+        exiting::crash_after(delay);
     }
     let Some(port) = options.port else {
         thread::sleep(WORKER_LIFETIME);
@@ -60,8 +60,8 @@ pub fn run(options: Options) -> ExitCode {
     if let Err(error) = listeners.iter().take(1).try_for_each(|it| zoo::listening(&options.zoo, it.as_fd())) {
         return crate::complain(&format!("can't pass its socket on: {error}"));
     }
-    let animals = options.zoo.clone();
-    zoo::up(&animals, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
+    let hostiles = options.zoo.clone();
+    zoo::up(&hostiles, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
 }
 
 /// Serves on the socket that is the standard input, in a session of its own, from when the
@@ -105,7 +105,8 @@ fn accept(listeners: &[TcpListener], server: Arc<Server>, lifetime: Duration) ->
 
 impl Server {
     fn new(options: Options) -> Arc<Self> {
-        let (connections, stopped_itself) = (AtomicU32::new(0), AtomicBool::new(false));
+        let connections = AtomicU32::new(0);
+        let stopped_itself = AtomicBool::new(false);
         let mcp = mcp::State::default();
         Arc::new(Self { options, began: Instant::now(), connections, stopped_itself, mcp })
     }
@@ -114,7 +115,7 @@ impl Server {
         let after = self.talk(&stream);
         drop(stream);
         self.connections.fetch_sub(1, Ordering::SeqCst);
-        if let Ok(After::Leave) = after {
+        if let Ok(After::Exit) = after {
             self.leave();
         }
         if self.options.stop_self && !self.stopped_itself.swap(true, Ordering::SeqCst) {
@@ -140,10 +141,8 @@ impl Server {
             return self.talk_mcp(stream, &mut reader);
         }
         while let Some((request, events)) = read_request(&mut reader)? {
-            let after = match events {
-                true => stream_events(stream, &mut reader)?,
-                false => self.answer(&request, stream)?,
-            };
+            let after =
+                if events { stream_events(stream, &mut reader)? } else { self.answer(&request, stream)? };
             match after {
                 After::KeepAlive => {}
                 After::Hang => {
@@ -151,7 +150,7 @@ impl Server {
                     io::copy(&mut reader, &mut io::sink())?;
                     return Ok(After::Close);
                 }
-                After::Close | After::Leave => return Ok(after),
+                After::Close | After::Exit => return Ok(after),
             }
         }
         Ok(After::Close)
@@ -159,12 +158,13 @@ impl Server {
 
     fn talk_mcp(&self, stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
         while let Some(request) = mcp::Request::read(reader)? {
-            let after = match mcp::is_mine(&request) {
-                false => self.answer(&request.line, stream)?,
-                true => match mcp::answer(&self.mcp, &request, stream)? {
+            let after = if mcp::is_mine(&request) {
+                match mcp::answer(&self.mcp, &request, stream)? {
                     mcp::Next::KeepAlive => After::KeepAlive,
                     mcp::Next::Close => After::Close,
-                },
+                }
+            } else {
+                self.answer(&request.line, stream)?
             };
             if !matches!(after, After::KeepAlive) {
                 return Ok(after);
@@ -190,16 +190,16 @@ impl Server {
         match self.options.on_shutdown {
             OnShutdown::NoAnswer => return Ok(After::Hang),
             OnShutdown::NoRoute => return reply(stream, 404, "no such route"),
-            OnShutdown::Status(status) => return reply(stream, status, "as told"),
+            OnShutdown::Status(status) => return reply(stream, status, "as configured"),
             OnShutdown::Stay => return reply(stream, 202, "staying"),
-            OnShutdown::Leave | OnShutdown::WaitForClients | OnShutdown::EndParent => {}
+            OnShutdown::Exit | OnShutdown::WaitForClients | OnShutdown::EndParent => {}
         }
-        reply(stream, 202, "leaving")?;
+        reply(stream, 202, "exiting")?;
         if self.options.on_shutdown == OnShutdown::EndParent {
-            leaving::end_parent();
+            exiting::end_parent();
             return Ok(After::Close);
         }
-        Ok(After::Leave)
+        Ok(After::Exit)
     }
 }
 
@@ -210,7 +210,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String
         return Ok(None);
     }
     let request = first.rsplit_once(' ').map_or("", |(request, _)| request).to_owned();
-    let (mut length, mut events) = (0, false);
+    let mut length = 0;
+    let mut events = false;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
@@ -236,7 +237,7 @@ fn reply(mut stream: &TcpStream, status: u16, text: &str) -> io::Result<After> {
     Ok(After::KeepAlive)
 }
 
-/// An event stream that says hello and then nothing, until the client goes.
+/// An event stream with one event, open until the client disconnects.
 fn stream_events(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
     stream.write_all(b"HTTP/1.1 200 fixture\r\ncontent-type: text/event-stream\r\n\r\ndata: hello\n\n")?;
     io::copy(reader, &mut io::sink())?;

@@ -1,4 +1,4 @@
-//! What a process holds: it must not grow.
+//! The resources that a process holds: they must not grow.
 
 use std::fmt;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use mcpd_common::ids::Pid;
 use mcpd_common::os::process;
 
-/// At one moment.
+/// The resources at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     descriptors: usize,
@@ -19,7 +19,7 @@ pub struct Level {
     memory: u64,
 }
 
-/// What a heap may take without a leak: it is never given back to the last page.
+/// KiB by which a heap may grow without a leak: it is never released to the last page.
 const HEAP: u64 = 3 * 1024;
 
 impl Level {
@@ -52,7 +52,7 @@ impl Level {
         grown.or(memory)
     }
 
-    /// Whether it may still go down by itself: something is being closed.
+    /// Whether all but the memory is the same.
     pub fn is_same_but_memory(&self, other: &Self) -> bool {
         Self { memory: 0, ..*self } == Self { memory: 0, ..*other }
     }

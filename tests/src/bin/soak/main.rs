@@ -1,17 +1,17 @@
-//! A long, hard life: everything that happens to a daemon in weeks, in an hour.
+//! A soak test: everything that happens to a daemon in weeks, in an hour.
 //!
 //! ```text
 //! soak SECONDS [SEED]
 //!
-//! stage   one daemon with workers of several kinds, on a small disk, with a clock that can be set
-//! deeds   what is done to it; picked at random, the seed is printed
-//! level   descriptors, threads, children, memory: before and after they must be the same
+//! stage     one daemon with workers of several kinds, on a small disk, with a clock that can be set
+//! actions   what happens to it; picked by a seeded random generator, the seed is printed
+//! level     descriptors, threads, children, memory: before and after they must be the same
 //! ```
 //!
 //! At the end the daemon is stopped, and nothing may be left. `scripts/soak.sh` builds everything and
 //! runs this.
 
-mod deeds;
+mod actions;
 mod level;
 mod stage;
 
@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use deeds::DEEDS;
-use mcpd_tests::dice::Dice;
+use actions::ACTIONS;
+use mcpd_tests::random::SeededRandom;
 use stage::Stage;
 
 fn main() -> ExitCode {
@@ -34,30 +34,31 @@ fn main() -> ExitCode {
         }
     };
     say(&format!("soak: {seconds} s, seed {seed}"));
-    run(Duration::from_secs(seconds), Dice::new(seed))
+    run(Duration::from_secs(seconds), SeededRandom::new(seed))
 }
 
-fn run(length: Duration, mut dice: Dice) -> ExitCode {
+fn run(length: Duration, mut random: SeededRandom) -> ExitCode {
     let mut stage = Stage::build();
-    // Once everything, so that what is made at first use is there before it is counted.
-    for (name, deed) in DEEDS {
+    // Each action once, so that what is allocated at first use is counted before.
+    for (name, action) in ACTIONS {
         say(&format!("  once: {name}"));
-        deed(&mut stage, &mut dice);
+        action(&mut stage, &mut random);
     }
     let before = stage.settle(None);
-    let (begin, mut done) = (Instant::now(), BTreeMap::<&str, u32>::new());
+    let begin = Instant::now();
+    let mut done = BTreeMap::<&str, u32>::new();
     while begin.elapsed() < length {
-        let (name, deed) = DEEDS[dice.below(DEEDS.len())];
-        deed(&mut stage, &mut dice);
+        let (name, action) = ACTIONS[random.below(ACTIONS.len())];
+        action(&mut stage, &mut random);
         *done.entry(name).or_default() += 1;
         stage.assert_same_daemon();
     }
     let after = stage.settle(Some(&before));
-    let told: Vec<_> = done.iter().map(|(name, times)| format!("{name} {times}")).collect();
-    say(&format!("done: {}", told.join(", ")));
+    let counts: Vec<_> = done.iter().map(|(name, times)| format!("{name} {times}")).collect();
+    say(&format!("done: {}", counts.join(", ")));
     say(&format!("before: {before}\nafter:  {after}"));
-    let code = stage.end();
-    say(&format!("stopped: exit code {code}, nothing left"));
+    stage.end();
+    say("stopped: nothing left");
     match after.exceeds(&before) {
         Some(what) => {
             say(&format!("FAILED: {what}"));
@@ -71,7 +72,7 @@ fn from_the_clock() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs())
 }
 
-#[expect(clippy::print_stderr, reason = "what a program that runs for an hour has to say")]
+#[expect(clippy::print_stderr, reason = "progress of a program that runs for an hour")]
 fn say(text: &str) {
     eprintln!("{text}");
 }

@@ -49,7 +49,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
     let mut rows: Vec<Row> = memory
         .map(|(name, pid, load)| {
             let what = format!("memory (PSS) of an idle client connection, {name}, {IDLE} of them");
-            Row::told(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
+            Row::without_goal(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
         })
         .into();
     for (answer, path) in ANSWERS {
@@ -105,7 +105,7 @@ fn me() -> String {
     std::env::current_exe().expect("a running program has a path").display().to_string()
 }
 
-/// The server by itself.
+/// The server alone.
 struct Server {
     child: Child,
     claim: Claim,

@@ -31,7 +31,8 @@ impl Nginx {
 
     /// Starts it before the server on this port, and waits until it forwards.
     pub fn start(server: Port) -> Self {
-        let (claim, directory) = (ports::claim(), tempfile::tempdir().expect("a temporary directory"));
+        let claim = ports::claim();
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("nginx.conf");
         fs::write(&file, configuration(claim.port(), server)).expect("a file can be written");
         let child = Command::new("nginx")

@@ -25,11 +25,11 @@ const HEADERS: [&str; 3] = [
 /// What one round measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Answers a second.
+    /// Answers per second.
     pub rate: f64,
-    /// Half of them came within so many microseconds.
+    /// The median latency in microseconds.
     pub p50: f64,
-    /// All but a hundredth of them did.
+    /// The 99th percentile in microseconds.
     pub p99: f64,
 }
 
@@ -56,7 +56,7 @@ impl Load {
         Self { script, port, _directory: directory }
     }
 
-    /// One second of it, from so many connections.
+    /// Runs the load for a second from this number of connections.
     pub fn round(&self, path: &str, connections: usize) -> Round {
         let output = Command::new("wrk")
             .args(["-t1", "-d1s", "--timeout", "5s", "-c", &connections.to_string(), "-s"])
@@ -77,7 +77,7 @@ impl Load {
     /// Connections that have asked once and are quiet since.
     pub fn idle(&self, connections: usize) -> Vec<std::net::TcpStream> {
         let open = |_| {
-            let stream = http::connect(self.port).expect("somebody listens");
+            let stream = http::connect(self.port).expect("the server listens");
             let mut writer = &stream;
             let text = wire::compose("POST /mcp", &HEADERS, CALL);
             std::io::Write::write_all(&mut writer, text.as_bytes()).expect("sent");

@@ -29,7 +29,7 @@ pub enum Next {
     Close,
 }
 
-/// Whether this module answers it; probes and requests to leave are the server's.
+/// Whether this module answers it; probes and requests to exit are answered by the server.
 pub fn is_mine(request: &Request) -> bool {
     const PATHS: [&str; 8] =
         ["/mcp", "/echo", "/bytes", "/never", "/abandoned", "/stuck", "/sse", "/messages"];
@@ -66,7 +66,7 @@ fn echo(request: &Request, stream: &TcpStream) -> io::Result<Value> {
     }))
 }
 
-/// Waits until the client goes away.
+/// Waits until the client disconnects.
 fn never(state: &State, mut stream: &TcpStream) -> io::Result<Next> {
     let _ = stream.read(&mut [0]);
     state.lock().abandoned += 1;
@@ -78,7 +78,7 @@ fn refuse(request: &Request, stream: &TcpStream, status: u16) -> io::Result<Next
     Ok(Next::KeepAlive)
 }
 
-/// The event stream of a session: who serves it, and where it goes on.
+/// The event stream of a session: which process serves it, and where it resumes.
 fn listen(state: &State, request: &Request, mut stream: &TcpStream) -> io::Result<Next> {
     let id = request.header("mcp-session-id").unwrap_or_default();
     if !state.lock().sessions.contains_key(id) {
@@ -204,7 +204,7 @@ impl Talk<'_> {
         Some(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
     }
 
-    /// Tells its progress while it works.
+    /// Reports progress while it works.
     fn slow(&self, message: &Value) -> io::Result<()> {
         let params = &message["params"];
         let steps = params["arguments"]["steps"].as_u64().unwrap_or(3);

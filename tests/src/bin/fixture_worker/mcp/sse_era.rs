@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::wire::{Events, Request, reply};
 use super::{Next, State};
 
-/// Between two looks for something to say.
+/// Poll interval for answers to send.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The stream: the endpoint, then the answers to what is posted there.
@@ -23,7 +23,7 @@ pub fn listen(state: &State, mut stream: &TcpStream) -> io::Result<Next> {
         for answer in std::mem::take(&mut state.lock().on_the_stream) {
             events.send(1, &answer)?;
         }
-        // The client goes away, or says nothing.
+        // The client disconnected, or sent nothing.
         match stream.read(&mut [0]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             _ => return Ok(Next::Close),

@@ -1,4 +1,4 @@
-//! The sessions that this process knows, and what was said in them.
+//! The sessions that this process knows, and what was sent in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Everything that is remembered.
+/// The state of all sessions.
 #[derive(Default)]
 pub struct State {
     inner: Mutex<Inner>,
@@ -20,7 +20,7 @@ pub struct Inner {
     pub sessions: BTreeMap<String, Session>,
     /// Calls of `stuck` so far.
     pub stuck: u32,
-    /// Requests whose client went away before it was answered.
+    /// Requests that the client abandoned before the answer.
     pub abandoned: u32,
     /// Answers for the stream of a client of 2024-11-05.
     pub on_the_stream: Vec<Value>,
@@ -40,7 +40,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// As the tool `state` tells it.
+    /// As the tool `state` returns it.
     pub fn describe(&self) -> Value {
         json!({
             "pid": std::process::id(), "initialized": self.initialized, "level": self.level,
@@ -50,7 +50,7 @@ impl Session {
 }
 
 impl State {
-    /// To look or to change; who waits looks again.
+    /// Locks the state to read or change it; threads that wait for a change are woken.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.changed.notify_all();
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,7 +74,7 @@ impl State {
                 return Some(answer.clone());
             }
             let left = end.checked_duration_since(Instant::now())?;
-            // Notified before the change is made, perhaps: look again soon.
+            // The change may come after the notification, so poll again soon.
             let soon = left.min(Duration::from_millis(20));
             inner = self.changed.wait_timeout(inner, soon).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 use super::{PASSAGE, settle, sleep};
-use crate::leaving::exit;
+use crate::exiting::exit;
 use crate::raw::{Side, split};
 
 const ROOM: usize = rustix::cmsg_space!(ScmRights(1));

@@ -1,4 +1,4 @@
-//! What the children of the zoo do to themselves and to each other.
+//! What hostile workers do to themselves and to each other.
 
 use std::fs::File;
 use std::io;
@@ -11,28 +11,28 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, getpid, setgid, setgroups, setpgid, setsid, setuid};
 
 use super::{leave_parent, settle, sleep};
-use crate::leaving::exit;
+use crate::exiting::exit;
 use crate::raw::{self, Side, split};
 
-/// No longer, so that a failed test does not keep the machine busy.
-const RESTLESS: Duration = Duration::from_secs(20);
-/// How long each of those lives that fork on.
-const LIFE: Duration = Duration::from_millis(1);
-/// Between two moves of one that wanders.
-const PACE: Duration = Duration::from_millis(2);
+/// Limit of forking and moving, so that a failed test does not keep the machine busy.
+const BUSY_LIMIT: Duration = Duration::from_secs(20);
+/// How long a process of a chain lives.
+const LIFETIME_IN_CHAIN: Duration = Duration::from_millis(1);
+/// Interval between two changes of group.
+const MOVE_INTERVAL: Duration = Duration::from_millis(2);
 const NOBODY: u32 = 65_534;
 
-/// Forks a successor and ends, some twenty times as fast as anybody looks; faster, and the machine
-/// would be busy with nothing else.
+/// Forks a successor and exits, about twenty times as fast as the daemon lists processes. Faster chains
+/// would take the whole machine.
 pub fn fork_on() {
-    let end = Instant::now() + RESTLESS;
+    let end = Instant::now() + BUSY_LIMIT;
     while Instant::now() < end {
-        thread::sleep(LIFE);
+        thread::sleep(LIFETIME_IN_CHAIN);
         match split() {
             Ok(Side::Child) => settle(),
             Ok(Side::Parent) => exit(0),
-            // Too many at once: the machine's, not our, end.
-            Err(_) => thread::sleep(PACE),
+            // The machine has no room for more processes at the moment.
+            Err(_) => thread::sleep(MOVE_INTERVAL),
         }
     }
     exit(0)
@@ -40,13 +40,13 @@ pub fn fork_on() {
 
 /// Groups of its own and its parent's in turn; then a successor in another session.
 pub fn wander() {
-    let end = Instant::now() + RESTLESS;
+    let end = Instant::now() + BUSY_LIMIT;
     while Instant::now() < end {
         for _ in 0..20 {
             let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-            thread::sleep(PACE);
+            thread::sleep(MOVE_INTERVAL);
             let _ = setpgid(Pid::from_raw(0), nix::unistd::getsid(None).unwrap_or_else(|_| getpid()));
-            thread::sleep(PACE);
+            thread::sleep(MOVE_INTERVAL);
         }
         if leave_parent().is_err() {
             exit(1);
@@ -78,7 +78,7 @@ pub fn trace_a_sibling() {
     });
 }
 
-/// Nobody, in a session of its own. Only root may.
+/// Becomes the user `nobody`, in a session of its own. Needs root.
 pub fn become_nobody() {
     let _ = setsid();
     let became = setgroups(&[]).and_then(|()| setgid(Gid::from_raw(NOBODY)));
@@ -87,10 +87,10 @@ pub fn become_nobody() {
     }
 }
 
-/// A child that tells its end by `SIGUSR1`, and one that does not tell it; in sessions of their own.
-pub fn tell_oddly() -> io::Result<()> {
+/// Two children, in sessions of their own: one with the exit signal `SIGUSR1`, one with none.
+pub fn use_odd_exit_signals() -> io::Result<()> {
     for signal in [Signal::SIGUSR1 as i32, 0] {
-        if let Side::Child = raw::split_telling(signal)? {
+        if let Side::Child = raw::split_with_exit_signal(signal)? {
             settle();
             let _ = setsid();
             sleep();
@@ -99,7 +99,7 @@ pub fn tell_oddly() -> io::Result<()> {
     Ok(())
 }
 
-/// A subreaper with an orphan that became its own.
+/// A subreaper with an adopted orphan.
 pub fn take_in_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let _ = split().map(|side| {
@@ -110,7 +110,7 @@ pub fn take_in_orphans() {
     });
 }
 
-/// The first process of a pid namespace, and an orphan there. Only root may.
+/// The init of a pid namespace, with an orphan there. Needs root.
 pub fn found_a_namespace() {
     if unshare(CloneFlags::CLONE_NEWPID).is_err() {
         exit(1);
@@ -140,7 +140,7 @@ pub fn overwrite() {
 /// What becomes of standard output and error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// It is the worker's still.
+    /// It is still the worker's.
     Kept,
     /// `/dev/null` takes its place.
     GivenUp,
@@ -149,7 +149,7 @@ pub enum Output {
 /// Another session, no mark, and as another program no environment.
 pub fn escape(output: Output) {
     raw::lower_mark();
-    // Before it becomes an orphan: who is seen in the worker's session is known for ever.
+    // Before it becomes an orphan: the daemon never forgets a process that it saw in the worker's session.
     if setsid().is_err() || leave_parent().is_err() {
         exit(1);
     }

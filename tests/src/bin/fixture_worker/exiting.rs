@@ -1,4 +1,4 @@
-//! What a request to leave, or `SIGTERM`, leads to.
+//! What a request to exit, or `SIGTERM`, leads to.
 
 use std::thread;
 use std::time::Duration;
@@ -27,7 +27,8 @@ pub fn arrange_signals(options: &Options) {
     if set.thread_block().is_err() {
         return;
     }
-    let (delay, code) = (options.slow_exit, options.term_exit.unwrap_or(0));
+    let delay = options.slow_exit;
+    let code = options.term_exit.unwrap_or(0);
     small_thread(move || {
         let _ = set.wait();
         thread::sleep(delay);
