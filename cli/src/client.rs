@@ -74,7 +74,8 @@ async fn knock(socket: &Path) -> io::Result<UnixStream> {
 async fn open(tried: &str, socket: &Path, stream: UnixStream) -> Result<Daemon, Failure> {
     // Asked before anything is said: once the daemon is gone nobody can name it any more.
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::new);
-    let handle = pid.and_then(process::read).and_then(|process| Handle::open(&process));
+    let handle =
+        pid.and_then(process::best_effort::read).and_then(|process| Handle::open(&process).ok().flatten());
     let mut stream = Some(stream);
     // One connection and no other: a second one might reach another daemon.
     let connector = service_fn(move |_: Uri| {

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use mcpd_common::check::ports::{self, PortReport, PortState};
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
-use mcpd_common::os::{self, ProcessInfo, process};
+use mcpd_common::os::{self, CannotLook, ProcessInfo, process};
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::run_file::RunFile;
 
+use crate::exit::Failure;
 use crate::offline::Local;
 
 /// What is left of a run.
@@ -26,11 +28,14 @@ pub struct Leftovers {
 
 impl Leftovers {
     /// What is left of the run in this run file.
-    pub fn of(run: &RunFile, local: &Local) -> Self {
+    ///
+    /// # Errors
+    /// When not all processes could be read.
+    pub fn of(run: &RunFile, local: &Local) -> Result<Self, CannotLook> {
         if run.boot_id != os::boot_id().unwrap_or_default() {
-            return Self { daemon: None, processes: Vec::new(), ports: Vec::new() };
+            return Ok(Self { daemon: None, processes: Vec::new(), ports: Vec::new() });
         }
-        let marked = marked(run.run.tag());
+        let marked = marked(run.run.tag())?;
         let name = |slot: Slot| run.workers.iter().find(|worker| worker.slot == slot).map(|w| w.name.clone());
         let described = marked.iter().filter_map(|(pid, slot)| Some((process::describe(*pid)?, name(*slot))));
         let processes: Vec<_> = described.collect();
@@ -46,7 +51,8 @@ impl Leftovers {
         };
         // Nobody supervises them any longer: what they serve is held.
         let in_use = |report| PortReport { state: PortState::InUse, ..report };
-        Self { daemon: daemon(run), processes, ports: ports.into_iter().filter(held).map(in_use).collect() }
+        let ports = ports.into_iter().filter(held).map(in_use).collect();
+        Ok(Self { daemon: daemon(run)?, processes, ports })
     }
 
     /// As findings, which name each of them.
@@ -74,16 +80,33 @@ impl Leftovers {
 }
 
 /// The processes of a run, whoever their parent is now; never ourselves.
-pub fn marked(run: RunTag) -> BTreeMap<Pid, Slot> {
-    let all = process::all().into_iter().map(|process| process.pid);
-    let carrying = all.filter_map(|pid| Some((pid, process::mark(pid)?)));
-    carrying
-        .filter(|(pid, mark)| mark.run == run && *pid != Pid::current())
-        .map(|(pid, mark)| (pid, mark.slot))
-        .collect()
+///
+/// # Errors
+/// When not all processes could be read.
+pub fn marked(run: RunTag) -> Result<BTreeMap<Pid, Slot>, CannotLook> {
+    let mut marked = BTreeMap::new();
+    for process in process::all().complete()? {
+        if let Some(mark) = process::mark(process.pid)?
+            && mark.run == run
+            && process.pid != Pid::current()
+        {
+            marked.insert(process.pid, mark.slot);
+        }
+    }
+    Ok(marked)
 }
 
-fn daemon(run: &RunFile) -> Option<process::Process> {
+/// The failure of a command that can't say what is left.
+pub fn cannot_look(tried: &str, error: CannotLook) -> Failure {
+    Failure::new(
+        program::UNAVAILABLE,
+        tried,
+        error,
+        "try again when memory and file descriptors are available",
+    )
+}
+
+fn daemon(run: &RunFile) -> Result<Option<process::Process>, CannotLook> {
     let process = process::read(run.daemon.pid)?;
-    (process.start == run.daemon.start && !process::is_zombie(&process)).then_some(process)
+    Ok(process.filter(|process| process.start == run.daemon.start && !process::is_zombie(process)))
 }

@@ -172,9 +172,10 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let launch_env =
         LaunchEnv::from_this_process(random::hex(&token)).map_err(StartError::system("find this program"))?;
     let known_file = KnownProcessesFile::new(state.members(), run.tag());
+    let children = Children::new(run.tag(), open_files, cgroups, known_file)
+        .map_err(|error| StartError::system("list the children of this process")(error.into()))?;
     let (process_thread, process_events) =
-        ProcessThread::start(Children::new(run.tag(), open_files, cgroups, known_file))
-            .map_err(StartError::system("start a thread"))?;
+        ProcessThread::start(children).map_err(StartError::system("start a thread"))?;
     let output =
         Output::start(config.daemon.log_dir.clone()).map_err(StartError::system("start a thread"))?;
     let resources = resources(config, &output, &process_thread, &launch_env);
@@ -298,7 +299,7 @@ fn run_file(config: &Config, run: RunId, guardian: Pid) -> RunFile {
 }
 
 fn process_id(pid: Pid) -> ProcessId {
-    ProcessId { pid, start: process::read(pid).map_or(StartTime(0), |process| process.start) }
+    ProcessId { pid, start: process::best_effort::read(pid).map_or(StartTime(0), |process| process.start) }
 }
 
 fn run_started(config: &Config, run: RunId) -> RunStarted {

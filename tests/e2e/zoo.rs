@@ -174,7 +174,8 @@ impl Animal {
         assert_eq!(report.proof, None, "nothing is proved that is not known");
         for orphan in orphans {
             // Still the same: nobody else's process is touched.
-            if let Some(left) = process::read(orphan.pid).filter(|now| now.start == orphan.start) {
+            if let Some(left) = process::best_effort::read(orphan.pid).filter(|now| now.start == orphan.start)
+            {
                 let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
             }
         }
@@ -244,7 +245,7 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
 /// Those that gave up parent and session: children of the daemon, or of us, who stand in for init.
 fn sleeping_orphans(daemon: &Daemon) -> Vec<Process> {
     let parents = [daemon.pid().get(), Pid::current().get()];
-    let mut all = process::all();
+    let mut all = process::best_effort::all();
     all.retain(|found| found.name == "sleep" && found.state != 'Z' && parents.contains(&found.ppid));
     all
 }

@@ -3,6 +3,7 @@
 use mcpd_common::check::zombies::{self, Scope, Zombie, ZombieReport};
 use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::Pid;
+use mcpd_common::os::CannotLook;
 use mcpd_common::run_file::RunFile;
 use mcpd_proto::v1;
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use crate::client::{ANSWER, Daemon, silent, unreadable};
 use crate::context::Context;
 use crate::doc::Doc;
 use crate::exit::{Failure, SUCCESS};
-use crate::leftovers::marked;
+use crate::leftovers::{self, marked};
 use crate::offline::Local;
 use crate::paint::Tone;
 use crate::table::{Column, Table, cell, maybe};
@@ -24,8 +25,8 @@ const TRIED: &str = "list the zombies";
 pub async fn run(context: &mut Context, args: ListZombies) -> Result<u8, Failure> {
     let report = match context.reach(TRIED).await? {
         Some(mut daemon) => ask(&mut daemon, args.all).await?,
-        None if args.all => zombies::look(Scope::Machine, &|_| None),
-        None => left_behind(&context.local()),
+        None if args.all => zombies::look(Scope::Machine, &|_| None).map_err(cannot_look)?,
+        None => left_behind(&context.local()).map_err(cannot_look)?,
     };
     if context.out.is_json() {
         context.out.json(&report);
@@ -46,17 +47,21 @@ async fn ask(daemon: &mut Daemon, all: bool) -> Result<ZombieReport, Failure> {
 }
 
 /// Without a daemon nothing is below it: what carries the mark of its last run counts.
-fn left_behind(local: &Local) -> ZombieReport {
+fn left_behind(local: &Local) -> Result<ZombieReport, CannotLook> {
     let run = RunFile::read(&local.state.run_file()).ok().flatten();
-    let marked = run.as_ref().map(|run| marked(run.run.tag())).unwrap_or_default();
+    let marked = run.as_ref().map(|run| marked(run.run.tag())).transpose()?.unwrap_or_default();
     let slot_name = |pid: Pid| {
         let slot = marked.get(&pid)?;
         let workers = &run.as_ref()?.workers;
         workers.iter().find(|worker| worker.slot == *slot).map(|worker| worker.name.clone())
     };
-    let mut report = zombies::look(Scope::Machine, &slot_name);
+    let mut report = zombies::look(Scope::Machine, &slot_name)?;
     report.zombies.retain(|zombie| marked.contains_key(&zombie.pid));
-    report
+    Ok(report)
+}
+
+fn cannot_look(error: CannotLook) -> Failure {
+    leftovers::cannot_look(TRIED, error)
 }
 
 fn render(doc: &mut Doc, report: &ZombieReport, all: bool) {

@@ -62,7 +62,7 @@ fn look(local: &Local, asked: &[Port]) -> Result<Vec<PortReport>, Failure> {
         return Err(nothing_known(local));
     }
     let slot_name = |pid: Pid| {
-        let (run, mark) = (run.as_ref()?, process::mark(pid)?);
+        let (run, mark) = (run.as_ref()?, process::best_effort::mark(pid)?);
         let mut workers = run.workers.iter().filter(|_| mark.run == run.run.tag());
         workers.find(|worker| worker.slot == mark.slot).map(|worker| worker.name.clone())
     };

@@ -105,6 +105,8 @@ pub enum Delivery {
     Gone,
     /// It belongs to another user.
     NotPermitted,
+    /// Not sent: whether the pid still means the process can't be read.
+    CannotLook,
 }
 
 impl Delivery {

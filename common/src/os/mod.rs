@@ -8,7 +8,7 @@
 //! handover  a process that goes on as another program
 //! socket    TCP: the kernel's socket table, owners, bind probes
 //! own       this process: descriptors, threads, limits, memory
-//! sight     whether any of this could be looked at
+//! lookup    "could not look" as an error, apart from "not there"
 //! cgroup    processes held together by the kernel, where a cgroup is delegated to us
 //!
 //! linux     the facts that Linux gives             darwin   those that macOS gives
@@ -29,8 +29,8 @@ pub mod cgroup;
 pub mod child;
 pub mod guard;
 pub mod handover;
+mod lookup;
 pub mod process;
-pub mod sight;
 pub mod socket;
 pub mod this_process;
 
@@ -46,6 +46,8 @@ mod sockinfo;
 
 #[cfg(fuzzing)]
 pub use linux::fuzzing;
+
+pub use lookup::{CannotLook, Listing};
 
 /// The facts that the system itself gives, whichever backend decides with them.
 #[cfg(not(target_os = "linux"))]

@@ -8,43 +8,41 @@ use std::time::{Duration, Instant};
 
 use super::child::{Delivery, MARK_VARIABLE, Signal, signal_child};
 use super::process::{self, Process, StartTime};
-use super::system;
+use super::{CannotLook, Listing, system};
 use crate::ids::{Mark, Pid};
 
 /// The direct children of this process.
-pub fn children(pid: Pid) -> Vec<Pid> {
-    process::all()
-        .into_iter()
-        .filter(|process| process.ppid == pid.get())
-        .map(|process| process.pid)
-        .collect()
+pub fn children(pid: Pid) -> Listing<Pid> {
+    let mut children = Listing::default();
+    let all = children.take(process::all());
+    children.extend(all.iter().filter(|process| process.ppid == pid.get()).map(|process| process.pid));
+    children
 }
 
 /// All descendants of `root`, without itself, parents before their children.
-pub fn tree(root: Pid) -> Vec<Process> {
+pub fn tree(root: Pid) -> Listing<Process> {
+    let mut tree = Listing::default();
     let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
-    for process in process::all() {
+    for process in tree.take(process::all()) {
         by_parent.entry(process.ppid).or_default().push(process);
     }
-    // Taking each family out of the map ends the walk even if the processes changed under our eyes
-    // so that parents form a ring.
-    let mut found = Vec::new();
+    // Removing the children of each parent from the map ends the walk even if processes were reparented
+    // during the scan so that parents form a ring.
     let mut parents = VecDeque::from([root.get()]);
     while let Some(parent) = parents.pop_front() {
-        let family = by_parent.remove(&parent).unwrap_or_default();
-        let family = family.into_iter().filter(|process| process.pid != root);
-        for process in family {
+        let children = by_parent.remove(&parent).unwrap_or_default();
+        for process in children.into_iter().filter(|process| process.pid != root) {
             parents.push_back(process.pid.get());
-            found.push(process);
+            tree.extend([process]);
         }
     }
-    found
+    tree
 }
 
 /// The mark in its environment.
-pub fn mark(pid: Pid) -> Option<Mark> {
+pub fn mark(pid: Pid) -> Result<Option<Mark>, CannotLook> {
     let value = system::environment(pid, MARK_VARIABLE)?;
-    u64::from_str_radix(&value, 16).ok().and_then(Mark::from_limit)
+    Ok(value.and_then(|value| u64::from_str_radix(&value, 16).ok()).and_then(Mark::from_limit))
 }
 
 /// How long a wait sleeps between two looks.
@@ -59,27 +57,34 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The process that was read, if it is there still.
-    pub fn open(process: &Process) -> Option<Self> {
+    /// The process that was read; `None` if it is gone.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn open(process: &Process) -> Result<Option<Self>, CannotLook> {
         let identity = Self { pid: process.pid, start: process.start };
-        identity.look().is_some().then_some(identity)
+        Ok(identity.read()?.is_some().then_some(identity))
     }
 
-    fn look(&self) -> Option<Process> {
-        process::read(self.pid).filter(|now| now.start == self.start)
+    fn read(&self) -> Result<Option<Process>, CannotLook> {
+        Ok(process::read(self.pid)?.filter(|now| now.start == self.start))
     }
 
-    /// Signals it, if it is still the same.
+    /// Signals it, if it is certain that the pid still means the same process.
     pub fn signal(&self, signal: Signal) -> Delivery {
-        match self.look() {
-            Some(_) => signal_child(self.pid, signal),
-            None => Delivery::Gone,
+        match self.read() {
+            Ok(Some(_)) => signal_child(self.pid, signal),
+            Ok(None) => Delivery::Gone,
+            Err(_) => Delivery::CannotLook,
         }
     }
 
-    /// Whether it runs still.
+    /// Whether it runs; also if that can't be read now.
     pub fn is_alive(&self) -> bool {
-        self.look().is_some_and(|now| now.state != 'X' && !process::is_zombie(&now))
+        match self.read() {
+            Ok(now) => now.is_some_and(|now| now.state != 'X' && !process::is_zombie(&now)),
+            Err(_) => true,
+        }
     }
 
     /// Waits until it has ended, at most this long; whether it has.
@@ -112,14 +117,15 @@ mod tests {
     #[test]
     fn the_tree_is_found_by_parents() {
         let (mut child, pid) = sleeper("");
-        assert!(children(Pid::current()).contains(&pid));
-        let below = tree(Pid::current());
+        let is_child = |pid| children(Pid::current()).best_effort().contains(&pid);
+        assert!(is_child(pid));
+        let below = tree(Pid::current()).best_effort();
         assert!(below.iter().any(|process| process.pid == pid));
         assert!(below.iter().all(|process| process.pid != Pid::current()));
-        assert!(tree(pid).is_empty());
+        assert!(tree(pid).is_proof_of_absence());
         child.kill().expect("our child");
         child.wait().expect("our child");
-        assert!(!children(Pid::current()).contains(&pid));
+        assert!(!is_child(pid));
     }
 
     /// R-CONT-7: marks are read from the environment here.
@@ -129,14 +135,14 @@ mod tests {
         let (mut child, pid) = sleeper(&format!("{:x}", expected.to_limit()));
         // The kernel shows an environment a moment after the program was replaced.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while mark(pid).is_none() && Instant::now() < deadline {
+        while mark(pid) == Ok(None) && Instant::now() < deadline {
             thread::yield_now();
         }
-        assert_eq!(mark(pid), Some(expected));
+        assert_eq!(mark(pid), Ok(Some(expected)));
         child.kill().expect("our child");
         child.wait().expect("our child");
         let (mut child, pid) = sleeper("not a mark");
-        assert_eq!(mark(pid), None);
+        assert_eq!(mark(pid), Ok(None));
         child.kill().expect("our child");
         child.wait().expect("our child");
     }
@@ -144,11 +150,11 @@ mod tests {
     #[test]
     fn an_identity_means_one_process() {
         let (mut child, pid) = sleeper("");
-        let process = process::read(pid).expect("it runs");
+        let process = process::best_effort::read(pid).expect("it runs");
         let mut other = process.clone();
         other.start.0 += 1;
-        assert!(Identity::open(&other).is_none());
-        let identity = Identity::open(&process).expect("it runs");
+        assert!(Identity::open(&other).is_ok_and(|found| found.is_none()));
+        let identity = Identity::open(&process).expect("readable").expect("it runs");
         assert!(identity.is_alive());
         assert!(!identity.wait(Duration::from_millis(1)));
         assert_eq!(identity.signal(Signal::Kill), Delivery::Sent);

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProcessInfo, portable, system};
+use super::{CannotLook, Listing, ProcessInfo, portable, system};
 use crate::ids::{Mark, Pgid, Pid};
 
 /// When a process began, in a unit of the kernel's own. Together with the pid it names
@@ -50,14 +50,48 @@ pub struct Process {
     pub birth: Option<Birth>,
 }
 
-/// The process with this pid.
-pub fn read(pid: Pid) -> Option<Process> {
+/// The lookups of this module for callers to which "could not look" and "not there" are the same: reports,
+/// labels and tests. Never conclude from their answers that something is absent.
+pub mod best_effort {
+    use super::{Mark, Pid, Process};
+
+    /// [`super::read`]; also `None` if it can't be read now.
+    pub fn read(pid: Pid) -> Option<Process> {
+        super::read(pid).ok().flatten()
+    }
+
+    /// [`super::mark`]; also `None` if it can't be read now.
+    pub fn mark(pid: Pid) -> Option<Mark> {
+        super::mark(pid).ok().flatten()
+    }
+
+    /// [`super::children`], as far as they can be read now.
+    pub fn children(pid: Pid) -> Vec<Pid> {
+        super::children(pid).best_effort()
+    }
+
+    /// [`super::tree`], as far as it can be read now.
+    pub fn tree(root: Pid) -> Vec<Process> {
+        super::tree(root).best_effort()
+    }
+
+    /// [`super::all`], as far as they can be read now.
+    pub fn all() -> Vec<Process> {
+        super::all().best_effort()
+    }
+}
+
+/// The process with this pid; `None` if there is none.
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn read(pid: Pid) -> Result<Option<Process>, CannotLook> {
     system::read(pid)
 }
 
-/// The process with this pid, as a report names it.
+/// The process with this pid, as a report names it; also `None` if it can't be read now.
 pub fn describe(pid: Pid) -> Option<ProcessInfo> {
-    let process = read(pid)?;
+    let process = best_effort::read(pid)?;
     Some(ProcessInfo {
         pid,
         ppid: process.ppid,
@@ -77,7 +111,7 @@ pub fn command(process: &Process) -> String {
 }
 
 /// The direct children of this process.
-pub fn children(pid: Pid) -> Vec<Pid> {
+pub fn children(pid: Pid) -> Listing<Pid> {
     #[cfg(target_os = "linux")]
     if super::backend() == super::Backend::Linux
         && let Some(found) = super::linux::children(pid)
@@ -87,13 +121,21 @@ pub fn children(pid: Pid) -> Vec<Pid> {
     portable::children(pid)
 }
 
-/// All processes that can be read.
-pub fn all() -> Vec<Process> {
-    pids().into_iter().filter_map(read).collect()
+/// All processes that this user may read.
+pub fn all() -> Listing<Process> {
+    let mut all = Listing::default();
+    for pid in all.record(pids()) {
+        let process = all.record(read(pid));
+        all.extend(process);
+    }
+    all
 }
 
 /// The pids of all processes, in no particular order.
-pub fn pids() -> Vec<Pid> {
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn pids() -> Result<Vec<Pid>, CannotLook> {
     system::pids()
 }
 
@@ -106,13 +148,16 @@ pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
     system::pipe_of(descriptor)
 }
 
-/// The pipes that a process holds; none if it is closed to us.
-pub fn pipes(pid: Pid) -> HashSet<PipeId> {
+/// The pipes that a process holds; none if its descriptors are not readable by this user.
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn pipes(pid: Pid) -> Result<HashSet<PipeId>, CannotLook> {
     system::pipes(pid)
 }
 
 /// All descendants of `root`, without itself, parents before their children.
-pub fn tree(root: Pid) -> Vec<Process> {
+pub fn tree(root: Pid) -> Listing<Process> {
     #[cfg(target_os = "linux")]
     if super::backend() == super::Backend::Linux {
         return super::linux::tree(root);
@@ -120,8 +165,11 @@ pub fn tree(root: Pid) -> Vec<Process> {
     portable::tree(root)
 }
 
-/// The mark that this process carries, if it is of one of our runs.
-pub fn mark(pid: Pid) -> Option<Mark> {
+/// The mark that this process carries; `None` if it is of no run of mcpd.
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn mark(pid: Pid) -> Result<Option<Mark>, CannotLook> {
     #[cfg(target_os = "linux")]
     if super::backend() == super::Backend::Linux {
         return super::linux::mark(pid);
@@ -129,10 +177,10 @@ pub fn mark(pid: Pid) -> Option<Mark> {
     portable::mark(pid)
 }
 
-/// Whether it has ended and waits to be reaped. A leader that has exited while other threads
-/// of it still run looks the same in its state, but is none.
+/// Whether it has exited and waits to be reaped. A thread group leader that has exited while other threads
+/// run has the same state, but is no zombie. If its threads can't be listed it counts as running.
 pub fn is_zombie(process: &Process) -> bool {
-    process.state == 'Z' && !system::has_other_threads(process.pid)
+    process.state == 'Z' && !system::has_other_threads(process.pid).unwrap_or(true)
 }
 
 /// The process that traces this one, if one does.

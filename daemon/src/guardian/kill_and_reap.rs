@@ -15,8 +15,7 @@ use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
 use mcpd_common::known_processes::{self, KnownProcess};
 use mcpd_common::os::child::{self, Handle, Proof, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::sight::{self, Sight};
-use mcpd_common::os::{Backend, backend};
+use mcpd_common::os::{Backend, CannotLook, Listing, backend};
 
 use super::preexisting::PreexistingChildren;
 use crate::deadline::Deadline;
@@ -56,6 +55,8 @@ pub struct CleanupResult {
     pub left: Vec<LeftoverProcess>,
     /// The kernel said that there is no child any more.
     pub proved: bool,
+    /// All processes could be read, so that nothing is missing in `left`.
+    pub is_complete: bool,
     /// Those that were ended as children of somebody else.
     of_others: HashSet<(Pid, StartTime)>,
 }
@@ -71,14 +72,18 @@ impl KillAndReap<'_> {
                 self.kill_others(&children, &mut result);
             }
             let proof = self.reap_all(&children, &mut result);
-            let ((there, others), sight) = sight::watched(|| (self.children(), self.elsewhere()));
-            if there.is_empty() && others.is_empty() && sight == Sight::Clear {
+            let there = self.children();
+            let others = self.elsewhere();
+            if there.is_proof_of_absence() && others.is_proof_of_absence() {
                 self.remove_cgroups();
+                result.is_complete = true;
                 result.proved = proof == Proof::NoChildren && backend() == Backend::Linux;
                 break;
             }
             if limit.remaining().is_zero() {
-                let left = self.all(&there);
+                let all = self.all(there.found());
+                result.is_complete = there.is_complete() && all.is_complete();
+                let left = all.best_effort();
                 let counted = left.iter().filter(|it| result.of_others.contains(&(it.pid, it.start))).count();
                 result.ended_count -= counted as u64;
                 result.left = left.iter().map(|process| self.leftover(process)).collect();
@@ -91,7 +96,7 @@ impl KillAndReap<'_> {
 
     /// All of them at once, whoever they are.
     fn kill_cgroups(&self, result: &mut CleanupResult) {
-        for process in self.in_cgroups().take(NAMED) {
+        for process in self.in_cgroups().found().iter().take(NAMED) {
             self.name(process.pid, result);
         }
         if let Some(cgroups) = &self.cgroups {
@@ -100,9 +105,14 @@ impl KillAndReap<'_> {
         }
     }
 
-    fn in_cgroups(&self) -> impl Iterator<Item = Process> {
-        let members = self.cgroups.iter().flat_map(|cgroups| cgroups.run().members());
-        members.filter_map(process::read)
+    fn in_cgroups(&self) -> Listing<Process> {
+        let mut members = Listing::default();
+        let Some(cgroups) = &self.cgroups else { return members };
+        for pid in members.take(cgroups.run().members()) {
+            let process = members.record(process::read(pid));
+            members.extend(process);
+        }
+        members
     }
 
     /// What can't be removed the next start removes.
@@ -114,7 +124,8 @@ impl KillAndReap<'_> {
 
     /// Our own children, at once: what forks without end must not gain time while others are looked at.
     fn kill_children(&self, result: &mut CleanupResult) -> Vec<Pid> {
-        let children = self.children();
+        // What can't be read now is killed by a later pass.
+        let children = self.children().best_effort();
         for pid in &children {
             self.name(*pid, result);
             // Reaped by nobody but us, so the pid is still its own.
@@ -126,8 +137,8 @@ impl KillAndReap<'_> {
     /// What is below them would be our own child when they have died; most of it has not to wait so
     /// long.
     fn kill_others(&self, children: &[Pid], result: &mut CleanupResult) {
-        for process in self.all(children) {
-            let Some(handle) = Handle::open(&process) else { continue };
+        for process in self.all(children).best_effort() {
+            let Ok(Some(handle)) = Handle::open(&process) else { continue };
             self.name(process.pid, result);
             let _ = handle.signal(Signal::Kill);
             // Who does not come to us is not counted when it is reaped.
@@ -148,45 +159,64 @@ impl KillAndReap<'_> {
     }
 
     /// Our own children that are not preexisting, zombies included.
-    fn children(&self) -> Vec<Pid> {
-        let mut children = process::children(Pid::current());
-        let is_ours = |pid: &Pid| {
-            *pid == self.daemon
-                || process::read(*pid).is_some_and(|child| !self.preexisting.covers(&child, self.run))
-        };
-        children.retain(|pid| self.preexisting.is_empty() || is_ours(pid));
+    fn children(&self) -> Listing<Pid> {
+        let mut children = Listing::default();
+        for pid in children.take(process::children(Pid::current())) {
+            let is_ours =
+                self.preexisting.is_empty() || pid == self.daemon || children.record(self.is_ours(pid));
+            children.extend(is_ours.then_some(pid));
+        }
         children
     }
 
+    fn is_ours(&self, child: Pid) -> Result<bool, CannotLook> {
+        match process::read(child)? {
+            Some(child) => Ok(!self.preexisting.covers(&child, self.run)?),
+            None => Ok(false),
+        }
+    }
+
     /// Everything that is there, parents first.
-    fn all(&self, children: &[Pid]) -> Vec<Process> {
-        let below = |pid: &Pid| process::read(*pid).into_iter().chain(process::tree(*pid));
-        let mut all: Vec<_> = children.iter().flat_map(below).collect();
-        let seen: HashSet<_> = all.iter().map(|process| process.pid).collect();
-        all.extend(self.elsewhere().into_iter().filter(|process| !seen.contains(&process.pid)));
+    fn all(&self, children: &[Pid]) -> Listing<Process> {
+        let mut all = Listing::default();
+        for child in children {
+            let process = all.record(process::read(*child));
+            all.extend(process);
+            all.append(process::tree(*child));
+        }
+        let listed: HashSet<_> = all.found().iter().map(|process| process.pid).collect();
+        let mut others = self.elsewhere();
+        others.retain(|process| !listed.contains(&process.pid));
+        all.append(others);
         all
     }
 
     /// Who is the run's although it may not be below us.
-    fn elsewhere(&self) -> Vec<Process> {
-        self.marked().into_iter().chain(self.in_cgroups()).collect()
+    fn elsewhere(&self) -> Listing<Process> {
+        let mut all = self.marked();
+        all.append(self.in_cgroups());
+        all
     }
 
     /// Where orphans do not come to us.
-    fn marked(&self) -> Vec<Process> {
+    fn marked(&self) -> Listing<Process> {
+        let mut marked = Listing::default();
         if backend() == Backend::Linux {
-            return vec![];
+            return marked;
         }
-        let mut all = process::all();
+        let mut all = marked.take(process::all());
         all.retain(|found| !process::is_zombie(found));
-        let is_known = |found: &Process| known_processes::slot_of(&self.known, found).is_some();
-        let is_marked = |found: &Process| process::mark(found.pid).is_some_and(|mark| mark.run == self.run);
-        let ours = all.iter().filter(|found| is_known(found) || is_marked(found));
-        let mut owners = ours.map(|found| (found.pid, None)).collect();
+        let mut owners = HashMap::new();
+        for found in &all {
+            let is_known = known_processes::slot_of(&self.known, found).is_some();
+            if is_known || marked.record(process::mark(found.pid)).is_some_and(|mark| mark.run == self.run) {
+                owners.insert(found.pid, None);
+            }
+        }
         // And who is theirs: below them, or in a session that they were born into.
         attribution::complete(&all, &mut owners, |_, _| {});
-        all.retain(|found| owners.contains_key(&found.pid));
-        all
+        marked.extend(all.into_iter().filter(|found| owners.contains_key(&found.pid)));
+        marked
     }
 
     /// The first ones get names, before they are killed: afterwards they have no command line any more.
@@ -197,11 +227,11 @@ impl KillAndReap<'_> {
         {
             return;
         }
-        result.ended.extend(process::read(pid).map(|process| self.leftover(&process)));
+        result.ended.extend(process::best_effort::read(pid).map(|process| self.leftover(&process)));
     }
 
     fn leftover(&self, process: &Process) -> LeftoverProcess {
-        let mark = process::mark(process.pid).filter(|mark| mark.run == self.run);
+        let mark = process::best_effort::mark(process.pid).filter(|mark| mark.run == self.run);
         let slot = mark.map(|mark| mark.slot).or_else(|| known_processes::slot_of(&self.known, process));
         let worker = slot.and_then(|slot| self.names.get(&slot).cloned());
         LeftoverProcess { pid: process.pid, command: process::command(process), worker }

@@ -86,7 +86,7 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
     let page = Page::new()?;
     page.publish(&launch.details())?;
     let (ours, theirs) = UnixStream::pair()?;
-    let preexisting = PreexistingChildren::children_of_this_process();
+    let preexisting = PreexistingChildren::children_of_this_process()?;
     // Before there is a child: what it leaves behind becomes ours.
     child::become_subreaper()?;
     let masked = guard::mask_all()?;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use mcpd_common::crash::LeftoverProcess;
 use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::{CannotLook, Listing};
 
 /// Those that are never touched.
 pub struct PreexistingChildren {
@@ -14,10 +15,13 @@ pub struct PreexistingChildren {
 
 impl PreexistingChildren {
     /// The children that this process has now.
-    pub fn children_of_this_process() -> Self {
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub fn children_of_this_process() -> Result<Self, CannotLook> {
         let mut preexisting = Self { known: HashSet::new() };
-        preexisting.note(&children());
-        preexisting
+        preexisting.note(&children().complete()?);
+        Ok(preexisting)
     }
 
     fn note(&mut self, children: &[Process]) {
@@ -30,7 +34,8 @@ impl PreexistingChildren {
         if !self.may_grow() {
             return;
         }
-        let mut children = children();
+        // One that is missed here is recognised by its lack of a mark.
+        let mut children = children().best_effort();
         children.retain(|child| child.pid != daemon);
         if daemon_lives() {
             self.note(&children);
@@ -49,15 +54,23 @@ impl PreexistingChildren {
 
     /// Whether this child of ours is to be left alone. One that came in the moment of the daemon's end
     /// is the run's by its mark, if others could have left it to us as well.
-    pub fn covers(&self, child: &Process, run: RunTag) -> bool {
-        let ours = || process::mark(child.pid).is_some_and(|mark| mark.run == run);
-        self.known.contains(&(child.pid, child.start)) || self.may_grow() && !ours()
+    ///
+    /// # Errors
+    /// When its mark can't be read.
+    pub fn covers(&self, child: &Process, run: RunTag) -> Result<bool, CannotLook> {
+        if self.known.contains(&(child.pid, child.start)) {
+            return Ok(true);
+        }
+        Ok(self.may_grow() && process::mark(child.pid)?.is_none_or(|mark| mark.run != run))
     }
 
     /// Those that are there still, for the record.
     pub fn leftovers(&self) -> Vec<LeftoverProcess> {
-        let mut there: Vec<_> =
-            children().into_iter().filter(|it| self.known.contains(&(it.pid, it.start))).collect();
+        let mut there: Vec<_> = children()
+            .best_effort()
+            .into_iter()
+            .filter(|it| self.known.contains(&(it.pid, it.start)))
+            .collect();
         there.sort_by_key(|process| process.pid);
         let leftover =
             |it: &Process| LeftoverProcess { pid: it.pid, command: process::command(it), worker: None };
@@ -65,6 +78,11 @@ impl PreexistingChildren {
     }
 }
 
-fn children() -> Vec<Process> {
-    process::children(Pid::current()).into_iter().filter_map(process::read).collect()
+fn children() -> Listing<Process> {
+    let mut children = Listing::default();
+    for pid in children.take(process::children(Pid::current())) {
+        let process = children.record(process::read(pid));
+        children.extend(process);
+    }
+    children
 }

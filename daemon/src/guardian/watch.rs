@@ -134,7 +134,7 @@ impl Guardian {
             daemon: self.daemon,
             cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
         };
-        let CleanupResult { ended_count, ended, left, proved, .. } =
+        let CleanupResult { ended_count, ended, left, proved, is_complete, .. } =
             kill_and_reap.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
         if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {
             return code;
@@ -163,7 +163,7 @@ impl Guardian {
                 Err(_) => return record.exit_code(),
             }
         }
-        cleanup::settle(&record, &socket, &state)
+        cleanup::settle(&record, is_complete, &socket, &state)
     }
 }
 

@@ -39,7 +39,10 @@ impl LastRun {
         match RunFile::read(&state.run_file()) {
             Ok(Some(run_file)) => {
                 let known = known_processes::of_run(&state.members(), run_file.run.tag());
-                last.add(processes::reclaim(&run_file, &known).await, state);
+                let (record, doubt) = processes::reclaim(&run_file, &known).await;
+                let warning = |why| format!("processes of the last run may be left: {why}");
+                last.warnings.extend(doubt.map(warning));
+                last.add(record, state);
             }
             Ok(None) => {}
             Err(why) => last

@@ -16,7 +16,7 @@ use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
 use mcpd_common::known_processes::{self, KnownProcess};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::{self, backend};
+use mcpd_common::os::{self, CannotLook, Listing, backend};
 use mcpd_common::run_file::RunFile;
 
 use crate::deadline::Deadline;
@@ -28,7 +28,9 @@ const QUIET: Duration = Duration::from_millis(300);
 
 /// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
 /// that run is dead.
-pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> CrashRecord {
+///
+/// Also returns why processes may be left that are not in the record.
+pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> (CrashRecord, Option<String>) {
     let now = Timestamp::now();
     let mut record = CrashRecord {
         run: last.run,
@@ -47,19 +49,25 @@ pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> CrashRecord {
         damaged_lines: 0,
     };
     // After another boot nothing of it is alive, and its pids and marks say nothing.
-    if os::boot_id().unwrap_or_default() == last.boot_id {
-        end_all(last, known, &mut record).await;
+    let boot_id = os::boot_id().unwrap_or_default();
+    if boot_id.is_empty() && !last.boot_id.is_empty() {
+        return (record, Some("the boot id of this machine can't be read".to_owned()));
+    }
+    let mut doubt = None;
+    if boot_id == last.boot_id {
+        doubt = end_all(last, known, &mut record).await.err().map(|error| error.to_string());
         record.finished_at = Timestamp::now();
     }
-    record
+    (record, doubt)
 }
 
-async fn end_all(last: &RunFile, known: &[KnownProcess], record: &mut CrashRecord) {
-    let proof = Proof { run: last.run, known, spared: ourselves() };
+async fn end_all(last: &RunFile, known: &[KnownProcess], record: &mut CrashRecord) -> Result<(), CannotLook> {
+    let proof = Proof { run: last.run, known, spared: ourselves()? };
+    let mut result = Ok(());
     let names: HashMap<Slot, WorkerName> =
         last.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect();
     let slot_of = |process: &Process| {
-        let mark = process::mark(process.pid).map(|mark| mark.slot);
+        let mark = process::best_effort::mark(process.pid).map(|mark| mark.slot);
         mark.or_else(|| known_processes::slot_of(known, process))
     };
     let leftover = |process: &Process| LeftoverProcess {
@@ -71,30 +79,34 @@ async fn end_all(last: &RunFile, known: &[KnownProcess], record: &mut CrashRecor
     let mut seen: HashSet<(Pid, StartTime)> = HashSet::new();
     let mut quiet = Deadline::after(QUIET);
     while !quiet.remaining().is_zero() {
-        let (mut alive, mut pids) = (vec![], process::pids());
+        let mut alive = Listing::default();
+        let mut pids = alive.record(process::pids());
         // The newest first: they are who moves on.
         pids.sort_unstable_by(|a, b| b.cmp(a));
-        for process in pids.into_iter().filter_map(|pid| proof.of(pid)) {
+        for pid in pids {
+            let Some(process) = alive.record(proof.of(pid)) else { continue };
             // Killed when it is found: at the end of the pass it may be gone, and its child there.
-            let Some(handle) = Handle::open(&process) else { continue };
+            let Some(handle) = alive.record(Handle::open(&process)) else { continue };
             // Asked before it is killed: afterwards it has no command line any more.
             if seen.insert((process.pid, process.start)) && record.ended.len() < NAMED {
                 record.ended.push(leftover(&process));
             }
             let _ = handle.signal(Signal::Kill);
-            alive.push(process);
+            alive.extend([process]);
         }
-        if !alive.is_empty() && deadline.remaining().is_zero() {
-            record.left = alive.iter().map(leftover).collect();
-            break;
-        }
-        if !alive.is_empty() {
+        if !alive.is_proof_of_absence() {
+            if deadline.remaining().is_zero() {
+                record.left = alive.found().iter().map(leftover).collect();
+                result = alive.complete().map(drop);
+                break;
+            }
             quiet = Deadline::after(QUIET);
         }
         tokio::task::yield_now().await;
     }
     record.ended.retain(|ended| record.left.iter().all(|left| left.pid != ended.pid));
     record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
+    result
 }
 
 /// What makes a process one of the dead run's.
@@ -107,17 +119,19 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     /// One whose leader has exited while other threads run still holds its ports.
-    fn of(&self, pid: Pid) -> Option<Process> {
-        let may_be = || self.is_marked(pid) || self.known.iter().any(|known| known.process.pid == pid);
-        let process =
-            Some(pid).filter(|pid| !self.spared.contains(pid) && may_be()).and_then(process::read)?;
-        // Asked again of what was read: a stranger who got the pid meanwhile must have the mark himself.
-        let is_proven = self.is_marked(pid) || self.is_known(&process);
-        (!process::is_zombie(&process) && is_proven).then_some(process)
+    fn of(&self, pid: Pid) -> Result<Option<Process>, CannotLook> {
+        let has_known_pid = self.known.iter().any(|known| known.process.pid == pid);
+        if self.spared.contains(&pid) || !(has_known_pid || self.is_marked(pid)?) {
+            return Ok(None);
+        }
+        let Some(process) = process::read(pid)? else { return Ok(None) };
+        // Checked again: another process that got the pid since must carry the mark itself.
+        let is_proven = self.is_marked(pid)? || self.is_known(&process);
+        Ok((!process::is_zombie(&process) && is_proven).then_some(process))
     }
 
-    fn is_marked(&self, pid: Pid) -> bool {
-        process::mark(pid).is_some_and(|mark| mark.run == self.run.tag())
+    fn is_marked(&self, pid: Pid) -> Result<bool, CannotLook> {
+        Ok(process::mark(pid)?.is_some_and(|mark| mark.run == self.run.tag()))
     }
 
     fn is_known(&self, process: &Process) -> bool {
@@ -127,7 +141,14 @@ impl Proof<'_> {
 
 /// This process and those above it: a daemon started from inside the last run's worker spares
 /// whoever started it.
-fn ourselves() -> HashSet<Pid> {
-    let above = |pid: &Pid| Pid::new(process::read(*pid)?.ppid);
-    std::iter::successors(Some(Pid::current()), above).take(64).collect()
+fn ourselves() -> Result<HashSet<Pid>, CannotLook> {
+    let mut spared = HashSet::new();
+    let mut next = Some(Pid::current());
+    while let Some(pid) = next
+        && spared.len() < 64
+    {
+        spared.insert(pid);
+        next = process::read(pid)?.and_then(|process| Pid::new(process.ppid));
+    }
+    Ok(spared)
 }

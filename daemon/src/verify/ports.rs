@@ -105,7 +105,7 @@ fn names(scope: &Scope<'_>) -> Vec<WorkerName> {
 }
 
 fn owner(pid: Pid, run: RunTag, names: &[WorkerName]) -> Option<WorkerName> {
-    let mark = process::mark(pid).filter(|mark| mark.run == run)?;
+    let mark = process::best_effort::mark(pid).filter(|mark| mark.run == run)?;
     names.get(usize::from(mark.slot.0)).cloned()
 }
 
@@ -117,7 +117,7 @@ fn is_held_by_strangers(report: &PortReport) -> bool {
 /// report may have been given away since.
 fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
     for pid in report.holders.iter().filter_map(|holder| holder.pid) {
-        let ours = process::mark(pid).is_some_and(|mark| mark.run == run);
+        let ours = process::best_effort::mark(pid).is_some_and(|mark| mark.run == run);
         let allowed = match whose {
             ForcePorts::Own => ours,
             ForcePorts::Never => false,
@@ -126,7 +126,9 @@ fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
         if !allowed {
             continue;
         }
-        if let Some(holder) = process::read(pid).as_ref().and_then(Handle::open) {
+        if let Some(process) = process::best_effort::read(pid)
+            && let Ok(Some(holder)) = Handle::open(&process)
+        {
             tracing::warn!(port = %report.port, %pid, "killing the holder of a port");
             let _ = holder.signal(Signal::Kill);
         }

@@ -15,7 +15,7 @@ use crate::args::Shutdown;
 use crate::client::Daemon;
 use crate::context::Context;
 use crate::exit::{Failure, SUCCESS};
-use crate::leftovers::Leftovers;
+use crate::leftovers::{self, Leftovers};
 use crate::offline::{self, Local};
 use crate::paint::Tone;
 use crate::wait::{now, pause};
@@ -46,7 +46,7 @@ pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> 
             return Ok(show(context, &nothing()));
         }
     };
-    let left = lasting(&run_file, &local).await;
+    let left = lasting(&run_file, &local).await?;
     if let Some(daemon) = &left.daemon {
         return still_there(context, args, &local, &run_file, daemon).await;
     }
@@ -64,12 +64,12 @@ pub async fn is_leaving(daemon: &Daemon) -> bool {
 
 /// What is left and stays: after a daemon's sudden death its workers die too, but not in the same
 /// moment.
-async fn lasting(run_file: &RunFile, local: &Local) -> Leftovers {
+async fn lasting(run_file: &RunFile, local: &Local) -> Result<Leftovers, Failure> {
     let limit = now() + DYING;
     loop {
-        let left = Leftovers::of(run_file, local);
+        let left = Leftovers::of(run_file, local).map_err(|error| leftovers::cannot_look(TRIED, error))?;
         if left.daemon.is_some() || left.processes.is_empty() || now() >= limit {
-            return left;
+            return Ok(left);
         }
         pause(AGAIN).await;
     }
@@ -102,15 +102,15 @@ async fn still_there(
     daemon: &Process,
 ) -> Result<u8, Failure> {
     let ended = match (args.wait, Handle::open(daemon)) {
-        (true, Some(handle)) => timeout(LAST_MOMENTS, gone::process(&handle)).await.is_ok(),
-        (true, None) => true,
-        (false, _) => false,
+        (true, Ok(Some(handle))) => timeout(LAST_MOMENTS, gone::process(&handle)).await.is_ok(),
+        (true, Ok(None)) => true,
+        (true, Err(_)) | (false, _) => false,
     };
     let report = last_shutdown(&local.state).filter(|report| report.run == run.run);
     match report {
         Some(report) if ended => Ok(show(context, &past(&report))),
         // It died without an account.
-        _ if ended => Ok(show(context, &left_behind(run, lasting(run, local).await))),
+        _ if ended => Ok(show(context, &left_behind(run, lasting(run, local).await?))),
         _ => Err(Failure::new(
             program::UNAVAILABLE,
             TRIED,

@@ -126,8 +126,8 @@ async fn before(context: &Context, daemon: &mut Daemon, wait: bool) -> Before {
     let ports = workers.map(|worker| KnownPort { port: worker.port, worker: Some(worker.name.clone()) });
     let ports = ports.collect();
     let told = status.as_ref().and_then(|status| status.daemon.as_ref());
-    let guardian = told.and_then(|daemon| daemon.guardian).and_then(process::read);
-    let guardian = guardian.and_then(|guardian| Handle::open(&guardian));
+    let guardian = told.and_then(|daemon| daemon.guardian).and_then(process::best_effort::read);
+    let guardian = guardian.and_then(|guardian| Handle::open(&guardian).ok().flatten());
     let state = told.map(|daemon| StateDir::new(PathBuf::from(&daemon.state_dir)));
     Before { state: state.unwrap_or_else(|| Local::find(&context.global).state), ports, guardian }
 }

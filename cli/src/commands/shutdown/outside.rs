@@ -82,7 +82,7 @@ fn port_disagrees(seen: &PortReport, report: &ShutdownReport) -> Option<String> 
 }
 
 fn is_of_a_later_run(seen: &PortReport, run: RunTag) -> bool {
-    let of_another = |pid: Pid| process::mark(pid).is_some_and(|mark| mark.run != run);
+    let of_another = |pid: Pid| process::best_effort::mark(pid).is_some_and(|mark| mark.run != run);
     !seen.holders.is_empty() && seen.holders.iter().all(|holder| holder.pid.is_some_and(of_another))
 }
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Pid;
-use crate::os::sight::seen;
+use crate::os::lookup::{CannotLook, Listing, found};
 
 mod ours;
 pub mod parse;
@@ -66,20 +66,28 @@ impl Cgroup {
     }
 
     /// Those directly below it.
-    pub fn children(&self) -> Vec<Self> {
-        let Some(listing) = seen(fs::read_dir(&self.path)) else { return vec![] };
-        let directories = listing.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        directories.map(|entry| Self { path: entry.path() }).collect()
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn children(&self) -> Result<Vec<Self>, CannotLook> {
+        let mut children = vec![];
+        for entry in found(fs::read_dir(&self.path))?.into_iter().flatten() {
+            let directory = found(entry)?.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            children.extend(directory.map(|entry| Self { path: entry.path() }));
+        }
+        Ok(children)
     }
 
     /// Itself and all below it, parents first.
-    fn all(&self) -> Vec<Self> {
-        let mut all = vec![self.clone()];
+    fn all(&self) -> Listing<Self> {
+        let mut all = Listing::default();
+        all.extend([self.clone()]);
         let mut next = 0;
-        while let Some(one) = all.get(next)
-            && all.len() < MOST_BELOW
+        while let Some(cgroup) = all.found().get(next)
+            && all.found().len() < MOST_BELOW
         {
-            let below = one.children();
+            let below = cgroup.children();
+            let below = all.record(below);
             all.extend(below);
             next += 1;
         }
@@ -87,16 +95,24 @@ impl Cgroup {
     }
 
     /// The processes in it, without those below.
-    pub fn procs(&self) -> Vec<Pid> {
-        seen(self.read("cgroup.procs")).map(|text| parse::procs(&text)).unwrap_or_default()
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn procs(&self) -> Result<Vec<Pid>, CannotLook> {
+        Ok(found(self.read("cgroup.procs"))?.map(|text| parse::procs(&text)).unwrap_or_default())
     }
 
     /// The processes in it and below.
-    pub fn members(&self) -> Vec<Pid> {
-        match self.is_populated() {
-            Ok(false) => vec![],
-            _ => self.all().iter().flat_map(Self::procs).collect(),
+    pub fn members(&self) -> Listing<Pid> {
+        let mut members = Listing::default();
+        if matches!(self.is_populated(), Ok(false)) {
+            return members;
         }
+        for cgroup in members.take(self.all()) {
+            let procs = members.record(cgroup.procs());
+            members.extend(procs);
+        }
+        members
     }
 
     /// Whether a living process is in it or below.
@@ -156,7 +172,7 @@ impl Cgroup {
     /// # Errors
     /// When a process is still in it or below.
     pub fn remove(&self) -> io::Result<()> {
-        for one in self.all().iter().rev() {
+        for one in self.all().complete()?.iter().rev() {
             match fs::remove_dir(&one.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -176,7 +192,10 @@ impl Cgroup {
 }
 
 /// The cgroup that a process is in, as `/proc` names it; a zombie is still in its last one.
-pub fn path_of(pid: Pid) -> Option<PathBuf> {
-    let text = seen(fs::read_to_string(format!("/proc/{pid}/cgroup")))?;
-    parse::own_path(&text).map(Path::to_owned)
+///
+/// # Errors
+/// When the kernel can't be asked.
+pub fn path_of(pid: Pid) -> Result<Option<PathBuf>, CannotLook> {
+    let text = found(fs::read_to_string(format!("/proc/{pid}/cgroup")))?;
+    Ok(text.and_then(|text| parse::own_path(&text).map(Path::to_owned)))
 }

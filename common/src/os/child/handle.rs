@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Delivery, Signal};
+use crate::os::CannotLook;
 use crate::os::portable::Identity;
 use crate::os::process::Process;
 
@@ -19,19 +20,23 @@ enum Hold {
 
 impl Handle {
     /// A hold on exactly the process that was read; `None` if it is gone.
-    pub fn open(process: &Process) -> Option<Self> {
+    ///
+    /// # Errors
+    /// When the kernel can't be asked whether the pid still means that process.
+    pub fn open(process: &Process) -> Result<Option<Self>, CannotLook> {
         #[cfg(target_os = "linux")]
         if crate::os::backend() == crate::os::Backend::Linux {
             use crate::os::linux::{Opened, PidDescriptor};
             match PidDescriptor::open(process) {
-                Opened::Held(descriptor) => return Some(Self(Hold::Descriptor(descriptor))),
-                Opened::Gone => return None,
+                Opened::Held(descriptor) => return Ok(Some(Self(Hold::Descriptor(descriptor)))),
+                Opened::Gone => return Ok(None),
+                Opened::Unknown(error) => return Err(error),
                 // No descriptor to be had (too many files open, a kernel before 5.3): that must
                 // not read as "gone".
                 Opened::Refused => {}
             }
         }
-        Identity::open(process).map(|identity| Self(Hold::Identity(identity)))
+        Ok(Identity::open(process)?.map(|identity| Self(Hold::Identity(identity))))
     }
 
     /// Signals it.

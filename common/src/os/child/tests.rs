@@ -62,7 +62,7 @@ fn a_child_leads_its_own_session_and_has_its_own_surroundings() {
     let mut plan = plan("exec sleep 60");
     plan.directory = "/proc".into();
     let pid = spawn(plan).expect("sh(1)");
-    let child = process::read(pid).expect("it runs");
+    let child = process::best_effort::read(pid).expect("it runs");
     assert_eq!((child.session, child.pgid, child.ppid), (pid.get(), pid.get(), Pid::current().get()));
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
     assert_eq!(ended(pid), ExitStatus::Signal(9));
@@ -117,10 +117,11 @@ fn the_mark_survives_what_a_program_may_do() {
     let pid = spawn(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") }).expect("sh(1)");
     assert_eq!(ended(pid), ExitStatus::Code(0));
     let escaped = until("the escaped one is found by its mark", || {
-        let marked = |p: &process::Process| process::mark(p.pid) == Some(mark) && p.name == "sleep";
-        process::all().into_iter().find(|p| marked(p) && p.session == p.pid.get())
+        let marked =
+            |p: &process::Process| process::best_effort::mark(p.pid) == Some(mark) && p.name == "sleep";
+        process::best_effort::all().into_iter().find(|p| marked(p) && p.session == p.pid.get())
     });
-    let handle = Handle::open(&escaped).expect("it runs");
+    let handle = Handle::open(&escaped).expect("readable").expect("it runs");
     assert!(handle.is_alive());
     assert!(!handle.wait(Duration::from_millis(1)));
     assert_eq!(handle.signal(Signal::Kill), Delivery::Sent);
@@ -134,7 +135,7 @@ fn an_end_can_be_seen_before_it_is_taken() {
     assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(7));
     assert_eq!(peek_exit(pid), Some(ExitStatus::Code(7)), "still unreaped");
     assert!(has_any_ended());
-    assert!(process::read(pid).is_some_and(|p| process::is_zombie(&p)));
+    assert!(process::best_effort::read(pid).is_some_and(|p| process::is_zombie(&p)));
     assert_eq!(reap(pid), Some(ExitStatus::Code(7)));
     assert_eq!((reap(pid), peek_exit(pid)), (None, None));
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Term), Delivery::Gone);
@@ -154,7 +155,7 @@ fn a_child_of_clone_is_seen() {
         }
     };
     let pid = i32::try_from(pid).ok().and_then(Pid::new).expect("a child");
-    assert_eq!(process::read(pid).map(|child| child.exit_signal), Some(0));
+    assert_eq!(process::best_effort::read(pid).map(|child| child.exit_signal), Some(0));
     assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(3));
     assert_eq!(ended(pid), ExitStatus::Code(3));
 }
@@ -206,27 +207,28 @@ fn a_child_dies_with_the_thread_that_started_it() {
 #[test]
 fn a_handle_means_the_process_that_was_read() {
     let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
-    let read = process::read(pid).expect("it runs");
+    let read = process::best_effort::read(pid).expect("it runs");
     let mut other = read.clone();
     other.start.0 += 1;
-    assert!(Handle::open(&other).is_none());
-    let handle = Handle::open(&read).expect("it runs");
+    assert!(Handle::open(&other).expect("readable").is_none());
+    let handle = Handle::open(&read).expect("readable").expect("it runs");
     assert_eq!(signal_child(pid, Signal::Term), Delivery::Sent);
     assert!(handle.wait(PATIENCE), "a zombie has ended");
     assert_eq!(ended(pid), ExitStatus::Signal(15));
     assert_eq!(handle.signal(Signal::Kill), Delivery::Gone);
-    assert!(Handle::open(&read).is_none());
+    assert!(Handle::open(&read).expect("readable").is_none());
 }
 
 #[test]
 fn a_group_is_signalled_as_a_whole() {
     let pid = spawn(plan("sleep 60 & sleep 60 & wait")).expect("sh(1)");
     let members = until("both run", || {
-        let tree = process::tree(pid);
+        let tree = process::best_effort::tree(pid);
         (tree.iter().filter(|p| p.name == "sleep").count() == 2).then_some(tree)
     });
     assert!(members.iter().all(|member| member.pgid == pid.get()));
-    let handles: Vec<_> = members.iter().filter_map(Handle::open).collect();
+    let handles: Vec<_> =
+        members.iter().filter_map(|member| Handle::open(member).expect("readable")).collect();
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
     assert_eq!(ended(pid), ExitStatus::Signal(9));
     assert!(handles.iter().all(|handle| handle.wait(PATIENCE)));

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::procfs;
+use crate::os::lookup::CannotLook;
 use crate::os::process::Process;
 
 /// A pidfd.
@@ -20,6 +21,8 @@ pub enum Opened {
     Held(PidDescriptor),
     /// That process is gone; its pid may be another's.
     Gone,
+    /// Whether it is still that process can't be read.
+    Unknown(CannotLook),
     /// The kernel gives none.
     Refused,
 }
@@ -36,8 +39,9 @@ impl PidDescriptor {
         // Read again only now: between the first look and the open the pid may have been reused, and
         // from here on it can't be without our seeing another start time.
         match procfs::read(process.pid) {
-            Some(now) if now.start == process.start => Opened::Held(Self(descriptor)),
-            _ => Opened::Gone,
+            Ok(Some(now)) if now.start == process.start => Opened::Held(Self(descriptor)),
+            Ok(_) => Opened::Gone,
+            Err(error) => Opened::Unknown(error),
         }
     }
 

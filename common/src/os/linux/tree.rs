@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::procfs;
 use crate::ids::Pid;
+use crate::os::lookup::Listing;
 use crate::os::process::{self, Process};
 
 /// How often the root is looked at again. Each time finds what those who died during the walk left
@@ -12,30 +13,37 @@ use crate::os::process::{self, Process};
 const LOOKS_AT_ROOT: usize = 3;
 
 /// All descendants of `root`, without itself, parents before their children.
-pub fn tree(root: Pid) -> Vec<Process> {
-    let mut seen = HashSet::from([root]);
-    let mut found: Vec<Process> = Vec::new();
+pub fn tree(root: Pid) -> Listing<Process> {
+    let mut known = HashSet::from([root]);
+    let mut tree = Listing::default();
     for _ in 0..LOOKS_AT_ROOT {
-        let mut next = found.len();
-        add_unseen(process::children(root), &mut seen, &mut found);
-        if next == found.len() {
+        let mut next = tree.found().len();
+        add_unknown(process::children(root), &mut known, &mut tree);
+        if next == tree.found().len() {
             break;
         }
-        while let Some(process) = found.get(next) {
-            add_unseen(children_of(process), &mut seen, &mut found);
+        while let Some(process) = tree.found().get(next) {
+            add_unknown(children_of(process), &mut known, &mut tree);
             next += 1;
         }
     }
-    found
+    tree
 }
 
-fn add_unseen(pids: Vec<Pid>, seen: &mut HashSet<Pid>, found: &mut Vec<Process>) {
-    found.extend(pids.into_iter().filter(|pid| seen.insert(*pid)).filter_map(procfs::read));
+fn add_unknown(children: Listing<Pid>, known: &mut HashSet<Pid>, tree: &mut Listing<Process>) {
+    for pid in tree.take(children).into_iter().filter(|pid| known.insert(*pid)) {
+        let process = tree.record(procfs::read(pid));
+        tree.extend(process);
+    }
 }
 
 /// Its children. A process with a single thread needs one look only; it may have started others
 /// since it was read, whose children the next look at the machine finds.
-fn children_of(process: &Process) -> Vec<Pid> {
-    let single = (process.threads == 1).then(|| procfs::children_of_thread(process.pid, process.pid));
-    single.flatten().unwrap_or_else(|| process::children(process.pid))
+fn children_of(process: &Process) -> Listing<Pid> {
+    if process.threads == 1
+        && let Ok(Some(children)) = procfs::children_of_thread(process.pid, process.pid)
+    {
+        return Ok(children).into();
+    }
+    process::children(process.pid)
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use mcpd_common::ids::{Pid, RunTag, Slot};
 use mcpd_common::known_processes::{KnownProcess, KnownProcessesFile};
 use mcpd_common::os::process::{self, PipeId, Process, StartTime};
+use mcpd_common::os::{CannotLook, Listing};
 use mcpd_common::run_file::ProcessId;
 
 use super::snapshot::Family;
@@ -78,20 +79,22 @@ impl Attribution {
         inherited: &HashSet<Pid>,
         scan: Scan,
         mut found: impl FnMut(&Process, Option<Slot>),
-    ) -> Vec<AttributedProcess> {
+    ) -> Listing<AttributedProcess> {
         let leaders: HashMap<Pid, Slot> =
             families.iter().map(|(slot, family)| (family.leader, *slot)).collect();
         let spared = spared(inherited);
         let mut owners: HashMap<Pid, Option<Slot>> =
             leaders.iter().map(|(leader, slot)| (*leader, Some(*slot))).collect();
+        let mut listing = Listing::default();
         let mut all = vec![];
         // The youngest first, as far as pids tell: one that keeps forking is gone soon.
-        let mut pids = process::pids();
+        let mut pids = listing.record(process::pids());
         pids.sort_by_key(|pid| std::cmp::Reverse(*pid));
         for pid in pids {
-            let Some(process) = process::read(pid).filter(|process| process.state != 'Z') else { continue };
+            let process = listing.record(process::read(pid));
+            let Some(process) = process.filter(|process| process.state != 'Z') else { continue };
             if !spared.contains(&pid) && !leaders.contains_key(&pid) {
-                if let Some(slot) = self.whose(&process, &leaders, &owners, scan) {
+                if let Some(slot) = listing.record(self.whose(&process, &leaders, &owners, scan)) {
                     owners.insert(pid, slot);
                     found(&process, slot);
                 }
@@ -99,16 +102,23 @@ impl Attribution {
             }
         }
         complete(&all, &mut owners, found);
-        let there: HashSet<_> = all.iter().map(|one| (one.pid, one.start)).collect();
-        self.strangers.retain(|key, _| there.contains(key));
+        // What an incomplete scan did not find may still be there.
+        if listing.is_complete() {
+            let there: HashSet<_> = all.iter().map(|one| (one.pid, one.start)).collect();
+            self.strangers.retain(|key, _| there.contains(key));
+            self.seen.clear();
+            self.born.clear();
+        }
         let owned: Vec<AttributedProcess> =
             all.into_iter().filter_map(|one| owners.get(&one.pid).map(|slot| (one, *slot))).collect();
-        let births = owned.iter().filter_map(|(one, slot)| Some((one.birth?.own, (*slot)?)));
-        self.born = births.collect();
+        let births: Vec<_> =
+            owned.iter().filter_map(|(one, slot)| Some((one.birth?.own, (*slot)?))).collect();
+        self.born.extend(births);
         let known = owned.iter().filter_map(|(one, slot)| Some(((one.pid, one.start), (*slot)?)));
-        self.seen = known.collect();
+        self.seen.extend(known);
         self.note(families);
-        owned
+        listing.extend(owned);
+        listing
     }
 
     fn note(&mut self, families: &BTreeMap<Slot, Family>) {
@@ -124,31 +134,31 @@ impl Attribution {
         leaders: &HashMap<Pid, Slot>,
         owners: &HashMap<Pid, Option<Slot>>,
         scan: Scan,
-    ) -> Option<Option<Slot>> {
+    ) -> Result<Option<Option<Slot>>, CannotLook> {
         let leads = |id: i32| leaders.get(&Pid::new(id)?).copied();
         // Leaders are unreaped, so their numbers are still theirs.
         let cheap = self.seen.get(&(process.pid, process.start)).copied();
         let cheap = cheap.or_else(|| leads(process.session)).or_else(|| leads(process.pgid));
         let cheap = cheap.or_else(|| self.born_of(process.birth?.parent));
         if cheap.is_some() {
-            return Some(cheap);
+            return Ok(Some(cheap));
         }
         if let Some(owner) = Pid::new(process.ppid).and_then(|parent| owners.get(&parent)) {
-            return Some(*owner);
+            return Ok(Some(*owner));
         }
         let key = (process.pid, process.start);
         if scan == Scan::Quick || self.strangers.get(&key).is_some_and(|looks| *looks >= ENOUGH) {
-            return None;
+            return Ok(None);
         }
-        let mark = process::mark(process.pid).filter(|mark| mark.run == self.run);
+        let mark = process::mark(process.pid)?.filter(|mark| mark.run == self.run);
         if let Some(mark) = mark {
-            return Some(Some(mark.slot).filter(|slot| leaders.values().any(|known| known == slot)));
+            return Ok(Some(Some(mark.slot).filter(|slot| leaders.values().any(|known| known == slot))));
         }
-        let holder = self.holder(process.pid);
+        let holder = self.holder(process.pid)?;
         if holder.is_none() {
             *self.strangers.entry(key).or_default() += 1;
         }
-        holder
+        Ok(holder)
     }
 
     fn born_of(&self, parent: u64) -> Option<Slot> {
@@ -156,18 +166,19 @@ impl Attribution {
         leader.or_else(|| self.born.get(&parent).copied())
     }
 
-    fn holder(&self, pid: Pid) -> Option<Option<Slot>> {
+    fn holder(&self, pid: Pid) -> Result<Option<Option<Slot>>, CannotLook> {
         if self.pipes.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let held = process::pipes(pid);
-        self.pipes.iter().find(|(_, pipe)| held.contains(pipe)).map(|(slot, _)| Some(*slot))
+        let held = process::pipes(pid)?;
+        Ok(self.pipes.iter().find(|(_, pipe)| held.contains(pipe)).map(|(slot, _)| Some(*slot)))
     }
 }
 
 /// This process, those above it, and what it had before it was mcpd.
 fn spared(inherited: &HashSet<Pid>) -> HashSet<Pid> {
-    let above = |pid: &Pid| Pid::new(process::read(*pid)?.ppid);
+    // No ancestor carries the mark of this run, so one that can't be read now is not taken for ours.
+    let above = |pid: &Pid| Pid::new(process::best_effort::read(*pid)?.ppid);
     let ourselves = std::iter::successors(Some(Pid::current()), above).take(64);
     ourselves.chain(inherited.iter().copied()).collect()
 }
@@ -227,12 +238,15 @@ mod tests {
         let mut elsewhere = Attribution::new(RunTag(1), known_file);
         elsewhere.born(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
         let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Scan::Quick);
-        assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Some(Some(Slot(2))));
-        assert_eq!(whose(with(process(41, 1, 41), 102, 101)), None, "its parent was never seen");
-        assert_eq!(whose(process(42, 1, 42)), None);
+        assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Ok(Some(Some(Slot(2)))));
+        assert_eq!(whose(with(process(41, 1, 41), 102, 101)), Ok(None), "its parent was never seen");
+        assert_eq!(whose(process(42, 1, 42)), Ok(None));
         elsewhere.born(Slot(2), Some(&with(process(50, 1, 50), 200, 7)), None);
         let of_the_last_one = with(process(43, 1, 43), 103, 100);
-        assert_eq!(elsewhere.whose(&of_the_last_one, &HashMap::new(), &HashMap::new(), Scan::Quick), None);
+        assert_eq!(
+            elsewhere.whose(&of_the_last_one, &HashMap::new(), &HashMap::new(), Scan::Quick),
+            Ok(None)
+        );
     }
 
     /// R-CONT-7: a session and a parent lead to a family, through as many steps as it takes; strangers

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use mcpd_common::ids::{Pid, RunTag, Slot};
 use mcpd_common::os::cgroup::{self, Cgroup, NotOurs, Wish};
-use mcpd_common::os::{Backend, backend};
+use mcpd_common::os::{Backend, CannotLook, Listing, backend};
 use serde::{Deserialize, Serialize};
 
 use crate::deadline::{self, Deadline};
@@ -85,7 +85,7 @@ impl Layout {
         // As long as tasks are counted below it no process may be in the root itself; where they were
         // not, this changes nothing.
         let _ = self.root.count_tasks_below(false);
-        for pid in self.leaf.procs() {
+        for pid in self.leaf.procs().map_err(|error| refused("list", &self.leaf)(error.into()))? {
             self.before.take(pid).map_err(refused("go back to", &self.before))?;
         }
         self.leaf.remove().map_err(refused("remove", &self.leaf))
@@ -107,7 +107,7 @@ impl Cgroups {
         let made = Self::move_in(&root, &leaf, run, others);
         let run = made.inspect_err(|_| {
             // Half delegated: back to where everything was.
-            for pid in leaf.procs() {
+            for pid in leaf.procs().unwrap_or_default() {
                 let _ = before.take(pid);
             }
             let _ = root.child(&name_of(run)).remove();
@@ -156,18 +156,21 @@ impl Cgroups {
         self.layout.run.child(&slot.0.to_string())
     }
 
-    /// Whose cgroup this process is in.
-    pub fn owner(&self, pid: Pid) -> Option<Slot> {
-        slot_in(&cgroup::path_of(pid)?, self.layout.run.path())
+    /// The slot in whose cgroup this process is.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn owner(&self, pid: Pid) -> Result<Option<Slot>, CannotLook> {
+        Ok(cgroup::path_of(pid)?.and_then(|path| slot_in(&path, self.layout.run.path())))
     }
 
     /// Everything that lives in a worker's cgroup and below.
-    pub fn members(&self, slot: Slot) -> Vec<Pid> {
+    pub fn members(&self, slot: Slot) -> Listing<Pid> {
         self.of(slot).members()
     }
 
     /// Everything that lives in the cgroups of this run.
-    pub fn all_members(&self) -> Vec<Pid> {
+    pub fn all_members(&self) -> Listing<Pid> {
         self.layout.run.members()
     }
 
@@ -213,7 +216,10 @@ fn tell(cgroup: &Cgroup, what: &str, result: std::io::Result<()>) {
 /// What dead daemons left in the cgroup that is ours now. Of the run that the run file names
 /// everything is killed; a populated one of any other stays, and is told.
 async fn sweep(root: &Cgroup, crashed: Option<RunTag>) {
-    for left in root.children().iter().filter(|it| it.path().file_name().is_some_and(is_run)) {
+    // A run that can't be listed now stays until the next start.
+    for left in
+        root.children().unwrap_or_default().iter().filter(|it| it.path().file_name().is_some_and(is_run))
+    {
         if crashed.is_some_and(|run| left.path().ends_with(name_of(run))) {
             tell(left, "kill", left.kill());
             wait_until_empty(left).await;

@@ -23,9 +23,8 @@ use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
 use mcpd_common::known_processes::KnownProcessesFile;
 use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::sight::{self, Sight};
 use mcpd_common::os::this_process::OpenFileLimit;
-use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo, backend};
+use mcpd_common::os::{Backend, CannotLook, ContainedBy, Containment, ProcessInfo, backend};
 
 use super::operations::{
     DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
@@ -68,20 +67,23 @@ pub struct Children {
 impl Children {
     /// No children yet. `open_files` is the limit that workers get back; `cgroups` are theirs, or why
     /// there are none. `known_file` is for whom nobody else would know.
+    ///
+    /// # Errors
+    /// When the children that this process has already can't be listed.
     pub fn new(
         run: RunTag,
         open_files: OpenFileLimit,
         cgroups: Result<Cgroups, String>,
         known_file: KnownProcessesFile,
-    ) -> Self {
-        let inherited = process::children(Pid::current()).into_iter().collect();
+    ) -> Result<Self, CannotLook> {
+        let inherited = process::children(Pid::current()).complete()?.into_iter().collect();
         let (cgroups, without) = match cgroups {
             Ok(cgroups) => (Some(cgroups), None),
             Err(why) => (None, Some(why)),
         };
         let (families, orphans) = (BTreeMap::new(), HashMap::new());
         let elsewhere = (backend() == Backend::Portable).then(|| Attribution::new(run, known_file));
-        Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without }
+        Ok(Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without })
     }
 
     /// The way into the worker's own cgroup, which it takes before it becomes a program.
@@ -98,8 +100,11 @@ impl Children {
 
     /// Moving may be refused to the child alone, which can't say so and is contained all the same.
     fn check_entered(&mut self, slot: Slot, pid: Pid) {
-        if self.cgroups.as_ref().is_some_and(|cgroups| cgroups.owner(pid) != Some(slot)) {
-            self.goes_without(slot, "the kernel did not let it in");
+        let Some(cgroups) = &self.cgroups else { return };
+        match cgroups.owner(pid) {
+            Ok(owner) if owner == Some(slot) => {}
+            Ok(_) => self.goes_without(slot, "the kernel did not let it in"),
+            Err(error) => self.goes_without(slot, &error.to_string()),
         }
     }
 
@@ -114,7 +119,7 @@ impl Children {
     fn outside_the_group(&self, slot: Slot, members: &[Process]) -> Vec<Handle> {
         let group = self.families.get(&slot).map(|family| family.leader.get());
         let outside = members.iter().filter(|member| Some(member.pgid) != group && member.state != 'Z');
-        outside.filter_map(Handle::open).collect()
+        outside.filter_map(|member| Handle::open(member).ok().flatten()).collect()
     }
 }
 
@@ -144,8 +149,8 @@ impl ProcessOperations for Children {
             self.forget_cgroup(spec.slot);
             format!("can't start {program}: {error}")
         })?;
-        // Readable for certain: an unreaped child keeps its entry.
-        let leader = process::read(pid);
+        // An unreaped child keeps its entry in /proc, so only a lack of descriptors can hide it.
+        let leader = process::best_effort::read(pid);
         let start = leader.as_ref().map_or(StartTime(0), |process| process.start);
         self.families.insert(spec.slot, Family { leader: pid, start, exit: None });
         if let Some(elsewhere) = &mut self.elsewhere {
@@ -168,12 +173,12 @@ impl ProcessOperations for Children {
         let ended: Vec<_> =
             self.families.iter().filter_map(|(slot, family)| Some((*slot, family.exit?))).collect();
         for (slot, exit) in ended {
-            let (rest, sight) = sight::watched(|| self.descendants_of(slot, &orphans.living));
+            let rest = self.descendants_of(slot, &orphans.living);
             if exited.contains(&slot) {
-                let remaining = rest.iter().map(told).collect();
+                let remaining = rest.found().iter().map(told).collect();
                 changes.push(FamilyChange::LeaderExited { slot, exit, remaining });
             }
-            let is_alone = rest.is_empty() && orphans.are_all && sight == Sight::Clear;
+            let is_alone = rest.is_proof_of_absence() && orphans.are_all;
             if is_alone && self.reap_leader(slot) {
                 changes.push(FamilyChange::Gone { slot });
             }
@@ -183,7 +188,7 @@ impl ProcessOperations for Children {
 
     fn terminate(&mut self, slot: Slot) {
         let orphans = self.reap_orphans(Scan::Full);
-        let others = self.outside_the_group(slot, &self.descendants_of(slot, &orphans));
+        let others = self.outside_the_group(slot, self.descendants_of(slot, &orphans).found());
         // SIGCONT second: a stopped process takes the pending SIGTERM when it goes on.
         for signal in [Signal::Term, Signal::Cont] {
             let _ = self.signal_group(slot, signal);
@@ -199,7 +204,7 @@ impl ProcessOperations for Children {
         for slot in slots {
             let members = self.descendants_of(*slot, &orphans);
             let _ = self.signal_group(*slot, Signal::Kill);
-            for process in &self.outside_the_group(*slot, &members) {
+            for process in &self.outside_the_group(*slot, members.found()) {
                 let _ = process.signal(Signal::Kill);
             }
             // Last, since it ends also what was forked meanwhile, and nothing can be forked after it.
@@ -214,45 +219,50 @@ impl ProcessOperations for Children {
         for slot in self.families.keys().copied().collect::<Vec<_>>() {
             let _ = self.signal_group(slot, Signal::Kill);
         }
-        let mut living = self.all();
+        let mut living = self.all().best_effort();
         living.retain(|process| process.state != 'Z');
-        for process in living.iter().filter_map(Handle::open) {
-            let _ = process.signal(Signal::Kill);
+        for process in &living {
+            if let Ok(Some(handle)) = Handle::open(process) {
+                let _ = handle.signal(Signal::Kill);
+            }
         }
         if let Some(cgroups) = &self.cgroups {
             cgroups.kill_all();
         }
         // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
         self.reap_orphans(Scan::Full);
-        match sight::watched(|| self.all().len()) {
-            (count, Sight::Clear) => count,
-            (count, Sight::Blocked) => count.max(1),
-        }
+        let left = self.all();
+        let count = left.found().len();
+        if left.is_complete() { count } else { count.max(1) }
     }
 
     fn descendants(&mut self) -> Vec<(Pid, u32)> {
         let orphans = self.reap_orphans(Scan::Full);
-        let count = |slot| u32::try_from(self.descendants_of(slot, &orphans).len()).unwrap_or(u32::MAX);
+        let count =
+            |slot| u32::try_from(self.descendants_of(slot, &orphans).found().len()).unwrap_or(u32::MAX);
         self.families.iter().map(|(slot, family)| (family.leader, count(*slot))).collect()
     }
 
     fn remaining(&mut self) -> ProcessSnapshot {
-        let left = self.all();
-        left.iter().filter_map(|process| process::describe(process.pid)).collect()
+        self.all().found().iter().filter_map(still_there).collect()
     }
 
     fn prove(&mut self) -> DescendantProof {
         // What it reaps here was nobody's: every family is gone by then, or the answer is no.
         let proof = child::prove_no_children().proof;
-        match (backend(), proof, &self.cgroups) {
-            (Backend::Portable, _, _) => match sight::watched(|| self.all()).1 {
-                Sight::Clear => DescendantProof::Unprovable,
-                Sight::Blocked => DescendantProof::Doubted(NOT_LOOKED),
-            },
-            (Backend::Linux, Proof::Children, _) if !self.inherited.is_empty() => DescendantProof::Unprovable,
-            (Backend::Linux, Proof::Children, _) => DescendantProof::Doubted(UNSEEN),
-            (Backend::Linux, Proof::NoChildren, None) => DescendantProof::Proved(child::PROOF.to_owned()),
-            (Backend::Linux, Proof::NoChildren, Some(cgroups)) => match cgroups.prove_empty() {
+        if backend() == Backend::Portable {
+            let is_complete = self.all().is_complete();
+            return if is_complete {
+                DescendantProof::Unprovable
+            } else {
+                DescendantProof::Doubted(NOT_LOOKED)
+            };
+        }
+        match (proof, &self.cgroups) {
+            (Proof::Children, _) if !self.inherited.is_empty() => DescendantProof::Unprovable,
+            (Proof::Children, _) => DescendantProof::Doubted(UNSEEN),
+            (Proof::NoChildren, None) => DescendantProof::Proved(child::PROOF.to_owned()),
+            (Proof::NoChildren, Some(cgroups)) => match cgroups.prove_empty() {
                 Some(empty) => DescendantProof::Proved(format!("{}; {empty}", child::PROOF)),
                 None => DescendantProof::Doubted(UNSEEN),
             },
@@ -294,6 +304,11 @@ fn told(seen: &Process) -> ProcessInfo {
     })
 }
 
+/// As a report names it; `None` if it has exited and was reaped since.
+fn still_there(seen: &Process) -> Option<ProcessInfo> {
+    (process::read(seen.pid) != Ok(None)).then(|| told(seen))
+}
+
 fn no_cgroup(why: Option<&String>) -> String {
     why.map_or_else(|| "no cgroup".to_owned(), |why| format!("no cgroup: {why}"))
 }
@@ -303,8 +318,8 @@ impl Children {
     fn left_of(&mut self, slot: Slot) -> ProcessSnapshot {
         let orphans = self.reap_orphans(Scan::Full);
         let mut left = self.descendants_of(slot, &orphans);
-        left.extend(self.families.get(&slot).and_then(|family| process::read(family.leader)));
-        left.iter().filter_map(|process| process::describe(process.pid)).collect()
+        left.extend(self.families.get(&slot).and_then(|family| process::best_effort::read(family.leader)));
+        left.found().iter().filter_map(still_there).collect()
     }
 
     /// Reaps the leader of a family that is gone otherwise; false while a tracer holds it.
@@ -334,13 +349,17 @@ impl Children {
         let mut stopped = HashSet::new();
         for _ in 0..LOOKS_TO_FREEZE {
             let before = stopped.len();
-            self.look_elsewhere(Scan::Full, |process, owner| {
+            let scan = self.look_elsewhere(Scan::Full, |process, owner| {
                 let wanted = owner.as_ref().map_or(slots.is_none(), is_wanted);
-                if wanted && process.state != 'T' && stopped.insert((process.pid, process.start)) {
-                    let _ = Handle::open(process).map(|handle| handle.signal(Signal::Stop));
+                if wanted
+                    && process.state != 'T'
+                    && stopped.insert((process.pid, process.start))
+                    && let Ok(Some(handle)) = Handle::open(process)
+                {
+                    let _ = handle.signal(Signal::Stop);
                 }
             });
-            if stopped.len() == before {
+            if stopped.len() == before && scan.is_complete() {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use mcpd_common::ids::{Pgid, Pid, Slot};
 use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::sight::{self, Sight};
+use mcpd_common::os::{CannotLook, Listing};
 use mcpd_common::outcome::ExitStatus;
 
 use super::Children;
@@ -37,14 +37,14 @@ pub(super) struct Orphans {
 
 impl Children {
     /// The daemon's own children, leaders and orphans alike.
-    fn children(&self) -> Vec<Pid> {
+    fn children(&self) -> Listing<Pid> {
         let mut children = process::children(Pid::current());
         children.retain(|pid| !self.inherited.contains(pid));
         children
     }
 
     /// The daemon's own children that lead no family.
-    fn orphans(&self) -> Vec<Pid> {
+    fn orphans(&self) -> Listing<Pid> {
         let leaders: HashSet<_> = self.families.values().map(|family| family.leader).collect();
         let mut children = self.children();
         children.retain(|pid| !leaders.contains(pid));
@@ -52,13 +52,19 @@ impl Children {
     }
 
     /// Everything below the daemon that is ours, and what else lives in our cgroups or elsewhere.
-    pub(super) fn all(&mut self) -> Vec<Process> {
-        let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
-        let mut all: Vec<_> = self.children().into_iter().flat_map(below).collect();
-        let elsewhere = self.look_elsewhere(Scan::Full, |_, _| {});
-        add_unseen(elsewhere.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
-        let members = self.cgroups.as_ref().map(|cgroups| cgroups.all_members()).unwrap_or_default();
-        add_unseen(members, &mut all);
+    pub(super) fn all(&mut self) -> Listing<Process> {
+        let mut all = Listing::default();
+        for child in all.take(self.children()) {
+            let process = all.record(process::read(child));
+            all.extend(process);
+            all.append(process::tree(child));
+        }
+        let elsewhere = all.take(self.look_elsewhere(Scan::Full, |_, _| {}));
+        add_missing(elsewhere.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
+        if let Some(cgroups) = &self.cgroups {
+            let members = all.take(cgroups.all_members());
+            add_missing(members, &mut all);
+        }
         all
     }
 
@@ -72,7 +78,7 @@ impl Children {
         &mut self,
         scan: Scan,
         found: impl FnMut(&Process, Option<Slot>),
-    ) -> Vec<AttributedProcess> {
+    ) -> Listing<AttributedProcess> {
         let (families, inherited) = (&self.families, &self.inherited);
         let elsewhere = self.elsewhere.as_mut();
         elsewhere.map(|elsewhere| elsewhere.look(families, inherited, scan, found)).unwrap_or_default()
@@ -104,73 +110,85 @@ impl Children {
 
     fn families_that_seem_gone(&self, orphans: &Orphans) -> Vec<Pgid> {
         let ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
-        let gone = ended.filter(|(slot, _)| self.descendants_of(**slot, &orphans.living).is_empty());
+        let gone = ended.filter(|(slot, _)| self.descendants_of(**slot, &orphans.living).found().is_empty());
         gone.map(|(_, family)| family.group()).collect()
     }
 
     fn look_at_orphans(&mut self, scan: Scan) -> Orphans {
-        let ((living, reaped), sight) = sight::watched(|| self.list_orphans(scan));
-        Orphans { living, are_all: reaped == 0 && sight == Sight::Clear }
+        let (listing, reaped) = self.list_orphans(scan);
+        Orphans { are_all: reaped == 0 && listing.is_complete(), living: listing.best_effort() }
     }
 
     /// The living ones, and how many were reaped.
-    fn list_orphans(&mut self, scan: Scan) -> (Vec<AttributedProcess>, usize) {
+    fn list_orphans(&mut self, scan: Scan) -> (Listing<AttributedProcess>, usize) {
         let mut known = HashMap::new();
-        let (mut living, mut reaped) = (vec![], 0);
-        for pid in self.orphans() {
+        let mut living = Listing::default();
+        let mut reaped = 0;
+        for pid in living.take(self.orphans()) {
             if child::reap(pid).is_some() {
                 reaped += 1;
                 continue;
             }
-            let Some(orphan) = process::read(pid) else { continue };
+            let Some(orphan) = living.record(process::read(pid)) else { continue };
             let key = (pid, orphan.start);
-            let slot = self.orphans.get(&key).copied().flatten().or_else(|| self.attribute(&orphan));
+            let slot = match self.orphans.get(&key).copied().flatten() {
+                Some(slot) => Some(slot),
+                None => living.record(self.attribute(&orphan)),
+            };
             known.insert(key, slot);
-            living.push((orphan, slot));
+            living.extend([(orphan, slot)]);
         }
-        self.orphans = known;
-        living.extend(self.look_elsewhere(scan, |_, _| {}));
+        if living.is_complete() {
+            self.orphans = known;
+        } else {
+            // An orphan that can't be read now is attributed as before when it can be read again.
+            self.orphans.extend(known);
+        }
+        living.append(self.look_elsewhere(scan, |_, _| {}));
         (living, reaped)
     }
 
     /// Its cgroup first, which takes a deliberate move to leave; then what can be lost by accident.
-    fn attribute(&self, orphan: &Process) -> Option<Slot> {
+    fn attribute(&self, orphan: &Process) -> Result<Option<Slot>, CannotLook> {
         let is_known = |slot: &Slot| self.families.contains_key(slot);
-        let by_cgroup = || self.cgroups.as_ref()?.owner(orphan.pid).filter(is_known);
-        let by_mark = || {
-            let mark = process::mark(orphan.pid).filter(|mark| mark.run == self.run);
-            mark.map(|mark| mark.slot).filter(is_known)
-        };
-        let by_id = || {
-            let ids = [orphan.session, orphan.pgid];
-            let family = |(_, family): &(&Slot, &Family)| ids.contains(&family.leader.get());
-            self.families.iter().find(family).map(|(slot, _)| *slot)
-        };
-        by_cgroup().or_else(by_mark).or_else(by_id)
+        if let Some(cgroups) = &self.cgroups
+            && let Some(slot) = cgroups.owner(orphan.pid)?.filter(is_known)
+        {
+            return Ok(Some(slot));
+        }
+        let mark = process::mark(orphan.pid)?.filter(|mark| mark.run == self.run);
+        if let Some(slot) = mark.map(|mark| mark.slot).filter(is_known) {
+            return Ok(Some(slot));
+        }
+        let ids = [orphan.session, orphan.pgid];
+        let family = self.families.iter().find(|(_, family)| ids.contains(&family.leader.get()));
+        Ok(family.map(|(slot, _)| *slot))
     }
 
     /// Everything of a family but its leader, parents first.
-    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[AttributedProcess]) -> Vec<Process> {
+    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[AttributedProcess]) -> Listing<Process> {
+        let mut all = Listing::default();
         let Some(family) = self.families.get(&slot) else {
-            return vec![];
+            return all;
         };
         let orphans = orphans.iter().filter(|(_, owner)| *owner == Some(slot));
         if self.elsewhere.is_some() {
             // They were looked for among all processes, those below the leader included.
-            return orphans.map(|(process, _)| process.clone()).collect();
+            all.extend(orphans.map(|(process, _)| process.clone()));
+            return all;
         }
-        let mut all = match family.exit {
-            Some(_) => vec![],
-            None => process::tree(family.leader),
-        };
+        if family.exit.is_none() {
+            all.append(process::tree(family.leader));
+        }
         for (orphan, _) in orphans {
-            all.push(orphan.clone());
-            all.extend(process::tree(orphan.pid));
+            all.extend([orphan.clone()]);
+            all.append(process::tree(orphan.pid));
         }
         // While the leader lives the tree says enough; when it is gone nobody may be missed.
         if let (Some(cgroups), Some(_)) = (&self.cgroups, family.exit) {
-            let members = cgroups.members(slot).into_iter().filter(|pid| *pid != family.leader);
-            add_unseen(members.collect(), &mut all);
+            let mut members = all.take(cgroups.members(slot));
+            members.retain(|pid| *pid != family.leader);
+            add_missing(members, &mut all);
         }
         all
     }
@@ -193,7 +211,10 @@ impl Children {
     }
 }
 
-fn add_unseen(members: Vec<Pid>, all: &mut Vec<Process>) {
-    let seen: HashSet<_> = all.iter().map(|process| process.pid).collect();
-    all.extend(members.into_iter().filter(|pid| !seen.contains(pid)).filter_map(process::read));
+fn add_missing(pids: Vec<Pid>, all: &mut Listing<Process>) {
+    let listed: HashSet<_> = all.found().iter().map(|process| process.pid).collect();
+    for pid in pids.into_iter().filter(|pid| !listed.contains(pid)) {
+        let process = all.record(process::read(pid));
+        all.extend(process);
+    }
 }

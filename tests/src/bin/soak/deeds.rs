@@ -38,9 +38,9 @@ const MOMENT: Duration = Duration::from_millis(300);
 
 /// A worker is killed.
 fn death(stage: &mut Stage, dice: &mut Dice) {
-    let Some(process) = stage.leader(dice.pick(&STEADY)).and_then(process::read) else { return };
+    let Some(process) = stage.leader(dice.pick(&STEADY)).and_then(process::best_effort::read) else { return };
     // By a handle that was compared with its start: never a process that only has its pid.
-    if let Some(handle) = Handle::open(&process) {
+    if let Ok(Some(handle)) = Handle::open(&process) {
         let _ = handle.signal(Deadly::Kill);
     }
 }
