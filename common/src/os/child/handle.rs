@@ -1,13 +1,14 @@
-//! A hold on a process that need not be our child.
+//! A reference to one process, which need not be our child.
 
 use std::time::Duration;
 
+use super::identity::Identity;
 use super::{Delivery, Signal};
-use crate::os::CannotLook;
-use crate::os::portable::Identity;
-use crate::os::process::Process;
+use crate::os::lookup::CannotLook;
+use crate::os::process_data::Process;
 
-/// A hold on one process, which need not be a child: it never comes to mean another one.
+/// A reference to one process, which need not be our child. It never refers to another process, even if the
+/// pid is reused.
 #[derive(Debug)]
 pub struct Handle(Hold);
 
@@ -19,7 +20,7 @@ enum Hold {
 }
 
 impl Handle {
-    /// A hold on exactly the process that was read; `None` if it is gone.
+    /// A handle of exactly the process that was read; `None` if it is gone.
     ///
     /// # Errors
     /// When the kernel can't be asked whether the pid still means that process.
@@ -31,15 +32,14 @@ impl Handle {
                 Opened::Held(descriptor) => return Ok(Some(Self(Hold::Descriptor(descriptor)))),
                 Opened::Gone => return Ok(None),
                 Opened::Unknown(error) => return Err(error),
-                // No descriptor to be had (too many files open, a kernel before 5.3): that must
-                // not read as "gone".
+                // Too many open files, or a kernel before 5.3: this does not mean "gone".
                 Opened::Refused => {}
             }
         }
         Ok(Identity::open(process)?.map(|identity| Self(Hold::Identity(identity))))
     }
 
-    /// Signals it.
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Delivery {
         match &self.0 {
             #[cfg(target_os = "linux")]
@@ -48,12 +48,12 @@ impl Handle {
         }
     }
 
-    /// Whether it runs still (a zombie does not).
+    /// Whether it has not exited (a zombie has).
     pub fn is_alive(&self) -> bool {
         !self.wait(Duration::ZERO)
     }
 
-    /// Waits until it has ended, at most this long; whether it has.
+    /// Waits until it has exited, at most this long; returns whether it has.
     pub fn wait(&self, timeout: Duration) -> bool {
         match &self.0 {
             #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! What processes hold open, read from `/proc/PID/fd`.
+//! Open descriptors of processes, read from `/proc/PID/fd`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,9 +10,9 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use crate::ids::Pid;
 use crate::os::lookup::{CannotLook, found};
-use crate::os::process::PipeId;
+use crate::os::process_data::PipeId;
 
-/// The processes that hold these sockets: all of them for each.
+/// The processes that hold these sockets, by inode.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
     let mut owners: HashMap<u64, Vec<Pid>> = HashMap::new();
     if inodes.is_empty() {
@@ -37,13 +37,13 @@ pub fn pipes(pid: Pid) -> Result<HashSet<PipeId>, CannotLook> {
     targets_of(pid, |target| inode(b"pipe:[", target).map(PipeId))
 }
 
-/// The pipe that a descriptor of ours leads to. Both ends have the same name here.
+/// The pipe behind one of our own descriptors; both ends have the same id here.
 pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
     let target = fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
     inode(b"pipe:[", target.as_os_str().as_bytes()).map(PipeId)
 }
 
-/// What the descriptors of a process lead to, as far as it is wanted.
+/// The wanted ones among the targets of the descriptors of a process.
 fn targets_of<T: Eq + Hash>(pid: Pid, wanted: impl Fn(&[u8]) -> Option<T>) -> Result<HashSet<T>, CannotLook> {
     let mut targets = HashSet::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -53,7 +53,7 @@ fn targets_of<T: Eq + Hash>(pid: Pid, wanted: impl Fn(&[u8]) -> Option<T>) -> Re
     let mut buffer = Vec::new();
     for entry in listing.flatten() {
         buffer.clear();
-        // Relative to the open directory: no path is built or walked for each of them.
+        // Relative to the open directory, which saves building and walking a path for each descriptor.
         let Ok(target) = readlinkat(&directory, entry.file_name(), std::mem::take(&mut buffer)) else {
             continue;
         };
@@ -69,9 +69,9 @@ fn inode(kind: &[u8], target: &[u8]) -> Option<u64> {
     str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Our own descriptors, each with what it leads to.
+/// Our own descriptors, each with its target.
 pub fn descriptors() -> Vec<(i32, String)> {
-    // The listing needs a descriptor itself, which is closed before anybody reads the answer.
+    // The scan itself needs a descriptor, which is left out.
     let itself = format!("/proc/{}/fd", std::process::id());
     let Ok(listing) = fs::read_dir(&itself) else { return Vec::new() };
     let mut found: Vec<(i32, String)> = listing
@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// R-CONT-7: who holds a worker's output is found by it.
+    /// R-CONT-7: the processes that hold a worker's output are found by it.
     #[test]
     fn a_pipe_is_found_with_its_holders() {
         let (read, write) = std::io::pipe().expect("a pipe");

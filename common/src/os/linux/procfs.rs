@@ -8,16 +8,16 @@ use std::sync::OnceLock;
 use super::{parse, pid_of_name};
 use crate::ids::{Mark, Pid};
 use crate::os::lookup::{CannotLook, Listing, found};
-use crate::os::process::Process;
+use crate::os::process_data::Process;
 
-/// What holds the children of most processes, in bytes.
+/// Size of a buffer for the list of children of most processes, in bytes.
 const PAGE: usize = 4096;
-/// Longest command line that is read; reports are for people.
+/// Longest command line that is read, in bytes; it is shown in reports only.
 const COMMAND_LIMIT: u64 = 4096;
 
 /// The process with this pid.
 pub fn read(pid: Pid) -> Result<Option<Process>, CannotLook> {
-    // One page holds any stat line, and saves asking for a size that /proc does not know.
+    // The buffer holds any stat line, and avoids a request for the file size, which is 0 in /proc.
     let mut buffer = [0; 2048];
     let file = File::open(format!("/proc/{pid}/stat"));
     let length = found(file.and_then(|mut file| file.read(&mut buffer)))?;
@@ -38,35 +38,33 @@ fn entries(directory: &str) -> Result<Vec<Pid>, CannotLook> {
     Ok(pids)
 }
 
-/// The direct children of a process: those of all its threads. `None` where the kernel has no
-/// such lists (they are an option of its configuration).
-pub fn children(pid: Pid) -> Option<Listing<Pid>> {
-    has_lists_of_children().then(|| {
-        let mut children = Listing::default();
-        for thread in children.record(entries(&format!("/proc/{pid}/task"))) {
-            let of_thread = children.record(children_of_thread(pid, thread));
-            children.extend(of_thread.into_iter().flatten());
-        }
-        children
-    })
+/// The direct children of a process, which are those of all its threads. Needs [`has_lists_of_children`].
+pub fn children(pid: Pid) -> Listing<Pid> {
+    let mut children = Listing::default();
+    for thread in children.record(entries(&format!("/proc/{pid}/task"))) {
+        let of_thread = children.record(children_of_thread(pid, thread));
+        children.extend(of_thread.into_iter().flatten());
+    }
+    children
 }
 
 /// The children of one thread. Most processes have only one, which is named like the process.
 pub fn children_of_thread(pid: Pid, thread: Pid) -> Result<Option<Vec<Pid>>, CannotLook> {
     let mut text = String::with_capacity(PAGE);
     let file = File::open(format!("/proc/{pid}/task/{thread}/children"));
-    // Through `take` nobody asks for a size that /proc does not know.
+    // `take` avoids a request for the file size, which is 0 in /proc.
     let length = found(file.and_then(|file| file.take(u64::MAX).read_to_string(&mut text)))?;
     let pids = text.split_ascii_whitespace().filter_map(|number| number.parse().ok().and_then(Pid::new));
     Ok(length.map(|_| pids.collect()))
 }
 
-fn has_lists_of_children() -> bool {
+/// Whether the kernel lists the children of threads (`CONFIG_PROC_CHILDREN`).
+pub fn has_lists_of_children() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| fs::exists("/proc/thread-self/children").unwrap_or(false))
 }
 
-/// Whether other threads than the leader are listed.
+/// Whether the process has other threads than its leader.
 pub fn has_other_threads(pid: Pid) -> Result<bool, CannotLook> {
     Ok(entries(&format!("/proc/{pid}/task"))?.into_iter().any(|thread| thread != pid))
 }
@@ -78,17 +76,17 @@ pub fn command_line(pid: Pid) -> Option<String> {
     Some(parse::printable(&bytes))
 }
 
-/// The user it acts as.
+/// The effective user id.
 pub fn owner(pid: Pid) -> Option<u32> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
     // real, effective, saved, file system
     parse::status_field(&status, "Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The process that traces this one.
+/// The process that traces this one with ptrace(2).
 pub fn tracer(pid: Pid) -> Option<Pid> {
     let thread = status_pid(pid, "TracerPid")?;
-    // A thread traces; the process is what a person can look for.
+    // TracerPid may name a thread; people look for its process.
     status_pid(thread, "Tgid").or(Some(thread))
 }
 
@@ -97,13 +95,13 @@ fn status_pid(pid: Pid, field: &str) -> Option<Pid> {
     parse::status_field(&status, field)?.parse().ok().and_then(Pid::new)
 }
 
-/// The mark in its limits.
+/// The mark, which is carried in a resource limit.
 pub fn mark(pid: Pid) -> Result<Option<Mark>, CannotLook> {
     let limits = found(fs::read(format!("/proc/{pid}/limits")))?;
     Ok(limits.and_then(|limits| parse::file_locks_limit(&limits)).and_then(Mark::from_limit))
 }
 
-/// A variable of the environment that it was started with.
+/// A variable of the environment at its last exec(2).
 pub fn environment(pid: Pid, variable: &str) -> Result<Option<String>, CannotLook> {
     let block = found(fs::read(format!("/proc/{pid}/environ")))?;
     Ok(block.and_then(|block| parse::variable(&block, variable)))

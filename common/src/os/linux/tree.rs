@@ -1,24 +1,24 @@
-//! The descendants of a process, by following each to its children: costs what the tree is
-//! large, not what the machine is.
+//! The descendants of a process, from the kernel's lists of children: the costs depend on the size of the
+//! tree, not on the number of processes of the machine.
 
 use std::collections::HashSet;
 
 use super::procfs;
 use crate::ids::Pid;
 use crate::os::lookup::Listing;
-use crate::os::process::{self, Process};
+use crate::os::process_data::Process;
 
-/// How often the root is looked at again. Each time finds what those who died during the walk left
-/// to a root that is a subreaper; a process that forks without end must not keep us walking.
-const LOOKS_AT_ROOT: usize = 3;
+/// How often the children of the root are read. Repeating it finds processes that were reparented during the
+/// walk to a root that is a subreaper; the limit ends the walk if a process keeps forking.
+const MAX_READS_OF_ROOT: usize = 3;
 
 /// All descendants of `root`, without itself, parents before their children.
 pub fn tree(root: Pid) -> Listing<Process> {
     let mut known = HashSet::from([root]);
     let mut tree = Listing::default();
-    for _ in 0..LOOKS_AT_ROOT {
+    for _ in 0..MAX_READS_OF_ROOT {
         let mut next = tree.found().len();
-        add_unknown(process::children(root), &mut known, &mut tree);
+        add_unknown(procfs::children(root), &mut known, &mut tree);
         if next == tree.found().len() {
             break;
         }
@@ -37,13 +37,13 @@ fn add_unknown(children: Listing<Pid>, known: &mut HashSet<Pid>, tree: &mut List
     }
 }
 
-/// Its children. A process with a single thread needs one look only; it may have started others
-/// since it was read, whose children the next look at the machine finds.
+/// The children of a process. A process with a single thread has one list only. It may have started threads
+/// since it was read; the next scan finds their children.
 fn children_of(process: &Process) -> Listing<Pid> {
     if process.threads == 1
         && let Ok(Some(children)) = procfs::children_of_thread(process.pid, process.pid)
     {
         return Ok(children).into();
     }
-    process::children(process.pid)
+    procfs::children(process.pid)
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::libc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::child::Signal;
+use super::signal::Signal;
 use super::system;
 
 mod memory;
