@@ -10,9 +10,9 @@ use rustix::process::{kill_process, kill_process_group};
 
 use crate::ids::{Pgid, Pid};
 
-mod birth;
 mod handle;
 mod identity;
+mod setup;
 mod spawn;
 mod wait;
 
@@ -20,7 +20,7 @@ pub use super::portable::MARK_VARIABLE;
 pub use super::signal::Signal;
 pub use handle::Handle;
 pub use spawn::{SpawnPlan, spawn};
-pub use wait::{PROOF, Proof, Sweep, has_any_ended, peek_exit, prove_no_children, reap};
+pub use wait::{PROOF, Proof, ReapedChildren, has_any_ended, peek_exit, prove_no_children, reap};
 
 /// Makes this process a child subreaper: orphans among its descendants are reparented to it
 /// (prctl(2)). Does nothing with the portable backend.

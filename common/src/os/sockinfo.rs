@@ -98,7 +98,7 @@ mod tests {
         bytes
     }
 
-    /// R-VER-2: who holds a port is found by what the kernel tells of each descriptor.
+    /// R-VER-2: the holder of a port is found through the data of each of its descriptors.
     #[test]
     fn a_connection_of_each_family_is_understood() {
         let mut bytes = tcp(1, 4);

@@ -72,7 +72,7 @@ pub struct Socket {
     pub state: TcpState,
     /// The id by which its descriptors are found (on Linux the inode); 0 if no process holds it any more.
     pub inode: u64,
-    /// The user who owns it.
+    /// The id of the user that owns it.
     pub uid: u32,
     /// Bytes not yet read; for a listener: connections not yet accepted.
     pub receive_queue: u32,

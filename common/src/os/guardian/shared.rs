@@ -104,7 +104,7 @@ fn nameless() -> io::Result<OwnedFd> {
     }
     // SAFETY: see above.
     unsafe { libc::shm_unlink(name.as_ptr()) };
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: just opened, and owned by nothing else.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
     rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
     Ok(descriptor)

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mcpd_common::ids::{Pid, RunTag, Slot};
-use mcpd_common::os::cgroup::{self, Cgroup, NotOurs, Wish};
+use mcpd_common::os::cgroup::{self, Cgroup, CgroupSetting, CgroupUnavailable};
 use mcpd_common::os::{Backend, CannotLook, Listing, backend};
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ impl Layout {
     ///
     /// # Errors
     /// What could not be done.
-    pub fn take_down(&self) -> Result<(), NotOurs> {
+    pub fn take_down(&self) -> Result<(), CgroupUnavailable> {
         self.run.remove().map_err(refused("remove", &self.run))?;
         // As long as tasks are counted below it no process may be in the root itself; where they were
         // not, this changes nothing.
@@ -98,10 +98,14 @@ impl Cgroups {
     ///
     /// # Errors
     /// Why there are none; then everything is as it was.
-    pub async fn set_up(run: RunTag, crashed: Option<RunTag>, others: &[Pid]) -> Result<Self, NotOurs> {
-        let (root, before) = (cgroup::find(&Wish::from_environment()?)?, cgroup::current()?);
+    pub async fn set_up(
+        run: RunTag,
+        crashed: Option<RunTag>,
+        others: &[Pid],
+    ) -> Result<Self, CgroupUnavailable> {
+        let (root, before) = (cgroup::find(&CgroupSetting::from_environment()?)?, cgroup::current()?);
         let lock = root.lock().map_err(refused("lock", &root))?;
-        let lock = lock.ok_or_else(|| NotOurs::InUse(root.path().to_owned()))?;
+        let lock = lock.ok_or_else(|| CgroupUnavailable::InUse(root.path().to_owned()))?;
         sweep(&root, crashed).await;
         let leaf = root.make_child(LEAF).map_err(refused("make a cgroup in", &root))?;
         let made = Self::move_in(&root, &leaf, run, others);
@@ -117,7 +121,12 @@ impl Cgroups {
         Ok(Self { _lock: lock, layout: Layout { root, before, leaf, run }, tasks })
     }
 
-    fn move_in(root: &Cgroup, leaf: &Cgroup, run: RunTag, others: &[Pid]) -> Result<Cgroup, NotOurs> {
+    fn move_in(
+        root: &Cgroup,
+        leaf: &Cgroup,
+        run: RunTag,
+        others: &[Pid],
+    ) -> Result<Cgroup, CgroupUnavailable> {
         let run = root.make_child(&name_of(run)).map_err(refused("make a cgroup in", root))?;
         for pid in others.iter().chain([&Pid::current()]) {
             leaf.take(*pid).map_err(refused("move into", leaf))?;
@@ -203,8 +212,8 @@ fn name_of(run: RunTag) -> String {
     format!("{RUN}{:08x}", run.0)
 }
 
-fn refused(what: &str, cgroup: &Cgroup) -> impl FnOnce(std::io::Error) -> NotOurs + use<> {
-    NotOurs::refused(format!("{what} {}", cgroup.path().display()))
+fn refused(what: &str, cgroup: &Cgroup) -> impl FnOnce(std::io::Error) -> CgroupUnavailable + use<> {
+    CgroupUnavailable::refused(format!("{what} {}", cgroup.path().display()))
 }
 
 fn tell(cgroup: &Cgroup, what: &str, result: std::io::Result<()>) {
