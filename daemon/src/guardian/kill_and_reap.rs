@@ -214,7 +214,7 @@ impl KillAndReap<'_> {
             }
         }
         // And who is theirs: below them, or in a session that they were born into.
-        attribution::complete(&all, &mut owners, |_, _| {});
+        attribution::add_related(&all, &mut owners, |_, _| {});
         marked.extend(all.into_iter().filter(|found| owners.contains_key(&found.pid)));
         marked
     }
