@@ -148,11 +148,11 @@ pub async fn assemble(options: &Options, inheritance: Inheritance) -> Result<Par
     let mut details = Details { run, socket, state_dir, cgroups: None };
     guardian_link.publish(&details).map_err(StartError::system("tell the guardian"))?;
     let logs = logging::start(&config.daemon.log_dir, run, options.console);
-    let mut last_run = LastRun::reclaim(&state).await;
+    let mut last_run = LastRun::recover(&state).await;
     let (journal, kept, journal_warnings) =
-        JournalHandle::open(&state.journal(), &last_run.records(), || last_run.remembered(&state));
+        JournalHandle::open(&state.journal(), &last_run.records(), || last_run.remove_crash_record(&state));
     let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
-    let (cgroups, refused) = cgroups::settle(run.tag(), last_run.run(), guardian_link.guardian()).await;
+    let (cgroups, refused) = cgroups::set_up(run.tag(), last_run.run(), guardian_link.guardian()).await;
     details.cgroups = cgroups.as_ref().ok().map(|cgroups| cgroups.layout().clone());
     guardian_link.publish(&details).map_err(StartError::system("tell the guardian"))?;
     let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(refused).collect();

@@ -132,7 +132,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_socket_or_none(bytes in proptest::collection::vec(any::<u8>(), SIZE)) {
-            let bytes: [u8; SIZE] = bytes.try_into().expect("so many");
+            let bytes: [u8; SIZE] = bytes.try_into().expect("SIZE bytes");
             let _ = parse(&bytes);
         }
     }

@@ -135,7 +135,7 @@ impl Guardian {
             cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
         };
         let CleanupResult { ended_count, ended, left, proved, is_complete, .. } =
-            kill_and_reap.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
+            kill_and_reap.kill_until_gone(Deadline::after(limit), |time| drop(self.wait(Some(time))));
         if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {
             return code;
         }

@@ -134,12 +134,12 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let local = listener.local_addr().expect("bound");
         let proc = from_proc(&io::ErrorKind::Other.into(), |_| true).expect("/proc/net/tcp");
-        let seen = |table: &[Socket]| {
+        let listed = |table: &[Socket]| {
             table.iter().filter(|s| s.local == local).map(|s| (s.state, s.inode, s.uid)).collect::<Vec<_>>()
         };
-        let by_proc = seen(&proc);
+        let by_proc = listed(&proc);
         assert_eq!(by_proc.len(), 1);
-        assert_eq!(by_proc, seen(&sock_diag::listeners().expect("sock_diag")));
-        assert_eq!(by_proc, seen(&sock_diag::sockets().expect("sock_diag")));
+        assert_eq!(by_proc, listed(&sock_diag::listeners().expect("sock_diag")));
+        assert_eq!(by_proc, listed(&sock_diag::sockets().expect("sock_diag")));
     }
 }
