@@ -70,7 +70,8 @@ async fn connect_with_retry(socket: &Path) -> io::Result<UnixStream> {
 async fn open(action: &str, socket: &Path, stream: UnixStream) -> Result<DaemonClient, Failure> {
     // Taken before the first request: after the daemon has exited, its process can't be identified any more.
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::new);
-    let handle = pid.and_then(process::read).and_then(|process| Handle::open(&process));
+    let handle =
+        pid.and_then(process::best_effort::read).and_then(|process| Handle::open(&process).ok().flatten());
     let mut stream = Some(stream);
     // The channel must not reconnect: a second connection could reach another daemon.
     let connector = service_fn(move |_: Uri| {

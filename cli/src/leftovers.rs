@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use mcpd_common::check::ports::{self, PortReport, PortState};
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunTag, Slot, WorkerName};
-use mcpd_common::os::{self, ProcessInfo, process};
+use mcpd_common::os::{self, CannotLook, ProcessInfo, process};
 use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::run_file::RunFile;
 
+use crate::failure::Failure;
 use crate::locations::Locations;
 
 #[derive(Debug)]
@@ -24,19 +26,21 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    pub fn of(run: &RunFile, locations: &Locations) -> Self {
+    /// # Errors
+    /// When not all processes could be read.
+    pub fn of(run: &RunFile, locations: &Locations) -> Result<Self, CannotLook> {
         // Without a boot id the file counts as one of an earlier boot: pids alone prove nothing.
         if run.boot_id != os::boot_id().unwrap_or_default() {
-            return Self { daemon: None, processes: Vec::new(), ports: Vec::new() };
+            return Ok(Self { daemon: None, processes: Vec::new(), ports: Vec::new() });
         }
-        let marked = marked_processes(run.run.tag());
+        let marked = marked_processes(run.run.tag())?;
         let processes: Vec<_> = marked
             .iter()
             .filter_map(|(pid, slot)| Some((process::describe(*pid)?, worker_name(run, *slot))))
             .collect();
         // Without such a process no port can be held by one, so the usual case probes nothing.
         let ports = if processes.is_empty() { Vec::new() } else { held_ports(run, locations, &marked) };
-        Self { daemon: living_daemon(run), processes, ports }
+        Ok(Self { daemon: living_daemon(run)?, processes, ports })
     }
 
     pub fn findings(&self) -> Vec<Finding> {
@@ -75,18 +79,33 @@ pub fn worker_name(run: &RunFile, slot: Slot) -> Option<WorkerName> {
 }
 
 /// All processes that carry the mark of this run, whatever their parent is now, except this `mcpctl`.
-pub fn marked_processes(run: RunTag) -> BTreeMap<Pid, Slot> {
-    process::all()
-        .into_iter()
-        .filter(|process| process.pid != Pid::current())
-        .filter_map(|process| Some((process.pid, process::mark(process.pid)?)))
-        .filter(|(_, mark)| mark.run == run)
-        .map(|(pid, mark)| (pid, mark.slot))
-        .collect()
+///
+/// # Errors
+/// When not all processes could be read.
+pub fn marked_processes(run: RunTag) -> Result<BTreeMap<Pid, Slot>, CannotLook> {
+    let mut marked = BTreeMap::new();
+    for process in process::all().complete()? {
+        if let Some(mark) = process::mark(process.pid)?
+            && mark.run == run
+            && process.pid != Pid::current()
+        {
+            marked.insert(process.pid, mark.slot);
+        }
+    }
+    Ok(marked)
 }
 
-fn living_daemon(run: &RunFile) -> Option<process::Process> {
+/// The failure of a command that can't say what is left.
+pub fn cannot_look(action: &str, error: CannotLook) -> Failure {
+    Failure::new(
+        program::UNAVAILABLE,
+        action,
+        error,
+        "try again when memory and file descriptors are available",
+    )
+}
+
+fn living_daemon(run: &RunFile) -> Result<Option<process::Process>, CannotLook> {
     let process = process::read(run.daemon.pid)?;
-    let is_same = process.start == run.daemon.start;
-    (is_same && !process::is_zombie(&process)).then_some(process)
+    Ok(process.filter(|process| process.start == run.daemon.start && !process::is_zombie(process)))
 }

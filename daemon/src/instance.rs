@@ -104,8 +104,10 @@ impl Instance {
 fn is_ending(holder: &str) -> bool {
     let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(',').next());
     let pid = pid.and_then(|number| number.parse().ok()).and_then(Pid::new);
-    let runs = |pid| process::read(pid).is_some_and(|found| !process::is_zombie(&found));
-    holder.contains(LEAVING) || pid.is_some_and(|pid| !runs(pid))
+    // A process that can't be read now counts as running.
+    let has_ended =
+        |pid| process::read(pid).is_ok_and(|found| found.is_none_or(|it| process::is_zombie(&it)));
+    holder.contains(LEAVING) || pid.is_some_and(has_ended)
 }
 
 fn open(path: &Path) -> io::Result<File> {

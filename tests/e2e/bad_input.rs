@@ -66,12 +66,12 @@ repo = "."
 const SAID: [(usize, &str); 12] = [
     (7, "is \"-1s\", which is negative"),
     (8, "is \"0s\", which is zero"),
-    (9, "is \"nan\", which is no duration"),
+    (9, "is \"nan\", which is not a duration"),
     (10, "which is more than 24h"),
     (11, "unknown key \"worker_totl\" in [shutdown]; did you mean \"worker_total\"?"),
     (14, "missing does not exist; create it or correct the path"),
-    (15, "is 0, which is no port; write a number from 1 to 65535"),
-    (19, "is 70000, which is no port"),
+    (15, "is 0, which is not a port; write a number from 1 to 65535"),
+    (19, "is 70000, which is not a port"),
     (20, "program no-such-program was not found in PATH"),
     (26, "did you mean \"restart\"?"),
     (30, "is also that of gamma (config.toml:24)"),
@@ -103,7 +103,7 @@ fn a_file_that_is_no_configuration_starts_nothing() {
     let home = home();
     let file = home.path().join("config.toml");
     for (bytes, said) in [
-        (&b"a = [[[\n= 4\n"[..], "config.toml:2: this is not TOML"),
+        (&b"a = [[[\n= 4\n"[..], "config.toml:2: this is not valid TOML"),
         (b"# \xff\n", "line 1 is not UTF-8"),
         (b"repos = 7\n", "config.toml:1: "),
     ] {

@@ -144,12 +144,12 @@ fn die(daemon: &mut Daemon, victim: Victim, moment: Moment) {
         Victim::Guardian => {
             daemon.signal(Signal::SIGKILL);
             until("the guardian to be gone", BOUND, || daemon.poll_exit());
-            until("the daemon to be gone", BOUND, || process::read(pid).is_none().then_some(()));
+            until("the daemon to be gone", BOUND, || process::best_effort::read(pid).is_none().then_some(()));
             daemon.assert_all_gone(&[]);
         }
         Victim::Both => {
             daemon.kill_both();
-            until("the daemon to be gone", BOUND, || process::read(pid).is_none().then_some(()));
+            until("the daemon to be gone", BOUND, || process::best_effort::read(pid).is_none().then_some(()));
         }
     }
 }

@@ -53,7 +53,7 @@ impl Worker {
 
     fn state(&self) -> char {
         let pid = Pid::new(self.child.id().cast_signed()).expect("positive");
-        process::read(pid).expect("not reaped").state
+        process::best_effort::read(pid).expect("not reaped").state
     }
 
     fn wait(&mut self) -> Option<i32> {
@@ -208,7 +208,7 @@ fn it_leaves_zombies() {
     let zombies = || worker.trace.remaining().iter().filter(|found| found.state == 'Z').count();
     // A zombie has no command line; it is found by its parent.
     let pid = Pid::new(worker.child.id().cast_signed()).expect("positive");
-    let children = || process::children(pid).into_iter().filter_map(process::read);
+    let children = || process::best_effort::children(pid).into_iter().filter_map(process::best_effort::read);
     until("zombies", BOUND, || (children().filter(process::is_zombie).count() == 3).then_some(()));
     assert_eq!(zombies(), 0, "they can't be found by their tag");
 }
@@ -225,7 +225,7 @@ fn its_children_escape() {
     worker.wait_others(3);
     let me = worker.child.id().cast_signed();
     for found in worker.others() {
-        assert_ne!(found.session, process::read(Pid::current()).expect("me").session);
+        assert_ne!(found.session, process::best_effort::read(Pid::current()).expect("me").session);
         assert_ne!(found.ppid, me);
         let env = std::fs::read(format!("/proc/{}/environ", found.pid)).unwrap_or_default();
         assert!(env.is_empty(), "nothing in its environment");

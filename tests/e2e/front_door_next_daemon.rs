@@ -102,7 +102,7 @@ fn a_restart_of_the_daemon_is_a_pause() {
         (restart, calling.join().expect("no call failed"))
     });
     assert_eq!(restart.code, Some(0), "{restart:?}");
-    assert!(restart.stdout.contains("1 of 1 workers are ready"), "{restart:?}");
+    assert!(restart.stdout.contains("1 of 1 worker ready"), "{restart:?}");
     assert!(calls > 0);
     assert_eq!(stream.next().and_then(|event| event.retry).as_deref(), Some("5000"));
     let last = stream.last().expect("another event, and a clean end");

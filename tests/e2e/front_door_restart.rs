@@ -29,7 +29,7 @@ pub fn kill_worker(daemon: &mut Daemon) {
     kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("it runs");
     until("its death", BOUND, || {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        let lives = process::read(pid).is_some_and(|found| found.state != 'Z');
+        let lives = process::best_effort::read(pid).is_some_and(|found| found.state != 'Z');
         (!lives && threads <= 1).then_some(())
     });
 }

@@ -17,7 +17,7 @@ fn hostile() -> ConfigBuilder {
 }
 
 fn is_alive(pid: Pid) -> bool {
-    process::read(pid).is_some_and(|found| found.state != 'Z')
+    process::best_effort::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
 /// Kills the guardian and waits until the daemon has exited on its own; its report.
@@ -27,7 +27,7 @@ fn without_guardian(daemon: &mut Daemon) -> Option<ShutdownReport> {
     daemon.signal(Signal::SIGKILL);
     until("the guardian to be gone", BOUND, || daemon.poll_exit());
     // An orphan now: init reaps it, in a container perhaps only after seconds.
-    until("the daemon to be gone", BOUND, || process::read(pid).is_none().then_some(()));
+    until("the daemon to be gone", BOUND, || process::best_effort::read(pid).is_none().then_some(()));
     daemon.assert_all_gone(&[]);
     daemon.state().last_shutdown().exists().then(|| daemon.report())
 }
@@ -39,10 +39,10 @@ fn the_guardian_shows_itself() {
     let guardian = daemon.guardian();
     let status = daemon.try_status().and_then(|status| status.daemon).expect("it runs");
     assert_eq!((status.guardian, status.pid), (Some(guardian), daemon.pid()));
-    let found = process::read(guardian).expect("it runs");
+    let found = process::best_effort::read(guardian).expect("it runs");
     assert_eq!((found.name.as_str(), found.threads), ("mcp-guardian", 1));
     assert!(process::command(&found).starts_with("mcp-guardian"), "{}", process::command(&found));
-    assert_eq!(process::read(daemon.pid()).map(|found| found.ppid), Some(guardian.get()));
+    assert_eq!(process::best_effort::read(daemon.pid()).map(|found| found.ppid), Some(guardian.get()));
     daemon.assert_shuts_down(0);
 }
 
@@ -124,7 +124,7 @@ fn inherited_children_are_not_touched() {
             until("the child", BOUND, || pid("child")),
             until("the orphan", BOUND, || {
                 pid("orphan").filter(|pid| {
-                    let parent = process::read(*pid).map(|found| found.ppid);
+                    let parent = process::best_effort::read(*pid).map(|found| found.ppid);
                     parent == Some(daemon.guardian().get())
                 })
             }),
@@ -140,7 +140,7 @@ fn inherited_children_are_not_touched() {
             kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("ours, and alive");
         }
         let reported =
-            report.findings.iter().filter(|it| it.detail.contains("was there before mcpd")).count();
+            report.findings.iter().filter(|it| it.detail.contains("existed before mcpd")).count();
         assert_eq!(reported >= 2, crash, "{:?}", report.findings);
         assert!(
             report.findings.iter().all(|it| it.kind != FindingKind::ProcessLeft),
@@ -177,7 +177,7 @@ fn ctrl_c_is_heard_once() {
 #[test]
 fn a_stopped_job_goes_on() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
-    let state = |pid: Pid| process::read(pid).map(|found| found.state);
+    let state = |pid: Pid| process::best_effort::read(pid).map(|found| found.state);
     let guardian = daemon.guardian();
     let pid = daemon.pid();
     for (signal, stopped) in [(Signal::SIGTSTP, true), (Signal::SIGCONT, false)] {

@@ -133,9 +133,9 @@ fn the_next_start_kills_what_a_killed_daemon_left() {
 /// How many living processes carry the run's mark.
 fn marked(run: RunTag) -> usize {
     let is_ours = |found: &process::Process| {
-        found.state != 'Z' && process::mark(found.pid).is_some_and(|mark| mark.run == run)
+        found.state != 'Z' && process::best_effort::mark(found.pid).is_some_and(|mark| mark.run == run)
     };
-    process::all().iter().filter(|found| is_ours(found)).count()
+    process::best_effort::all().iter().filter(|found| is_ours(found)).count()
 }
 
 /// What was found, without zombies that wait for pid 1: some of those take their time.
@@ -147,14 +147,14 @@ fn lasting(result: &Value) -> Vec<Value> {
 /// The one process that carries the run's mark, once there is no other; the dying aside.
 fn escaped(run: RunTag) -> Option<Pid> {
     let is_ours = |found: &process::Process| {
-        found.state != 'Z' && process::mark(found.pid).is_some_and(|mark| mark.run == run)
+        found.state != 'Z' && process::best_effort::mark(found.pid).is_some_and(|mark| mark.run == run)
     };
-    let ours: Vec<_> = process::all().into_iter().filter(is_ours).collect();
+    let ours: Vec<_> = process::best_effort::all().into_iter().filter(is_ours).collect();
     (ours.len() == 1).then(|| ours[0].pid)
 }
 
 fn is_alive(pid: Pid) -> bool {
-    process::read(pid).is_some_and(|found| found.state != 'Z')
+    process::best_effort::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
 /// R-CLI-3: a shutdown that is requested in the daemon's last moment is no error: the daemon still

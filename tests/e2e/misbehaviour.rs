@@ -93,7 +93,7 @@ fn is_ready_with_a_bomb(worker: &WorkerStatus) -> bool {
 }
 
 fn state_of(pid: Option<Pid>) -> Option<char> {
-    Some(process::read(pid?)?.state)
+    Some(process::best_effort::read(pid?)?.state)
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn floods_its_output() {
 #[test]
 fn leaves_zombies() {
     let zombies = |worker: &WorkerStatus| {
-        let children = worker.pid.map(process::children).unwrap_or_default();
+        let children = worker.pid.map(process::best_effort::children).unwrap_or_default();
         let zombies = children.into_iter().filter(|pid| state_of(Some(*pid)) == Some('Z')).count();
         worker.state == WorkerState::Ready && zombies == 5
     };
@@ -302,7 +302,7 @@ fn pids_below(daemon: &Daemon, name: &str, count: usize) -> Vec<Pid> {
     let leader = health["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::new);
     let leader = leader.expect("a pid");
     until("its processes", BOUND, || {
-        let tree = process::tree(leader).into_iter().map(|found| found.pid);
+        let tree = process::best_effort::tree(leader).into_iter().map(|found| found.pid);
         let mut all: Vec<_> = tree.chain([leader]).collect();
         all.sort();
         all.dedup();

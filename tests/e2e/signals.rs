@@ -57,9 +57,9 @@ fn later_signals_are_logged_by_name_and_ignored() {
     daemon.signal(Signal::SIGTERM);
     wait_log(&daemon, "shutting down reason=\"signal_SIGTERM\"");
     daemon.signal(Signal::SIGINT);
-    wait_log(&daemon, "ignored: the shutdown runs already reason=\"signal_SIGINT\"");
+    wait_log(&daemon, "ignored: a shutdown is already running reason=\"signal_SIGINT\"");
     daemon.signal(Signal::SIGTERM);
-    wait_log(&daemon, "ignored: the shutdown runs already reason=\"signal_SIGTERM\"");
+    wait_log(&daemon, "ignored: a shutdown is already running reason=\"signal_SIGTERM\"");
     drop(gate);
     let report = daemon.assert_no_trace(0);
     assert_eq!(report.reason, "signal_SIGTERM");
@@ -74,7 +74,7 @@ fn two_sigints_within_a_second_are_one() {
     daemon.signal(Signal::SIGINT);
     wait_log(&daemon, "received signal=\"SIGINT\"");
     daemon.signal(Signal::SIGINT);
-    wait_log(&daemon, "ignored: the shutdown runs already reason=\"signal_SIGINT\"");
+    wait_log(&daemon, "ignored: a shutdown is already running reason=\"signal_SIGINT\"");
     drop(gate);
     let report = daemon.assert_no_trace(0);
     assert_eq!(outcome(&report, Phase::WorkersGraceful), PhaseOutcome::Done);
@@ -133,7 +133,7 @@ fn a_second_mcpctl_shutdown_attaches_and_sees_everything() {
     wait_log(&daemon, "worker=alpha departure=Left");
     let second = daemon.mcpctl_start(&["shutdown", "--wait", "--json", "--reason", "too late"]);
     daemon.mcpctl(&["shutdown"]).expect_code(0);
-    wait_log(&daemon, "ignored: the shutdown runs already reason=\"too late\"");
+    wait_log(&daemon, "ignored: a shutdown is already running reason=\"too late\"");
     drop(gate);
     let first = first.finish(BOUND).expect_code(0);
     let second = second.finish(BOUND).expect_code(0);

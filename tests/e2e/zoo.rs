@@ -187,7 +187,7 @@ impl HostileWorker {
 /// Kills those of the processes that still run. A pid that was reused is another process.
 fn kill_those_left(orphans: &[Process]) {
     for orphan in orphans {
-        if let Some(left) = process::read(orphan.pid).filter(|now| now.start == orphan.start) {
+        if let Some(left) = process::best_effort::read(orphan.pid).filter(|now| now.start == orphan.start) {
             let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
         }
     }
@@ -239,7 +239,7 @@ impl End {
 fn stop_leader(daemon: &mut Daemon, worker: &str) {
     let leader = daemon.wait_state(worker, WorkerState::Ready).pid.expect("it runs");
     kill(nix::unistd::Pid::from_raw(leader.get()), Signal::SIGSTOP).expect("it runs");
-    let is_stopped = || process::read(leader).is_some_and(|found| found.state == 'T');
+    let is_stopped = || process::best_effort::read(leader).is_some_and(|found| found.state == 'T');
     until("the worker to be stopped", BOUND, || is_stopped().then_some(()));
 }
 
@@ -260,7 +260,7 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
 /// which is the subreaper in place of init.
 fn sleeping_orphans(daemon: &Daemon) -> Vec<Process> {
     let parents = [daemon.pid().get(), Pid::current().get()];
-    let mut all = process::all();
+    let mut all = process::best_effort::all();
     all.retain(|found| found.name == "sleep" && found.state != 'Z' && parents.contains(&found.ppid));
     all
 }

@@ -91,7 +91,7 @@ pub fn names(cgroup: &Path) -> Vec<String> {
 
 /// The name of the cgroup that this process is in, and of those above it, from below.
 pub fn names_of(pid: Pid) -> Vec<String> {
-    let path = cgroup::path_of(pid).unwrap_or_default();
+    let path = cgroup::path_of(pid).ok().flatten().unwrap_or_default();
     path.iter().rev().map(|part| part.to_string_lossy().into_owned()).collect()
 }
 

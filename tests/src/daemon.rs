@@ -139,7 +139,7 @@ impl Daemon {
     /// The daemon's own process, if there is one now.
     pub fn find_pid(&self) -> Option<Pid> {
         let program = fs::canonicalize(binaries::mcpd()).ok();
-        let children = process::children(self.guardian());
+        let children = process::best_effort::children(self.guardian());
         let is_mcpd = |pid: &Pid| fs::read_link(format!("/proc/{pid}/exe")).ok() == program;
         children.into_iter().find(is_mcpd)
     }
@@ -251,13 +251,13 @@ impl Daemon {
         until("the guardian to be gone", BOUND, || self.poll_exit());
         let pid = self.pid();
         self.signal_daemon(Signal::SIGKILL);
-        let gone = || process::read(pid).is_none_or(|found| found.state == 'Z');
+        let gone = || process::best_effort::read(pid).is_none_or(|found| found.state == 'Z');
         until("the daemon to be gone", BOUND, || gone().then_some(()));
     }
 
     /// Whether the guardian has exited and is not reaped yet.
     pub fn guardian_is_a_zombie(&self) -> bool {
-        process::read(self.guardian()).is_some_and(|found| process::is_zombie(&found))
+        process::best_effort::read(self.guardian()).is_some_and(|found| process::is_zombie(&found))
     }
 
     /// How it ended, if it has.

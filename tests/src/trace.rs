@@ -39,7 +39,7 @@ impl Trace {
 
     /// Remembers the daemon and what is below it now.
     pub fn remember(&mut self, daemon: Pid) {
-        let all = process::tree(daemon).into_iter().chain(process::read(daemon));
+        let all = process::best_effort::tree(daemon).into_iter().chain(process::best_effort::read(daemon));
         self.seen.extend(all.map(|found| (found.pid, found.start)));
     }
 
@@ -53,7 +53,7 @@ impl Trace {
     /// Each process is judged the moment it is found: one that keeps forking would be gone, and
     /// its successor not yet listed, if all were listed first.
     pub fn remaining(&self) -> Vec<Process> {
-        pids().filter(|pid| self.is_ours(*pid)).filter_map(process::read).collect()
+        pids().filter(|pid| self.is_ours(*pid)).filter_map(process::best_effort::read).collect()
     }
 
     /// The same, as sentences. Without a subreaper orphans are init's, which reaps them in its own time:
@@ -82,12 +82,12 @@ impl Trace {
     }
 
     fn is_marked(&self, pid: Pid) -> bool {
-        self.run.is_some_and(|run| process::mark(pid).is_some_and(|mark| mark.run == run))
+        self.run.is_some_and(|run| process::best_effort::mark(pid).is_some_and(|mark| mark.run == run))
     }
 
     fn was_seen(&self, pid: Pid) -> bool {
         let start = self.seen.get(&pid);
-        start.is_some_and(|start| process::read(pid).is_some_and(|found| found.start == *start))
+        start.is_some_and(|start| process::best_effort::read(pid).is_some_and(|found| found.start == *start))
     }
 
     /// Kills all that is left, repeatedly, since processes may fork meanwhile; for failed tests.
@@ -109,6 +109,6 @@ fn pids() -> Box<dyn Iterator<Item = Pid>> {
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().and_then(Pid::new);
     match fs::read_dir("/proc") {
         Ok(entries) => Box::new(entries.flatten().filter_map(number)),
-        Err(_) => Box::new(process::all().into_iter().map(|found| found.pid)),
+        Err(_) => Box::new(process::best_effort::all().into_iter().map(|found| found.pid)),
     }
 }

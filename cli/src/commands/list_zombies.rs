@@ -3,6 +3,7 @@
 use mcpd_common::check::zombies::{self, Scope, Zombie, ZombieReport};
 use mcpd_common::exit_code::Severity;
 use mcpd_common::ids::Pid;
+use mcpd_common::os::CannotLook;
 use mcpd_common::run_file::RunFile;
 use mcpd_proto::v1;
 
@@ -13,7 +14,7 @@ use crate::daemon_client::{DaemonClient, bad_reply, reply};
 use crate::document::Document;
 use crate::failure::{Failure, SUCCESS};
 use crate::formatting::count;
-use crate::leftovers::{marked_processes, worker_name};
+use crate::leftovers::{self, marked_processes, worker_name};
 use crate::locations::Locations;
 use crate::table::{Column, Table, cell, maybe};
 
@@ -22,8 +23,8 @@ const ACTION: &str = "list the zombies";
 pub async fn run(context: &mut Context, args: ListZombies) -> Result<u8, Failure> {
     let report = match context.connect(ACTION).await? {
         Some(mut daemon) => ask_daemon(&mut daemon, args.all).await?,
-        None if args.all => zombies::find(Scope::Machine, &|_| None),
-        None => zombies_of_last_run(&context.locations()),
+        None if args.all => zombies::find(Scope::Machine, &|_| None).map_err(cannot_look)?,
+        None => zombies_of_last_run(&context.locations()).map_err(cannot_look)?,
     };
     if context.out.is_json() {
         context.out.json(&report);
@@ -42,13 +43,17 @@ async fn ask_daemon(daemon: &mut DaemonClient, all: bool) -> Result<ZombieReport
 }
 
 /// Without a daemon there is no process tree below it. Instead, processes with the mark of its last run count.
-fn zombies_of_last_run(locations: &Locations) -> ZombieReport {
+fn zombies_of_last_run(locations: &Locations) -> Result<ZombieReport, CannotLook> {
     let run = RunFile::read(&locations.state.run_file()).ok().flatten();
-    let marked = run.as_ref().map(|run| marked_processes(run.run.tag())).unwrap_or_default();
+    let marked = run.as_ref().map(|run| marked_processes(run.run.tag())).transpose()?.unwrap_or_default();
     let worker_of = |pid: Pid| worker_name(run.as_ref()?, *marked.get(&pid)?);
-    let mut report = zombies::find(Scope::Machine, &worker_of);
+    let mut report = zombies::find(Scope::Machine, &worker_of)?;
     report.zombies.retain(|zombie| marked.contains_key(&zombie.pid));
-    report
+    Ok(report)
+}
+
+fn cannot_look(error: CannotLook) -> Failure {
+    leftovers::cannot_look(ACTION, error)
 }
 
 fn render(doc: &mut Document, report: &ZombieReport, all: bool) {

@@ -73,7 +73,7 @@ fn named_port(port: Port, known: &[KnownPort]) -> KnownPort {
 }
 
 fn worker_of(run: &RunFile, pid: Pid) -> Option<WorkerName> {
-    let mark = process::mark(pid).filter(|mark| mark.run == run.run.tag())?;
+    let mark = process::best_effort::mark(pid).filter(|mark| mark.run == run.run.tag())?;
     worker_name(run, mark.slot)
 }
 

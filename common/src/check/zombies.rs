@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Pid, WorkerName};
+use crate::os::CannotLook;
 use crate::os::process::{self, Process};
 
 /// The `schema` of a [`ZombieReport`] in JSON.
@@ -47,11 +48,15 @@ pub enum Scope {
 }
 
 /// Finds zombies. `worker_of` returns the worker that a process belongs to.
-pub fn find(scope: Scope, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> ZombieReport {
+///
+/// # Errors
+/// When not all processes could be read: a report without zombies would be wrong then.
+pub fn find(scope: Scope, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Result<ZombieReport, CannotLook> {
     let processes = match scope {
         Scope::Below(root) => process::tree(root),
         Scope::Machine => process::all(),
-    };
+    }
+    .complete()?;
     let mut zombies: Vec<_> = processes
         .iter()
         .filter(|process| process::is_zombie(process))
@@ -59,7 +64,7 @@ pub fn find(scope: Scope, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Zomb
         .collect();
     zombies.sort_by_key(|zombie| zombie.pid);
     let examined = u32::try_from(processes.len()).unwrap_or(u32::MAX);
-    ZombieReport { schema: ZOMBIES_SCHEMA.to_owned(), zombies, examined }
+    Ok(ZombieReport { schema: ZOMBIES_SCHEMA.to_owned(), zombies, examined })
 }
 
 fn zombie(process: &Process, worker_of: &dyn Fn(Pid) -> Option<WorkerName>) -> Zombie {
@@ -106,7 +111,9 @@ mod tests {
         let pid = Pid::new(child.id().cast_signed()).expect("positive");
         let worker: WorkerName = "alpha".parse().expect("a name");
         let worker_of = |other: Pid| (other == pid).then(|| worker.clone());
-        let find_child = |scope| find(scope, &worker_of).zombies.into_iter().find(|zombie| zombie.pid == pid);
+        let find_child = |scope| {
+            find(scope, &worker_of).expect("readable").zombies.into_iter().find(|zombie| zombie.pid == pid)
+        };
 
         let deadline = Instant::now() + Duration::from_secs(10);
         let found = loop {

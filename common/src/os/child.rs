@@ -1,4 +1,4 @@
-//! What is ours: starting, waiting, signalling, proving that nothing is left.
+//! Our children: spawn, wait, signal, and prove that none is left.
 //!
 //! Call [`spawn()`], [`peek_exit`], [`reap`] and [`prove_no_children`] only from the one thread
 //! that owns all children: a second waiter would steal statuses, and the parent-death signal of a
@@ -10,20 +10,20 @@ use rustix::process::{kill_process, kill_process_group};
 
 use crate::ids::{Pgid, Pid};
 
-mod birth;
 mod handle;
+mod identity;
+mod setup;
 mod spawn;
 mod wait;
 
+pub use super::portable::MARK_VARIABLE;
+pub use super::signal::Signal;
 pub use handle::Handle;
 pub use spawn::{SpawnPlan, spawn};
-pub use wait::{PROOF, Proof, Sweep, has_any_ended, peek_exit, prove_no_children, reap};
+pub use wait::{PROOF, Proof, ReapedChildren, has_any_ended, peek_exit, prove_no_children, reap};
 
-/// The variable that carries the mark of a process where resource limits can't.
-pub const MARK_VARIABLE: &str = "MCPD_MARK";
-
-/// Makes this process the parent of whatever its descendants leave behind. The portable
-/// backend has no such thing: there it does nothing.
+/// Makes this process a child subreaper: orphans among its descendants are reparented to it
+/// (prctl(2)). Does nothing with the portable backend.
 pub fn become_subreaper() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if super::backend() == super::Backend::Linux {
@@ -32,79 +32,18 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(())
 }
 
-/// The signals that we send or ask about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Signal {
-    /// `SIGTERM`.
-    Term,
-    /// `SIGKILL`.
-    Kill,
-    /// `SIGCONT`.
-    Cont,
-    /// `SIGSTOP`.
-    Stop,
-    /// `SIGINT`.
-    Int,
-    /// `SIGHUP`.
-    Hup,
-    /// `SIGQUIT`.
-    Quit,
-    /// `SIGUSR1`.
-    Usr1,
-    /// `SIGUSR2`.
-    Usr2,
-}
-
-impl Signal {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Term,
-        Self::Kill,
-        Self::Cont,
-        Self::Stop,
-        Self::Int,
-        Self::Hup,
-        Self::Quit,
-        Self::Usr1,
-        Self::Usr2,
-    ];
-
-    /// Its number on this system.
-    pub fn number(self) -> i32 {
-        self.native().as_raw()
-    }
-
-    pub(super) fn native(self) -> rustix::process::Signal {
-        match self {
-            Self::Term => rustix::process::Signal::TERM,
-            Self::Kill => rustix::process::Signal::KILL,
-            Self::Cont => rustix::process::Signal::CONT,
-            Self::Stop => rustix::process::Signal::STOP,
-            Self::Int => rustix::process::Signal::INT,
-            Self::Hup => rustix::process::Signal::HUP,
-            Self::Quit => rustix::process::Signal::QUIT,
-            Self::Usr1 => rustix::process::Signal::USR1,
-            Self::Usr2 => rustix::process::Signal::USR2,
-        }
-    }
-}
-
-impl std::fmt::Display for Signal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&super::signal_name(self.number()))
-    }
-}
-
-/// What became of a signal.
+/// The result of sending a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Delivery {
-    /// The kernel took it. For a group it says nothing about members of other users.
+    /// Sent. For a group: to at least one member; members of other users may have been left out.
     Sent,
-    /// Nobody is there.
+    /// There is no such process or group.
     Gone,
-    /// It belongs to another user.
+    /// The process belongs to another user.
     NotPermitted,
+    /// Not sent: whether the pid still means the process can't be read.
+    CannotLook,
 }
 
 impl Delivery {
@@ -112,13 +51,14 @@ impl Delivery {
         match result {
             Ok(()) => Self::Sent,
             Err(rustix::io::Errno::PERM) => Self::NotPermitted,
-            // The other errors, of a signal or an argument that is none, can't come from here.
+            // The other errors are about invalid arguments, which are never passed here.
             Err(_) => Self::Gone,
         }
     }
 }
 
-/// Signals a group. The caller vouches that the group's leader is an unreaped child.
+/// Signals a group. The caller guarantees that the group's leader is an unreaped child, so that the id
+/// can't have been reused.
 pub fn signal_group(group: Pgid, signal: Signal) -> Delivery {
     match rustix::process::Pid::from_raw(group.get()) {
         Some(group) => Delivery::of(kill_process_group(group, signal.native())),
@@ -126,7 +66,8 @@ pub fn signal_group(group: Pgid, signal: Signal) -> Delivery {
     }
 }
 
-/// Signals one process. The caller vouches that it is an unreaped child.
+/// Signals one process. The caller guarantees that it is an unreaped child, so that the pid can't have been
+/// reused.
 pub fn signal_child(pid: Pid, signal: Signal) -> Delivery {
     match rustix::process::Pid::from_raw(pid.get()) {
         Some(pid) => Delivery::of(kill_process(pid, signal.native())),

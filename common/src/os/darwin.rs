@@ -1,5 +1,8 @@
-//! The facts that macOS gives: libproc and sysctl(3). Best effort: no sockets of other users, no tracer's
-//! name, no names of threads.
+//! Facts from macOS: libproc and sysctl(3). Best effort: no sockets of other users, no tracer, no names of
+//! threads.
+//!
+//! These calls need no descriptor, and their `ENOMEM` also means that a buffer is too small. So an error is
+//! "not there" here, and the functions that return `CannotLook` on other systems never fail.
 
 #![expect(unsafe_code, reason = "libproc and sysctl have no safe wrapper")]
 
@@ -12,8 +15,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use nix::libc;
 use rustix::net::{AddressFamily, SocketType};
 
+use super::lookup::CannotLook;
 use super::procargs;
-use super::process::{Birth, Process, StartTime};
+use super::process_data::{Birth, Process, StartTime};
 use crate::ids::Pid;
 
 mod pipe_info;
@@ -22,10 +26,10 @@ mod sockets;
 pub use pipe_info::{pipe_of, pipes};
 pub use sockets::{SHOWS_EVERY_SOCKET, connections, listeners, owners, sockets, sockets_of};
 
-/// As many open files as setrlimit(2) grants here (`OPEN_MAX`).
+/// The largest limit of open files that setrlimit(2) accepts (`OPEN_MAX`).
 pub const MOST_OPEN_FILES: u64 = 10_240;
 
-/// What tells this boot of the machine from every other one.
+/// The boot session id, a UUID.
 pub fn boot_id() -> Option<String> {
     let mut buffer = [0u8; 64];
     let mut length = buffer.len();
@@ -39,16 +43,17 @@ pub fn boot_id() -> Option<String> {
 }
 
 /// The pids of all processes.
-pub fn pids() -> Vec<Pid> {
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub fn pids() -> Result<Vec<Pid>, CannotLook> {
     // SAFETY: without a buffer the call only counts.
     let count = unsafe { libc::proc_listallpids(std::ptr::null_mut(), 0) };
-    // Some room for those that begin between the two calls.
+    // With room for processes that start between the two calls.
     let mut buffer = vec![0; usize::try_from(count).unwrap_or(0) + 64];
     let size = c_int::try_from(buffer.len() * size_of::<c_int>()).unwrap_or(c_int::MAX);
     // SAFETY: the kernel writes at most `size` bytes, which the buffer has.
     let count = unsafe { libc::proc_listallpids(buffer.as_mut_ptr().cast::<c_void>(), size) };
     buffer.truncate(usize::try_from(count).unwrap_or(0));
-    buffer.into_iter().filter_map(Pid::new).collect()
+    Ok(buffer.into_iter().filter_map(Pid::new).collect())
 }
 
 /// One structure of proc_pidinfo(3).
@@ -61,11 +66,11 @@ fn info<T>(pid: Pid, flavor: c_int, argument: u64) -> Option<T> {
     (written == size).then(|| unsafe { value.assume_init() })
 }
 
-/// Asks for zombies as well.
-const ZOMBIES_TOO: u64 = 1;
+/// The argument of `PROC_PIDTBSDINFO` that includes zombies.
+const WITH_ZOMBIES: u64 = 1;
 
 fn bsd_info(pid: Pid) -> Option<libc::proc_bsdinfo> {
-    info(pid, libc::PROC_PIDTBSDINFO, ZOMBIES_TOO)
+    info(pid, libc::PROC_PIDTBSDINFO, WITH_ZOMBIES)
 }
 
 fn thread_count(pid: Pid) -> u32 {
@@ -74,11 +79,15 @@ fn thread_count(pid: Pid) -> u32 {
 }
 
 /// The process with this pid.
-pub fn read(pid: Pid) -> Option<Process> {
-    let bsd = bsd_info(pid)?;
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub fn read(pid: Pid) -> Result<Option<Process>, CannotLook> {
+    Ok(bsd_info(pid).map(|bsd| process(pid, &bsd)))
+}
+
+fn process(pid: Pid, bsd: &libc::proc_bsdinfo) -> Process {
     let name: Vec<u8> = bsd.pbi_comm.iter().map(|c| c.cast_unsigned()).take_while(|c| *c != 0).collect();
     let session = rustix::process::getsid(rustix::process::Pid::from_raw(pid.get()));
-    Some(Process {
+    Process {
         pid,
         ppid: bsd.pbi_ppid.cast_signed(),
         pgid: bsd.pbi_pgid.cast_signed(),
@@ -89,7 +98,7 @@ pub fn read(pid: Pid) -> Option<Process> {
         threads: thread_count(pid),
         exit_signal: libc::SIGCHLD,
         birth: birth(pid),
-    })
+    }
 }
 
 /// `PROC_PIDUNIQIDENTIFIERINFO`.
@@ -104,7 +113,7 @@ struct UniqueIdentifiers {
     others: [u64; 3],
 }
 
-/// Set by fork(2), and the same for ever: neither exec nor the parent's end changes them.
+/// Set by fork(2); neither exec(2) nor reparenting changes them.
 fn birth(pid: Pid) -> Option<Birth> {
     let found: UniqueIdentifiers = info(pid, UNIQUE_IDENTIFIERS, 0)?;
     Some(Birth { own: found.own, parent: found.parent })
@@ -120,17 +129,18 @@ fn state(status: u32) -> char {
     }
 }
 
-/// A zombie here has no threads left.
-pub fn has_other_threads(_pid: Pid) -> bool {
-    false
+/// A zombie has no threads on macOS.
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub fn has_other_threads(_pid: Pid) -> Result<bool, CannotLook> {
+    Ok(false)
 }
 
-/// The user it acts as.
+/// The effective user id.
 pub fn owner(pid: Pid) -> Option<u32> {
     bsd_info(pid).map(|bsd| bsd.pbi_uid)
 }
 
-/// Not told here.
+/// Not available on macOS.
 pub fn tracer(_pid: Pid) -> Option<Pid> {
     None
 }
@@ -155,17 +165,19 @@ pub fn command_line(pid: Pid) -> Option<String> {
     Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
-/// A variable of the environment that it was started with.
-pub fn environment(pid: Pid, variable: &str) -> Option<String> {
-    procargs::parse(&argument_block(pid)?)?.variable(variable)
+/// A variable of the environment at its last exec(2).
+#[expect(clippy::unnecessary_wraps, reason = "the same signature on every system")]
+pub fn environment(pid: Pid, variable: &str) -> Result<Option<String>, CannotLook> {
+    let block = argument_block(pid);
+    Ok(block.and_then(|block| procargs::parse(&block)?.variable(variable)))
 }
 
-/// Our own descriptors, each with what it leads to.
+/// Our own descriptors, each with its target.
 pub fn descriptors() -> Vec<(i32, String)> {
     let Ok(listing) = fs::read_dir("/dev/fd") else { return Vec::new() };
     let numbers: Vec<i32> =
         listing.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    // The one that listed them is closed by now, and left out because it can't be asked.
+    // The descriptor of the scan itself is closed by now, and so is left out.
     let mut found: Vec<_> =
         numbers.into_iter().filter_map(|number| Some((number, target(number)?))).collect();
     found.sort();
@@ -173,20 +185,20 @@ pub fn descriptors() -> Vec<(i32, String)> {
 }
 
 fn target(number: i32) -> Option<String> {
-    // SAFETY: only asked about; one that was closed meanwhile answers with an error.
+    // SAFETY: only queried; for a closed descriptor the calls return an error.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::io::fcntl_getfd(descriptor).ok()?;
     let path = rustix::fs::getpath(descriptor).ok();
     Some(path.map_or_else(|| "no file".to_owned(), |path| path.to_string_lossy().into_owned()))
 }
 
-/// Our own threads; they are counted, their names are not told.
+/// Our own threads; only their number is known.
 pub fn threads() -> Vec<(i32, String)> {
     let count = i32::try_from(thread_count(Pid::current())).unwrap_or(i32::MAX);
     (1..=count).map(|number| (number, "thread".to_owned())).collect()
 }
 
-/// A new TCP socket that no program started later inherits.
+/// A new TCP socket, closed on exec.
 pub fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;

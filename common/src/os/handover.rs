@@ -1,4 +1,4 @@
-//! A process that goes on as another program: same pid, chosen descriptors stay open (execve(2)).
+//! execve(2) of another program in this process: same pid, and chosen descriptors stay open.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -12,33 +12,34 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::execve;
 use rustix::io::{FdFlags, fcntl_setfd};
 
-/// Lets this descriptor outlive [`exec`]; the number by which the next program can [`adopt`] it.
+/// Keeps this descriptor open through [`exec`]; returns the number with which the next program can [`adopt`]
+/// it.
 ///
 /// # Errors
-/// When the kernel does not let its flag be cleared.
+/// When the flag close-on-exec can't be cleared.
 pub fn keep(descriptor: &OwnedFd) -> io::Result<RawFd> {
     fcntl_setfd(descriptor, FdFlags::empty())?;
     Ok(descriptor.as_raw_fd())
 }
 
-/// A descriptor that the program before left open, closed at the next one unless it is kept again.
+/// A descriptor that the previous program kept open. It is closed on the next exec unless it is kept again.
 ///
-/// The number must be one that [`keep`] gave to this process, adopted once: so nobody else owns it.
+/// The number must come from [`keep`], and be adopted only once: nothing else in this process owns it then.
 ///
 /// # Errors
-/// When it is not open, or one of the three that every process has.
+/// When it is not open, or is 0 to 2.
 #[expect(unsafe_code, reason = "a number becomes an owned descriptor")]
 pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     if number <= 2 {
         return Err(Errno::EBADF.into());
     }
-    // SAFETY: sets a flag; of a number that is not open the kernel says EBADF.
+    // SAFETY: sets a flag; for a number that is not open the kernel returns EBADF.
     Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, as the kernel just said, and by the contract above nobody else's.
+    // SAFETY: it is open, because fcntl(2) succeeded, and by the contract above nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Only comes back when it failed; then nothing has changed. `args` begin with the program's name.
+/// Returns only if it failed; then nothing has changed. `args` begin with the program's name.
 pub fn exec(program: &Path, args: &[OsString], env: &[(OsString, OsString)]) -> io::Error {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
     let prepared = || -> io::Result<_> {
@@ -57,13 +58,13 @@ pub fn exec(program: &Path, args: &[OsString], env: &[(OsString, OsString)]) -> 
     }
 }
 
-/// From now on the signals that ask for a shutdown wait, in this thread and those that it starts. What
-/// waits outlives [`exec`].
+/// Blocks the signals that request a shutdown, in this thread and in threads that it starts. Pending signals
+/// stay pending through [`exec`].
 pub fn hold_stop_signals() -> Result<(), Errno> {
     stop_signals().thread_block()
 }
 
-/// This thread takes them.
+/// Unblocks these signals in this thread.
 pub fn take_stop_signals() -> Result<(), Errno> {
     stop_signals().thread_unblock()
 }
@@ -77,14 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_open_is_not_adopted() {
+    fn a_descriptor_that_is_not_open_is_not_adopted() {
         for number in [-1, 0, 2, 1_000_000] {
             assert!(adopt(number).is_err(), "{number}");
         }
     }
 
     #[test]
-    fn a_program_that_is_not_there_leaves_everything_as_it_is() {
+    fn a_failed_exec_returns_the_error() {
         let error = exec(Path::new("/nonexistent"), &["x".into()], &[]);
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let error = exec(Path::new("/bin/true"), &["a\0b".into()], &[]);

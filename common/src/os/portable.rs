@@ -1,104 +1,72 @@
-//! Decisions that need no more than every system gives: the parent of each process, and its
-//! environment. No subreaper and no pidfd: what was left behind by its parents is found by its mark,
-//! and there is no proof.
+//! Decisions that need only the facts that every system gives: the parent of each process, and its
+//! environment. There is no subreaper and no pidfd: orphans are found by their mark, and there is no proof
+//! that none is left.
 
 use std::collections::{HashMap, VecDeque};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::child::{Delivery, MARK_VARIABLE, Signal, signal_child};
-use super::process::{self, Process, StartTime};
+use super::lookup::{CannotLook, Listing};
+use super::process_data::Process;
 use super::system;
 use crate::ids::{Mark, Pid};
 
+/// The environment variable with the mark of a process, for systems that can't carry it in a resource limit.
+pub const MARK_VARIABLE: &str = "MCPD_MARK";
+
+/// All processes that this user may read.
+pub fn all() -> Listing<Process> {
+    let mut all = Listing::default();
+    for pid in all.record(system::pids()) {
+        let process = all.record(system::read(pid));
+        all.extend(process);
+    }
+    all
+}
+
+/// Whether it has exited and waits to be reaped. A thread group leader that has exited while other threads
+/// run has the same state, but is no zombie. If its threads can't be listed it counts as running.
+pub fn is_zombie(process: &Process) -> bool {
+    process.state == 'Z' && !system::has_other_threads(process.pid).unwrap_or(true)
+}
+
 /// The direct children of this process.
-pub fn children(pid: Pid) -> Vec<Pid> {
-    process::all()
-        .into_iter()
-        .filter(|process| process.ppid == pid.get())
-        .map(|process| process.pid)
-        .collect()
+pub fn children(pid: Pid) -> Listing<Pid> {
+    let mut children = Listing::default();
+    let all = children.take(self::all());
+    children.extend(all.iter().filter(|process| process.ppid == pid.get()).map(|process| process.pid));
+    children
 }
 
 /// All descendants of `root`, without itself, parents before their children.
-pub fn tree(root: Pid) -> Vec<Process> {
+pub fn tree(root: Pid) -> Listing<Process> {
+    let mut tree = Listing::default();
     let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
-    for process in process::all() {
+    for process in tree.take(all()) {
         by_parent.entry(process.ppid).or_default().push(process);
     }
-    // Taking each family out of the map ends the walk even if the processes changed under our eyes
-    // so that parents form a ring.
-    let mut found = Vec::new();
+    // Removing the children of each parent from the map ends the walk even if processes were reparented
+    // during the scan so that parents form a ring.
     let mut parents = VecDeque::from([root.get()]);
     while let Some(parent) = parents.pop_front() {
-        let family = by_parent.remove(&parent).unwrap_or_default();
-        let family = family.into_iter().filter(|process| process.pid != root);
-        for process in family {
+        let children = by_parent.remove(&parent).unwrap_or_default();
+        for process in children.into_iter().filter(|process| process.pid != root) {
             parents.push_back(process.pid.get());
-            found.push(process);
+            tree.extend([process]);
         }
     }
-    found
+    tree
 }
 
 /// The mark in its environment.
-pub fn mark(pid: Pid) -> Option<Mark> {
+pub fn mark(pid: Pid) -> Result<Option<Mark>, CannotLook> {
     let value = system::environment(pid, MARK_VARIABLE)?;
-    u64::from_str_radix(&value, 16).ok().and_then(Mark::from_limit)
-}
-
-/// How long a wait sleeps between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// A process by pid and start time, compared again right before each use. Between the look and the
-/// signal it could still end and its pid be given away: best effort, the system offers no better.
-#[derive(Debug)]
-pub struct Identity {
-    pid: Pid,
-    start: StartTime,
-}
-
-impl Identity {
-    /// The process that was read, if it is there still.
-    pub fn open(process: &Process) -> Option<Self> {
-        let identity = Self { pid: process.pid, start: process.start };
-        identity.look().is_some().then_some(identity)
-    }
-
-    fn look(&self) -> Option<Process> {
-        process::read(self.pid).filter(|now| now.start == self.start)
-    }
-
-    /// Signals it, if it is still the same.
-    pub fn signal(&self, signal: Signal) -> Delivery {
-        match self.look() {
-            Some(_) => signal_child(self.pid, signal),
-            None => Delivery::Gone,
-        }
-    }
-
-    /// Whether it runs still.
-    pub fn is_alive(&self) -> bool {
-        self.look().is_some_and(|now| now.state != 'X' && !process::is_zombie(&now))
-    }
-
-    /// Waits until it has ended, at most this long; whether it has.
-    pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        while self.is_alive() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            thread::sleep(left.min(LOOK_AGAIN));
-        }
-        true
-    }
+    Ok(value.and_then(|value| u64::from_str_radix(&value, 16).ok()).and_then(Mark::from_limit))
 }
 
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -108,18 +76,19 @@ mod tests {
         (child, pid)
     }
 
-    /// R-CONT-7: the tree by parents alone shows what is below us, and nothing else.
+    /// R-CONT-7: the tree by parents shows all descendants and nothing else.
     #[test]
     fn the_tree_is_found_by_parents() {
         let (mut child, pid) = sleeper("");
-        assert!(children(Pid::current()).contains(&pid));
-        let below = tree(Pid::current());
+        let is_child = |pid| children(Pid::current()).best_effort().contains(&pid);
+        assert!(is_child(pid));
+        let below = tree(Pid::current()).best_effort();
         assert!(below.iter().any(|process| process.pid == pid));
         assert!(below.iter().all(|process| process.pid != Pid::current()));
-        assert!(tree(pid).is_empty());
+        assert!(tree(pid).is_proof_of_absence());
         child.kill().expect("our child");
         child.wait().expect("our child");
-        assert!(!children(Pid::current()).contains(&pid));
+        assert!(!is_child(pid));
     }
 
     /// R-CONT-7: marks are read from the environment here.
@@ -129,31 +98,15 @@ mod tests {
         let (mut child, pid) = sleeper(&format!("{:x}", expected.to_limit()));
         // The kernel shows an environment a moment after the program was replaced.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while mark(pid).is_none() && Instant::now() < deadline {
+        while mark(pid) == Ok(None) && Instant::now() < deadline {
             thread::yield_now();
         }
-        assert_eq!(mark(pid), Some(expected));
+        assert_eq!(mark(pid), Ok(Some(expected)));
         child.kill().expect("our child");
         child.wait().expect("our child");
         let (mut child, pid) = sleeper("not a mark");
-        assert_eq!(mark(pid), None);
+        assert_eq!(mark(pid), Ok(None));
         child.kill().expect("our child");
         child.wait().expect("our child");
-    }
-
-    #[test]
-    fn an_identity_means_one_process() {
-        let (mut child, pid) = sleeper("");
-        let process = process::read(pid).expect("it runs");
-        let mut other = process.clone();
-        other.start.0 += 1;
-        assert!(Identity::open(&other).is_none());
-        let identity = Identity::open(&process).expect("it runs");
-        assert!(identity.is_alive());
-        assert!(!identity.wait(Duration::from_millis(1)));
-        assert_eq!(identity.signal(Signal::Kill), Delivery::Sent);
-        assert!(identity.wait(Duration::from_secs(10)), "a zombie has ended");
-        child.wait().expect("our child");
-        assert_eq!(identity.signal(Signal::Kill), Delivery::Gone);
     }
 }

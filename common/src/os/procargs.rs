@@ -6,16 +6,16 @@
 //!
 //! Pure, so that it is tested on every system.
 
-/// A block, taken apart.
+/// A parsed block.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Arguments<'block> {
-    /// The arguments, the program's name first.
+    /// The arguments, beginning with the program's name.
     pub arguments: Vec<&'block [u8]>,
-    /// The environment, `NAME=value` each. Empty where the system hides it.
+    /// The environment, `NAME=value` each. Empty if the system hides it.
     pub environment: Vec<&'block [u8]>,
 }
 
-/// Takes a block apart; garbage makes it shorter, never a panic.
+/// Parses a block; invalid bytes give fewer strings, never a panic.
 pub fn parse(block: &[u8]) -> Option<Arguments<'_>> {
     let (count, rest) = block.split_first_chunk()?;
     let count = usize::try_from(i32::from_ne_bytes(*count)).ok()?;
@@ -23,13 +23,13 @@ pub fn parse(block: &[u8]) -> Option<Arguments<'_>> {
     let padding = rest[path_end..].iter().take_while(|byte| **byte == 0).count();
     let mut strings = rest[path_end + padding..].split(|byte| *byte == 0);
     let arguments = strings.by_ref().take(count).collect();
-    // An empty string ends the variables; what follows is the system's own.
+    // An empty string ends the environment; data of the system follows.
     let environment = strings.take_while(|string| !string.is_empty()).collect();
     Some(Arguments { arguments, environment })
 }
 
 impl Arguments<'_> {
-    /// The value of a variable.
+    /// The value of a variable of the environment.
     pub fn variable(&self, name: &str) -> Option<String> {
         let value = self
             .environment

@@ -1,9 +1,9 @@
-//! What macOS tells of a socket that a process holds: `struct socket_fdinfo` of `<sys/proc_info.h>`.
+//! The data of a socket on macOS: `struct socket_fdinfo` of `<sys/proc_info.h>`.
 //!
 //! ```text
-//!   0  proc_fileinfo   24  vinfo_stat (the owner at 40)   160  soi_so, soi_pcb, what kind it is
-//! 208  what has been received (soi_rcv)   232  what is to be sent (soi_snd)   256  soi_kind
-//! 264  tcp_sockinfo: both ports, which family (288), both addresses (296, 312), the state (344)
+//!   0  proc_fileinfo   24  vinfo_stat (uid at 40)   160  soi_so, soi_pcb, type and protocol
+//! 208  receive queue (soi_rcv)   232  send queue (soi_snd)   256  soi_kind
+//! 264  tcp_sockinfo: both ports, the family (288), both addresses (296, 312), the state (344)
 //! 792  the end
 //! ```
 //!
@@ -12,9 +12,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::socket::{Socket, TcpState};
+use super::tcp::{Socket, TcpState};
 
-/// The whole of it, in bytes.
+/// The size of the structure in bytes.
 pub const SIZE: usize = 792;
 
 const OWNER: usize = 40;
@@ -31,10 +31,10 @@ const STATE: usize = 344;
 
 /// `SOCKINFO_TCP`.
 const TCP: u32 = 2;
-/// `INI_IPV4`; an IPv6 socket that speaks IPv4 has it, too.
+/// `INI_IPV4`; also set for IPv4 in an IPv6 socket.
 const IPV4: u8 = 1;
 
-/// The TCP socket that these bytes speak of; `None` for one of another kind.
+/// The TCP socket in these bytes; `None` for a socket of another kind.
 pub fn parse(bytes: &[u8; SIZE]) -> Option<Socket> {
     let word = |at: usize| bytes[at..].first_chunk().map(|word| u32::from_le_bytes(*word));
     if word(KIND)? != TCP {
@@ -98,7 +98,7 @@ mod tests {
         bytes
     }
 
-    /// R-VER-2: who holds a port is found by what the kernel tells of each descriptor.
+    /// R-VER-2: the holder of a port is found through the data of each of its descriptors.
     #[test]
     fn a_connection_of_each_family_is_understood() {
         let mut bytes = tcp(1, 4);
@@ -132,7 +132,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_socket_or_none(bytes in proptest::collection::vec(any::<u8>(), SIZE)) {
-            let bytes: [u8; SIZE] = bytes.try_into().expect("so many");
+            let bytes: [u8; SIZE] = bytes.try_into().expect("SIZE bytes");
             let _ = parse(&bytes);
         }
     }

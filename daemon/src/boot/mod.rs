@@ -161,7 +161,9 @@ impl<'a> Boot<'a> {
     }
 
     fn open_journal(&self, last_run: &mut LastRun) -> (JournalHandle, Vec<KeptSession>, Vec<String>) {
-        JournalHandle::open(&self.state.journal(), &last_run.records(), || last_run.recorded(&self.state))
+        JournalHandle::open(&self.state.journal(), &last_run.records(), || {
+            last_run.remove_crash_record(&self.state)
+        })
     }
 
     /// The guardian moves into the daemon's cgroup, too, and has to know the layout to clean it up.
@@ -170,7 +172,7 @@ impl<'a> Boot<'a> {
         last_run: &LastRun,
     ) -> Result<(Result<Cgroups, String>, Option<String>), StartError> {
         let (cgroups, warning) =
-            cgroups::settle(self.options.run.tag(), last_run.run(), self.link.guardian()).await;
+            cgroups::set_up(self.options.run.tag(), last_run.run(), self.link.guardian()).await;
         if let Ok(cgroups) = &cgroups {
             self.inform_guardian(Some(cgroups.layout().clone()))?;
         }
@@ -209,7 +211,8 @@ impl<'a> Boot<'a> {
             .map_err(StartError::system("find this program"))?;
         let run = self.options.run.tag();
         let known_file = KnownProcessesFile::new(self.state.members(), run);
-        let children = Children::new(run, open_files, cgroups, known_file);
+        let children = Children::new(run, open_files, cgroups, known_file)
+            .map_err(|error| StartError::system("list the children of this process")(error.into()))?;
         let (process_thread, events) =
             ProcessThread::start(children).map_err(StartError::system("start the process thread"))?;
         let output = Output::start(self.config.daemon.log_dir.clone())

@@ -34,7 +34,7 @@ pub fn run_file(config: &Config, slots: &Slots, run: RunId, guardian: Pid) -> Ru
 }
 
 fn process_id(pid: Pid) -> ProcessId {
-    ProcessId { pid, start: process::read(pid).map_or(StartTime(0), |process| process.start) }
+    ProcessId { pid, start: process::best_effort::read(pid).map_or(StartTime(0), |process| process.start) }
 }
 
 pub fn run_started(config: &Config, run: RunId) -> RunStarted {

@@ -135,7 +135,8 @@ impl Control for ControlService {
         let leaders = self.leaders().await;
         let looked =
             tokio::task::spawn_blocking(move || zombies::find(scope, &|pid| worker_of(pid, &leaders)));
-        let report = looked.await.map_err(|error| Status::internal(error.to_string()))?;
+        let found = looked.await.map_err(|error| Status::internal(error.to_string()))?;
+        let report = found.map_err(|error| Status::resource_exhausted(error.to_string()))?;
         Ok(Response::new(report.into()))
     }
 
@@ -254,7 +255,7 @@ fn worker_of(pid: Pid, leaders: &HashMap<Pid, WorkerName>) -> Option<WorkerName>
         if let Some(worker) = leaders.get(&above) {
             return Some(worker.clone());
         }
-        let process = process::read(above)?;
+        let process = process::best_effort::read(above)?;
         if let Some(worker) = Pid::new(process.session).and_then(|session| leaders.get(&session)) {
             return Some(worker.clone());
         }

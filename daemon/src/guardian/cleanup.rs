@@ -11,8 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::socket_file::{self, SocketError};
 
 /// Everything, in the order that leaves the least undone if this process dies as well: what the next
-/// start needs to know is removed last. Returns the exit code.
-pub fn settle(record: &CrashRecord, socket: &Path, state: &StateDir) -> u8 {
+/// start needs to know is removed last; nothing of it is removed unless `is_complete`: all processes could
+/// be read. Returns the exit code.
+pub fn settle(record: &CrashRecord, is_complete: bool, socket: &Path, state: &StateDir) -> u8 {
     let mut problems = Vec::new();
     if !matches!(record.end, DaemonEnd::Completed(_)) {
         match socket_file::remove_stale(socket) {
@@ -23,7 +24,7 @@ pub fn settle(record: &CrashRecord, socket: &Path, state: &StateDir) -> u8 {
     }
     match record.publish(state) {
         // What could not be ended is looked for again by the next start.
-        Ok(()) if record.left.is_empty() => {
+        Ok(()) if record.left.is_empty() && is_complete => {
             // Of another run it names nobody: no harm if it stays.
             let _ = durable::remove(&state.members());
             problems.extend(RunFile::remove(&state.run_file()).err().map(|error| error.to_string()));

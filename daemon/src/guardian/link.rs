@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mcpd_common::ids::Pid;
 use mcpd_common::os::child::Signal;
-use mcpd_common::os::guard;
+use mcpd_common::os::guardian;
 use tokio::io::AsyncReadExt;
 
 use super::page::{Details, Page};
@@ -43,7 +43,7 @@ impl GuardianLink {
 
     /// Whether the guardian has ended.
     pub fn is_orphan(&self) -> bool {
-        guard::parent() != Some(self.guardian)
+        guardian::parent() != Some(self.guardian)
     }
 
     /// Listens for the guardian's end: the other end of the line is its alone. The future returns then.
@@ -82,8 +82,8 @@ impl GuardianLink {
     /// # Errors
     /// When they are something else.
     pub fn adopt([page, line]: [OwnedFd; 2]) -> io::Result<Self> {
-        let guardian = guard::parent().ok_or_else(|| io::Error::other("this process has no parent"))?;
-        guard::die_with_parent(Signal::Term)?;
+        let guardian = guardian::parent().ok_or_else(|| io::Error::other("this process has no parent"))?;
+        guardian::die_with_parent(Signal::Term)?;
         let guardian_link = Self { page: Page::adopt(page)?, line: line.into(), guardian };
         // The shutdown that went before the new program is over.
         guardian_link.page.set_bound(None);
@@ -100,7 +100,7 @@ mod tests {
     async fn page_and_line_can_be_handed_over() {
         let page = Page::new().expect("memory");
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let guardian = guard::parent().expect("a parent");
+        let guardian = guardian::parent().expect("a parent");
         let guardian_link = GuardianLink::new(page, theirs, guardian);
         guardian_link.set_bound(Duration::from_secs(9));
         let descriptors = guardian_link.descriptors().expect("handed over");

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use mcpd_common::ids::RunId;
 use mcpd_common::os::child::{self, Signal};
-use mcpd_common::os::guard::{self, Arrivals, Twin};
+use mcpd_common::os::guardian::{self, ForkResult, ReceivedSignals};
 use mcpd_common::paths::StateDir;
 
 use crate::instance::Instance;
@@ -86,15 +86,15 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
     let page = Page::new()?;
     page.publish(&launch.details())?;
     let (ours, theirs) = UnixStream::pair()?;
-    let preexisting = PreexistingChildren::children_of_this_process();
+    let preexisting = PreexistingChildren::children_of_this_process()?;
     // Before there is a child: what it leaves behind becomes ours.
     child::become_subreaper()?;
-    let masked = guard::mask_all()?;
-    match guard::fork()? {
-        Twin::Parent { child } => {
+    let masked = guardian::block_all_signals()?;
+    match guardian::fork()? {
+        ForkResult::Parent { child } => {
             drop(theirs);
-            let arrivals = Arrivals::hear(&FORWARDED);
-            masked.restore_but(&[]);
+            let arrivals = ReceivedSignals::listen(&FORWARDED);
+            masked.restore_except(&[]);
             Ok(ForkSide::Guardian(Guardian {
                 launch,
                 daemon: child,
@@ -105,11 +105,11 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
                 asked: false,
             }))
         }
-        Twin::Child { parent } => {
+        ForkResult::Child { parent } => {
             // The only other end is the guardian's: its end of file is the guardian's end.
             drop(ours);
-            masked.restore_but(&AWAITED);
-            guard::die_with_parent(Signal::Term)?;
+            masked.restore_except(&AWAITED);
+            guardian::die_with_parent(Signal::Term)?;
             let GuardianConfig { instance, .. } = launch;
             Ok(ForkSide::Daemon(GuardianLink::new(page, theirs, parent), instance))
         }

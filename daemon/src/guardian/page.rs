@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcpd_common::ids::RunId;
-use mcpd_common::os::guard::SharedWords;
+use mcpd_common::os::guardian::SharedWords;
 use serde::{Deserialize, Serialize};
 
 use crate::process::containment::cgroups::Layout;

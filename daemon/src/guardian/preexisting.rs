@@ -1,70 +1,88 @@
-//! Processes that are below the guardian and none of mcpd's: children from before it was mcpd
-//! (`sleep 9 & exec mcpd`), and what these leave behind.
+//! Children of the guardian that do not belong to mcpd: children that the process had before it was mcpd
+//! (`sleep 9 & exec mcpd`), and orphans of these.
 
 use std::collections::HashSet;
 
 use mcpd_common::crash::LeftoverProcess;
 use mcpd_common::ids::{Pid, RunTag};
 use mcpd_common::os::process::{self, Process, StartTime};
+use mcpd_common::os::{CannotLook, Listing};
 
-/// Those that are never touched.
+/// Children that are never signalled.
 pub struct PreexistingChildren {
     known: HashSet<(Pid, StartTime)>,
 }
 
 impl PreexistingChildren {
     /// The children that this process has now.
-    pub fn children_of_this_process() -> Self {
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub fn children_of_this_process() -> Result<Self, CannotLook> {
         let mut preexisting = Self { known: HashSet::new() };
-        preexisting.note(&children());
-        preexisting
+        preexisting.note(&children().complete()?);
+        Ok(preexisting)
     }
 
     fn note(&mut self, children: &[Process]) {
         self.known.extend(children.iter().map(|child| (child.pid, child.start)));
     }
 
-    /// While the daemon lives everything that it leaves behind becomes its own child; so what comes
-    /// to us has come from others.
+    /// Adds new children while the daemon lives. They are orphans of preexisting children, because orphans of
+    /// the run are reparented to the daemon then.
     pub fn note_while(&mut self, daemon: Pid, daemon_lives: impl FnOnce() -> bool) {
         if !self.may_grow() {
             return;
         }
-        let mut children = children();
+        // A child that can't be read now is told apart by its missing mark later.
+        let mut children = children().best_effort();
         children.retain(|child| child.pid != daemon);
         if daemon_lives() {
             self.note(&children);
         }
     }
 
-    /// Only who has such children gets more of them; and pid 1, who gets everybody's.
+    /// Whether children that are not of this run can appear: only orphans of preexisting children, and for
+    /// pid 1 all orphans of the machine (or container).
     fn may_grow(&self) -> bool {
         !self.known.is_empty() || Pid::current().get() == 1
     }
 
-    /// Whether there is nobody to be preexisting.
+    /// Whether all children belong to this run.
     pub fn is_empty(&self) -> bool {
         !self.may_grow()
     }
 
-    /// Whether this child of ours is to be left alone. One that came in the moment of the daemon's end
-    /// is the run's by its mark, if others could have left it to us as well.
-    pub fn covers(&self, child: &Process, run: RunTag) -> bool {
-        let ours = || process::mark(child.pid).is_some_and(|mark| mark.run == run);
-        self.known.contains(&(child.pid, child.start)) || self.may_grow() && !ours()
+    /// Whether this child does not belong to the run. A child that was reparented after the exit of the daemon
+    /// belongs to it if it has its mark.
+    ///
+    /// # Errors
+    /// When its mark can't be read.
+    pub fn includes(&self, child: &Process, run: RunTag) -> Result<bool, CannotLook> {
+        if self.known.contains(&(child.pid, child.start)) {
+            return Ok(true);
+        }
+        Ok(self.may_grow() && process::mark(child.pid)?.is_none_or(|mark| mark.run != run))
     }
 
-    /// Those that are there still, for the record.
+    /// The preexisting children that exist, for the crash record.
     pub fn leftovers(&self) -> Vec<LeftoverProcess> {
-        let mut there: Vec<_> =
-            children().into_iter().filter(|it| self.known.contains(&(it.pid, it.start))).collect();
-        there.sort_by_key(|process| process.pid);
-        let leftover =
-            |it: &Process| LeftoverProcess { pid: it.pid, command: process::command(it), worker: None };
-        there.iter().map(leftover).collect()
+        let mut existing = children().best_effort();
+        existing.retain(|child| self.known.contains(&(child.pid, child.start)));
+        existing.sort_by_key(|child| child.pid);
+        existing.iter().map(leftover).collect()
     }
 }
 
-fn children() -> Vec<Process> {
-    process::children(Pid::current()).into_iter().filter_map(process::read).collect()
+fn leftover(process: &Process) -> LeftoverProcess {
+    LeftoverProcess { pid: process.pid, command: process::command(process), worker: None }
+}
+
+fn children() -> Listing<Process> {
+    let mut children = Listing::default();
+    for pid in children.take(process::children(Pid::current())) {
+        let process = children.record(process::read(pid));
+        children.extend(process);
+    }
+    children
 }

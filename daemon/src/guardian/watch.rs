@@ -11,7 +11,7 @@ use mcpd_common::crash::{CleanedUpBy, CrashRecord, DaemonEnd};
 use mcpd_common::ids::{Pid, Slot, WorkerName};
 use mcpd_common::known_processes;
 use mcpd_common::os::child::{self, Signal};
-use mcpd_common::os::guard::{self, Arrivals, Origin};
+use mcpd_common::os::guardian::{self, Origin, ReceivedSignals};
 use mcpd_common::os::{backend, this_process};
 use mcpd_common::paths::StateDir;
 use mcpd_common::run_file::RunFile;
@@ -43,7 +43,7 @@ pub struct Guardian {
     pub(super) page: Page,
     /// The daemon writes to it when there is something new on the page.
     pub(super) line: UnixStream,
-    pub(super) arrivals: io::Result<Arrivals>,
+    pub(super) arrivals: io::Result<ReceivedSignals>,
     pub(super) preexisting: PreexistingChildren,
     /// A signal that ends the daemon was forwarded.
     pub(super) asked: bool,
@@ -52,7 +52,7 @@ pub struct Guardian {
 impl Guardian {
     /// Watches over the daemon to its end and beyond; the exit code.
     pub fn watch(mut self) -> u8 {
-        guard::rename(NAME);
+        guardian::set_process_name(NAME);
         this_process::give_back_memory();
         // Somebody may read us no more, or never have: not a reason to wait.
         let _always_possible = self.line.set_nonblocking(true);
@@ -104,7 +104,7 @@ impl Guardian {
         while matches!(io::Read::read(&mut self.line, &mut bytes), Ok(1..)) {}
     }
 
-    fn wait(&self, timeout: Option<Duration>) -> Vec<guard::Arrival> {
+    fn wait(&self, timeout: Option<Duration>) -> Vec<guardian::ReceivedSignal> {
         match &self.arrivals {
             Ok(arrivals) => arrivals.wait(self.line.as_fd(), timeout),
             Err(_) => {
@@ -134,8 +134,8 @@ impl Guardian {
             daemon: self.daemon,
             cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
         };
-        let CleanupResult { ended_count, ended, left, proved, .. } =
-            kill_and_reap.end_all(Deadline::after(limit), |time| drop(self.wait(Some(time))));
+        let CleanupResult { ended_count, ended, left, proved, is_complete, .. } =
+            kill_and_reap.kill_until_gone(Deadline::after(limit), |time| drop(self.wait(Some(time))));
         if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {
             return code;
         }
@@ -163,7 +163,7 @@ impl Guardian {
                 Err(_) => return record.exit_code(),
             }
         }
-        cleanup::settle(&record, &socket, &state)
+        cleanup::settle(&record, is_complete, &socket, &state)
     }
 }
 

@@ -21,9 +21,9 @@ fn log(border: &str) {
     let threads: Vec<_> = this_process::threads().into_iter().map(|(_, name)| name).collect();
     let descriptors = this_process::descriptors();
     let sockets = descriptors.iter().filter(|(_, target)| target.starts_with("socket:")).count();
-    let children: Vec<_> = process::children(Pid::current())
+    let children: Vec<_> = process::best_effort::children(Pid::current())
         .into_iter()
-        .filter_map(process::read)
+        .filter_map(process::best_effort::read)
         .map(|child| format!("{} {} {}", child.pid, child.state, child.name))
         .collect();
     tracing::debug!(

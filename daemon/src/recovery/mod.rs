@@ -1,10 +1,10 @@
-//! How the last run ended, if not properly: learned, completed, and remembered by the next start
+//! Recovery after a run that did not end properly: the next start kills its processes and reports its end
 //! (R-CONT-5, R-CONT-6).
 //!
 //! ```text
-//!   crash record (the guardian cleaned up) --------.
-//!   run file (it could not, or died as well) -------+--> warnings: log, `mcpctl status`
-//!     `-- processes.rs ends what is proven its own  `--> journal, last-shutdown.json: `report`, `history`
+//!   crash record (the guardian cleaned up) ----------.
+//!   run file (it could not, or died as well) ---------+--> warnings: log, `mcpctl status`
+//!     `-- processes.rs kills the processes of the run `--> journal, last-shutdown.json: `report`, `history`
 //! ```
 
 mod processes;
@@ -18,7 +18,7 @@ use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::paths::{StateDir, durable};
 use mcpd_common::run_file::RunFile;
 
-/// What there is to tell of the last run.
+/// The end of the last run; empty if it ended properly.
 #[derive(Default)]
 #[must_use]
 pub struct LastRun {
@@ -29,7 +29,7 @@ pub struct LastRun {
 }
 
 impl LastRun {
-    /// Ends what it left behind, before anything is started.
+    /// Kills the processes of the last run that are left. To be called before any worker is started.
     pub async fn recover(state: &StateDir) -> Self {
         let mut last = Self::default();
         match CrashRecord::read(&state.crash()) {
@@ -39,12 +39,15 @@ impl LastRun {
         match RunFile::read(&state.run_file()) {
             Ok(Some(run_file)) => {
                 let known = known_processes::of_run(&state.members(), run_file.run.tag());
-                last.add(processes::reclaim(&run_file, &known).await, state);
+                let (record, doubt) = processes::kill_leftovers(&run_file, &known).await;
+                let warning = |why| format!("processes of the last run may be left: {why}");
+                last.warnings.extend(doubt.map(warning));
+                last.add(record, state);
             }
             Ok(None) => {}
-            Err(why) => last
-                .warnings
-                .push(format!("{why}; what the last run left behind, if anything, was not looked for")),
+            Err(why) => {
+                last.warnings.push(format!("{why}; processes of the last run, if any, were not searched for"))
+            }
         }
         last.report = last.record.as_ref().map(|record| record.account(state));
         let sentence = last.record.as_ref().map(|record| {
@@ -58,12 +61,12 @@ impl LastRun {
         last
     }
 
-    /// The dead run that all of this is about.
+    /// The run that did not end properly.
     pub fn run(&self) -> Option<RunTag> {
         self.record.as_ref().map(|record| record.run.tag())
     }
 
-    /// What was found now, with what the guardian had found before.
+    /// Adds the result of this recovery to the crash record of the guardian, if there is one.
     fn add(&mut self, found: CrashRecord, state: &StateDir) {
         let record = match self.record.take().filter(|record| record.run == found.run) {
             Some(mut record) => {
@@ -73,7 +76,7 @@ impl LastRun {
                 record.finished_at = found.finished_at;
                 record
             }
-            None => with_the_daemons_account(found, state),
+            None => with_exit_of_daemon(found, state),
         };
         if let Err(error) = record.write_report(state) {
             self.warnings.push(format!("can't write how the last run ended: {error}"));
@@ -81,7 +84,7 @@ impl LastRun {
         self.record = Some(record);
     }
 
-    /// For the journal.
+    /// The records for the journal.
     pub fn records(&self) -> Vec<Record> {
         let (Some(record), Some(report)) = (&self.record, &self.report) else { return vec![] };
         let known = RunStarted {
@@ -94,10 +97,11 @@ impl LastRun {
         vec![Record::RunKnown(known), Record::Report(Box::new(report.clone()))]
     }
 
-    /// The journal has it: nobody needs the record any more.
-    pub fn recorded(&mut self, state: &StateDir) {
+    /// To be called when the journal has the records.
+    pub fn remove_crash_record(&mut self, state: &StateDir) {
         if let Err(error) = durable::remove(&state.crash()) {
-            self.warnings.push(format!("can't remove the crash record, which will be told again: {error}"));
+            self.warnings
+                .push(format!("can't remove the crash record, which will be reported again: {error}"));
         }
     }
 
@@ -112,8 +116,8 @@ impl LastRun {
     }
 }
 
-/// A daemon that died after its last word had said how its shutdown went.
-fn with_the_daemons_account(mut found: CrashRecord, state: &StateDir) -> CrashRecord {
+/// Adds the exit code of a daemon that died after it had written its report.
+fn with_exit_of_daemon(mut found: CrashRecord, state: &StateDir) -> CrashRecord {
     if let Some(report) = last_shutdown(state).filter(|report| report.run == found.run) {
         found.end = DaemonEnd::Completed(report.exit_code);
     }

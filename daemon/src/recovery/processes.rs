@@ -1,11 +1,10 @@
-//! AfterShutdown what a run left whose guardian died, too.
+//! Kills the processes of a run whose daemon and guardian both died.
 //!
-//! Only what is proven to be of that run is touched: the run file names the run, the boot id says
-//! that its processes can still be alive, and a living process carries the run's mark, which nobody
-//! else can have, or is by pid and start time one that the run's daemon knew. The signal goes by a
-//! handle that was compared with the process's start time. A process that merely got a recorded pid,
-//! or holds a recorded port, is never touched; a port that a proven leftover holds is free when that
-//! has ended.
+//! Only processes that are proved to be of that run are signalled: the run file names the run, the boot id
+//! shows that its processes can still exist, and the process carries the mark of the run, which no other
+//! process can have, or is one that the daemon of the run attributed (by pid and start time). The signal is
+//! sent through a handle that was compared with the start time. A process that merely reused a recorded pid,
+//! or holds a recorded port, is never signalled.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,19 +15,21 @@ use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
 use mcpd_common::known_processes::{self, KnownProcess};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::{self, backend};
+use mcpd_common::os::{self, CannotLook, Listing, backend};
 use mcpd_common::run_file::RunFile;
 
 use crate::deadline::Deadline;
 
-/// What does not end within this is reported and left.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Whoever keeps forking can be missed by a pass: passes must find nobody for so long.
-const QUIET: Duration = Duration::from_millis(300);
+/// Processes that still exist after this time are reported.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A scan can miss a process that keeps forking, so scans must find nothing for this long.
+const QUIET_TIME: Duration = Duration::from_millis(300);
+/// The limit of ancestors of this process that are read.
+const MAX_ANCESTORS: usize = 64;
 
-/// Ends what the run file proves to be left. To be called by the holder of the lock: the daemon of
-/// that run is dead.
-pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> CrashRecord {
+/// Kills the processes that the run file proves to be left. Also returns why processes may be left that are
+/// not in the record. To be called by the holder of the lock: the daemon of that run is dead.
+pub async fn kill_leftovers(last: &RunFile, known: &[KnownProcess]) -> (CrashRecord, Option<String>) {
     let now = Timestamp::now();
     let mut record = CrashRecord {
         run: last.run,
@@ -46,88 +47,125 @@ pub async fn reclaim(last: &RunFile, known: &[KnownProcess]) -> CrashRecord {
         preexisting: vec![],
         damaged_lines: 0,
     };
-    // After another boot nothing of it is alive, and its pids and marks say nothing.
-    if os::boot_id().unwrap_or_default() == last.boot_id {
-        end_all(last, known, &mut record).await;
-        record.finished_at = Timestamp::now();
+    let boot_id = os::boot_id().unwrap_or_default();
+    if boot_id.is_empty() && !last.boot_id.is_empty() {
+        return (record, Some("the boot id of this machine can't be read".to_owned()));
     }
-    record
+    if boot_id != last.boot_id {
+        // After another boot no process of the run exists, and its pids and marks mean nothing.
+        return (record, None);
+    }
+    let killed = kill_until_quiet(last, known, &mut record).await;
+    record.finished_at = Timestamp::now();
+    (record, killed.err().map(|error| error.to_string()))
 }
 
-async fn end_all(last: &RunFile, known: &[KnownProcess], record: &mut CrashRecord) {
-    let proof = Proof { run: last.run, known, spared: ourselves() };
-    let names: HashMap<Slot, WorkerName> =
-        last.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect();
-    let slot_of = |process: &Process| {
-        let mark = process::mark(process.pid).map(|mark| mark.slot);
-        mark.or_else(|| known_processes::slot_of(known, process))
-    };
-    let leftover = |process: &Process| LeftoverProcess {
-        pid: process.pid,
-        command: process::command(process),
-        worker: slot_of(process).and_then(|slot| names.get(&slot).cloned()),
-    };
-    let deadline = Deadline::after(LIMIT);
-    let mut seen: HashSet<(Pid, StartTime)> = HashSet::new();
-    let mut quiet = Deadline::after(QUIET);
+/// # Errors
+/// When processes could not be read, so that some may be left.
+async fn kill_until_quiet(
+    last: &RunFile,
+    known: &[KnownProcess],
+    record: &mut CrashRecord,
+) -> Result<(), CannotLook> {
+    let run = DeadRun::new(last, known)?;
+    let deadline = Deadline::after(KILL_TIMEOUT);
+    let mut killed: HashSet<(Pid, StartTime)> = HashSet::new();
+    let mut quiet = Deadline::after(QUIET_TIME);
+    let mut result = Ok(());
     while !quiet.remaining().is_zero() {
-        let (mut alive, mut pids) = (vec![], process::pids());
-        // The newest first: they are who moves on.
-        pids.sort_unstable_by(|a, b| b.cmp(a));
-        for process in pids.into_iter().filter_map(|pid| proof.of(pid)) {
-            // Killed when it is found: at the end of the pass it may be gone, and its child there.
-            let Some(handle) = Handle::open(&process) else { continue };
-            // Asked before it is killed: afterwards it has no command line any more.
-            if seen.insert((process.pid, process.start)) && record.ended.len() < NAMED {
-                record.ended.push(leftover(&process));
+        let alive = run.kill_pass(&mut killed, &mut record.ended);
+        if !alive.is_proof_of_absence() {
+            if deadline.remaining().is_zero() {
+                record.left = alive.found().iter().map(|process| run.leftover(process)).collect();
+                result = alive.complete().map(drop);
+                break;
             }
-            let _ = handle.signal(Signal::Kill);
-            alive.push(process);
-        }
-        if !alive.is_empty() && deadline.remaining().is_zero() {
-            record.left = alive.iter().map(leftover).collect();
-            break;
-        }
-        if !alive.is_empty() {
-            quiet = Deadline::after(QUIET);
+            quiet = Deadline::after(QUIET_TIME);
         }
         tokio::task::yield_now().await;
     }
     record.ended.retain(|ended| record.left.iter().all(|left| left.pid != ended.pid));
-    record.ended_count = seen.len().saturating_sub(record.left.len()) as u64;
+    record.ended_count = killed.len().saturating_sub(record.left.len()) as u64;
+    result
 }
 
-/// What makes a process one of the dead run's.
-struct Proof<'a> {
+/// The proof that a process belongs to the dead run.
+struct DeadRun<'a> {
     run: RunId,
-    /// Whom its daemon knew, where marks can be lost.
+    names: HashMap<Slot, WorkerName>,
+    /// Processes that its daemon attributed, for systems on which marks can be lost.
     known: &'a [KnownProcess],
-    spared: HashSet<Pid>,
+    /// Never signalled: a daemon that was started by a worker of the dead run has ancestors with its mark.
+    ancestors: HashSet<Pid>,
 }
 
-impl Proof<'_> {
-    /// One whose leader has exited while other threads run still holds its ports.
-    fn of(&self, pid: Pid) -> Option<Process> {
-        let may_be = || self.is_marked(pid) || self.known.iter().any(|known| known.process.pid == pid);
-        let process =
-            Some(pid).filter(|pid| !self.spared.contains(pid) && may_be()).and_then(process::read)?;
-        // Asked again of what was read: a stranger who got the pid meanwhile must have the mark himself.
-        let is_proven = self.is_marked(pid) || self.is_known(&process);
-        (!process::is_zombie(&process) && is_proven).then_some(process)
+impl<'a> DeadRun<'a> {
+    fn new(last: &RunFile, known: &'a [KnownProcess]) -> Result<Self, CannotLook> {
+        let names = last.workers.iter().map(|worker| (worker.slot, worker.name.clone())).collect();
+        Ok(Self { run: last.run, names, known, ancestors: ancestors()? })
     }
 
-    fn is_marked(&self, pid: Pid) -> bool {
-        process::mark(pid).is_some_and(|mark| mark.run == self.run.tag())
+    /// Kills all processes of the run, and returns them. The first ones are described in `ended`.
+    fn kill_pass(
+        &self,
+        killed: &mut HashSet<(Pid, StartTime)>,
+        ended: &mut Vec<LeftoverProcess>,
+    ) -> Listing<Process> {
+        let mut alive = Listing::default();
+        let mut pids = alive.record(process::pids());
+        // The newest first: a process that keeps forking is among them.
+        pids.sort_unstable_by_key(|pid| std::cmp::Reverse(*pid));
+        for pid in pids {
+            // Killed at once: at the end of the pass it may have exited and left a child.
+            let Some(process) = alive.record(self.find(pid)) else { continue };
+            let Some(handle) = alive.record(Handle::open(&process)) else { continue };
+            // Described before it is killed: a zombie has no command line.
+            if killed.insert((process.pid, process.start)) && ended.len() < NAMED {
+                ended.push(self.leftover(&process));
+            }
+            let _ = handle.signal(Signal::Kill);
+            alive.extend([process]);
+        }
+        alive
     }
 
-    fn is_known(&self, process: &Process) -> bool {
-        known_processes::slot_of(self.known, process).is_some()
+    /// The process with this pid, if it belongs to the run. A leader that has exited while other threads of
+    /// it run is no zombie, because it still holds its ports.
+    fn find(&self, pid: Pid) -> Result<Option<Process>, CannotLook> {
+        let has_known_pid = self.known.iter().any(|known| known.process.pid == pid);
+        if self.ancestors.contains(&pid) || !(has_known_pid || self.is_marked(pid)?) {
+            return Ok(None);
+        }
+        let Some(process) = process::read(pid)? else { return Ok(None) };
+        // Checked again: another process that got the pid since must carry the mark itself.
+        let is_proved = self.is_marked(pid)? || known_processes::slot_of(self.known, &process).is_some();
+        Ok((is_proved && !process::is_zombie(&process)).then_some(process))
+    }
+
+    fn is_marked(&self, pid: Pid) -> Result<bool, CannotLook> {
+        Ok(process::mark(pid)?.is_some_and(|mark| mark.run == self.run.tag()))
+    }
+
+    fn leftover(&self, process: &Process) -> LeftoverProcess {
+        let mark = process::best_effort::mark(process.pid).map(|mark| mark.slot);
+        let slot = mark.or_else(|| known_processes::slot_of(self.known, process));
+        LeftoverProcess {
+            pid: process.pid,
+            command: process::command(process),
+            worker: slot.and_then(|slot| self.names.get(&slot).cloned()),
+        }
     }
 }
 
-/// This process and those above it: a daemon started from inside the last run's worker spares
-/// whoever started it.
-fn ourselves() -> HashSet<Pid> {
-    let above = |pid: &Pid| Pid::new(process::read(*pid)?.ppid);
-    std::iter::successors(Some(Pid::current()), above).take(64).collect()
+/// This process and its ancestors.
+fn ancestors() -> Result<HashSet<Pid>, CannotLook> {
+    let mut ancestors = HashSet::new();
+    let mut next = Some(Pid::current());
+    while let Some(pid) = next
+        && ancestors.len() < MAX_ANCESTORS
+    {
+        ancestors.insert(pid);
+        next = process::read(pid)?.and_then(|process| Pid::new(process.ppid));
+    }
+    Ok(ancestors)
 }

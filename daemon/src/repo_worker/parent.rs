@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 
 /// The wait is renewed this often; it ends when the parent does.
 const ROUND: Duration = Duration::from_secs(600);
+/// Delay between two attempts to get a handle on the parent.
+const RETRY: Duration = Duration::from_secs(1);
 const STACK: usize = 64 * 1024;
 
 /// A parent that is watched, if there is one to watch.
@@ -55,7 +57,15 @@ impl Parent {
 /// A hold on the parent; `None` if it has ended and somebody else took its place.
 fn hold() -> Option<Handle> {
     let parent = parent()?;
-    let handle = Handle::open(&process::read(parent)?)?;
+    let handle = loop {
+        match process::read(parent).and_then(|found| found.map_or(Ok(None), |found| Handle::open(&found))) {
+            Ok(handle) => break handle?,
+            Err(error) => {
+                tracing::warn!(%error, "can't watch the parent yet");
+                crate::deadline::pause(RETRY);
+            }
+        }
+    };
     (self::parent() == Some(parent)).then_some(handle)
 }
 

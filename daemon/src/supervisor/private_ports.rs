@@ -35,7 +35,7 @@ pub fn private() -> Result<Port, String> {
 /// The port that a process of this tree listens on, unless one of them listens on `given`.
 pub fn other(leader: Pid, given: Port) -> Option<Port> {
     let tree: HashSet<Pid> =
-        process::tree(leader).iter().map(|process| process.pid).chain([leader]).collect();
+        process::best_effort::tree(leader).iter().map(|process| process.pid).chain([leader]).collect();
     let listeners = socket::listeners().ok()?;
     let inodes = listeners.iter().map(|listener| listener.inode).collect();
     let owners = socket::owners(&inodes);

@@ -104,7 +104,7 @@ fn names(scope: &Scope<'_>) -> HashMap<Slot, WorkerName> {
 }
 
 fn owner(pid: Pid, run: RunTag, names: &HashMap<Slot, WorkerName>) -> Option<WorkerName> {
-    let mark = process::mark(pid).filter(|mark| mark.run == run)?;
+    let mark = process::best_effort::mark(pid).filter(|mark| mark.run == run)?;
     names.get(&mark.slot).cloned()
 }
 
@@ -116,7 +116,7 @@ fn is_held_by_strangers(report: &PortReport) -> bool {
 /// report may have been given away since.
 fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
     for pid in report.holders.iter().filter_map(|holder| holder.pid) {
-        let ours = process::mark(pid).is_some_and(|mark| mark.run == run);
+        let ours = process::best_effort::mark(pid).is_some_and(|mark| mark.run == run);
         let allowed = match whose {
             ForcePorts::Own => ours,
             ForcePorts::Never => false,
@@ -125,7 +125,9 @@ fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
         if !allowed {
             continue;
         }
-        if let Some(holder) = process::read(pid).as_ref().and_then(Handle::open) {
+        if let Some(process) = process::best_effort::read(pid)
+            && let Ok(Some(holder)) = Handle::open(&process)
+        {
             tracing::warn!(port = %report.port, %pid, "killing the holder of a port");
             let _ = holder.signal(Signal::Kill);
         }

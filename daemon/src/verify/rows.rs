@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use mcpd_common::check::ports::PortReport;
 use mcpd_common::ids::{Port, WorkerName};
-use mcpd_common::os::ProcessInfo;
 use mcpd_common::os::process::{self, Process};
+use mcpd_common::os::{Listing, ProcessInfo};
 use mcpd_common::outcome::{Check, CheckSubject};
 
 use super::{Scope, StoppedWorker, Verification, ports};
@@ -85,21 +85,26 @@ fn port(report: Option<&PortReport>, duration_ms: u64) -> Check {
 }
 
 /// The members of our groups, from one look at all processes.
-struct Groups(HashMap<i32, Vec<Process>>);
+struct Groups {
+    members: HashMap<i32, Vec<Process>>,
+    is_complete: bool,
+}
 
 impl Groups {
-    fn of(all: Vec<Process>, scope: &Scope<'_>) -> Self {
+    fn of(all: Listing<Process>, scope: &Scope<'_>) -> Self {
         let ours: HashMap<i32, ()> =
             scope.workers.iter().filter_map(|worker| Some((worker.pid?.get(), ()))).collect();
         let mut groups: HashMap<i32, Vec<Process>> = HashMap::new();
-        for process in all {
+        let mut scan = Listing::<Process>::default();
+        for process in scan.take(all) {
             // The leader is reaped, so the number may have been given to a stranger's group.
-            let marked = || process::mark(process.pid).is_some_and(|mark| mark.run == scope.run);
+            let mut marked =
+                || scan.record(process::mark(process.pid)).is_some_and(|mark| mark.run == scope.run);
             if ours.contains_key(&process.pgid) && (process.state == 'Z' || marked()) {
                 groups.entry(process.pgid).or_default().push(process);
             }
         }
-        Self(groups)
+        Self { members: groups, is_complete: scan.is_complete() }
     }
 
     fn check(&self, worker: &StoppedWorker, duration_ms: u64) -> Check {
@@ -107,11 +112,12 @@ impl Groups {
             return check(CheckSubject::Group, true, "it had none".to_owned(), duration_ms);
         };
         let members: Vec<_> =
-            self.0.get(&pid.get()).into_iter().flatten().map(|member| member.pid.to_string()).collect();
+            self.members.get(&pid.get()).into_iter().flatten().map(|member| member.pid.to_string()).collect();
         let evidence = match members.is_empty() {
+            true if !self.is_complete => "not all processes could be read".to_owned(),
             true => format!("group {pid} is empty"),
             false => format!("group {pid} still has pid {}", members.join(", ")),
         };
-        check(CheckSubject::Group, members.is_empty(), evidence, duration_ms)
+        check(CheckSubject::Group, members.is_empty() && self.is_complete, evidence, duration_ms)
     }
 }

@@ -85,7 +85,7 @@ fn port_disagrees(found: &PortReport, report: &ShutdownReport) -> Option<String>
 }
 
 fn is_held_by_later_run(found: &PortReport, run: RunTag) -> bool {
-    let is_of_other_run = |pid: Pid| process::mark(pid).is_some_and(|mark| mark.run != run);
+    let is_of_other_run = |pid: Pid| process::best_effort::mark(pid).is_some_and(|mark| mark.run != run);
     !found.holders.is_empty() && found.holders.iter().all(|holder| holder.pid.is_some_and(is_of_other_run))
 }
 

@@ -154,12 +154,12 @@ async fn before(context: &Context, daemon: &mut DaemonClient, wait: bool) -> Bef
     let ports = workers.map(|worker| KnownPort { port: worker.port, worker: Some(worker.name.clone()) });
     let ports = ports.collect();
     let status = status.as_ref().and_then(|status| status.daemon.as_ref());
-    let guardian = status.and_then(|status| status.guardian).and_then(process::read);
+    let guardian = status.and_then(|status| status.guardian).and_then(process::best_effort::read);
     let state = match status {
         Some(status) => StateDir::new(PathBuf::from(&status.state_dir)),
         None => context.locations().state,
     };
-    Before { state, ports, guardian: guardian.and_then(|guardian| Handle::open(&guardian)) }
+    Before { state, ports, guardian: guardian.and_then(|guardian| Handle::open(&guardian).ok().flatten()) }
 }
 
 /// Combines the report with the external check.

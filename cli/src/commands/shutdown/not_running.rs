@@ -15,7 +15,7 @@ use crate::color::Tone;
 use crate::context::Context;
 use crate::daemon_client::DaemonClient;
 use crate::failure::{Failure, SUCCESS};
-use crate::leftovers::Leftovers;
+use crate::leftovers::{self, Leftovers};
 use crate::locations::{self, Locations};
 use crate::wait::{now, sleep};
 
@@ -40,7 +40,7 @@ pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> 
             return Ok(show(context, &nothing_left()));
         }
     };
-    let leftovers = lasting_leftovers(&run, &locations).await;
+    let leftovers = lasting_leftovers(&run, &locations).await?;
     if let Some(daemon) = &leftovers.daemon {
         return daemon_without_socket(context, args, &locations, &run, daemon).await;
     }
@@ -65,12 +65,13 @@ pub async fn exits_soon(daemon: &DaemonClient) -> bool {
 }
 
 /// Ignores processes that exit within a second: when a daemon is killed, its workers die shortly after it.
-async fn lasting_leftovers(run: &RunFile, locations: &Locations) -> Leftovers {
+async fn lasting_leftovers(run: &RunFile, locations: &Locations) -> Result<Leftovers, Failure> {
     let deadline = now() + WORKERS_EXIT_TIMEOUT;
     loop {
-        let leftovers = Leftovers::of(run, locations);
+        let leftovers =
+            Leftovers::of(run, locations).map_err(|error| leftovers::cannot_look(ACTION, error))?;
         if leftovers.daemon.is_some() || leftovers.processes.is_empty() || now() >= deadline {
-            return leftovers;
+            return Ok(leftovers);
         }
         sleep(POLL_INTERVAL).await;
     }
@@ -101,8 +102,9 @@ async fn daemon_without_socket(
 ) -> Result<u8, Failure> {
     let has_exited = args.wait
         && match Handle::open(daemon) {
-            Some(handle) => timeout(EXIT_TIMEOUT, wait_for_exit::process(&handle)).await.is_ok(),
-            None => true,
+            Ok(Some(handle)) => timeout(EXIT_TIMEOUT, wait_for_exit::process(&handle)).await.is_ok(),
+            Ok(None) => true,
+            Err(_) => false,
         };
     if !has_exited {
         return Err(does_not_answer(run, daemon));
@@ -111,7 +113,7 @@ async fn daemon_without_socket(
     let outcome = match report {
         Some(report) => Outcome::finished(&report),
         // It died without a report.
-        None => outcome(run, lasting_leftovers(run, locations).await),
+        None => outcome(run, lasting_leftovers(run, locations).await?),
     };
     Ok(show(context, &outcome))
 }

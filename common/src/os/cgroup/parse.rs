@@ -1,5 +1,4 @@
-//! The texts about cgroups, taken apart. Pure, and total: whatever bytes come in, the answer is a
-//! value or `None`.
+//! Parsers for files about cgroups. Pure, and total: any bytes give a value or `None`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -7,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::Pid;
 
-/// A place where the cgroup v2 hierarchy, or a part of it, is mounted.
+/// A mount of the cgroup v2 hierarchy, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Which cgroup is seen there: "/" unless only a part is mounted.
+    /// The cgroup at the mount point: "/" unless only a part is mounted.
     pub root: PathBuf,
-    /// Where.
+    /// The directory on which it is mounted.
     pub point: PathBuf,
 }
 
@@ -24,18 +23,19 @@ pub fn mounts(text: &[u8]) -> Vec<Mount> {
 }
 
 fn mount(line: &[u8]) -> Option<Mount> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let (root, point) = (words.get(3)?, words.get(4)?);
-    let tags = words.get(6..)?;
-    let dash = tags.iter().position(|word| *word == b"-")?;
-    let is_ours = tags.get(dash + 1) == Some(&b"cgroup2".as_slice());
-    is_ours.then(|| Mount { root: path(root), point: path(point) })
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let root = fields.get(3)?;
+    let point = fields.get(4)?;
+    let tags = fields.get(6..)?;
+    let dash = tags.iter().position(|field| *field == b"-")?;
+    let is_cgroup2 = tags.get(dash + 1) == Some(&b"cgroup2".as_slice());
+    is_cgroup2.then(|| Mount { root: path(root), point: path(point) })
 }
 
 /// A path of mountinfo: blanks and backslashes are written as three octal digits.
-fn path(word: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(word.len());
-    let mut rest = word;
+fn path(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
     while let Some((first, after)) = rest.split_first() {
         match (first, octal(after)) {
             (b'\\', Some(byte)) => {
@@ -62,20 +62,20 @@ pub fn own_path(text: &str) -> Option<&Path> {
     text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with('/')).map(Path::new)
 }
 
-/// Where this cgroup can be seen; none if no mount shows it, as in a container with a part of the
-/// hierarchy. A later mount may hide an earlier one, so the later ones come first.
+/// The directories of this cgroup in all mounts; none if no mount shows it, as in a container with a part of
+/// the hierarchy. A later mount may hide an earlier one, so the later ones come first.
 pub fn directories(mounts: &[Mount], own: &Path) -> Vec<PathBuf> {
     let below = |mount: &Mount| match own.strip_prefix(&mount.root) {
         Ok(rest) if rest.as_os_str().is_empty() => Some(mount.point.clone()),
         Ok(rest) => Some(mount.point.join(rest)),
         Err(_) => None,
     };
-    // A namespace shows what is outside of it by `..`.
+    // In a cgroup namespace a path outside of it begins with `..`.
     let is_inside = !own.components().any(|part| part.as_os_str() == "..");
     mounts.iter().rev().filter(|_| is_inside).filter_map(below).collect()
 }
 
-/// Whether `cgroup.events` says that a living process is in the cgroup or below it.
+/// The field `populated` of `cgroup.events`: whether a living process is in the cgroup or its subtree.
 pub fn is_populated(text: &str) -> Option<bool> {
     match text.lines().find_map(|line| line.strip_prefix("populated "))?.trim() {
         "0" => Some(false),
@@ -89,7 +89,7 @@ pub fn procs(text: &str) -> Vec<Pid> {
     text.lines().filter_map(|line| line.trim().parse().ok().and_then(Pid::new)).collect()
 }
 
-/// The number in `pids.max`; `None` where it says `max`.
+/// The number in `pids.max`; `None` for `max`.
 pub fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
@@ -114,7 +114,7 @@ mod tests {
 39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";
-    /// A container that sees its own part only, read-only.
+    /// A container to which only a part is mounted, read-only.
     const PART: &str =
         "900 890 0:26 /system.slice/docker-1.scope /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n";
 
@@ -122,7 +122,7 @@ mod tests {
         directories(&mounts(text.as_bytes()), Path::new(own))
     }
 
-    /// R-CONT-4: the tree is found wherever it is mounted.
+    /// R-CONT-4: the hierarchy is found wherever it is mounted.
     #[test]
     fn our_cgroup_is_found_through_the_mounts() {
         assert_eq!(found(UNIFIED, "/a.slice/b.service"), [Path::new("/sys/fs/cgroup/a.slice/b.service")]);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn small_files_are_read() {
+    fn small_files_are_parsed() {
         assert_eq!(is_populated("populated 1\nfrozen 0\n"), Some(true));
         assert_eq!(is_populated("frozen 0\npopulated 0\n"), Some(false));
         assert_eq!(is_populated("frozen 0\n"), None);
@@ -184,14 +184,14 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in ".{0,80}") {
+        fn no_bytes_cause_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in ".{0,80}") {
             let _ = mounts(&bytes);
             let _ = own_path(&text).map(|own| directories(&mounts(&bytes), own));
             let _ = (is_populated(&text), procs(&text), limit(&text));
         }
 
         #[test]
-        fn what_is_found_stays_below_its_mount(own in "/[a-c./]{0,12}") {
+        fn a_directory_is_always_below_its_mount(own in "/[a-c./]{0,12}") {
             for found in found(UNIFIED, &own) {
                 prop_assert!(found.starts_with("/sys/fs/cgroup"));
                 prop_assert!(!found.components().any(|part| part.as_os_str() == ".."));

@@ -1,12 +1,14 @@
-//! A hold on a process that need not be our child.
+//! A reference to one process, which need not be our child.
 
 use std::time::Duration;
 
+use super::identity::Identity;
 use super::{Delivery, Signal};
-use crate::os::portable::Identity;
-use crate::os::process::Process;
+use crate::os::lookup::CannotLook;
+use crate::os::process_data::Process;
 
-/// A hold on one process, which need not be a child: it never comes to mean another one.
+/// A reference to one process, which need not be our child. It never refers to another process, even if the
+/// pid is reused.
 #[derive(Debug)]
 pub struct Handle(Hold);
 
@@ -18,23 +20,26 @@ enum Hold {
 }
 
 impl Handle {
-    /// A hold on exactly the process that was read; `None` if it is gone.
-    pub fn open(process: &Process) -> Option<Self> {
+    /// A handle of exactly the process that was read; `None` if it is gone.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked whether the pid still means that process.
+    pub fn open(process: &Process) -> Result<Option<Self>, CannotLook> {
         #[cfg(target_os = "linux")]
         if crate::os::backend() == crate::os::Backend::Linux {
             use crate::os::linux::{Opened, PidDescriptor};
             match PidDescriptor::open(process) {
-                Opened::Held(descriptor) => return Some(Self(Hold::Descriptor(descriptor))),
-                Opened::Gone => return None,
-                // No descriptor to be had (too many files open, a kernel before 5.3): that must
-                // not read as "gone".
+                Opened::Held(descriptor) => return Ok(Some(Self(Hold::Descriptor(descriptor)))),
+                Opened::Gone => return Ok(None),
+                Opened::Unknown(error) => return Err(error),
+                // Too many open files, or a kernel before 5.3: this does not mean "gone".
                 Opened::Refused => {}
             }
         }
-        Identity::open(process).map(|identity| Self(Hold::Identity(identity)))
+        Ok(Identity::open(process)?.map(|identity| Self(Hold::Identity(identity))))
     }
 
-    /// Signals it.
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Delivery {
         match &self.0 {
             #[cfg(target_os = "linux")]
@@ -43,12 +48,12 @@ impl Handle {
         }
     }
 
-    /// Whether it runs still (a zombie does not).
+    /// Whether it has not exited (a zombie has).
     pub fn is_alive(&self) -> bool {
         !self.wait(Duration::ZERO)
     }
 
-    /// Waits until it has ended, at most this long; whether it has.
+    /// Waits until it has exited, at most this long; returns whether it has.
     pub fn wait(&self, timeout: Duration) -> bool {
         match &self.0 {
             #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Starting a process.
+//! Starts a process.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,46 +10,47 @@ use std::process::{Command, Stdio};
 use std::sync::PoisonError;
 
 use super::MARK_VARIABLE;
-use super::birth::Birth;
+use super::setup::ChildSetup;
 use crate::ids::{Mark, Pid};
 use crate::os::socket::PROBING;
 use crate::os::this_process::OpenFileLimit;
 
-/// What to start, and with what.
+/// A program to start, with everything that it gets from the daemon.
 #[derive(Debug)]
 pub struct SpawnPlan {
     /// The program; without a slash it is looked up in the `PATH` of `env`, with one in the middle
     /// it is relative to `directory`.
     pub program: PathBuf,
-    /// Its arguments, without the program itself.
+    /// The arguments, without the name of the program.
     pub args: Vec<OsString>,
-    /// Its working directory.
+    /// The working directory.
     pub directory: PathBuf,
-    /// Its complete environment; only [`MARK_VARIABLE`] is added.
+    /// The complete environment; only [`MARK_VARIABLE`] is added.
     pub env: Vec<(OsString, OsString)>,
-    /// Its standard input; `None`: `/dev/null`.
+    /// Standard input; `None`: `/dev/null`.
     pub input: Option<OwnedFd>,
-    /// Its standard output and error; `None`: `/dev/null`.
+    /// Standard output and standard error; `None`: `/dev/null`.
     pub output: Option<OwnedFd>,
-    /// What it and its descendants carry.
+    /// The mark that it and its descendants carry.
     pub mark: Mark,
-    /// The limit of open files that it gets: the one the daemon was started with.
+    /// The limit of open files; usually the one with which the daemon was started.
     pub open_files: OpenFileLimit,
-    /// The way into a cgroup ([`Cgroup::entrance`](crate::os::cgroup::Cgroup::entrance)): it takes it
-    /// before it becomes the program, so that nothing of it ever lives outside. Where the kernel
-    /// refuses, it goes without.
+    /// A descriptor from [`Cgroup::entrance`](crate::os::cgroup::Cgroup::entrance): the child enters that
+    /// cgroup before exec, so that the program never runs outside of it. If the kernel refuses, the child
+    /// runs without.
     pub cgroup: Option<OwnedFd>,
 }
 
-/// Starts a process as the leader of a new session and group, with nothing inherited by accident:
-/// empty signal mask, default dispositions, descriptors 0 to 2 only, the given limit of open
-/// files. On Linux it is killed when the calling thread ends.
+/// Starts a process as the leader of a new session and group, with an empty signal mask, default
+/// dispositions, descriptors 0 to 2 only, and the given limit of open files. On Linux it is killed when the
+/// calling **thread** exits.
 ///
-/// An error names the directory or the program that was at fault.
+/// # Errors
+/// The text names the directory or the program that caused the error.
 #[expect(unsafe_code, reason = "pre_exec: sessions, limits and the parent-death signal are set in the child")]
 pub fn spawn(plan: SpawnPlan) -> io::Result<Pid> {
     check_directory(&plan.directory)?;
-    let birth = Birth::new(plan.mark, plan.open_files, plan.cgroup.as_ref().map(AsFd::as_fd));
+    let setup = ChildSetup::new(plan.mark, plan.open_files, plan.cgroup.as_ref().map(AsFd::as_fd));
     let (output, errors) = output_pair(plan.output)?;
     let mut command = Command::new(&plan.program);
     command
@@ -62,15 +63,15 @@ pub fn spawn(plan: SpawnPlan) -> io::Result<Pid> {
         .stdout(output)
         .stderr(errors);
     // SAFETY: `prepare` allocates nothing, takes no lock, and makes async-signal-safe calls only.
-    unsafe { command.pre_exec(move || birth.prepare()) };
-    // It returns when the child has become the program.
+    unsafe { command.pre_exec(move || setup.prepare()) };
+    // `spawn` returns after the exec.
     let spawned = {
-        let _alone = PROBING.write().unwrap_or_else(PoisonError::into_inner);
+        let _exclusive = PROBING.write().unwrap_or_else(PoisonError::into_inner);
         command.spawn()
     };
-    let child = spawned.map_err(|error| naming(&plan.program, &error))?;
-    // `child` is dropped without being waited for; std leaves the process to us then.
-    Pid::new(child.id().cast_signed()).ok_or_else(|| io::Error::other("the kernel gave a pid that is none"))
+    let child = spawned.map_err(|error| with_program_name(&plan.program, &error))?;
+    // Dropping `child` does not wait for it: the process stays ours to reap.
+    Pid::new(child.id().cast_signed()).ok_or_else(|| io::Error::other("fork(2) returned an invalid pid"))
 }
 
 /// Standard output and standard error, both to the same place.
@@ -81,21 +82,21 @@ fn output_pair(output: Option<OwnedFd>) -> io::Result<(Stdio, Stdio)> {
     })
 }
 
-/// Asked first, because afterwards a missing directory and a missing program are the same error.
+/// Checked first, because a missing directory and a missing program give the same error later.
 fn check_directory(directory: &Path) -> io::Result<()> {
-    let in_words =
+    let error_with_path =
         |kind, what: &str| io::Error::new(kind, format!("directory {}: {what}", directory.display()));
     match fs::metadata(directory) {
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(in_words(io::ErrorKind::NotADirectory, "is not a directory")),
+        Ok(_) => Err(error_with_path(io::ErrorKind::NotADirectory, "is not a directory")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(in_words(error.kind(), "does not exist"))
+            Err(error_with_path(error.kind(), "does not exist"))
         }
-        Err(error) => Err(in_words(error.kind(), &error.to_string())),
+        Err(error) => Err(error_with_path(error.kind(), &error.to_string())),
     }
 }
 
-fn naming(program: &Path, error: &io::Error) -> io::Error {
+fn with_program_name(program: &Path, error: &io::Error) -> io::Error {
     let what = match error.kind() {
         io::ErrorKind::NotFound => "no such program (or no interpreter for it)".to_owned(),
         _ => error.to_string(),

@@ -1,6 +1,6 @@
-//! Real children. None of these waits for "any child", so that they can share one process.
+//! Tests with real children. None of them waits for "any child", so that they can share one process.
 
-#![expect(unsafe_code, reason = "what a child must not inherit has to be set up first")]
+#![expect(unsafe_code, reason = "state that a child must not inherit has to be set up first")]
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -15,7 +15,7 @@ use crate::os::this_process::OpenFileLimit;
 use crate::outcome::ExitStatus;
 
 const MARK: Mark = Mark { run: RunTag(0x3f9a_2c77), slot: Slot(5) };
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn plan(script: &str) -> SpawnPlan {
     SpawnPlan {
@@ -31,56 +31,56 @@ fn plan(script: &str) -> SpawnPlan {
     }
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        if let Some(seen) = look() {
-            return seen;
+        if let Some(value) = poll() {
+            return value;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {TIMEOUT:?}");
         std::thread::yield_now();
     }
 }
 
-fn ended(pid: Pid) -> ExitStatus {
-    until("the child ends", || reap(pid))
+fn exit_of(pid: Pid) -> ExitStatus {
+    until("exit of the child", || reap(pid))
 }
 
-/// What the script says, and how it ended.
-fn said(mut plan: SpawnPlan) -> (String, ExitStatus) {
+/// Output and exit status of a plan.
+fn output_of(mut plan: SpawnPlan) -> (String, ExitStatus) {
     let (mut reader, writer) = io::pipe().expect("a pipe");
     plan.output = Some(writer.into());
     let pid = spawn(plan).expect("sh(1)");
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("text");
-    (text, ended(pid))
+    (text, exit_of(pid))
 }
 
 /// R-SUP-1: a session and group of its own, its directory, its environment and nothing else.
 #[test]
-fn a_child_leads_its_own_session_and_has_its_own_surroundings() {
+fn a_child_leads_its_own_session_and_has_only_its_own_environment() {
     let mut plan = plan("exec sleep 60");
     plan.directory = "/proc".into();
     let pid = spawn(plan).expect("sh(1)");
-    let child = process::read(pid).expect("it runs");
+    let child = process::best_effort::read(pid).expect("it runs");
     assert_eq!((child.session, child.pgid, child.ppid), (pid.get(), pid.get(), Pid::current().get()));
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
-    assert_eq!(ended(pid), ExitStatus::Signal(9));
+    assert_eq!(exit_of(pid), ExitStatus::Signal(9));
 
     let mut plan = self::plan("pwd; env | grep -v '^PATH=\\|^PWD=\\|^SHLVL=\\|^_=\\|^OLDPWD='");
     plan.directory = "/proc".into();
     plan.env.push(("ONLY".into(), "this".into()));
-    let (text, _) = said(plan);
+    let (text, _) = output_of(plan);
     let lines: Vec<_> = text.lines().collect();
     assert!(lines.starts_with(&["/proc"]) && lines.contains(&"ONLY=this"), "{text}");
     assert!(lines.contains(&format!("{MARK_VARIABLE}={:x}", MARK.to_limit()).as_str()), "{text}");
     assert_eq!(lines.len(), 3, "{text}");
 }
 
-/// R-SUP-1: ignored and blocked signals, stray descriptors and a raised limit stay behind.
+/// R-SUP-1: ignored and blocked signals, descriptors and a raised limit are not inherited.
 #[cfg(target_os = "linux")]
 #[test]
-fn nothing_is_inherited_by_accident() {
+fn signals_descriptors_and_limits_are_not_inherited() {
     // SAFETY: SIGUSR1 means nothing to this process; a descriptor of our own is duplicated.
     let stray = unsafe {
         libc::signal(libc::SIGUSR1, libc::SIG_IGN);
@@ -88,10 +88,10 @@ fn nothing_is_inherited_by_accident() {
         libc::sigaddset(&mut blocked, libc::SIGUSR2);
         libc::sigaddset(&mut blocked, 40);
         libc::pthread_sigmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut());
-        // Unlike std's, dup(2)'s descriptor is open to heirs.
+        // Unlike descriptors of std, the one of dup(2) is inherited by children.
         OwnedFd::from_raw_fd(libc::dup(2))
     };
-    let (text, _) = said(plan("grep '^Sig[BI]' /proc/self/status; ulimit -n; ulimit -Hn"));
+    let (text, _) = output_of(plan("grep '^Sig[BI]' /proc/self/status; ulimit -n; ulimit -Hn"));
     let none = "0000000000000000";
     assert_eq!(text, format!("SigBlk:\t{none}\nSigIgn:\t{none}\n256\n512\n"));
 
@@ -103,50 +103,50 @@ fn nothing_is_inherited_by_accident() {
     open.sort();
     assert_eq!(open, ["0", "1", "2"], "not {}", stray.as_raw_fd());
     assert_eq!(signal_child(pid, Signal::Kill), Delivery::Sent);
-    assert_eq!(ended(pid), ExitStatus::Signal(9));
+    assert_eq!(exit_of(pid), ExitStatus::Signal(9));
 }
 
 /// R-CONT-3: the mark is in the limits and survives a new session and an emptied environment.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_mark_survives_what_a_program_may_do() {
+fn the_mark_survives_setsid_and_an_empty_environment() {
     if crate::os::backend() == crate::os::Backend::Portable {
         return; // There the mark is in the environment, and does not survive this.
     }
     let mark = Mark { run: RunTag(std::process::id()), slot: Slot(6) };
     let pid = spawn(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") }).expect("sh(1)");
-    assert_eq!(ended(pid), ExitStatus::Code(0));
-    let escaped = until("the escaped one is found by its mark", || {
-        let marked = |p: &process::Process| process::mark(p.pid) == Some(mark) && p.name == "sleep";
-        process::all().into_iter().find(|p| marked(p) && p.session == p.pid.get())
+    assert_eq!(exit_of(pid), ExitStatus::Code(0));
+    let detached = until("a detached process with the mark", || {
+        let marked =
+            |p: &process::Process| process::best_effort::mark(p.pid) == Some(mark) && p.name == "sleep";
+        process::best_effort::all().into_iter().find(|p| marked(p) && p.session == p.pid.get())
     });
-    let handle = Handle::open(&escaped).expect("it runs");
+    let handle = Handle::open(&detached).expect("readable").expect("it runs");
     assert!(handle.is_alive());
     assert!(!handle.wait(Duration::from_millis(1)));
     assert_eq!(handle.signal(Signal::Kill), Delivery::Sent);
-    assert!(handle.wait(PATIENCE));
+    assert!(handle.wait(TIMEOUT));
     assert!(!handle.is_alive());
 }
 
 #[test]
-fn an_end_can_be_seen_before_it_is_taken() {
+fn an_exit_status_can_be_read_before_reaping() {
     let pid = spawn(plan("exit 7")).expect("sh(1)");
-    assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(7));
+    assert_eq!(until("exit", || peek_exit(pid)), ExitStatus::Code(7));
     assert_eq!(peek_exit(pid), Some(ExitStatus::Code(7)), "still unreaped");
     assert!(has_any_ended());
-    assert!(process::read(pid).is_some_and(|p| process::is_zombie(&p)));
+    assert!(process::best_effort::read(pid).is_some_and(|p| process::is_zombie(&p)));
     assert_eq!(reap(pid), Some(ExitStatus::Code(7)));
     assert_eq!((reap(pid), peek_exit(pid)), (None, None));
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Term), Delivery::Gone);
 }
 
-/// R-CONT-2: children that announce their end by another signal than `SIGCHLD`, or by none, are
-/// children too.
+/// R-CONT-2: also children with another exit signal than `SIGCHLD`, or with none, are waited for.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_child_of_clone_is_seen() {
+fn a_child_without_an_exit_signal_is_waited_for() {
     let nothing = 0usize;
-    // SAFETY: without flags this is fork(2) with no signal at the end; the child only exits.
+    // SAFETY: without flags this is fork(2) with no exit signal; the child only exits.
     let pid = unsafe {
         match libc::syscall(libc::SYS_clone, nothing, nothing, nothing, nothing, nothing) {
             0 => libc::_exit(3),
@@ -154,23 +154,23 @@ fn a_child_of_clone_is_seen() {
         }
     };
     let pid = i32::try_from(pid).ok().and_then(Pid::new).expect("a child");
-    assert_eq!(process::read(pid).map(|child| child.exit_signal), Some(0));
-    assert_eq!(until("it ends", || peek_exit(pid)), ExitStatus::Code(3));
-    assert_eq!(ended(pid), ExitStatus::Code(3));
+    assert_eq!(process::best_effort::read(pid).map(|child| child.exit_signal), Some(0));
+    assert_eq!(until("exit", || peek_exit(pid)), ExitStatus::Code(3));
+    assert_eq!(exit_of(pid), ExitStatus::Code(3));
 }
 
-/// A real-time signal has no name, but is an end like any other.
+/// Also a real-time signal, which has no name.
 #[cfg(target_os = "linux")]
 #[test]
-fn every_signal_is_told() {
+fn a_killing_signal_is_in_the_exit_status() {
     for number in [2, 15, 9, 40] {
         let pid = spawn(plan(&format!("kill -{number} $$; exec sleep 60"))).expect("sh(1)");
-        assert_eq!(ended(pid), ExitStatus::Signal(number));
+        assert_eq!(exit_of(pid), ExitStatus::Signal(number));
     }
 }
 
 #[test]
-fn an_error_names_what_was_wrong() {
+fn an_error_names_the_program_or_directory() {
     let error = |change: fn(&mut SpawnPlan)| {
         let mut plan = plan("true");
         change(&mut plan);
@@ -185,51 +185,52 @@ fn an_error_names_what_was_wrong() {
     assert!(error(|p| p.program = "/dev/null".into()).starts_with("/dev/null: Permission denied"));
 }
 
-/// R-CONT-5: a worker's leader ends with the thread that started it.
+/// R-CONT-5: a leader is killed when the thread that started it exits.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_child_dies_with_the_thread_that_started_it() {
-    let (tell, wait) = std::sync::mpsc::channel::<()>();
+    let (stop, wait) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
         let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
         let running = peek_exit(pid).is_none();
-        let _ended = wait.recv();
+        let _ = wait.recv();
         (pid, running)
     });
-    drop(tell);
+    drop(stop);
     let (pid, running) = thread.join().expect("no panic");
     assert!(running);
-    assert_eq!(ended(pid), ExitStatus::Signal(9));
+    assert_eq!(exit_of(pid), ExitStatus::Signal(9));
 }
 
-/// R-CONT-1: a pid that was given to somebody else is not signalled.
+/// R-CONT-1: a reused pid is not signalled.
 #[test]
-fn a_handle_means_the_process_that_was_read() {
+fn a_handle_refers_to_the_process_that_was_read() {
     let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
-    let read = process::read(pid).expect("it runs");
+    let read = process::best_effort::read(pid).expect("it runs");
     let mut other = read.clone();
     other.start.0 += 1;
-    assert!(Handle::open(&other).is_none());
-    let handle = Handle::open(&read).expect("it runs");
+    assert!(Handle::open(&other).expect("readable").is_none());
+    let handle = Handle::open(&read).expect("readable").expect("it runs");
     assert_eq!(signal_child(pid, Signal::Term), Delivery::Sent);
-    assert!(handle.wait(PATIENCE), "a zombie has ended");
-    assert_eq!(ended(pid), ExitStatus::Signal(15));
+    assert!(handle.wait(TIMEOUT), "a zombie has exited");
+    assert_eq!(exit_of(pid), ExitStatus::Signal(15));
     assert_eq!(handle.signal(Signal::Kill), Delivery::Gone);
-    assert!(Handle::open(&read).is_none());
+    assert!(Handle::open(&read).expect("readable").is_none());
 }
 
 #[test]
 fn a_group_is_signalled_as_a_whole() {
     let pid = spawn(plan("sleep 60 & sleep 60 & wait")).expect("sh(1)");
     let members = until("both run", || {
-        let tree = process::tree(pid);
+        let tree = process::best_effort::tree(pid);
         (tree.iter().filter(|p| p.name == "sleep").count() == 2).then_some(tree)
     });
     assert!(members.iter().all(|member| member.pgid == pid.get()));
-    let handles: Vec<_> = members.iter().filter_map(Handle::open).collect();
+    let handles: Vec<_> =
+        members.iter().filter_map(|member| Handle::open(member).expect("readable")).collect();
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
-    assert_eq!(ended(pid), ExitStatus::Signal(9));
-    assert!(handles.iter().all(|handle| handle.wait(PATIENCE)));
+    assert_eq!(exit_of(pid), ExitStatus::Signal(9));
+    assert!(handles.iter().all(|handle| handle.wait(TIMEOUT)));
 }
 
 #[test]

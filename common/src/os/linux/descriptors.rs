@@ -1,4 +1,4 @@
-//! What processes hold open, read from `/proc/PID/fd`.
+//! Open descriptors of processes, read from `/proc/PID/fd`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -9,57 +9,58 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use crate::ids::Pid;
-use crate::os::process::PipeId;
-use crate::os::sight::seen;
+use crate::os::lookup::{CannotLook, found};
+use crate::os::process_data::PipeId;
 
-/// The processes that hold these sockets: all of them for each.
+/// The processes that hold these sockets, by inode.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
-    let mut found: HashMap<u64, Vec<Pid>> = HashMap::new();
+    let mut owners: HashMap<u64, Vec<Pid>> = HashMap::new();
     if inodes.is_empty() {
-        return found;
+        return owners;
     }
-    for pid in super::pids() {
+    // Owners are named in reports; one that can't be read is reported as unknown.
+    for pid in super::pids().unwrap_or_default() {
         for inode in sockets_of(pid).intersection(inodes) {
-            found.entry(*inode).or_default().push(pid);
+            owners.entry(*inode).or_default().push(pid);
         }
     }
-    found
+    owners
 }
 
-/// The inodes of the sockets that a process holds; none if it is closed to us.
+/// The inodes of the sockets that a process holds; none if its descriptors can't be read.
 pub fn sockets_of(pid: Pid) -> HashSet<u64> {
-    targets_of(pid, |target| inode(b"socket:[", target))
+    targets_of(pid, |target| inode(b"socket:[", target)).unwrap_or_default()
 }
 
-/// The pipes that a process holds; none if it is closed to us.
-pub fn pipes(pid: Pid) -> HashSet<PipeId> {
+/// The pipes that a process holds; none if its descriptors are not readable by this user.
+pub fn pipes(pid: Pid) -> Result<HashSet<PipeId>, CannotLook> {
     targets_of(pid, |target| inode(b"pipe:[", target).map(PipeId))
 }
 
-/// The pipe that a descriptor of ours leads to. Both ends have the same name here.
+/// The pipe behind one of our own descriptors; both ends have the same id here.
 pub fn pipe_of(descriptor: BorrowedFd<'_>) -> Option<PipeId> {
     let target = fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).ok()?;
     inode(b"pipe:[", target.as_os_str().as_bytes()).map(PipeId)
 }
 
-/// What the descriptors of a process lead to, as far as it is wanted.
-fn targets_of<T: Eq + Hash>(pid: Pid, wanted: impl Fn(&[u8]) -> Option<T>) -> HashSet<T> {
-    let mut found = HashSet::new();
+/// The wanted ones among the targets of the descriptors of a process.
+fn targets_of<T: Eq + Hash>(pid: Pid, wanted: impl Fn(&[u8]) -> Option<T>) -> Result<HashSet<T>, CannotLook> {
+    let mut targets = HashSet::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(Into::into);
-    let Some(directory) = seen(directory) else { return found };
-    let Some(listing) = seen(Dir::read_from(&directory).map_err(Into::into)) else { return found };
+    let Some(directory) = found(directory)? else { return Ok(targets) };
+    let Some(listing) = found(Dir::read_from(&directory).map_err(Into::into))? else { return Ok(targets) };
     let mut buffer = Vec::new();
     for entry in listing.flatten() {
         buffer.clear();
-        // Relative to the open directory: no path is built or walked for each of them.
+        // Relative to the open directory, which saves building and walking a path for each descriptor.
         let Ok(target) = readlinkat(&directory, entry.file_name(), std::mem::take(&mut buffer)) else {
             continue;
         };
-        found.extend(wanted(target.as_bytes()));
+        targets.extend(wanted(target.as_bytes()));
         buffer = target.into_bytes();
     }
-    found
+    Ok(targets)
 }
 
 /// The number in `socket:[12345]`, where `kind` is `socket:[`.
@@ -68,9 +69,9 @@ fn inode(kind: &[u8], target: &[u8]) -> Option<u64> {
     str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Our own descriptors, each with what it leads to.
+/// Our own descriptors, each with its target.
 pub fn descriptors() -> Vec<(i32, String)> {
-    // The listing needs a descriptor itself, which is closed before anybody reads the answer.
+    // The scan itself needs a descriptor, which is left out.
     let itself = format!("/proc/{}/fd", std::process::id());
     let Ok(listing) = fs::read_dir(&itself) else { return Vec::new() };
     let mut found: Vec<(i32, String)> = listing
@@ -114,19 +115,20 @@ mod tests {
         }
     }
 
-    /// R-CONT-7: who holds a worker's output is found by it.
+    /// R-CONT-7: the processes that hold a worker's output are found by it.
     #[test]
     fn a_pipe_is_found_with_its_holders() {
         let (read, write) = std::io::pipe().expect("a pipe");
         let pipe = pipe_of(write.as_fd()).expect("it is one");
         assert_eq!(pipe_of(read.as_fd()), Some(pipe));
-        assert!(pipes(Pid::current()).contains(&pipe));
+        let holds = |pid: Pid| pipes(pid).expect("descriptors are left").contains(&pipe);
+        assert!(holds(Pid::current()));
         let mut child =
             std::process::Command::new("sleep").arg("60").stdout(write).spawn().expect("sleep(1)");
         drop(read);
         let pid = Pid::new(child.id().cast_signed()).expect("positive");
-        assert!(pipes(pid).contains(&pipe));
-        assert!(!pipes(Pid::current()).contains(&pipe), "closed here");
+        assert!(holds(pid));
+        assert!(!holds(Pid::current()), "closed here");
         child.kill().expect("our child");
         child.wait().expect("our child");
         let file = tempfile::tempfile().expect("a file");

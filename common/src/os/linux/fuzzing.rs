@@ -1,9 +1,9 @@
-//! What the fuzz targets in `tests/fuzz` reach: parsers of bytes that others made.
+//! Entry points for the fuzz targets in `tests/fuzz`: the parsers of untrusted bytes.
 
 use super::{parse, sock_diag};
 use crate::os::{procargs, sockinfo};
 
-/// Every parser of a text of `/proc`, and of macOS's block of arguments.
+/// All parsers of files of `/proc`, and the parser of macOS's block of arguments.
 pub fn proc(bytes: &[u8]) {
     if let Some(process) = parse::stat(bytes) {
         assert!(!process.name.contains(char::is_control), "{process:?}");
@@ -19,10 +19,10 @@ pub fn proc(bytes: &[u8]) {
     }
 }
 
-/// One datagram of the socket table, and what macOS tells of a socket.
+/// One datagram of the socket table, and macOS's data of a socket.
 pub fn sockets(datagram: &[u8]) {
     let mut found = vec![];
-    // An error is the kernel's refusal, whatever its number.
+    // Any error number in the datagram is a valid result.
     let _ = sock_diag::take(datagram, &mut found);
     assert!(found.len() <= datagram.len());
     if let Some(bytes) = datagram.first_chunk() {

@@ -1,11 +1,10 @@
-//! The texts of `/proc`, taken apart. Pure, and total: whatever bytes come in, the answer is a
-//! value or `None`.
+//! Parsers for the files of `/proc`. Pure, and total: any bytes give a value or `None`.
 
 use crate::ids::Pid;
-use crate::os::process::{Process, StartTime};
+use crate::os::process_data::{Process, StartTime};
 
-/// `/proc/PID/stat`. The name stands in parentheses and may itself hold any byte, parentheses and
-/// newlines included; so the **last** one closes it.
+/// `/proc/PID/stat`. The name stands in parentheses and may itself contain any byte, also parentheses and
+/// newlines; so the **last** parenthesis closes it.
 pub fn stat(text: &[u8]) -> Option<Process> {
     let open = text.iter().position(|byte| *byte == b'(')?;
     let close = text.iter().rposition(|byte| *byte == b')')?;
@@ -53,8 +52,7 @@ pub fn variable(block: &[u8], name: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
-/// Bytes of a stranger's making, safe to show: NULs become spaces, and so does everything else
-/// that could move a terminal's cursor.
+/// Untrusted bytes as a text that is safe to print: control characters become spaces.
 pub fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

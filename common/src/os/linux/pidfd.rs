@@ -1,4 +1,4 @@
-//! pidfds: descriptors that mean one process for ever, whatever becomes of its pid.
+//! pidfds: descriptors that refer to one process, even after its pid is reused.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -8,19 +8,22 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::procfs;
-use crate::os::process::Process;
+use crate::os::lookup::CannotLook;
+use crate::os::process_data::Process;
 
-/// A pidfd.
+/// A pidfd of a process whose start time was compared.
 #[derive(Debug)]
 pub struct PidDescriptor(OwnedFd);
 
-/// What came of opening one.
+/// The result of opening a pidfd.
 pub enum Opened {
-    /// It means the process that was read.
+    /// The descriptor refers to the process that was read.
     Held(PidDescriptor),
-    /// That process is gone; its pid may be another's.
+    /// That process is gone; its pid may have been reused.
     Gone,
-    /// The kernel gives none.
+    /// Whether it is still that process can't be read.
+    Unknown(CannotLook),
+    /// The kernel grants no pidfd.
     Refused,
 }
 
@@ -33,11 +36,12 @@ impl PidDescriptor {
             Err(Errno::SRCH) => return Opened::Gone,
             Err(_) => return Opened::Refused,
         };
-        // Read again only now: between the first look and the open the pid may have been reused, and
-        // from here on it can't be without our seeing another start time.
+        // Compared after the open: the pid may have been reused between the first read and the open. From
+        // here on the descriptor refers to the same process.
         match procfs::read(process.pid) {
-            Some(now) if now.start == process.start => Opened::Held(Self(descriptor)),
-            _ => Opened::Gone,
+            Ok(Some(now)) if now.start == process.start => Opened::Held(Self(descriptor)),
+            Ok(_) => Opened::Gone,
+            Err(error) => Opened::Unknown(error),
         }
     }
 
@@ -46,7 +50,7 @@ impl PidDescriptor {
         pidfd_send_signal(&self.0, signal)
     }
 
-    /// Waits until it has ended, at most this long; whether it has.
+    /// Waits until it has exited, at most this long; returns whether it has.
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         loop {

@@ -15,19 +15,19 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHe
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddress};
 
-use super::sockets::state;
-use crate::os::socket::Socket;
+use super::tcp_state::state;
+use crate::os::tcp::Socket;
 
-/// The kernel never sends more at once.
-const BUFFER: usize = 32 * 1024;
+/// The kernel's limit for one datagram of a dump, in bytes.
+const MAX_DATAGRAM: usize = 32 * 1024;
 
 /// Listening sockets.
 pub fn listeners() -> io::Result<Vec<Socket>> {
     table(&StateFlags::LISTEN)
 }
 
-/// Bound, neither listening nor connected: they hold a port too. Asked for by a bit that kernels
-/// before 6.8 ignore; those do not show such sockets at all.
+/// The bit that requests sockets that are only bound: they hold a port too. Kernels before 6.8 ignore it and
+/// don't list such sockets.
 const BOUND_INACTIVE: u32 = 1 << 13;
 
 /// Sockets in every state.
@@ -35,7 +35,7 @@ pub fn sockets() -> io::Result<Vec<Socket>> {
     table(&StateFlags::from_bits_retain(StateFlags::all().bits() | BOUND_INACTIVE))
 }
 
-/// Sockets that have another side, and are more than a memory of it.
+/// Sockets that have a peer, without `TIME_WAIT`.
 pub fn connections() -> io::Result<Vec<Socket>> {
     let others = StateFlags::LISTEN | StateFlags::TIME_WAIT | StateFlags::CLOSE;
     table(&(StateFlags::all() - others))
@@ -45,9 +45,9 @@ fn table(states: &StateFlags) -> io::Result<Vec<Socket>> {
     let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
     netlink.connect(&NetlinkAddress::new(0, 0))?;
     let mut found = Vec::new();
-    ask(&netlink, AF_INET, SocketId::new_v4(), states, &mut found)?;
-    // A machine without IPv6 answers with an error; it has no such sockets then.
-    if let Err(error) = ask(&netlink, AF_INET6, SocketId::new_v6(), states, &mut found)
+    dump(&netlink, AF_INET, SocketId::new_v4(), states, &mut found)?;
+    // Without IPv6 on this machine the kernel returns an error; there are no such sockets then.
+    if let Err(error) = dump(&netlink, AF_INET6, SocketId::new_v6(), states, &mut found)
         && error.kind() != io::ErrorKind::NotFound
     {
         return Err(error);
@@ -55,7 +55,7 @@ fn table(states: &StateFlags) -> io::Result<Vec<Socket>> {
     Ok(found)
 }
 
-fn ask(
+fn dump(
     netlink: &Netlink,
     family: u8,
     socket_id: SocketId,
@@ -63,10 +63,10 @@ fn ask(
     found: &mut Vec<Socket>,
 ) -> io::Result<()> {
     netlink.send(&request(family, socket_id, states), 0)?;
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let length = netlink.recv(&mut &mut buffer[..], 0)?;
-        if take(&buffer[..length.min(BUFFER)], found)? == Dump::Done {
+        if take(&buffer[..length.min(MAX_DATAGRAM)], found)? == Dump::Done {
             return Ok(());
         }
     }
@@ -96,31 +96,31 @@ pub(super) enum Dump {
     Done,
 }
 
-/// Takes the sockets out of one datagram.
+/// Parses the sockets of one datagram.
 pub(super) fn take(mut datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<Dump> {
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
         match message.message_type() {
             SOCK_DIAG_BY_FAMILY => found.extend(socket(message.payload())),
             NLMSG_DONE => return Ok(Dump::Done),
-            NLMSG_ERROR => return Err(refusal(message.payload())),
+            NLMSG_ERROR => return Err(error_of(message.payload())),
             _ => {}
         }
-        // Each begins at a multiple of four.
+        // Messages are aligned to 4 bytes.
         let length = (message.length() as usize).next_multiple_of(4);
         datagram = datagram.get(length..).unwrap_or_default();
     }
     Ok(Dump::More)
 }
 
-/// An error begins with its number, negated.
-fn refusal(payload: &[u8]) -> io::Error {
+/// The payload of an error message begins with the negated errno.
+fn error_of(payload: &[u8]) -> io::Error {
     let number = payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
     io::Error::from_raw_os_error(number.saturating_neg())
 }
 
-/// Where `idiag_expires` stands in the kernel's `struct inet_diag_msg`. The library leaves it out
-/// for `TIME_WAIT`, where it is what we want.
+/// The offset of `idiag_expires` in the kernel's `struct inet_diag_msg`. The library drops it for
+/// `TIME_WAIT`, where it is needed.
 const EXPIRES: std::ops::Range<usize> = 52..56;
 
 fn socket(payload: &[u8]) -> Option<Socket> {

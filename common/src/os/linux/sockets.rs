@@ -1,5 +1,5 @@
-//! The table of TCP sockets: by `sock_diag`, or by `/proc/net` where that is refused (some
-//! sandboxes allow no netlink).
+//! The table of TCP sockets: from `sock_diag`, or from `/proc/net` where netlink is not allowed (in some
+//! sandboxes).
 
 use std::fs;
 use std::io;
@@ -10,9 +10,10 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::sock_diag;
-use crate::os::socket::{Socket, TcpState};
+use super::tcp_state::state;
+use crate::os::tcp::{Socket, TcpState};
 
-/// Whether also sockets of others, and of nobody, are shown.
+/// Whether sockets of other users, and those that no process holds any more, are listed.
 pub const SHOWS_EVERY_SOCKET: bool = true;
 
 /// All listening TCP sockets.
@@ -25,17 +26,17 @@ pub fn sockets() -> io::Result<Vec<Socket>> {
     sock_diag::sockets().or_else(|refused| from_proc(&refused, |_| true))
 }
 
-/// TCP sockets that have another side, without `TIME_WAIT`.
+/// TCP sockets that have a peer, without `TIME_WAIT`.
 pub fn connections() -> io::Result<Vec<Socket>> {
     sock_diag::connections().or_else(|refused| from_proc(&refused, TcpState::is_connected))
 }
 
-/// A new TCP socket that no program started meanwhile inherits.
+/// A new TCP socket, closed on exec from the start.
 pub fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Those in wanted states of both tables of `/proc/net`; IPv6 may be missing on this machine.
+/// The sockets in wanted states, from both tables of `/proc/net`; the one for IPv6 may be missing.
 fn from_proc(refused: &io::Error, is_wanted: fn(TcpState) -> bool) -> io::Result<Vec<Socket>> {
     let v4 = fs::read_to_string("/proc/net/tcp").map_err(|error| {
         let text =
@@ -47,26 +48,6 @@ fn from_proc(refused: &io::Error, is_wanted: fn(TcpState) -> bool) -> io::Result
     Ok(all.filter(|socket| is_wanted(socket.state)).collect())
 }
 
-/// The states as the kernel numbers them.
-pub fn state(number: u8) -> Option<TcpState> {
-    Some(match number {
-        1 => TcpState::Established,
-        2 => TcpState::SynSent,
-        // 12 is a request that has no socket yet.
-        3 | 12 => TcpState::SynReceived,
-        4 => TcpState::FinWait1,
-        5 => TcpState::FinWait2,
-        6 => TcpState::TimeWait,
-        // 13 is bound and no more, see sock_diag.
-        7 | 13 => TcpState::Close,
-        8 => TcpState::CloseWait,
-        9 => TcpState::LastAck,
-        10 => TcpState::Listen,
-        11 => TcpState::Closing,
-        _ => return None,
-    })
-}
-
 /// One line of `/proc/net/tcp` or `tcp6`; `None` for the heading and for garbage.
 fn socket_of_line(line: &str) -> Option<Socket> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -75,7 +56,7 @@ fn socket_of_line(line: &str) -> Option<Socket> {
     };
     let (send, receive) = queues.split_once(':')?;
     let (active, ticks) = timer.split_once(':')?;
-    // In hundredths of a second, whatever the kernel's own clock is.
+    // In 1/100 s, whatever the tick rate of the kernel is.
     let left = Duration::from_millis(u64::from_str_radix(ticks, 16).ok()?.saturating_mul(10));
     Some(Socket {
         local: address(local)?,
@@ -89,7 +70,7 @@ fn socket_of_line(line: &str) -> Option<Socket> {
     })
 }
 
-/// `0100007F:1F91`: the address in words of the machine's own byte order, the port.
+/// `0100007F:1F91`: the address as 32-bit words in the byte order of the machine, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
@@ -112,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_each_family_is_understood() {
+    fn a_line_of_each_family_is_parsed() {
         let v4 = "   0: 0100007F:1F91 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 4242 1 0";
         let socket = socket_of_line(v4).expect("a listener");
         if cfg!(target_endian = "little") {
@@ -153,12 +134,12 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let local = listener.local_addr().expect("bound");
         let proc = from_proc(&io::ErrorKind::Other.into(), |_| true).expect("/proc/net/tcp");
-        let seen = |table: &[Socket]| {
+        let listed = |table: &[Socket]| {
             table.iter().filter(|s| s.local == local).map(|s| (s.state, s.inode, s.uid)).collect::<Vec<_>>()
         };
-        let by_proc = seen(&proc);
+        let by_proc = listed(&proc);
         assert_eq!(by_proc.len(), 1);
-        assert_eq!(by_proc, seen(&sock_diag::listeners().expect("sock_diag")));
-        assert_eq!(by_proc, seen(&sock_diag::sockets().expect("sock_diag")));
+        assert_eq!(by_proc, listed(&sock_diag::listeners().expect("sock_diag")));
+        assert_eq!(by_proc, listed(&sock_diag::sockets().expect("sock_diag")));
     }
 }

@@ -1,41 +1,49 @@
-//! The descendants of a process, by following each to its children: costs what the tree is
-//! large, not what the machine is.
+//! The descendants of a process, from the kernel's lists of children: the costs depend on the size of the
+//! tree, not on the number of processes of the machine.
 
 use std::collections::HashSet;
 
 use super::procfs;
 use crate::ids::Pid;
-use crate::os::process::{self, Process};
+use crate::os::lookup::Listing;
+use crate::os::process_data::Process;
 
-/// How often the root is looked at again. Each time finds what those who died during the walk left
-/// to a root that is a subreaper; a process that forks without end must not keep us walking.
-const LOOKS_AT_ROOT: usize = 3;
+/// How often the children of the root are read. Repeating it finds processes that were reparented during the
+/// walk to a root that is a subreaper; the limit ends the walk if a process keeps forking.
+const MAX_READS_OF_ROOT: usize = 3;
 
 /// All descendants of `root`, without itself, parents before their children.
-pub fn tree(root: Pid) -> Vec<Process> {
-    let mut seen = HashSet::from([root]);
-    let mut found: Vec<Process> = Vec::new();
-    for _ in 0..LOOKS_AT_ROOT {
-        let mut next = found.len();
-        add_unseen(process::children(root), &mut seen, &mut found);
-        if next == found.len() {
+pub fn tree(root: Pid) -> Listing<Process> {
+    let mut known = HashSet::from([root]);
+    let mut tree = Listing::default();
+    for _ in 0..MAX_READS_OF_ROOT {
+        let mut next = tree.found().len();
+        add_unknown(procfs::children(root), &mut known, &mut tree);
+        if next == tree.found().len() {
             break;
         }
-        while let Some(process) = found.get(next) {
-            add_unseen(children_of(process), &mut seen, &mut found);
+        while let Some(process) = tree.found().get(next) {
+            add_unknown(children_of(process), &mut known, &mut tree);
             next += 1;
         }
     }
-    found
+    tree
 }
 
-fn add_unseen(pids: Vec<Pid>, seen: &mut HashSet<Pid>, found: &mut Vec<Process>) {
-    found.extend(pids.into_iter().filter(|pid| seen.insert(*pid)).filter_map(procfs::read));
+fn add_unknown(children: Listing<Pid>, known: &mut HashSet<Pid>, tree: &mut Listing<Process>) {
+    for pid in tree.take(children).into_iter().filter(|pid| known.insert(*pid)) {
+        let process = tree.record(procfs::read(pid));
+        tree.extend(process);
+    }
 }
 
-/// Its children. A process with a single thread needs one look only; it may have started others
-/// since it was read, whose children the next look at the machine finds.
-fn children_of(process: &Process) -> Vec<Pid> {
-    let single = (process.threads == 1).then(|| procfs::children_of_thread(process.pid, process.pid));
-    single.flatten().unwrap_or_else(|| process::children(process.pid))
+/// The children of a process. A process with a single thread has one list only. It may have started threads
+/// since it was read; the next scan finds their children.
+fn children_of(process: &Process) -> Listing<Pid> {
+    if process.threads == 1
+        && let Ok(Some(children)) = procfs::children_of_thread(process.pid, process.pid)
+    {
+        return Ok(children).into();
+    }
+    procfs::children(process.pid)
 }

@@ -1,22 +1,22 @@
-//! A process that does little takes little memory.
+//! Releases memory of a process that mostly waits.
 
 #![cfg_attr(
     target_os = "linux",
     expect(unsafe_code, reason = "the allocator and pages have no safe interface")
 )]
 
-/// Gives back what has been freed, and the pages of programs and libraries that were touched on the way
-/// here: what is used again comes again, from memory that others share.
+/// Returns freed heap memory to the kernel, and drops clean pages of programs and libraries: the kernel maps
+/// them again when they are used, from the shared page cache.
 pub fn give_back_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: plain numbers; the allocator looks after itself.
+    // SAFETY: takes a plain number, and is thread-safe.
     unsafe {
         nix::libc::malloc_trim(0);
     }
     #[cfg(target_os = "linux")]
     for (begin, length) in untouched_files() {
-        // SAFETY: these pages are those of a file and nobody has written to them, nor can: the kernel
-        // brings the same ones again.
+        // SAFETY: these are unmodified pages of a file in a mapping that can't be written: the kernel maps the
+        // same content again.
         unsafe {
             nix::libc::madvise(
                 std::ptr::with_exposed_provenance_mut(begin),
@@ -27,10 +27,11 @@ pub fn give_back_memory() {
     }
 }
 
-/// Parts of files in memory of which this process has no page of its own and can make none: with a page
-/// of its own (relocations), what is in the file would not be the same.
+/// Address and length of read-only mappings of files without any private page. A private page (relocations)
+/// differs from the file and would be lost.
 #[cfg(target_os = "linux")]
 fn untouched_files() -> Vec<(usize, usize)> {
+    // Without this file nothing is released.
     let text = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     let mut found = Vec::new();
     let mut candidate = None;
@@ -44,15 +45,16 @@ fn untouched_files() -> Vec<(usize, usize)> {
     found
 }
 
-/// From the first line about a mapping (proc_pid_maps(5)): where it is, if it is a file that can't be
-/// written through it.
+/// Parses the first line of a mapping (proc_pid_maps(5)): address and length, if it is a read-only private
+/// mapping of a file.
 #[cfg(target_os = "linux")]
 fn read_only_file(line: &str) -> Option<(usize, usize)> {
-    let mut words = line.split_ascii_whitespace();
-    let (begin, end) = words.next()?.split_once('-')?;
-    let (begin, end) = (usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-    let permissions = words.next()?;
-    let is_file = words.nth(2).is_some_and(|inode| inode != "0");
+    let mut fields = line.split_ascii_whitespace();
+    let (begin, end) = fields.next()?.split_once('-')?;
+    let begin = usize::from_str_radix(begin, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    let permissions = fields.next()?;
+    let is_file = fields.nth(2).is_some_and(|inode| inode != "0");
     let fits = is_file && permissions.starts_with("r-") && permissions.ends_with('p');
     fits.then_some((begin, end.checked_sub(begin)?))
 }
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_that_cannot_be_written_are_given_back() {
+    fn only_read_only_mappings_of_files_are_released() {
         let file = "55e0c0400000-55e0c0945000 r-xp 00100000 fe:00 4242       /usr/bin/mcpd";
         assert_eq!(read_only_file(file), Some((0x55e0_c040_0000, 0x54_5000)));
         for other in [
@@ -76,9 +78,9 @@ mod tests {
         }
     }
 
-    /// This program goes on.
+    /// The test itself runs on the released pages.
     #[test]
-    fn what_was_given_back_comes_again() {
+    fn released_pages_are_mapped_again() {
         assert!(!untouched_files().is_empty());
         give_back_memory();
         assert!(!untouched_files().is_empty());

@@ -1,197 +1,242 @@
-//! Those who left the tree, where the daemon is no subreaper (R-CONT-7): what a worker leaves behind
-//! becomes a child of init there, and has to be recognised among all processes of the machine.
+//! Detached processes, where the daemon is no subreaper (R-CONT-7): an orphan is reparented to init there,
+//! and must be attributed to its family among all processes of the machine.
 //!
-//! A process is a family's if it was seen to be one before (pid and start time), if it is below one, was
-//! born of one (which macOS remembers), shares a session with one (a session has no members but those who
-//! were born into it), carries the run's mark in its environment, or holds the pipe that the worker writes
-//! to, which it can only have got from the worker. Who gave up all of these at once between two looks is
-//! lost: best effort, which is why this backend claims no proof.
+//! A process belongs to a family if
+//!
+//! - an earlier scan attributed it (compared by pid and start time),
+//! - its parent does,
+//! - a process of the family forked it (macOS keeps the id of that process),
+//! - its session does, because only descendants can be in the session of a family,
+//! - it carries the mark of the run in its environment, or
+//! - it holds the pipe of the worker's output, which only descendants can inherit.
+//!
+//! A process that changes all of these between two scans is lost. So this is best effort, and the portable
+//! backend claims no proof.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mcpd_common::ids::{Pid, RunTag, Slot};
 use mcpd_common::known_processes::{KnownProcess, KnownProcessesFile};
 use mcpd_common::os::process::{self, PipeId, Process, StartTime};
+use mcpd_common::os::{CannotLook, Listing};
 use mcpd_common::run_file::ProcessId;
 
-use super::snapshot::Family;
+use super::Family;
 
-/// How closely to look.
+/// How much of each process is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scan {
-    /// Tree and sessions only, so that those who leave later are known: costs what reading all
-    /// processes costs.
+pub(super) enum ScanDepth {
+    /// Parents and sessions only. Repeated often, so that processes are attributed before they detach.
     Quick,
-    /// At environments and descriptors, too.
+    /// Environments and descriptors as well.
     Full,
 }
 
-/// Close looks at a stranger.
-const ENOUGH: u8 = 3;
+/// A foreign process is not fully scanned more often than this. It never becomes one of ours; several scans
+/// are needed because a process has no environment for a moment during exec(2).
+const MAX_FULL_SCANS: u8 = 3;
 
-/// What is remembered between two looks.
+/// The limit of ancestors of this process that are read.
+const MAX_ANCESTORS: usize = 64;
+
+/// The family of a process of this run; `None` if the family is gone or unknown.
+pub(super) type Owner = Option<Slot>;
+
+pub(super) type AttributedProcess = (Process, Owner);
+
+type ProcessKey = (Pid, StartTime);
+
+/// Attributes processes, and remembers what it needs for the next scan.
 pub(super) struct Attribution {
     run: RunTag,
-    seen: HashMap<(Pid, StartTime), Slot>,
-    /// How often a stranger was looked at closely. It never becomes one of ours, but who is becoming
-    /// another program shows no environment for a moment.
-    strangers: HashMap<(Pid, StartTime), u8>,
+    /// The processes that were attributed by the last scan.
+    attributed: HashMap<ProcessKey, Slot>,
+    /// The number of full scans of each foreign process.
+    foreign: HashMap<ProcessKey, u8>,
+    /// The output pipes of the workers.
     pipes: BTreeMap<Slot, PipeId>,
-    /// The numbers that leaders were born with, and those that whoever the last look saw was born with:
-    /// a child that nobody saw yet was born of one of them.
-    leaders: BTreeMap<Slot, u64>,
-    born: HashMap<u64, Slot>,
-    /// For whoever cleans up after us.
+    /// The birth ids of the leaders.
+    leader_births: BTreeMap<Slot, u64>,
+    /// The birth ids of the attributed processes.
+    births: HashMap<u64, Slot>,
+    /// Gets the attributed processes, for recovery after a crash.
     known_file: KnownProcessesFile,
 }
 
-/// A process and whose it is; `None`: of this run, but of no family that is still there.
-pub(super) type AttributedProcess = (Process, Option<Slot>);
+/// The state of one scan.
+struct Scan<'a> {
+    depth: ScanDepth,
+    leaders: &'a HashMap<Pid, Slot>,
+    /// The processes that are attributed so far.
+    owners: HashMap<Pid, Owner>,
+}
 
 impl Attribution {
     pub fn new(run: RunTag, known_file: KnownProcessesFile) -> Self {
         Self {
             run,
-            seen: HashMap::new(),
-            strangers: HashMap::new(),
+            attributed: HashMap::new(),
+            foreign: HashMap::new(),
             pipes: BTreeMap::new(),
-            leaders: BTreeMap::new(),
-            born: HashMap::new(),
+            leader_births: BTreeMap::new(),
+            births: HashMap::new(),
             known_file,
         }
     }
 
-    /// A leader was started that writes into this pipe. All that came of the one before is gone.
-    pub fn born(&mut self, slot: Slot, leader: Option<&Process>, pipe: Option<PipeId>) {
+    /// Adds a new leader and the pipe of its output. The last family of the slot is gone.
+    pub fn add_leader(&mut self, slot: Slot, leader: Option<&Process>, pipe: Option<PipeId>) {
         self.pipes.remove(&slot);
         self.pipes.extend(pipe.map(|pipe| (slot, pipe)));
-        self.leaders.remove(&slot);
-        self.leaders.extend(leader.and_then(|leader| leader.birth).map(|birth| (slot, birth.own)));
-        self.born.retain(|_, known| *known != slot);
+        self.leader_births.remove(&slot);
+        self.leader_births.extend(leader.and_then(|leader| leader.birth).map(|birth| (slot, birth.own)));
+        self.births.retain(|_, known| *known != slot);
     }
 
-    /// Everything of the run but the leaders, `inherited` and what is below those. `found` is told of
-    /// each at once: one that keeps forking would be gone by the end of the look.
-    pub fn look(
+    /// All processes of the run except leaders, zombies, this process with its ancestors, and `inherited`.
+    /// `found` gets each process at once: one that keeps forking could be gone at the end of the scan.
+    pub fn scan(
         &mut self,
         families: &BTreeMap<Slot, Family>,
         inherited: &HashSet<Pid>,
-        scan: Scan,
-        mut found: impl FnMut(&Process, Option<Slot>),
-    ) -> Vec<AttributedProcess> {
+        depth: ScanDepth,
+        mut found: impl FnMut(&Process, Owner),
+    ) -> Listing<AttributedProcess> {
         let leaders: HashMap<Pid, Slot> =
             families.iter().map(|(slot, family)| (family.leader, *slot)).collect();
-        let spared = spared(inherited);
-        let mut owners: HashMap<Pid, Option<Slot>> =
-            leaders.iter().map(|(leader, slot)| (*leader, Some(*slot))).collect();
+        let owners = leaders.iter().map(|(leader, slot)| (*leader, Some(*slot))).collect();
+        let mut scan = Scan { depth, leaders: &leaders, owners };
+        let excluded = excluded(inherited);
+        let mut listing = Listing::default();
         let mut all = vec![];
-        // The youngest first, as far as pids tell: one that keeps forking is gone soon.
-        let mut pids = process::pids();
+        let mut pids = listing.record(process::pids());
+        // Usually the youngest first: the processes of one that keeps forking are gone soon.
         pids.sort_by_key(|pid| std::cmp::Reverse(*pid));
         for pid in pids {
-            let Some(process) = process::read(pid).filter(|process| process.state != 'Z') else { continue };
-            if !spared.contains(&pid) && !leaders.contains_key(&pid) {
-                if let Some(slot) = self.whose(&process, &leaders, &owners, scan) {
-                    owners.insert(pid, slot);
-                    found(&process, slot);
-                }
-                all.push(process);
+            if excluded.contains(&pid) || leaders.contains_key(&pid) {
+                continue;
             }
+            let process = listing.record(process::read(pid));
+            let Some(process) = process.filter(|process| process.state != 'Z') else { continue };
+            if let Some(owner) = listing.record(self.owner_of(&process, &scan)) {
+                scan.owners.insert(pid, owner);
+                found(&process, owner);
+            }
+            all.push(process);
         }
-        complete(&all, &mut owners, found);
-        let there: HashSet<_> = all.iter().map(|one| (one.pid, one.start)).collect();
-        self.strangers.retain(|key, _| there.contains(key));
-        let owned: Vec<AttributedProcess> =
-            all.into_iter().filter_map(|one| owners.get(&one.pid).map(|slot| (one, *slot))).collect();
-        let births = owned.iter().filter_map(|(one, slot)| Some((one.birth?.own, (*slot)?)));
-        self.born = births.collect();
-        let known = owned.iter().filter_map(|(one, slot)| Some(((one.pid, one.start), (*slot)?)));
-        self.seen = known.collect();
-        self.note(families);
-        owned
+        add_related(&all, &mut scan.owners, found);
+        self.remember(&all, &scan.owners, listing.is_complete());
+        self.write_known_processes(families);
+        listing.extend(all.into_iter().filter_map(|process| {
+            let owner = *scan.owners.get(&process.pid)?;
+            Some((process, owner))
+        }));
+        listing
     }
 
-    fn note(&mut self, families: &BTreeMap<Slot, Family>) {
-        let leaders = families.iter().map(|(slot, family)| ((family.leader, family.start), *slot));
-        let all = self.seen.iter().map(|(process, slot)| (*process, *slot)).chain(leaders);
-        let member = |((pid, start), slot)| KnownProcess { process: ProcessId { pid, start }, slot };
-        self.known_file.update(all.map(member).collect());
-    }
-
-    fn whose(
-        &mut self,
-        process: &Process,
-        leaders: &HashMap<Pid, Slot>,
-        owners: &HashMap<Pid, Option<Slot>>,
-        scan: Scan,
-    ) -> Option<Option<Slot>> {
-        let leads = |id: i32| leaders.get(&Pid::new(id)?).copied();
-        // Leaders are unreaped, so their numbers are still theirs.
-        let cheap = self.seen.get(&(process.pid, process.start)).copied();
-        let cheap = cheap.or_else(|| leads(process.session)).or_else(|| leads(process.pgid));
-        let cheap = cheap.or_else(|| self.born_of(process.birth?.parent));
-        if cheap.is_some() {
-            return Some(cheap);
+    /// The owner of a process, from the cheapest criterion to the most expensive; `None`: a foreign process.
+    fn owner_of(&mut self, process: &Process, scan: &Scan<'_>) -> Result<Option<Owner>, CannotLook> {
+        if let Some(slot) = self.slot_by_ids(process, scan.leaders) {
+            return Ok(Some(Some(slot)));
         }
-        if let Some(owner) = Pid::new(process.ppid).and_then(|parent| owners.get(&parent)) {
-            return Some(*owner);
+        if let Some(owner) = Pid::new(process.ppid).and_then(|parent| scan.owners.get(&parent)) {
+            return Ok(Some(*owner));
         }
         let key = (process.pid, process.start);
-        if scan == Scan::Quick || self.strangers.get(&key).is_some_and(|looks| *looks >= ENOUGH) {
-            return None;
+        let full_scans = self.foreign.get(&key).copied().unwrap_or(0);
+        if scan.depth == ScanDepth::Quick || full_scans >= MAX_FULL_SCANS {
+            return Ok(None);
         }
-        let mark = process::mark(process.pid).filter(|mark| mark.run == self.run);
-        if let Some(mark) = mark {
-            return Some(Some(mark.slot).filter(|slot| leaders.values().any(|known| known == slot)));
+        if let Some(mark) = process::mark(process.pid)?.filter(|mark| mark.run == self.run) {
+            let has_family = scan.leaders.values().any(|slot| *slot == mark.slot);
+            return Ok(Some(has_family.then_some(mark.slot)));
         }
-        let holder = self.holder(process.pid);
-        if holder.is_none() {
-            *self.strangers.entry(key).or_default() += 1;
+        let slot = self.slot_by_pipe(process.pid)?;
+        if slot.is_none() {
+            self.foreign.insert(key, full_scans + 1);
         }
-        holder
+        Ok(slot.map(Some))
     }
 
-    fn born_of(&self, parent: u64) -> Option<Slot> {
-        let leader = self.leaders.iter().find(|(_, leader)| **leader == parent).map(|(slot, _)| *slot);
-        leader.or_else(|| self.born.get(&parent).copied())
+    fn slot_by_ids(&self, process: &Process, leaders: &HashMap<Pid, Slot>) -> Option<Slot> {
+        // Leaders are unreaped, so the ids of their sessions and groups are not reused.
+        let led_by = |id: i32| leaders.get(&Pid::new(id)?).copied();
+        let attributed = self.attributed.get(&(process.pid, process.start)).copied();
+        attributed
+            .or_else(|| led_by(process.session))
+            .or_else(|| led_by(process.pgid))
+            .or_else(|| self.slot_by_birth(process.birth?.parent))
     }
 
-    fn holder(&self, pid: Pid) -> Option<Option<Slot>> {
+    fn slot_by_birth(&self, parent: u64) -> Option<Slot> {
+        let leader = self.leader_births.iter().find(|(_, leader)| **leader == parent).map(|(slot, _)| *slot);
+        leader.or_else(|| self.births.get(&parent).copied())
+    }
+
+    fn slot_by_pipe(&self, pid: Pid) -> Result<Option<Slot>, CannotLook> {
         if self.pipes.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let held = process::pipes(pid);
-        self.pipes.iter().find(|(_, pipe)| held.contains(pipe)).map(|(slot, _)| Some(*slot))
+        let held = process::pipes(pid)?;
+        Ok(self.pipes.iter().find(|(_, pipe)| held.contains(pipe)).map(|(slot, _)| *slot))
     }
-}
 
-/// This process, those above it, and what it had before it was mcpd.
-fn spared(inherited: &HashSet<Pid>) -> HashSet<Pid> {
-    let above = |pid: &Pid| Pid::new(process::read(*pid)?.ppid);
-    let ourselves = std::iter::successors(Some(Pid::current()), above).take(64);
-    ourselves.chain(inherited.iter().copied()).collect()
-}
-
-/// Adds who is below somebody's process, or in a session with one, until nobody comes any more.
-pub fn complete(
-    all: &[Process],
-    owners: &mut HashMap<Pid, Option<Slot>>,
-    mut found: impl FnMut(&Process, Option<Slot>),
-) {
-    loop {
-        let sessions: HashMap<i32, Option<Slot>> =
-            all.iter().filter_map(|one| Some((one.session, *owners.get(&one.pid)?))).collect();
-        let mut added = false;
-        for one in all {
-            let parent = || owners.get(&Pid::new(one.ppid)?).copied();
-            let owner = parent().or_else(|| sessions.get(&one.session).copied());
-            if let Some(owner) = owner.filter(|_| !owners.contains_key(&one.pid)) {
-                owners.insert(one.pid, owner);
-                found(one, owner);
-                added = true;
+    fn remember(&mut self, all: &[Process], owners: &HashMap<Pid, Owner>, is_complete: bool) {
+        // A process that an incomplete scan did not find may exist, so nothing is forgotten then.
+        if is_complete {
+            let existing: HashSet<_> = all.iter().map(|process| (process.pid, process.start)).collect();
+            self.foreign.retain(|key, _| existing.contains(key));
+            self.attributed.clear();
+            self.births.clear();
+        }
+        for process in all {
+            if let Some(Some(slot)) = owners.get(&process.pid) {
+                self.attributed.insert((process.pid, process.start), *slot);
+                self.births.extend(process.birth.map(|birth| (birth.own, *slot)));
             }
         }
-        if !added {
+    }
+
+    fn write_known_processes(&mut self, families: &BTreeMap<Slot, Family>) {
+        let leaders = families.iter().map(|(slot, family)| ((family.leader, family.start), *slot));
+        let attributed = self.attributed.iter().map(|(key, slot)| (*key, *slot));
+        let known = attributed
+            .chain(leaders)
+            .map(|((pid, start), slot)| KnownProcess { process: ProcessId { pid, start }, slot });
+        self.known_file.update(known.collect());
+    }
+}
+
+/// This process, its ancestors, and the children that it had before it was mcpd.
+fn excluded(inherited: &HashSet<Pid>) -> HashSet<Pid> {
+    // No ancestor carries the mark of this run, so one that can't be read now is not attributed anyway.
+    let parent = |pid: &Pid| Pid::new(process::best_effort::read(*pid)?.ppid);
+    let ancestors = std::iter::successors(Some(Pid::current()), parent).take(MAX_ANCESTORS);
+    ancestors.chain(inherited.iter().copied()).collect()
+}
+
+/// Adds children of owned processes, and members of their sessions, until there are no more.
+pub fn add_related(
+    all: &[Process],
+    owners: &mut HashMap<Pid, Owner>,
+    mut found: impl FnMut(&Process, Owner),
+) {
+    loop {
+        let sessions: HashMap<i32, Owner> =
+            all.iter().filter_map(|process| Some((process.session, *owners.get(&process.pid)?))).collect();
+        let mut has_added = false;
+        for process in all {
+            if owners.contains_key(&process.pid) {
+                continue;
+            }
+            let by_parent = Pid::new(process.ppid).and_then(|parent| owners.get(&parent));
+            if let Some(owner) = by_parent.or_else(|| sessions.get(&process.session)).copied() {
+                owners.insert(process.pid, owner);
+                found(process, owner);
+                has_added = true;
+            }
+        }
+        if !has_added {
             return;
         }
     }
@@ -218,28 +263,30 @@ mod tests {
         }
     }
 
-    /// R-CONT-7: who gave up parent, session, mark and output is known by whom it was born of.
+    /// R-CONT-7: a process without parent, session, mark and output of its family is attributed by its birth.
     #[test]
-    fn a_birth_tells_whose_it_is_when_nothing_else_does() {
+    fn a_birth_id_attributes_a_process_when_nothing_else_does() {
         let with = |process: Process, own, parent| Process { birth: Some(Birth { own, parent }), ..process };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let known_file = KnownProcessesFile::new(directory.path().join("members.json"), RunTag(1));
-        let mut elsewhere = Attribution::new(RunTag(1), known_file);
-        elsewhere.born(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
-        let mut whose = |process| elsewhere.whose(&process, &HashMap::new(), &HashMap::new(), Scan::Quick);
-        assert_eq!(whose(with(process(40, 1, 40), 101, 100)), Some(Some(Slot(2))));
-        assert_eq!(whose(with(process(41, 1, 41), 102, 101)), None, "its parent was never seen");
-        assert_eq!(whose(process(42, 1, 42)), None);
-        elsewhere.born(Slot(2), Some(&with(process(50, 1, 50), 200, 7)), None);
-        let of_the_last_one = with(process(43, 1, 43), 103, 100);
-        assert_eq!(elsewhere.whose(&of_the_last_one, &HashMap::new(), &HashMap::new(), Scan::Quick), None);
+        let mut attribution = Attribution::new(RunTag(1), known_file);
+        let leaders = HashMap::new();
+        let scan = Scan { depth: ScanDepth::Quick, leaders: &leaders, owners: HashMap::new() };
+        attribution.add_leader(Slot(2), Some(&with(process(30, 1, 30), 100, 7)), None);
+        let mut owner_of = |process| attribution.owner_of(&process, &scan);
+        assert_eq!(owner_of(with(process(40, 1, 40), 101, 100)), Ok(Some(Some(Slot(2)))));
+        assert_eq!(owner_of(with(process(41, 1, 41), 102, 101)), Ok(None), "its parent was never listed");
+        assert_eq!(owner_of(process(42, 1, 42)), Ok(None));
+        attribution.add_leader(Slot(2), Some(&with(process(50, 1, 50), 200, 7)), None);
+        let of_the_last_family = with(process(43, 1, 43), 103, 100);
+        assert_eq!(attribution.owner_of(&of_the_last_family, &scan), Ok(None));
     }
 
-    /// R-CONT-7: a session and a parent lead to a family, through as many steps as it takes; strangers
-    /// stay strangers.
+    /// R-CONT-7: sessions and parents lead to a family through any number of steps; foreign processes are not
+    /// attributed.
     #[test]
-    fn the_rest_of_a_family_is_found_through_sessions_and_parents() {
-        // 20 leads the family and left 30 behind, whose session-mate 31 has the child 40 elsewhere.
+    fn a_family_is_completed_through_sessions_and_parents() {
+        // The session of 30 has the member 31, whose child 40 has a session of its own.
         let all = [
             process(40, 31, 40),
             process(31, 1, 30),
@@ -248,9 +295,9 @@ mod tests {
             process(51, 50, 50),
         ];
         let mut owners = HashMap::from([(Pid::new(30).expect("positive"), Some(Slot(2)))]);
-        let mut told = vec![];
-        complete(&all, &mut owners, |one, slot| told.push((one.pid.get(), slot)));
-        told.sort();
-        assert_eq!(told, [(31, Some(Slot(2))), (40, Some(Slot(2)))]);
+        let mut found = vec![];
+        add_related(&all, &mut owners, |process, owner| found.push((process.pid.get(), owner)));
+        found.sort();
+        assert_eq!(found, [(31, Some(Slot(2))), (40, Some(Slot(2)))]);
     }
 }

@@ -1,31 +1,43 @@
-//! Which process belongs to whom, and ending all of them: the real [`ProcessOperations`].
+//! Starts, attributes and kills the processes of the workers: the real [`ProcessOperations`].
 //!
-//! The daemon is a child subreaper, so whatever a worker leaves behind becomes the
-//! daemon's own child. A **family** is a leader and everything that descends from it:
+//! A **family** is a leader, the process that the daemon started for a slot, and all its descendants. The
+//! daemon is a child subreaper, so an **orphan**, a descendant whose parent exited, becomes a child of the
+//! daemon:
 //!
 //! ```text
-//!   mcpd ---- leader (unreaped until the family is gone: its group id stays ours)
-//!        |       `-- child -- grandchild            through the tree
-//!        `-- orphan -- its children                 through its mark, group or session
+//!   mcpd ---- leader (unreaped until the family is gone, so that its group id is not reused)
+//!        |       `-- child -- grandchild            found through the tree
+//!        `-- orphan -- its children                 attributed by cgroup, mark, session or group
 //! ```
 //!
-//! Groups are signalled by the id stored at birth; every other process by a pidfd whose
-//! start time was compared with the census, so a reused pid is never hit. Where a cgroup was
-//! delegated to us, each family has one of its own (`cgroups.rs`): it says whose an orphan is, is
-//! killed as a whole, and must be empty before a family counts as gone.
+//! The portable backend has no subreaper: there orphans are reparented to init. Such **detached** processes
+//! are attributed among all processes of the machine (`attribution.rs`).
 //!
-//! `census.rs` says who is there and whose; this file acts on it.
+//! The leader's group is signalled by its id; every other process by a handle whose start time was compared
+//! with the snapshot, so that no reused pid is signalled. Where a cgroup is delegated, each family has a
+//! cgroup of its own (`cgroups.rs`): it attributes orphans, is killed as a whole, and must be empty before the
+//! family counts as gone.
+//!
+//! Descriptors or memory can run out. A family counts as gone, and the daemon's shutdown as clean, only if
+//! everything could be read (`CannotLook`).
+//!
+//! ```text
+//!   start.rs        starts a leader, in its cgroup
+//!   snapshot.rs     the processes that exist, and the family of each
+//!   attribution.rs  detached processes             cgroups.rs   the cgroups of the run
+//!   signals.rs      SIGTERM, SIGSTOP, SIGKILL
+//!   report.rs       descriptions and proofs for the supervisor
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::os::fd::{AsFd, OwnedFd};
 
-use mcpd_common::ids::{Mark, Pgid, Pid, RunTag, Slot};
+use mcpd_common::ids::{Pgid, Pid, RunTag, Slot};
 use mcpd_common::known_processes::KnownProcessesFile;
-use mcpd_common::os::child::{self, Delivery, Handle, Proof, Signal, SpawnPlan};
-use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::sight::{self, Sight};
+use mcpd_common::os::child;
+use mcpd_common::os::process::{self, StartTime};
 use mcpd_common::os::this_process::OpenFileLimit;
-use mcpd_common::os::{Backend, ContainedBy, Containment, ProcessInfo, backend};
+use mcpd_common::os::{Backend, CannotLook, Containment, backend};
+use mcpd_common::outcome::ExitStatus;
 
 use super::operations::{
     DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
@@ -33,147 +45,100 @@ use super::operations::{
 
 pub mod attribution;
 pub mod cgroups;
+mod report;
+mod signals;
 mod snapshot;
+mod start;
 
+use attribution::{Attribution, ScanDepth};
 pub use cgroups::Cgroups;
 
-use attribution::{Attribution, Scan};
-use snapshot::Family;
-
-/// The kernel's word against our eyes.
-const UNSEEN: &str = "the kernel says that a descendant of mcpd is left, but none could be seen";
-/// Where it has no word.
-const NOT_LOOKED: &str = "no descriptor is left to look with: a process of mcpd may be left";
-
-/// As often is looked for somebody who is not stopped yet.
-const LOOKS_TO_FREEZE: usize = 5;
-
-/// Everything below the daemon.
+/// All processes below the daemon.
 pub struct Children {
     run: RunTag,
     open_files: OpenFileLimit,
     families: BTreeMap<Slot, Family>,
-    /// Whose an orphan is, asked once: a zombie has no mark any more.
-    orphans: HashMap<(Pid, StartTime), Option<Slot>>,
-    /// Children that this process had before it was mcpd (`sleep 9 & exec mcpd`): not ours, never
-    /// touched.
+    /// The slots of orphans, kept because a zombie has no mark any more.
+    orphan_slots: HashMap<(Pid, StartTime), Option<Slot>>,
+    /// Children that this process had before it was mcpd (`sleep 9 & exec mcpd`): never signalled or reaped.
     inherited: HashSet<Pid>,
-    /// Where the daemon is no subreaper.
-    elsewhere: Option<Attribution>,
+    /// `Some` where the daemon is no subreaper.
+    attribution: Option<Attribution>,
     cgroups: Option<Cgroups>,
-    /// Why there are no cgroups, or why not everything is in one.
-    without: Option<String>,
+    /// Why there are no cgroups, or why a process runs outside of them.
+    without_cgroup: Option<String>,
+}
+
+/// A leader that is not reaped yet.
+struct Family {
+    leader: Pid,
+    start: StartTime,
+    exit: Option<ExitStatus>,
+}
+
+impl Family {
+    fn group(&self) -> Pgid {
+        Pgid::led_by(self.leader)
+    }
 }
 
 impl Children {
-    /// No children yet. `open_files` is the limit that workers get back; `cgroups` are theirs, or why
-    /// there are none. `known_file` is for whom nobody else would know.
+    /// `open_files` is the limit that workers get; `cgroups` are the cgroups of this run, or why there are
+    /// none; `known_file` gets the detached processes, for recovery after a crash.
+    ///
+    /// # Errors
+    /// When the children that this process has already can't be listed.
     pub fn new(
         run: RunTag,
         open_files: OpenFileLimit,
         cgroups: Result<Cgroups, String>,
         known_file: KnownProcessesFile,
-    ) -> Self {
-        let inherited = process::children(Pid::current()).into_iter().collect();
-        let (cgroups, without) = match cgroups {
+    ) -> Result<Self, CannotLook> {
+        let inherited = process::children(Pid::current()).complete()?.into_iter().collect();
+        let (cgroups, without_cgroup) = match cgroups {
             Ok(cgroups) => (Some(cgroups), None),
             Err(why) => (None, Some(why)),
         };
-        let (families, orphans) = (BTreeMap::new(), HashMap::new());
-        let elsewhere = (backend() == Backend::Portable).then(|| Attribution::new(run, known_file));
-        Self { run, open_files, families, orphans, inherited, elsewhere, cgroups, without }
-    }
-
-    /// The way into the worker's own cgroup, which it takes before it becomes a program.
-    fn entrance(&mut self, slot: Slot) -> Option<OwnedFd> {
-        let cgroups = self.cgroups.as_ref()?;
-        let entrance = cgroups.make(slot).and_then(|made| made.entrance());
-        entrance.map_err(|error| self.goes_without(slot, &error.to_string())).ok()
-    }
-
-    fn goes_without(&mut self, slot: Slot, why: &str) {
-        tracing::warn!(slot = slot.0, why, "a worker runs without a cgroup of its own");
-        self.without = Some(format!("a worker runs without one: {why}"));
-    }
-
-    /// Moving may be refused to the child alone, which can't say so and is contained all the same.
-    fn check_entered(&mut self, slot: Slot, pid: Pid) {
-        if self.cgroups.as_ref().is_some_and(|cgroups| cgroups.owner(pid) != Some(slot)) {
-            self.goes_without(slot, "the kernel did not let it in");
-        }
-    }
-
-    fn signal_group(&self, slot: Slot, signal: Signal) -> Delivery {
-        match self.families.get(&slot) {
-            // The leader is unreaped, so the id can't have been given away.
-            Some(family) => child::signal_group(family.group(), signal),
-            None => Delivery::Gone,
-        }
-    }
-
-    fn outside_the_group(&self, slot: Slot, members: &[Process]) -> Vec<Handle> {
-        let group = self.families.get(&slot).map(|family| family.leader.get());
-        let outside = members.iter().filter(|member| Some(member.pgid) != group && member.state != 'Z');
-        outside.filter_map(Handle::open).collect()
+        Ok(Self {
+            run,
+            open_files,
+            families: BTreeMap::new(),
+            orphan_slots: HashMap::new(),
+            inherited,
+            attribution: (backend() == Backend::Portable).then(|| Attribution::new(run, known_file)),
+            cgroups,
+            without_cgroup,
+        })
     }
 }
 
 impl ProcessOperations for Children {
     fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
         if let Some(leader) = self.families.get(&spec.slot).map(|family| family.leader) {
-            let left = self.left_of(spec.slot);
+            let left = self.family_members(spec.slot);
             let named = left.first().map_or_else(|| format!("pid {leader}"), ToString::to_string);
             return Err(format!("its last process is not gone: {named}"));
         }
-        let program = spec.program.display().to_string();
-        let cgroup = self.entrance(spec.slot);
-        let has_entered = cgroup.is_some();
-        let pipe = spec.output.as_ref().and_then(|output| process::pipe_of(output.as_fd()));
-        let plan = SpawnPlan {
-            program: spec.program,
-            args: spec.args,
-            directory: spec.directory,
-            env: spec.env,
-            input: None,
-            output: spec.output,
-            mark: Mark { run: self.run, slot: spec.slot },
-            open_files: self.open_files,
-            cgroup,
-        };
-        let pid = child::spawn(plan).map_err(|error| {
-            self.forget_cgroup(spec.slot);
-            format!("can't start {program}: {error}")
-        })?;
-        // Readable for certain: an unreaped child keeps its entry.
-        let leader = process::read(pid);
-        let start = leader.as_ref().map_or(StartTime(0), |process| process.start);
-        self.families.insert(spec.slot, Family { leader: pid, start, exit: None });
-        if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.born(spec.slot, leader.as_ref(), pipe);
-        }
-        if has_entered {
-            self.check_entered(spec.slot, pid);
-        }
-        Ok(Started { pid, start })
+        self.start_leader(spec)
     }
 
     fn collect(&mut self) -> Vec<FamilyChange> {
-        let exited = self.note_exits();
-        let mut changes = vec![];
+        let exited = self.record_leader_exits();
         if !self.families.values().any(|family| family.exit.is_some()) {
-            self.reap_orphans(Scan::Quick);
-            return changes;
+            self.reap_orphans(ScanDepth::Quick);
+            return vec![];
         }
         let orphans = self.stable_orphans();
-        let ended: Vec<_> =
+        let without_leader: Vec<_> =
             self.families.iter().filter_map(|(slot, family)| Some((*slot, family.exit?))).collect();
-        for (slot, exit) in ended {
-            let (rest, sight) = sight::watched(|| self.descendants_of(slot, &orphans.living));
+        let mut changes = vec![];
+        for (slot, exit) in without_leader {
+            let descendants = self.descendants_of(slot, &orphans.living);
             if exited.contains(&slot) {
-                let remaining = rest.iter().map(told).collect();
+                let remaining = descendants.found().iter().map(report::describe).collect();
                 changes.push(FamilyChange::LeaderExited { slot, exit, remaining });
             }
-            let is_alone = rest.is_empty() && orphans.are_all && sight == Sight::Clear;
+            let is_alone = descendants.is_proof_of_absence() && orphans.is_complete;
             if is_alone && self.reap_leader(slot) {
                 changes.push(FamilyChange::Gone { slot });
             }
@@ -182,173 +147,50 @@ impl ProcessOperations for Children {
     }
 
     fn terminate(&mut self, slot: Slot) {
-        let orphans = self.reap_orphans(Scan::Full);
-        let others = self.outside_the_group(slot, &self.descendants_of(slot, &orphans));
-        // SIGCONT second: a stopped process takes the pending SIGTERM when it goes on.
-        for signal in [Signal::Term, Signal::Cont] {
-            let _ = self.signal_group(slot, signal);
-            for process in &others {
-                let _ = process.signal(signal);
-            }
-        }
+        self.terminate_family(slot);
     }
 
     fn kill(&mut self, slots: &BTreeSet<Slot>) {
-        self.freeze(Some(slots));
-        let orphans = self.reap_orphans(Scan::Full);
-        for slot in slots {
-            let members = self.descendants_of(*slot, &orphans);
-            let _ = self.signal_group(*slot, Signal::Kill);
-            for process in &self.outside_the_group(*slot, &members) {
-                let _ = process.signal(Signal::Kill);
-            }
-            // Last, since it ends also what was forked meanwhile, and nothing can be forked after it.
-            if let Some(cgroups) = &self.cgroups {
-                cgroups.kill(*slot);
-            }
-        }
+        self.kill_families(slots);
     }
 
     fn kill_all(&mut self) -> usize {
-        self.freeze(None);
-        for slot in self.families.keys().copied().collect::<Vec<_>>() {
-            let _ = self.signal_group(slot, Signal::Kill);
-        }
-        let mut living = self.all();
-        living.retain(|process| process.state != 'Z');
-        for process in living.iter().filter_map(Handle::open) {
-            let _ = process.signal(Signal::Kill);
-        }
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.kill_all();
-        }
-        // Counted anew: somebody who ended meanwhile may have left a child that was not listed.
-        self.reap_orphans(Scan::Full);
-        match sight::watched(|| self.all().len()) {
-            (count, Sight::Clear) => count,
-            (count, Sight::Blocked) => count.max(1),
-        }
+        self.kill_everything();
+        // Counted in a new snapshot: a process that exited meanwhile may have left an unlisted child.
+        self.reap_orphans(ScanDepth::Full);
+        let left = self.all();
+        let count = left.found().len();
+        if left.is_complete() { count } else { count.max(1) }
     }
 
     fn descendants(&mut self) -> Vec<(Pid, u32)> {
-        let orphans = self.reap_orphans(Scan::Full);
-        let count = |slot| u32::try_from(self.descendants_of(slot, &orphans).len()).unwrap_or(u32::MAX);
+        let orphans = self.reap_orphans(ScanDepth::Full);
+        let count =
+            |slot| u32::try_from(self.descendants_of(slot, &orphans).found().len()).unwrap_or(u32::MAX);
         self.families.iter().map(|(slot, family)| (family.leader, count(*slot))).collect()
     }
 
     fn remaining(&mut self) -> ProcessSnapshot {
-        let left = self.all();
-        left.iter().filter_map(|process| process::describe(process.pid)).collect()
+        self.all().found().iter().filter_map(report::describe_if_existing).collect()
     }
 
     fn prove(&mut self) -> DescendantProof {
-        // What it reaps here was nobody's: every family is gone by then, or the answer is no.
+        // Reaps orphans only: by now every family is gone, or its unreaped leader prevents the proof.
         let proof = child::prove_no_children().proof;
-        match (backend(), proof, &self.cgroups) {
-            (Backend::Portable, _, _) => match sight::watched(|| self.all()).1 {
-                Sight::Clear => DescendantProof::Unprovable,
-                Sight::Blocked => DescendantProof::Doubted(NOT_LOOKED),
-            },
-            (Backend::Linux, Proof::Children, _) if !self.inherited.is_empty() => DescendantProof::Unprovable,
-            (Backend::Linux, Proof::Children, _) => DescendantProof::Doubted(UNSEEN),
-            (Backend::Linux, Proof::NoChildren, None) => DescendantProof::Proved(child::PROOF.to_owned()),
-            (Backend::Linux, Proof::NoChildren, Some(cgroups)) => match cgroups.prove_empty() {
-                Some(empty) => DescendantProof::Proved(format!("{}; {empty}", child::PROOF)),
-                None => DescendantProof::Doubted(UNSEEN),
-            },
+        match backend() {
+            Backend::Linux => report::linux_proof(proof, &self.inherited, self.cgroups.as_ref()),
+            Backend::Portable => report::portable_proof(&self.all()),
         }
     }
 
     fn containment(&self) -> Containment {
-        let without = self.without.as_ref();
-        let (by, detail) = match (&self.cgroups, backend()) {
-            (Some(cgroups), _) => {
-                let but = without.map(|why| format!("; {why}"));
-                (ContainedBy::Cgroup, format!("{}{}", cgroups.describe(), but.unwrap_or_default()))
-            }
-            (None, Backend::Linux) => (ContainedBy::Subreaper, no_cgroup(without)),
-            (None, Backend::Portable) => (ContainedBy::Marks, "groups, sessions, tree, marks".to_owned()),
-        };
-        Containment { by, detail }
+        report::containment(self.cgroups.as_ref(), self.without_cgroup.as_deref())
     }
 
     fn dismantle(&mut self) -> Result<(), String> {
         match self.cgroups.take() {
             Some(cgroups) => cgroups.layout().take_down().map_err(|error| error.to_string()),
             None => Ok(()),
-        }
-    }
-}
-
-/// As a report names it. One that vanished this moment is told by what was seen of it: it may have left
-/// a successor behind, and "nobody remains" would end the search.
-fn told(seen: &Process) -> ProcessInfo {
-    process::describe(seen.pid).unwrap_or_else(|| ProcessInfo {
-        pid: seen.pid,
-        ppid: seen.ppid,
-        pgid: Pid::new(seen.pgid).map(Pgid::led_by),
-        state: seen.state,
-        name: seen.name.clone(),
-        command: format!("[{}]", seen.name),
-        user: "unknown user".to_owned(),
-    })
-}
-
-fn no_cgroup(why: Option<&String>) -> String {
-    why.map_or_else(|| "no cgroup".to_owned(), |why| format!("no cgroup: {why}"))
-}
-
-impl Children {
-    /// Everything that is left of a slot, the leader last.
-    fn left_of(&mut self, slot: Slot) -> ProcessSnapshot {
-        let orphans = self.reap_orphans(Scan::Full);
-        let mut left = self.descendants_of(slot, &orphans);
-        left.extend(self.families.get(&slot).and_then(|family| process::read(family.leader)));
-        left.iter().filter_map(|process| process::describe(process.pid)).collect()
-    }
-
-    /// Reaps the leader of a family that is gone otherwise; false while a tracer holds it.
-    fn reap_leader(&mut self, slot: Slot) -> bool {
-        let Some(family) = self.families.get(&slot) else {
-            return false;
-        };
-        let reaped = child::reap(family.leader).is_some();
-        if reaped {
-            tracing::debug!(pid = %family.leader, start = family.start.0, "reaped leader");
-            self.families.remove(&slot);
-            self.forget_cgroup(slot);
-        }
-        reaped
-    }
-
-    /// Stops everything of these slots, or of all, before it is killed: where nobody inherits the
-    /// children of who is killed, nobody may fork between being seen and being killed.
-    fn freeze(&mut self, slots: Option<&BTreeSet<Slot>>) {
-        if self.elsewhere.is_none() {
-            return;
-        }
-        let is_wanted = |slot: &Slot| slots.is_none_or(|slots| slots.contains(slot));
-        for slot in self.families.keys().filter(|slot| is_wanted(slot)) {
-            let _ = self.signal_group(*slot, Signal::Stop);
-        }
-        let mut stopped = HashSet::new();
-        for _ in 0..LOOKS_TO_FREEZE {
-            let before = stopped.len();
-            self.look_elsewhere(Scan::Full, |process, owner| {
-                let wanted = owner.as_ref().map_or(slots.is_none(), is_wanted);
-                if wanted && process.state != 'T' && stopped.insert((process.pid, process.start)) {
-                    let _ = Handle::open(process).map(|handle| handle.signal(Signal::Stop));
-                }
-            });
-            if stopped.len() == before {
-                return;
-            }
-        }
-    }
-
-    fn forget_cgroup(&self, slot: Slot) {
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.remove(slot);
         }
     }
 }

@@ -1,183 +1,191 @@
-//! Which process belongs to whom: families, orphans, and to whom an orphan is given.
+//! Snapshots of the processes that exist, the family of each, and reaping.
 
 use std::collections::{HashMap, HashSet};
 
 use mcpd_common::ids::{Pgid, Pid, Slot};
 use mcpd_common::os::child::{self, Signal};
-use mcpd_common::os::process::{self, Process, StartTime};
-use mcpd_common::os::sight::{self, Sight};
-use mcpd_common::outcome::ExitStatus;
+use mcpd_common::os::process::{self, Process};
+use mcpd_common::os::{CannotLook, Listing};
 
-use super::Children;
-use super::attribution::{AttributedProcess, Scan};
+use super::attribution::{AttributedProcess, Owner, ScanDepth};
+use super::{Children, ProcessSnapshot, report};
 
-/// A leader and what is known of it.
-pub(super) struct Family {
-    pub leader: Pid,
-    pub start: StartTime,
-    pub exit: Option<ExitStatus>,
-}
+/// The largest number of rescans when processes exit during a scan: a process that keeps forking must not
+/// block the process thread.
+const MAX_RESCANS: usize = 3;
 
-impl Family {
-    pub fn group(&self) -> Pgid {
-        Pgid::led_by(self.leader)
-    }
-}
-
-/// As often a census is taken anew at once because somebody ended meanwhile; a process that keeps
-/// forking must not keep us from everything else.
-const LOOKS: usize = 3;
-
-/// A census of orphans, and whose each is.
-pub(super) struct Orphans {
+/// Orphans and detached processes, each with its family.
+pub(super) struct OrphanSnapshot {
     pub living: Vec<AttributedProcess>,
-    /// Nobody can have been missed: nobody ended meanwhile, and all could be looked at.
-    pub are_all: bool,
+    /// No process was missed: none exited during the scan, and all could be read.
+    pub is_complete: bool,
 }
 
 impl Children {
-    /// The daemon's own children, leaders and orphans alike.
-    fn children(&self) -> Vec<Pid> {
+    /// All processes of this run below the daemon, in its cgroups, and detached.
+    pub(super) fn all(&mut self) -> Listing<Process> {
+        let mut all = Listing::default();
+        for child in all.take(self.own_children()) {
+            let process = all.record(process::read(child));
+            all.extend(process);
+            all.append(process::tree(child));
+        }
+        let detached = all.take(self.scan_detached(ScanDepth::Full, |_, _| {}));
+        add_missing(detached.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
+        if let Some(cgroups) = &self.cgroups {
+            let members = all.take(cgroups.all_members());
+            add_missing(members, &mut all);
+        }
+        all
+    }
+
+    /// Descriptions of what is left of a family, the leader last.
+    pub(super) fn family_members(&mut self, slot: Slot) -> ProcessSnapshot {
+        let orphans = self.reap_orphans(ScanDepth::Full);
+        let mut left = self.descendants_of(slot, &orphans).best_effort();
+        left.extend(self.families.get(&slot).and_then(|family| process::best_effort::read(family.leader)));
+        left.iter().filter_map(report::describe_if_existing).collect()
+    }
+
+    /// All processes of a family except its leader, parents first.
+    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[AttributedProcess]) -> Listing<Process> {
+        let mut all = Listing::default();
+        let Some(family) = self.families.get(&slot) else {
+            return all;
+        };
+        let orphans = orphans.iter().filter(|(_, owner)| *owner == Some(slot));
+        if self.attribution.is_some() {
+            // The scan for detached processes includes those below the leader.
+            all.extend(orphans.map(|(process, _)| process.clone()));
+            return all;
+        }
+        if family.exit.is_none() {
+            all.append(process::tree(family.leader));
+        }
+        for (orphan, _) in orphans {
+            all.extend([orphan.clone()]);
+            all.append(process::tree(orphan.pid));
+        }
+        // While the leader lives the tree is enough; after its exit no process may be missed.
+        if let (Some(cgroups), Some(_)) = (&self.cgroups, family.exit) {
+            let mut members = all.take(cgroups.members(slot));
+            members.retain(|pid| *pid != family.leader);
+            add_missing(members, &mut all);
+        }
+        all
+    }
+
+    /// Reaps orphans that exited; returns those that live, and detached processes.
+    pub(super) fn reap_orphans(&mut self, depth: ScanDepth) -> Vec<AttributedProcess> {
+        self.snapshot_orphans(depth).living
+    }
+
+    /// A snapshot that is good enough to decide that a family is gone. It is repeated if a process exited
+    /// during the scan, because the children of that process are reparented after their new parent was read.
+    pub(super) fn stable_orphans(&mut self) -> OrphanSnapshot {
+        let mut snapshot = self.snapshot_orphans(ScanDepth::Full);
+        // Without a subreaper also a scan without exits may miss a process: a new child may have got a pid
+        // that the scan had passed already.
+        let needs_rescan = self.attribution.is_some();
+        for _ in 0..MAX_RESCANS {
+            let seem_gone = self.groups_that_seem_gone(&snapshot);
+            if seem_gone.is_empty() || (snapshot.is_complete && !needs_rescan) {
+                break;
+            }
+            if needs_rescan {
+                // A stopped process can't fork away from the scan. The leader is unreaped, so the id of its
+                // group is not reused.
+                for group in seem_gone {
+                    let _ = child::signal_group(group, Signal::Stop);
+                }
+            }
+            snapshot = self.snapshot_orphans(ScanDepth::Full);
+        }
+        snapshot
+    }
+
+    /// The groups of families whose leader exited, and of which no descendant was found.
+    fn groups_that_seem_gone(&self, orphans: &OrphanSnapshot) -> Vec<Pgid> {
+        let exited = self.families.iter().filter(|(_, family)| family.exit.is_some());
+        let gone = exited.filter(|(slot, _)| self.descendants_of(**slot, &orphans.living).found().is_empty());
+        gone.map(|(_, family)| family.group()).collect()
+    }
+
+    fn snapshot_orphans(&mut self, depth: ScanDepth) -> OrphanSnapshot {
+        let mut slots = HashMap::new();
+        let mut living = Listing::default();
+        let mut has_reaped = false;
+        for pid in living.take(self.orphans()) {
+            if child::reap(pid).is_some() {
+                has_reaped = true;
+                continue;
+            }
+            let Some(orphan) = living.record(process::read(pid)) else { continue };
+            let key = (pid, orphan.start);
+            let slot = match self.orphan_slots.get(&key).copied().flatten() {
+                Some(slot) => Some(slot),
+                None => living.record(self.slot_of_orphan(&orphan)),
+            };
+            slots.insert(key, slot);
+            living.extend([(orphan, slot)]);
+        }
+        if living.is_complete() {
+            self.orphan_slots.clear();
+        }
+        // After an incomplete scan the slots of orphans that could not be read are kept.
+        self.orphan_slots.extend(slots);
+        living.append(self.scan_detached(depth, |_, _| {}));
+        OrphanSnapshot { is_complete: !has_reaped && living.is_complete(), living: living.best_effort() }
+    }
+
+    /// The daemon's children that belong to this run, leaders and orphans alike.
+    fn own_children(&self) -> Listing<Pid> {
         let mut children = process::children(Pid::current());
         children.retain(|pid| !self.inherited.contains(pid));
         children
     }
 
-    /// The daemon's own children that lead no family.
-    fn orphans(&self) -> Vec<Pid> {
+    /// The daemon's children that are no leaders.
+    fn orphans(&self) -> Listing<Pid> {
         let leaders: HashSet<_> = self.families.values().map(|family| family.leader).collect();
-        let mut children = self.children();
+        let mut children = self.own_children();
         children.retain(|pid| !leaders.contains(pid));
         children
     }
 
-    /// Everything below the daemon that is ours, and what else lives in our cgroups or elsewhere.
-    pub(super) fn all(&mut self) -> Vec<Process> {
-        let below = |pid| process::read(pid).into_iter().chain(process::tree(pid));
-        let mut all: Vec<_> = self.children().into_iter().flat_map(below).collect();
-        let elsewhere = self.look_elsewhere(Scan::Full, |_, _| {});
-        add_unseen(elsewhere.into_iter().map(|(process, _)| process.pid).collect(), &mut all);
-        let members = self.cgroups.as_ref().map(|cgroups| cgroups.all_members()).unwrap_or_default();
-        add_unseen(members, &mut all);
-        all
-    }
-
-    /// Reaps orphans that ended, and learns whose the others are.
-    pub(super) fn reap_orphans(&mut self, scan: Scan) -> Vec<AttributedProcess> {
-        self.look_at_orphans(scan).living
-    }
-
-    /// Those who left the tree, where nobody brings them back to us.
-    pub(super) fn look_elsewhere(
-        &mut self,
-        scan: Scan,
-        found: impl FnMut(&Process, Option<Slot>),
-    ) -> Vec<AttributedProcess> {
-        let (families, inherited) = (&self.families, &self.inherited);
-        let elsewhere = self.elsewhere.as_mut();
-        elsewhere.map(|elsewhere| elsewhere.look(families, inherited, scan, found)).unwrap_or_default()
-    }
-
-    /// A census that says for certain of whom nobody is left, if there is one. The list of a moment in
-    /// which somebody ended does not show whom he left behind, who became our child only then.
-    pub(super) fn stable_orphans(&mut self) -> Orphans {
-        let mut seen = self.look_at_orphans(Scan::Full);
-        // Attribution even a census without any end may miss one: the child of one who was not listed
-        // yet may have got a pid that was passed already.
-        let one_is_enough = self.elsewhere.is_none();
-        for _ in 0..LOOKS {
-            let seem_gone = self.families_that_seem_gone(&seen);
-            if (seen.are_all && one_is_enough) || seem_gone.is_empty() {
-                break;
-            }
-            if !one_is_enough {
-                // Who is stopped can be seen, however fast it forks. The leader is unreaped, so the
-                // group is still ours.
-                for group in seem_gone {
-                    let _ = child::signal_group(group, Signal::Stop);
-                }
-            }
-            seen = self.look_at_orphans(Scan::Full);
-        }
-        seen
-    }
-
-    fn families_that_seem_gone(&self, orphans: &Orphans) -> Vec<Pgid> {
-        let ended = self.families.iter().filter(|(_, family)| family.exit.is_some());
-        let gone = ended.filter(|(slot, _)| self.descendants_of(**slot, &orphans.living).is_empty());
-        gone.map(|(_, family)| family.group()).collect()
-    }
-
-    fn look_at_orphans(&mut self, scan: Scan) -> Orphans {
-        let ((living, reaped), sight) = sight::watched(|| self.list_orphans(scan));
-        Orphans { living, are_all: reaped == 0 && sight == Sight::Clear }
-    }
-
-    /// The living ones, and how many were reaped.
-    fn list_orphans(&mut self, scan: Scan) -> (Vec<AttributedProcess>, usize) {
-        let mut known = HashMap::new();
-        let (mut living, mut reaped) = (vec![], 0);
-        for pid in self.orphans() {
-            if child::reap(pid).is_some() {
-                reaped += 1;
-                continue;
-            }
-            let Some(orphan) = process::read(pid) else { continue };
-            let key = (pid, orphan.start);
-            let slot = self.orphans.get(&key).copied().flatten().or_else(|| self.attribute(&orphan));
-            known.insert(key, slot);
-            living.push((orphan, slot));
-        }
-        self.orphans = known;
-        living.extend(self.look_elsewhere(scan, |_, _| {}));
-        (living, reaped)
-    }
-
-    /// Its cgroup first, which takes a deliberate move to leave; then what can be lost by accident.
-    fn attribute(&self, orphan: &Process) -> Option<Slot> {
+    /// The family of an orphan. The cgroup comes first, because only a deliberate move changes it.
+    fn slot_of_orphan(&self, orphan: &Process) -> Result<Option<Slot>, CannotLook> {
         let is_known = |slot: &Slot| self.families.contains_key(slot);
-        let by_cgroup = || self.cgroups.as_ref()?.owner(orphan.pid).filter(is_known);
-        let by_mark = || {
-            let mark = process::mark(orphan.pid).filter(|mark| mark.run == self.run);
-            mark.map(|mark| mark.slot).filter(is_known)
-        };
-        let by_id = || {
-            let ids = [orphan.session, orphan.pgid];
-            let family = |(_, family): &(&Slot, &Family)| ids.contains(&family.leader.get());
-            self.families.iter().find(family).map(|(slot, _)| *slot)
-        };
-        by_cgroup().or_else(by_mark).or_else(by_id)
+        if let Some(cgroups) = &self.cgroups
+            && let Some(slot) = cgroups.owner(orphan.pid)?.filter(is_known)
+        {
+            return Ok(Some(slot));
+        }
+        let mark = process::mark(orphan.pid)?.filter(|mark| mark.run == self.run);
+        if let Some(slot) = mark.map(|mark| mark.slot).filter(is_known) {
+            return Ok(Some(slot));
+        }
+        let ids = [orphan.session, orphan.pgid];
+        let family = self.families.iter().find(|(_, family)| ids.contains(&family.leader.get()));
+        Ok(family.map(|(slot, _)| *slot))
     }
 
-    /// Everything of a family but its leader, parents first.
-    pub(super) fn descendants_of(&self, slot: Slot, orphans: &[AttributedProcess]) -> Vec<Process> {
-        let Some(family) = self.families.get(&slot) else {
-            return vec![];
-        };
-        let orphans = orphans.iter().filter(|(_, owner)| *owner == Some(slot));
-        if self.elsewhere.is_some() {
-            // They were looked for among all processes, those below the leader included.
-            return orphans.map(|(process, _)| process.clone()).collect();
+    /// Detached processes, where the daemon is no subreaper; `found` gets each at once.
+    pub(super) fn scan_detached(
+        &mut self,
+        depth: ScanDepth,
+        found: impl FnMut(&Process, Owner),
+    ) -> Listing<AttributedProcess> {
+        match &mut self.attribution {
+            Some(attribution) => attribution.scan(&self.families, &self.inherited, depth, found),
+            None => Listing::default(),
         }
-        let mut all = match family.exit {
-            Some(_) => vec![],
-            None => process::tree(family.leader),
-        };
-        for (orphan, _) in orphans {
-            all.push(orphan.clone());
-            all.extend(process::tree(orphan.pid));
-        }
-        // While the leader lives the tree says enough; when it is gone nobody may be missed.
-        if let (Some(cgroups), Some(_)) = (&self.cgroups, family.exit) {
-            let members = cgroups.members(slot).into_iter().filter(|pid| *pid != family.leader);
-            add_unseen(members.collect(), &mut all);
-        }
-        all
     }
 
-    pub(super) fn note_exits(&mut self) -> Vec<Slot> {
+    /// Notes the exit status of leaders without reaping them; returns the slots whose leader exited now.
+    pub(super) fn record_leader_exits(&mut self) -> Vec<Slot> {
         let mut exited = vec![];
-        // Most looks find nobody, and most workers are many.
+        // One system call instead of one for each leader; usually no child has exited.
         if !child::has_any_ended() {
             return exited;
         }
@@ -191,9 +199,26 @@ impl Children {
         }
         exited
     }
+
+    /// Reaps the leader of a family without descendants; false while a tracer prevents it.
+    pub(super) fn reap_leader(&mut self, slot: Slot) -> bool {
+        let Some(family) = self.families.get(&slot) else {
+            return false;
+        };
+        let is_reaped = child::reap(family.leader).is_some();
+        if is_reaped {
+            tracing::debug!(pid = %family.leader, start = family.start.0, "reaped leader");
+            self.families.remove(&slot);
+            self.remove_cgroup(slot);
+        }
+        is_reaped
+    }
 }
 
-fn add_unseen(members: Vec<Pid>, all: &mut Vec<Process>) {
-    let seen: HashSet<_> = all.iter().map(|process| process.pid).collect();
-    all.extend(members.into_iter().filter(|pid| !seen.contains(pid)).filter_map(process::read));
+fn add_missing(pids: Vec<Pid>, all: &mut Listing<Process>) {
+    let listed: HashSet<_> = all.found().iter().map(|process| process.pid).collect();
+    for pid in pids.into_iter().filter(|pid| !listed.contains(pid)) {
+        let process = all.record(process::read(pid));
+        all.extend(process);
+    }
 }

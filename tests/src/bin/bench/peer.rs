@@ -100,7 +100,7 @@ impl Drop for Scan {
     fn drop(&mut self) {
         let Ok(None) = self.child.try_wait() else { return };
         let Some(pid) = Pid::new(self.child.id().cast_signed()) else { return };
-        let below = process::tree(pid);
+        let below = process::best_effort::tree(pid);
         let _ = self.child.kill();
         let _ = self.child.wait();
         for found in below {

@@ -38,9 +38,11 @@ const MOMENT: Duration = Duration::from_millis(300);
 
 /// A worker is killed.
 fn death(stage: &mut Stage, random: &mut SeededRandom) {
-    let Some(process) = stage.leader(random.pick(&STEADY)).and_then(process::read) else { return };
+    let Some(process) = stage.leader(random.pick(&STEADY)).and_then(process::best_effort::read) else {
+        return;
+    };
     // The handle checks the start time, so a process with a reused pid is never killed.
-    if let Some(handle) = Handle::open(&process) {
+    if let Ok(Some(handle)) = Handle::open(&process) {
         let _ = handle.signal(Deadly::Kill);
     }
 }

@@ -29,8 +29,8 @@ impl Level {
         Self {
             descriptors: count("fd"),
             threads: count("task"),
-            children: process::children(pid).len(),
-            descendants: process::tree(pid).len(),
+            children: process::best_effort::children(pid).len(),
+            descendants: process::best_effort::tree(pid).len(),
             memory: memory(pid),
         }
     }

@@ -57,7 +57,7 @@ impl Nginx {
 
     /// The process that serves.
     pub fn worker(&self) -> Pid {
-        let mut below = process::tree(self.pid()).into_iter().map(|found| found.pid);
+        let mut below = process::best_effort::tree(self.pid()).into_iter().map(|found| found.pid);
         below.find(|pid| *pid != self.pid()).expect("nginx has a worker process")
     }
 
@@ -77,7 +77,7 @@ impl Drop for Nginx {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let below = process::tree(self.pid());
+        let below = process::best_effort::tree(self.pid());
         let _ = self.child.kill();
         let _ = self.child.wait();
         for found in below {

@@ -1,5 +1,5 @@
-//! What a child does between fork and exec. Only async-signal-safe calls, no allocation, no
-//! lock: other threads of the parent stood still in the middle of anything.
+//! The code of a child between fork and exec: only async-signal-safe calls, no allocation, no lock, because
+//! the fork copied locks and structures that other threads of the parent were using (signal-safety(7)).
 
 #![expect(unsafe_code, reason = "between fork and exec there are only the system's own calls")]
 
@@ -11,9 +11,9 @@ use nix::libc;
 use crate::ids::Mark;
 use crate::os::this_process::OpenFileLimit;
 
-/// What the child needs, gathered before the fork.
+/// The data that the child needs, gathered before the fork.
 #[derive(Clone, Copy)]
-pub struct Birth {
+pub struct ChildSetup {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has a parent-death signal"))]
     parent: libc::pid_t,
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux carries marks in limits"))]
@@ -22,8 +22,8 @@ pub struct Birth {
     cgroup: Option<RawFd>,
 }
 
-impl Birth {
-    /// Of a child of this process. `cgroup` has to stay open until it is born.
+impl ChildSetup {
+    /// For a child of this process. `cgroup` must stay open until the fork.
     pub fn new(mark: Mark, open_files: OpenFileLimit, cgroup: Option<BorrowedFd<'_>>) -> Self {
         let cgroup = cgroup.map(|entrance| entrance.as_raw_fd());
         Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, cgroup }
@@ -44,7 +44,7 @@ impl Birth {
         Ok(())
     }
 
-    /// 0 means who writes it. A refusal is no failure: the parent looks where the child is.
+    /// 0 means the writing process. A failure is ignored here: the parent checks the cgroup of the child.
     fn enter_cgroup(&self) {
         if let Some(entrance) = self.cgroup {
             // SAFETY: the byte lives as long as the call.
@@ -56,20 +56,18 @@ impl Birth {
     fn die_with_parent(&self) -> io::Result<()> {
         // SAFETY: these arguments are plain numbers.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-        // The parent may have died before the kernel knew our wish; then nobody would tell us.
+        // If the parent exited before the prctl(2), no signal will come.
         // SAFETY: takes no arguments and touches no memory.
-        match unsafe { libc::getppid() } == self.parent {
-            true => Ok(()),
-            false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
-        }
+        let parent = unsafe { libc::getppid() };
+        if parent == self.parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
     }
 
-    /// The soft limit only. Where the hard one is lower the child goes without: it is still found by
-    /// tree and session.
+    /// Sets the soft limit only. If the hard limit is lower the child has no mark; it is still found by tree
+    /// and session.
     #[cfg(target_os = "linux")]
     fn carry_mark(&self) {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: both calls are given a structure of their type that lives as long as they do.
+        // SAFETY: both calls get a structure of their type that outlives them.
         unsafe {
             if libc::getrlimit(libc::RLIMIT_LOCKS, &mut limit) == 0 {
                 limit.rlim_cur = self.mark;
@@ -85,7 +83,7 @@ impl Birth {
     }
 }
 
-/// Default dispositions, also for what was ignored, and nothing blocked.
+/// Sets all signals to their default dispositions, and unblocks them.
 fn default_signals() -> io::Result<()> {
     for signal in 1..=LAST_SIGNAL {
         default_signal(signal);
@@ -103,11 +101,11 @@ const LAST_SIGNAL: libc::c_int = 64;
 #[cfg(not(target_os = "linux"))]
 const LAST_SIGNAL: libc::c_int = 31;
 
-/// The kernel itself is asked: the C library would refuse 32 and 33, which it keeps for itself, and
-/// which a careless parent may have left ignored. `SIGKILL` and `SIGSTOP` are refused, and need it not.
+/// Calls the kernel directly: the C library rejects 32 and 33, which it reserves, but which the parent may
+/// have ignored. The kernel rejects `SIGKILL` and `SIGSTOP`, which never need it.
 #[cfg(target_os = "linux")]
 fn default_signal(signal: libc::c_int) {
-    // At least as large as the kernel's structure on any machine; all zero means SIG_DFL, no flags.
+    // At least as large as the kernel's structure on any architecture; all zero means SIG_DFL, no flags.
     let default = [0u64; 8];
     let nothing = std::ptr::null_mut::<u64>();
     // SAFETY: the kernel reads the first bytes of the array, which lives as long as the call.
@@ -128,31 +126,28 @@ fn default_signal(signal: libc::c_int) {
     }
 }
 
-/// No descriptor but 0 to 2 outlives the exec. They are marked, not closed: one of them is the pipe
-/// through which a failure of the exec is told.
+/// Sets close-on-exec on all descriptors except 0 to 2. They are not closed, because std reports a failure
+/// of the exec through one of them.
 fn close_others() {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: plain numbers.
-        let marked =
+        let result =
             unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-        if marked == 0 {
+        if result == 0 {
             return;
         }
     }
-    // A kernel or a sandbox without close_range: one by one, as far as descriptors usually go.
-    for descriptor in 3..ONE_BY_ONE {
-        // SAFETY: plain numbers; one that is not open is an error without effect.
+    // A kernel or a sandbox without close_range(2): one by one.
+    for descriptor in 3..MAX_DESCRIPTOR {
+        // SAFETY: plain numbers; for a descriptor that is not open it fails without effect.
         unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// Where marking one by one ends: some milliseconds.
-const ONE_BY_ONE: libc::c_int = 65_536;
+/// The end of the loop over descriptors, which takes some milliseconds.
+const MAX_DESCRIPTOR: libc::c_int = 65_536;
 
-fn check(answer: libc::c_int) -> io::Result<()> {
-    match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! How a process shows itself.
+//! The name of a process in ps(1).
 
 #![cfg_attr(
     target_os = "linux",
@@ -7,42 +7,42 @@
 
 use std::ffi::CStr;
 
-/// Gives a name to this process: the short one (`comm`), and the first word of its command line.
-/// Where that can't be done nothing happens: a name is for people.
+/// Sets the short name (`comm`) of this process and the first word of its command line. Failures are
+/// ignored, because the name is only informative.
 ///
-/// Call it when the arguments have been read: they are overwritten.
-pub fn rename(name: &CStr) {
+/// Call it after the arguments have been read: they are overwritten.
+pub fn set_process_name(name: &CStr) {
     #[cfg(target_os = "linux")]
     {
-        // Longer than 15 bytes: cut by the kernel.
-        let _only_a_name = rustix::thread::set_name(name);
+        // The kernel cuts it after 15 bytes.
+        let _ = rustix::thread::set_name(name);
         overwrite_arguments(name.to_bytes());
     }
     #[cfg(not(target_os = "linux"))]
-    let _no_such_thing = name;
+    let _ = name;
 }
 
-/// The arguments lie in memory of this process that the kernel shows to others. The first word is
-/// replaced, the rest moves with it, as far as the place goes.
+/// The kernel reads the command line from memory of this process. Replaces its first word and moves the
+/// rest, as far as the area is large enough.
 #[cfg(target_os = "linux")]
 fn overwrite_arguments(name: &[u8]) {
     let Some((begin, length)) = argument_area() else { return };
-    // SAFETY: the kernel says that the arguments lie here; nobody else reads or writes them: the
-    // process has one thread, and its arguments have been read.
+    // SAFETY: the kernel reports this area of the arguments; nothing else reads or writes it, because the
+    // process has one thread and its arguments have been read.
     let area =
         unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(begin), length) };
-    let rest = area.iter().position(|byte| *byte == 0).map_or(length, |end| end);
+    let rest = area.iter().position(|byte| *byte == 0).unwrap_or(length);
     let words = [name, &area[rest..]].concat();
     area.fill(0);
     let kept = words.len().min(length.saturating_sub(1));
     area[..kept].copy_from_slice(&words[..kept]);
 }
 
-/// Where the arguments begin, and how long they are: fields 48 and 49 of proc_pid_stat(5).
+/// Address and length of the arguments: fields 48 and 49 of proc_pid_stat(5).
 #[cfg(target_os = "linux")]
 fn argument_area() -> Option<(usize, usize)> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in field 2 may hold anything; after its last parenthesis field 3 begins.
+    // Field 2, the name, may contain any character; field 3 begins after the last parenthesis.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split_ascii_whitespace().skip(48 - 3);
     let begin: usize = fields.next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Words of memory that two processes see.
+//! Memory that two processes map.
 
 #![expect(unsafe_code, reason = "mmap(2) and shm_open(3) have no safe wrappers")]
 
@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 
 use nix::libc;
 
-/// Words that this process, its children and whoever is handed the descriptor see alike. They are
-/// only read and written whole, so that no process can show another a half of one.
+/// Atomic words that this process shares with its children and with every process that gets the descriptor.
+/// A word is read and written as a whole, so no process sees half of a write.
 #[derive(Debug)]
 pub struct SharedWords {
     address: NonNull<AtomicU64>,
@@ -24,7 +24,7 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// So many words, all zero.
+    /// New shared memory of `count` words, all zero.
     ///
     /// # Errors
     /// When the kernel grants no memory.
@@ -35,24 +35,25 @@ impl SharedWords {
         Self::map(descriptor, count)
     }
 
-    /// The words behind a descriptor that another program image made.
+    /// Maps the memory behind a descriptor that was inherited through exec(2).
     ///
     /// # Errors
-    /// When it is not as large.
+    /// When it is smaller than `count` words.
     pub fn adopt(descriptor: OwnedFd, count: usize) -> io::Result<Self> {
         let length = rustix::fs::fstat(&descriptor)?.st_size;
-        match usize::try_from(length).is_ok_and(|length| length >= count * size_of::<AtomicU64>()) {
-            true => Self::map(descriptor, count),
-            false => Err(io::Error::other("not the shared page of an mcpd")),
+        if usize::try_from(length).is_ok_and(|length| length >= count * size_of::<AtomicU64>()) {
+            Self::map(descriptor, count)
+        } else {
+            Err(io::Error::other("not the shared page of an mcpd"))
         }
     }
 
     fn map(descriptor: OwnedFd, count: usize) -> io::Result<Self> {
         let length = count * size_of::<AtomicU64>();
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        // SAFETY: a new mapping at a place of the kernel's choice; the file is large enough.
-        let address =
-            unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, descriptor.as_raw_fd(), 0) };
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let file = descriptor.as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice; the file is large enough.
+        let address = unsafe { libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED, file, 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -60,17 +61,17 @@ impl SharedWords {
         Ok(Self { address, count, descriptor })
     }
 
-    /// The words.
+    /// All words, in the order in which the other process sees them.
     pub fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is that long, aligned to pages, lives as long as `self`, and any bytes
         // are a valid word.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.count) }
     }
 
-    /// Another descriptor of it, closed on exec.
+    /// A new descriptor of the memory, closed on exec.
     ///
     /// # Errors
-    /// When there are none left.
+    /// When no descriptor is left.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         self.descriptor.try_clone()
     }
@@ -78,18 +79,18 @@ impl SharedWords {
 
 impl Drop for SharedWords {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, that long, and nobody can hold a word of it any more.
+        // SAFETY: the mapping is ours, that long, and no reference to it can exist any more.
         unsafe { libc::munmap(self.address.as_ptr().cast(), self.count * size_of::<AtomicU64>()) };
     }
 }
 
-/// Memory with a descriptor and without a name. It is closed on exec.
+/// Memory with a descriptor and without a name, closed on exec.
 #[cfg(target_os = "linux")]
 fn nameless() -> io::Result<OwnedFd> {
     Ok(rustix::fs::memfd_create(c"mcpd", rustix::fs::MemfdFlags::CLOEXEC)?)
 }
 
-/// The name is taken away at once.
+/// Memory with a descriptor; its name is unlinked at once.
 #[cfg(not(target_os = "linux"))]
 fn nameless() -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
@@ -103,7 +104,7 @@ fn nameless() -> io::Result<OwnedFd> {
     }
     // SAFETY: see above.
     unsafe { libc::shm_unlink(name.as_ptr()) };
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: just opened, and owned by nothing else.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
     rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
     Ok(descriptor)
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_adopts_it_sees_the_same_words() {
+    fn an_adopted_mapping_has_the_same_words() {
         let first = SharedWords::new(2048).expect("memory");
         first.words()[2047].store(7, Ordering::Relaxed);
         let descriptor = first.descriptor().expect("a second descriptor");
@@ -125,11 +126,11 @@ mod tests {
         second.words()[0].store(9, Ordering::Relaxed);
         assert_eq!(first.words()[0].load(Ordering::Relaxed), 9);
         let descriptor = second.descriptor().expect("its descriptor");
-        assert!(SharedWords::adopt(descriptor, 2049).is_err(), "it is not as large");
+        assert!(SharedWords::adopt(descriptor, 2049).is_err(), "it is smaller");
     }
 
     #[test]
-    fn what_is_no_memory_is_refused() {
+    fn a_descriptor_that_is_no_memory_is_refused() {
         let file = std::fs::File::open("/dev/null").expect("/dev/null");
         assert!(SharedWords::adopt(file.into(), 1).is_err());
     }

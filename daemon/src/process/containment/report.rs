@@ -1,0 +1,68 @@
+//! Descriptions and proofs for the supervisor.
+
+use std::collections::HashSet;
+
+use mcpd_common::ids::{Pgid, Pid};
+use mcpd_common::os::child::{self, Proof};
+use mcpd_common::os::process::{self, Process};
+use mcpd_common::os::{Backend, ContainedBy, Containment, Listing, ProcessInfo, backend};
+
+use super::{Cgroups, DescendantProof};
+
+/// The kernel still knows a child, but no snapshot contains it.
+const UNSEEN: &str = "the kernel says that a descendant of mcpd is left, but none could be found";
+/// The snapshot is incomplete, and the portable backend has no other proof.
+const CANNOT_LOOK: &str = "processes could not be read (no file descriptor or memory left): a process of mcpd \
+                           may be left";
+
+/// A process for a report. If it exited since the snapshot, it is described from there: it may have left a
+/// child, and an empty list would end the search.
+pub(super) fn describe(listed: &Process) -> ProcessInfo {
+    process::describe(listed.pid).unwrap_or_else(|| ProcessInfo {
+        pid: listed.pid,
+        ppid: listed.ppid,
+        pgid: Pid::new(listed.pgid).map(Pgid::led_by),
+        state: listed.state,
+        name: listed.name.clone(),
+        command: format!("[{}]", listed.name),
+        user: "unknown user".to_owned(),
+    })
+}
+
+/// A process for a report; `None` if it was reaped since the snapshot. One that can't be read now may exist.
+pub(super) fn describe_if_existing(listed: &Process) -> Option<ProcessInfo> {
+    (process::read(listed.pid) != Ok(None)).then(|| describe(listed))
+}
+
+/// With a subreaper, the kernel proves that there is no descendant.
+pub(super) fn linux_proof(
+    proof: Proof,
+    inherited: &HashSet<Pid>,
+    cgroups: Option<&Cgroups>,
+) -> DescendantProof {
+    match (proof, cgroups) {
+        (Proof::Children, _) if !inherited.is_empty() => DescendantProof::Unprovable,
+        (Proof::Children, _) => DescendantProof::Doubted(UNSEEN),
+        (Proof::NoChildren, None) => DescendantProof::Proved(child::PROOF.to_owned()),
+        (Proof::NoChildren, Some(cgroups)) => match cgroups.prove_empty() {
+            Some(empty) => DescendantProof::Proved(format!("{}; {empty}", child::PROOF)),
+            None => DescendantProof::Doubted(UNSEEN),
+        },
+    }
+}
+
+/// Without a subreaper there is no proof, and a doubt if the snapshot is incomplete.
+pub(super) fn portable_proof(snapshot: &Listing<Process>) -> DescendantProof {
+    if snapshot.is_complete() { DescendantProof::Unprovable } else { DescendantProof::Doubted(CANNOT_LOOK) }
+}
+
+pub(super) fn containment(cgroups: Option<&Cgroups>, without_cgroup: Option<&str>) -> Containment {
+    let (by, detail) = match (cgroups, backend(), without_cgroup) {
+        (Some(cgroups), _, None) => (ContainedBy::Cgroup, cgroups.describe()),
+        (Some(cgroups), _, Some(why)) => (ContainedBy::Cgroup, format!("{}; {why}", cgroups.describe())),
+        (None, Backend::Linux, None) => (ContainedBy::Subreaper, "no cgroup".to_owned()),
+        (None, Backend::Linux, Some(why)) => (ContainedBy::Subreaper, format!("no cgroup: {why}")),
+        (None, Backend::Portable, _) => (ContainedBy::Marks, "groups, sessions, tree, marks".to_owned()),
+    };
+    Containment { by, detail }
+}
