@@ -122,7 +122,7 @@ fn the_next_start_kills_what_a_killed_daemon_left() {
     assert_eq!(marked(run.tag()), 0, "nothing of the last run is left");
     let warnings = status.daemon.expect("it runs").warnings;
     let said = warnings.iter().find(|warning| warning.contains(&run.to_string())).expect("it says so");
-    assert!(said.contains("processes of it"), "{said}");
+    assert!(said.contains("of its processes"), "{said}");
     assert_eq!(stranger.try_wait().expect("ours"), None, "a stranger lives");
     stranger.kill().expect("ours");
     stranger.wait().expect("ours");
