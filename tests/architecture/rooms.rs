@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 11] = [
+const GROUND: [&str; 13] = [
     "progress",
     "time_limits",
     "deadline",
@@ -17,10 +17,12 @@ const GROUND: [&str; 11] = [
     "socket_file",
     "client_ports",
     "host_check",
+    "port_holder",
+    "slots",
 ];
 
 /// What puts everything together, and may use everything.
-const APP: [&str; 8] = ["signals", "handover", "boot", "app", "args", "banner", "commands", "main"];
+const APP: [&str; 9] = ["signals", "handover", "boot", "app", "start", "args", "banner", "commands", "main"];
 
 /// A room, and the rooms that it may use besides itself and the ground.
 const ROOMS: [(&str, &[&str]); 11] = [

@@ -139,8 +139,7 @@ fn inherited_children_are_not_touched() {
             assert!(is_alive(pid), "{pid} was touched; crash: {crash}");
             kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("ours, and alive");
         }
-        let reported =
-            report.findings.iter().filter(|it| it.detail.contains("existed before mcpd")).count();
+        let reported = report.findings.iter().filter(|it| it.detail.contains("existed before mcpd")).count();
         assert_eq!(reported >= 2, crash, "{:?}", report.findings);
         assert!(
             report.findings.iter().all(|it| it.kind != FindingKind::ProcessLeft),

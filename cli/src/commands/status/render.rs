@@ -185,7 +185,7 @@ mod tests {
                 LISTEN on 0.0.0.0:8082)
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
-                       workers did not leave on request; SIGTERM was needed
+                       workers did not exit on request; SIGTERM was needed
         ");
     }
 
@@ -202,7 +202,7 @@ mod tests {
         web-frontend  ready   8101  8101        2         0  2 h 5 min  http://127.0.0.1:8101/mcp            4  -          /home/kim/src/web-frontend
           docs: port 8082 is held by python3 -m http.server 8082 (pid 991, user kim, LISTEN on 0.0.0.0:8082)
 
-        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some workers did not leave on request; SIGTERM was needed
+        Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some workers did not exit on request; SIGTERM was needed
         ");
     }
 
@@ -230,7 +230,7 @@ mod tests {
           Clients     2
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
-                       workers did not leave on request; SIGTERM was needed
+                       workers did not exit on request; SIGTERM was needed
         ");
     }
 
@@ -247,7 +247,7 @@ mod tests {
         Warning: the journal was damaged and has been set aside
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
-                       workers did not leave on request; SIGTERM was needed
+                       workers did not exit on request; SIGTERM was needed
         ");
     }
 
@@ -260,7 +260,7 @@ mod tests {
         mcpd is not running
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
-                       workers did not leave on request; SIGTERM was needed
+                       workers did not exit on request; SIGTERM was needed
         ");
         insta::assert_snapshot!(serde_json::to_string(&report).expect("plain"), @r#"{"schema":"mcpd.status.v1","daemon":null,"workers":[],"last_shutdown":{"run":"20261122T130501Z-3f9a2c77","at":"2026-11-22T13:04:58Z","reason":"signal_SIGTERM","exit_code":2,"duration_ms":10012}}"#);
     }

@@ -125,7 +125,7 @@ async fn without_a_supervisor_everybody_is_ended_in_verification() {
 /// R-EXIT-1: 102.
 #[tokio::test(start_paused = true)]
 async fn the_report_of_an_overrun_is_102_and_has_what_was_known_by_then() {
-    let scene = Scene::running([("docs", Script::deaf())]).await;
+    let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
     let report = ShutdownRun::of(scene).overrunning_after(ms(15_000)).await;
     assert_eq!(report.exit_code, 102);
     let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
