@@ -43,11 +43,6 @@ impl Trace {
         self.seen.extend(all.map(|found| (found.pid, found.start)));
     }
 
-    /// How many processes were seen below the daemon.
-    pub fn seen(&self) -> usize {
-        self.seen.len()
-    }
-
     /// Everything of the run that still exists, zombies included.
     ///
     /// Each process is judged the moment it is found: one that keeps forking would be gone, and
