@@ -19,7 +19,7 @@
 //!
 //! Imports go in one direction: dispatchers (`process`, `child`, `socket`) use `linux`, `darwin` and
 //! `portable`; these use plain data only. `portable` decides on macOS, and on Linux if
-//! `MCPD_BACKEND=portable` is set; callers see which one only through [`backend`].
+//! `MCPD_BACKEND=portable` is set; callers see which one only through [`backend()`].
 
 mod backend;
 pub mod cgroup;
