@@ -11,9 +11,10 @@ use mcpd_common::ids::Pid;
 use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 use mcpd_common::os::process::{self, Process};
 use mcpd_common::os::{Backend, backend};
-use mcpd_common::outcome::{FindingKind, ShutdownReport};
+use mcpd_common::outcome::{Finding, FindingKind, ShutdownReport};
 use mcpd_common::status::WorkerState;
 use mcpd_tests::cgroup::Scratch;
+use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, skip, until};
 use nix::sys::signal::kill;
 
@@ -40,7 +41,8 @@ enum Takes {
     Kill,
     /// Its worker is unknown: it is killed at the end of the shutdown and reported as a stray.
     KillAsStray,
-    /// It is killed as a descendant of its worker or as a stray; which of the two is chance.
+    /// It is killed as a descendant of its worker, as a stray, or by the guardian, if it moved during every
+    /// scan of the daemon; which of these is chance.
     KillEitherWay,
     /// This backend finds it only by chance, and it may survive. The report then has no proof.
     Escapes,
@@ -174,14 +176,27 @@ impl HostileWorker {
     fn ends(&self, daemon: &mut Daemon, container: Container, end: End) {
         let takes = self.takes(container);
         let orphans = sleeping_orphans(daemon);
-        let code = end.code(takes);
-        let report = end.stop(daemon, code);
+        let report = match takes {
+            Takes::KillEitherWay if end != End::Crash => stopped_by_daemon_or_guardian(daemon, end),
+            _ => end.stop(daemon, end.code(takes)),
+        };
         check(&report, takes, end);
         if takes == Takes::Escapes {
             assert_eq!(report.proof, None, "the backend can't prove it");
             kill_those_left(&orphans);
         }
     }
+}
+
+/// A stop after which the code is 5 exactly if the guardian killed a process, else 3.
+#[track_caller]
+fn stopped_by_daemon_or_guardian(daemon: &mut Daemon, end: End) -> ShutdownReport {
+    let output = end.ask(daemon);
+    daemon.wait_exit(LONGEST_SHUTDOWN);
+    let is_left = |finding: &Finding| finding.kind == FindingKind::ProcessLeft;
+    let code = if daemon.report().findings.iter().any(is_left) { 5 } else { 3 };
+    assert_eq!(output.code, Some(code.into()), "{output:?}");
+    daemon.assert_no_trace(code)
 }
 
 /// Kills those of the processes that still run. A pid that was reused is another process.
@@ -208,6 +223,7 @@ impl End {
     fn code(self, takes: Takes) -> u8 {
         match (self, takes) {
             (Self::Shutdown, Takes::Nothing | Takes::KillAsStray) => 0,
+            // For `KillEitherWay`, unless the guardian has to help.
             (Self::Shutdown, Takes::Kill | Takes::KillEitherWay | Takes::Escapes) => 3,
             (Self::ShutdownNow, _) => 3,
             (Self::Crash, _) => 101,
