@@ -101,7 +101,9 @@ impl Daemon {
     }
 
     async fn shut_down(mut self, trigger: Trigger) -> Stopped {
+        // Both before anything that could block (R-SHUT-8).
         self.guardian_link.set_bound(self.shutdown.limits.total() + OVERRUN_GRACE);
+        self.shutdown.supervisor.send(Order::DisableRestarts);
         self.logs.shutdown.set();
         self.instance.mark_leaving();
         self.health.set_not_serving().await;

@@ -2,13 +2,14 @@
 //! client.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use mcpd_common::config::Config;
 
+use crate::logging::console;
+
 /// Prints it. A closed standard output is nothing to die of.
 pub fn show(config: &Config) {
-    let _ = std::io::stdout().write_all(text(config).as_bytes());
+    console::print(text(config));
 }
 
 fn text(config: &Config) -> String {

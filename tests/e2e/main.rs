@@ -30,6 +30,7 @@ mod misbehaviour;
 mod no_descriptors;
 mod repository;
 mod restarts;
+mod rude_world;
 mod signals;
 mod traced;
 mod without_configuration;

@@ -68,7 +68,20 @@ impl Daemon {
     /// Starts it by a command that becomes `mcpd` (see [`Self::command_below`]); the configuration
     /// is added.
     #[track_caller]
-    pub fn launch_by(mut command: Command, home: TempDir, config: ConfigBuilder) -> Self {
+    pub fn launch_by(command: Command, home: TempDir, config: ConfigBuilder) -> Self {
+        let (stdout, stderr) = (output_file(home.path(), "stdout"), output_file(home.path(), "stderr"));
+        Self::launch_writing_to(stdout.into(), stderr.into(), command, home, config)
+    }
+
+    /// Starts it with these as standard output and error.
+    #[track_caller]
+    pub fn launch_writing_to(
+        stdout: Stdio,
+        stderr: Stdio,
+        mut command: Command,
+        home: TempDir,
+        config: ConfigBuilder,
+    ) -> Self {
         init::stand_in();
         let places = Places::below(home.path());
         fs::create_dir_all(home.path().join("run")).expect("made");
@@ -77,8 +90,8 @@ impl Daemon {
             .arg("--config")
             .arg(file)
             .stdin(Stdio::null())
-            .stdout(output_file(home.path(), "stdout"))
-            .stderr(output_file(home.path(), "stderr"))
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .expect("mcpd can be started");
         let trace = Trace::new(config.tag());

@@ -33,6 +33,7 @@ use crate::handover::Inheritance;
 use crate::instance::Instance;
 use crate::journal::JournalHandle;
 use crate::logging;
+use crate::logging::console::Console;
 use crate::process::containment::{Cgroups, Children, cgroups};
 use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
@@ -93,7 +94,7 @@ pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, 
     let shutdown = boot.shutdown(&supervisor, &proxy, resources, &progress, expected, other_findings);
     Ok(Daemon {
         requests: boot.request_listener(received, &shutdown, findings),
-        exit: boot.exit(journal, &progress, stop, task),
+        exit: boot.exit(journal, &progress, stop, task, logs.console.clone()),
         inheritable: Inheritable { control: (boot.config.daemon.socket.clone(), control), proxy, open_files },
         shutdown,
         instance,
@@ -332,6 +333,7 @@ impl<'a> Boot<'a> {
         progress: &Progress,
         stop_service: CancellationToken,
         service: JoinHandle<()>,
+        console: Option<Console>,
     ) -> Exit {
         Exit {
             state: StateDir::new(&self.config.daemon.state_dir),
@@ -340,6 +342,7 @@ impl<'a> Boot<'a> {
             progress: progress.clone(),
             stop_service,
             service,
+            console,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Three sinks (R-LOG-3): the console for people (INFO), the debug log for everything, the
 //! shutdown log for the shutdown alone. Writing never fails for the caller (R-LOG-5).
 
+pub mod console;
 mod sink;
 pub mod state;
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +15,12 @@ use tracing::Level;
 use tracing_subscriber::filter::{self, LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::{MakeWriter, OptionalWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use console::Console;
 use sink::LogFile;
 
 /// How the console looks.
@@ -45,6 +49,8 @@ pub struct Logs {
     pub shutdown: ShutdownMark,
     /// What could not be had, for `status`.
     pub warnings: Vec<String>,
+    /// `None` where it could not be started: then nothing is printed.
+    pub console: Option<Console>,
 }
 
 /// Sets all sinks up, once for the process. An unwritable directory is a warning.
@@ -78,7 +84,11 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
         .with_target(false)
         .with_filter(LevelFilter::INFO)
         .with_filter(filter::filter_fn(move |_| begun.load(Ordering::Relaxed)));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_timer(Clock).with_target(false);
+    let stderr = Console::start(std::io::stderr().as_fd())
+        .inspect_err(|error| warnings.push(format!("can't print to the console: {error}")))
+        .ok();
+    let lines =
+        fmt::layer().with_writer(OptionalConsole(stderr.clone())).with_timer(Clock).with_target(false);
     let lines = match console {
         ConsoleFormat::Human => lines.with_ansi(stderr_has_colours()).boxed(),
         ConsoleFormat::Json => lines.json().boxed(),
@@ -89,7 +99,18 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
         .with(lines.with_filter(LevelFilter::INFO))
         .init();
     log_panics();
-    Logs { shutdown, warnings }
+    Logs { shutdown, warnings, console: stderr }
+}
+
+/// Nothing is printed where there is no console.
+struct OptionalConsole(Option<Console>);
+
+impl<'a> MakeWriter<'a> for OptionalConsole {
+    type Writer = OptionalWriter<&'a Console>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.0.as_ref().map_or_else(OptionalWriter::none, OptionalWriter::some)
+    }
 }
 
 /// A panic is logged where everything else is, with its place.

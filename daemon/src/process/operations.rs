@@ -83,6 +83,9 @@ pub trait ProcessOperations: Send {
     /// Reaps what nobody owns, and tells what changed.
     fn collect(&mut self) -> Vec<FamilyChange>;
 
+    /// `SIGCONT` to the group of a slot's leader.
+    fn resume(&mut self, slot: Slot);
+
     /// `SIGTERM`, then `SIGCONT`, to everything of a slot.
     fn terminate(&mut self, slot: Slot);
 

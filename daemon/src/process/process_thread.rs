@@ -38,6 +38,8 @@ pub enum ProcessCommand {
     Spawn(LaunchSpec),
     /// Start a helper and say how it ended, when all of it is gone.
     Run(LaunchSpec, oneshot::Sender<Result<ExitStatus, String>>),
+    /// `SIGCONT`, so that a stopped process can answer its stop request (R-SHUT-9).
+    Continue(Slot),
     /// `SIGTERM`, `SIGCONT`.
     Terminate(Slot),
     /// `SIGKILL` until it is gone.
@@ -243,6 +245,7 @@ impl Core {
                 self.send_event(ProcessEvent::Spawned(slot, result));
             }
             ProcessCommand::Run(spec, reply) => self.run(spec, reply),
+            ProcessCommand::Continue(slot) => self.processes.resume(slot),
             ProcessCommand::Terminate(slot) => self.processes.terminate(slot),
             ProcessCommand::KillUntilGone(slot) => self.kill_until_gone(slot),
             ProcessCommand::StopKilling(slot) => {

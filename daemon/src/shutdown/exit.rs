@@ -17,11 +17,15 @@ use tokio_util::sync::CancellationToken;
 use super::request::AfterShutdown;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
+use crate::logging::console::Console;
 use crate::progress::{Progress, millis};
 use crate::time_limits::EXIT;
 
 /// How long those who watch have for the last event.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a console that reads slowly may delay the exit.
+const CONSOLE_FLUSH_LIMIT: Duration = Duration::from_millis(200);
 
 /// What is closed here.
 pub struct Exit {
@@ -37,13 +41,15 @@ pub struct Exit {
     pub stop_service: CancellationToken,
     /// The control service.
     pub service: JoinHandle<()>,
+    pub console: Option<Console>,
 }
 
 impl Exit {
     /// Ends it all and returns the exit code. The service closes last (R-RPC-2).
-    pub async fn finish(self, mut report: ShutdownReport, after: AfterShutdown) -> u8 {
+    pub async fn finish(mut self, mut report: ShutdownReport, after: AfterShutdown) -> u8 {
         let (began, deadline) = (deadline::now(), Deadline::after(EXIT));
         self.progress.publish(EventKind::PhaseStarted { phase: Phase::Exit, limit_ms: millis(EXIT) });
+        self.report_lost_lines(&mut report);
         let known = report.findings.len();
         self.close_journal(&mut report, deadline).await;
         let outcome = match report.findings.len() == known {
@@ -60,7 +66,19 @@ impl Exit {
         self.progress.publish(EventKind::PhaseFinished { phase: Phase::Exit, outcome, duration_ms, summary });
         self.progress.publish(EventKind::Finished { report: Box::new(report) });
         self.close_service(after).await;
+        if let Some(console) = self.console {
+            console.flush(Deadline::after(CONSOLE_FLUSH_LIMIT)).await;
+        }
         code
+    }
+
+    fn report_lost_lines(&self, report: &mut ShutdownReport) {
+        let lost = self.console.as_ref().map_or(0, Console::lost);
+        if lost > 0 {
+            let detail =
+                format!("{lost} lines were lost, because the console did not read them; the logs have them");
+            report.findings.push(Finding::new(FindingKind::Information, "console", detail));
+        }
     }
 
     async fn close_journal(&self, report: &mut ShutdownReport, deadline: Deadline) {
@@ -83,7 +101,7 @@ impl Exit {
         }
     }
 
-    async fn close_service(mut self, after: AfterShutdown) {
+    async fn close_service(&mut self, after: AfterShutdown) {
         self.stop_service.cancel();
         let last_words = Deadline::after(LAST_WORDS);
         if last_words.wait(&mut self.service).await.is_err() {

@@ -145,7 +145,10 @@ impl Supervisor {
     pub(super) fn stop(&mut self, slot: Slot, act: stop_sequence::StopAction) {
         let process_thread = &self.deps.process_thread;
         match act {
-            stop_sequence::StopAction::Post => self.ask_to_leave(slot),
+            stop_sequence::StopAction::Post => {
+                process_thread.send(ProcessCommand::Continue(slot));
+                self.ask_to_leave(slot);
+            }
             stop_sequence::StopAction::Terminate(why) => {
                 process_thread.send(ProcessCommand::Terminate(slot));
                 if why == stop_sequence::SignalReason::IsTheRequest {

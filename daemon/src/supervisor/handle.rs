@@ -36,6 +36,8 @@ pub enum Order {
         /// Where steps are told.
         progress: Progress,
     },
+    /// A shutdown was requested: from now on nothing is started again (R-SHUT-8).
+    DisableRestarts,
     /// `SIGTERM` to those still there.
     Escalate,
     /// `SIGKILL` to those still there.

@@ -172,6 +172,7 @@ impl Supervisor {
                 drop(reply.send(self.workers.values().map(Worker::status).collect()));
             }
             Order::StopAll { grace_until, progress } => self.leave(grace_until, progress),
+            Order::DisableRestarts => self.all(&WorkerEvent::DisableRestarts),
             Order::Escalate => self.all(&WorkerEvent::Escalate),
             Order::KillAll => {
                 self.hurried.cancel();

@@ -54,6 +54,8 @@ pub enum WorkerEvent {
     Stop,
     /// It shall leave and come back (`mcpctl restart`).
     Restart,
+    /// A shutdown was requested: nothing is started again. The stop request comes later.
+    DisableRestarts,
     /// The daemon shuts down; the graceful time ends then.
     Shutdown {
         /// End of the phase.
@@ -231,6 +233,7 @@ impl Machine {
             WorkerEvent::Start => self.start(now),
             WorkerEvent::Stop => self.stop(NextAction::Rest, now),
             WorkerEvent::Restart => self.restart(now),
+            WorkerEvent::DisableRestarts => self.disable_restarts(),
             WorkerEvent::Shutdown { grace_until } => self.shut_down(grace_until, now),
             WorkerEvent::Escalate => self.steer(|sequence| sequence.escalate(now), now),
             WorkerEvent::KillAll => self.steer(|sequence| sequence.hurry(now), now),
@@ -283,6 +286,14 @@ impl Machine {
     fn stop(&mut self, then: NextAction, now: Instant) -> Vec<Action> {
         let times = self.times_alone(now);
         self.leave(then, times, now)
+    }
+
+    fn disable_restarts(&mut self) -> Vec<Action> {
+        self.shutting_down = true;
+        if matches!(self.state, State::BackingOff { .. }) {
+            self.state = State::Stopped;
+        }
+        vec![]
     }
 
     fn shut_down(&mut self, grace_until: Instant, now: Instant) -> Vec<Action> {

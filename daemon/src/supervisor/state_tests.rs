@@ -77,6 +77,25 @@ fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done
     assert_eq!(acts, vec![Action::Stop(stop_sequence::StopAction::Post)]);
 }
 
+/// R-SHUT-8: between the request and the stop request.
+#[test]
+fn a_worker_that_exits_after_the_request_is_not_started_again() {
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    assert_eq!(machine.on(WorkerEvent::DisableRestarts, now), vec![]);
+    let _ = machine.on(exited(ExitStatus::Code(1)), now);
+    let _ = machine.on(WorkerEvent::Gone, now);
+    assert_eq!((machine.state(), machine.timer()), (WorkerState::Stopped, None));
+    assert_eq!(machine.on(WorkerEvent::Start, now), vec![], "not even on request");
+
+    let mut waiting = running(policy(RestartPolicy::Always), now);
+    let _ = waiting.on(exited(ExitStatus::Code(1)), now);
+    let _ = waiting.on(WorkerEvent::Gone, now);
+    assert_eq!(waiting.state(), WorkerState::BackingOff);
+    let _ = waiting.on(WorkerEvent::DisableRestarts, now);
+    assert_eq!((waiting.state(), waiting.timer()), (WorkerState::Stopped, None));
+}
+
 /// R-CONF-1.
 #[test]
 fn a_worker_on_another_port_says_so_while_it_starts() {
@@ -167,6 +186,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         Just(WorkerEvent::Restart),
         Just(WorkerEvent::Escalate),
         Just(WorkerEvent::KillAll),
+        Just(WorkerEvent::DisableRestarts),
         Just(WorkerEvent::SpawnFailed { reason: "no".into() }),
         any::<(bool, bool)>().prop_map(|(alive, busy)| WorkerEvent::Probed { alive, busy }),
         (200u16..600).prop_map(|status| WorkerEvent::Answered(StopResponse::Status(status))),

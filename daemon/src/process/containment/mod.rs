@@ -33,10 +33,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mcpd_common::ids::{Pgid, Pid, RunTag, Slot};
 use mcpd_common::known_processes::KnownProcessesFile;
-use mcpd_common::os::child;
-use mcpd_common::os::process::{self, StartTime};
+use mcpd_common::os::child::{self, Signal};
+use mcpd_common::os::process::{self, Process, StartTime};
 use mcpd_common::os::this_process::OpenFileLimit;
-use mcpd_common::os::{Backend, CannotLook, Containment, backend};
+use mcpd_common::os::{Backend, CannotLook, Containment, Listing, backend};
 use mcpd_common::outcome::ExitStatus;
 
 use super::operations::{
@@ -74,11 +74,26 @@ struct Family {
     leader: Pid,
     start: StartTime,
     exit: Option<ExitStatus>,
+    /// Whether its supervisor knows of descendants that outlived the leader.
+    has_reported_descendants: bool,
 }
 
 impl Family {
     fn group(&self) -> Pgid {
         Pgid::led_by(self.leader)
+    }
+}
+
+impl Children {
+    fn has_unreported(&self, slot: Slot, descendants: &Listing<Process>) -> bool {
+        let is_reported = self.families.get(&slot).is_some_and(|family| family.has_reported_descendants);
+        !is_reported && !descendants.found().is_empty()
+    }
+
+    fn mark_reported(&mut self, slot: Slot, descendants: &Listing<Process>) {
+        if let Some(family) = self.families.get_mut(&slot) {
+            family.has_reported_descendants |= !descendants.found().is_empty();
+        }
     }
 }
 
@@ -134,7 +149,9 @@ impl ProcessOperations for Children {
         let mut changes = vec![];
         for (slot, exit) in without_leader {
             let descendants = self.descendants_of(slot, &orphans.living);
-            if exited.contains(&slot) {
+            // Descendants that fork fast may be missed when the leader exits: they are reported when found.
+            if exited.contains(&slot) || self.has_unreported(slot, &descendants) {
+                self.mark_reported(slot, &descendants);
                 let remaining = descendants.found().iter().map(report::describe).collect();
                 changes.push(FamilyChange::LeaderExited { slot, exit, remaining });
             }
@@ -144,6 +161,10 @@ impl ProcessOperations for Children {
             }
         }
         changes
+    }
+
+    fn resume(&mut self, slot: Slot) {
+        let _ = self.signal_group(slot, Signal::Cont);
     }
 
     fn terminate(&mut self, slot: Slot) {

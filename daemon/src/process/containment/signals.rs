@@ -57,7 +57,7 @@ impl Children {
         }
     }
 
-    fn signal_group(&self, slot: Slot, signal: Signal) -> Delivery {
+    pub(super) fn signal_group(&self, slot: Slot, signal: Signal) -> Delivery {
         match self.families.get(&slot) {
             // The leader is unreaped, so the id of its group is not reused.
             Some(family) => child::signal_group(family.group(), signal),

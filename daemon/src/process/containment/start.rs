@@ -33,7 +33,8 @@ impl Children {
         // An unreaped child keeps its entry in /proc, so it is read unless no descriptor is left.
         let leader = process::best_effort::read(pid);
         let start = leader.as_ref().map_or(StartTime(0), |process| process.start);
-        self.families.insert(spec.slot, Family { leader: pid, start, exit: None });
+        self.families
+            .insert(spec.slot, Family { leader: pid, start, exit: None, has_reported_descendants: false });
         if let Some(attribution) = &mut self.attribution {
             attribution.add_leader(spec.slot, leader.as_ref(), pipe);
         }

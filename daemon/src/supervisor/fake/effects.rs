@@ -65,6 +65,9 @@ impl ProcessOperations for World {
         changes
     }
 
+    /// No process of this world is ever stopped.
+    fn resume(&mut self, _: Slot) {}
+
     fn terminate(&mut self, slot: Slot) {
         let mut inner = self.inner();
         let Some(family) = inner.families.get_mut(&slot) else { return };

@@ -1,0 +1,74 @@
+//! A world that is rude rather than hostile: consoles that nobody reads, stopped workers, ports taken by others.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use mcpd_common::outcome::{Departure, ShutdownReport};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+
+const SHORT: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(20);
+
+/// A pipe that is full and that nobody reads, as a stopped terminal is. The read end is to be kept open.
+fn full_pipe() -> (OwnedFd, File) {
+    let (read, write) = nix::unistd::pipe().expect("a pipe");
+    let mut write = File::from(write);
+    fcntl(write.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("non-blocking");
+    while write.write(&[b'x'; 4096]).is_ok() {}
+    while write.write(b"x").is_ok() {}
+    // The flag belongs to the open file, which the daemon shares: it gets a blocking one.
+    fcntl(write.as_fd(), FcntlArg::F_SETFL(OFlag::empty())).expect("blocking");
+    (read, write)
+}
+
+/// The daemon with a standard output and error that nobody reads.
+fn with_blocked_console(config: ConfigBuilder) -> (Daemon, OwnedFd) {
+    let (read, write) = full_pipe();
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let command = Daemon::command(home.path(), &config);
+    let stdout = write.try_clone().expect("a descriptor");
+    let mut daemon = Daemon::launch_writing_to(stdout.into(), write.into(), command, home, config);
+    daemon.wait_ready();
+    (daemon, read)
+}
+
+fn noisy() -> ConfigBuilder {
+    (0..4).fold(ConfigBuilder::new(), |config, number| config.fixture(&format!("w{number}"), ""))
+}
+
+/// R-LOG-7, R-SHUT-8.
+#[test]
+fn a_console_that_nobody_reads_delays_no_shutdown() {
+    let (mut daemon, _read) = with_blocked_console(noisy());
+    let report = daemon.assert_shuts_down(0);
+    assert!(report.duration_ms < 10_000, "{} ms", report.duration_ms);
+}
+
+/// R-LOG-7: by signal, too.
+#[test]
+fn a_console_that_nobody_reads_delays_no_sigterm() {
+    let (mut daemon, _read) = with_blocked_console(noisy());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(BOUND), 0);
+    daemon.assert_no_trace(0);
+}
+
+fn row(report: &ShutdownReport) -> Departure {
+    report.workers[0].departure
+}
+
+/// R-SHUT-9: its stop request wakes it.
+#[test]
+fn a_stopped_worker_answers_its_stop_request() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().times(LONG, SHORT).fixture("alpha", ""));
+    let worker = daemon.processes()[0].pid;
+    // The daemon has not reaped it, so the pid is still its own.
+    kill(nix::unistd::Pid::from_raw(worker.get()), Signal::SIGSTOP).expect("stopped");
+    let report = daemon.assert_shuts_down(0);
+    assert_eq!(row(&report), Departure::Left);
+    assert!(report.duration_ms < 10_000, "{} ms", report.duration_ms);
+}
