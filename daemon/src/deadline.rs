@@ -1,6 +1,6 @@
 //! One absolute deadline, handed down; the only clock of the daemon.
 //!
-//! Whoever gets a [`Deadline`] passes on the same one or an earlier one, so that waits
+//! A function that gets a [`Deadline`] passes on the same one or an earlier one, so that waits
 //! inside of waits never add up. `clippy.toml` keeps bare sleeps and clocks out of the
 //! other files.
 
@@ -15,7 +15,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Stands still for so long, where there is no runtime yet, or none at all.
+/// Blocks the thread for this time, where there is no runtime.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
@@ -45,7 +45,7 @@ pub struct Deadline(Instant);
 pub struct Elapsed;
 
 impl Deadline {
-    /// So long from now.
+    /// The moment after this duration.
     pub fn after(duration: Duration) -> Self {
         Self(now() + duration)
     }
@@ -55,7 +55,6 @@ impl Deadline {
         Self(moment)
     }
 
-    /// The moment itself.
     pub fn instant(self) -> Instant {
         self.0
     }
@@ -65,7 +64,7 @@ impl Deadline {
         self.0.saturating_duration_since(now())
     }
 
-    /// The earlier of this and so long from now.
+    /// The earlier of this and the moment after this duration.
     pub fn at_most(self, duration: Duration) -> Self {
         self.min(Self::after(duration))
     }

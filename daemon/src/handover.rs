@@ -70,7 +70,7 @@ pub struct Inheritance {
 }
 
 impl Handover {
-    /// Only comes back when it failed; then nobody listens any more.
+    /// Returns only when it failed; the control socket is not served any more then.
     pub fn exec(self, guardian_link: &GuardianLink) -> io::Error {
         let Err(error) = self.try_exec(guardian_link);
         // A socket file that stays is stale, and the next start replaces it.

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::deadline::{self, Deadline};
 
-/// A predecessor that is leaving gets so long.
+/// Limit for a predecessor that is shutting down to release the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at its lock.
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,12 +34,7 @@ pub enum InstanceError {
     },
     /// It can't be used.
     #[error("can't use the state directory {}: {source}; make it writable or choose another ([daemon] state_dir)", path.display())]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unusable { path: PathBuf, source: io::Error },
 }
 
 /// The lock, shared with the guardian: it is held as long as one of the two lives.

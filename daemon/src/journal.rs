@@ -188,7 +188,7 @@ fn write_all(mut journal: Journal, orders: &Receiver<JournalMessage>, state: &St
     }
     let result = journal.close();
     match answer {
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         Some(answer) => drop(answer.send(result)),
         None => result.unwrap_or_else(|error| tracing::warn!(%error, "the journal was not closed")),
     }
@@ -278,7 +278,7 @@ mod tests {
         journal.close(soon()).await.expect("nothing to close");
     }
 
-    /// R-LOG-5: nobody waits for a disk that does not answer.
+    /// R-LOG-5: no caller waits for a disk that does not answer.
     #[tokio::test]
     async fn a_writer_that_hangs_costs_entries_and_no_time() {
         let (queue, orders) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! What the shutdown tells, kept from the first event, so that whoever attaches late sees
-//! everything, and whoever reads slowly delays nothing (R-RPC-1).
+//! The events of the shutdown, kept from the first one, so that late subscribers see
+//! everything and slow ones delay nothing (R-RPC-1).
 //!
 //! Saying appends to a list; a subscriber walks along the list at its own pace.
 

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-/// Bytes that nobody can guess.
+/// Random bytes for secrets.
 ///
 /// # Errors
 /// When the kernel gives none.

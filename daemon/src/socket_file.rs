@@ -12,26 +12,16 @@ use tokio::net::UnixListener;
 pub enum SocketError {
     /// Its directory can't be made.
     #[error("can't make the directory of the control socket {}: {source}", path.display())]
-    Directory {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Somebody answers on it.
-    #[error("somebody else already answers on the control socket {}; stop that one, or choose another socket", .0.display())]
+    Directory { path: PathBuf, source: io::Error },
+    /// Another process serves it.
+    #[error("another process already serves the control socket {}; stop that process, or choose another socket", .0.display())]
     Live(PathBuf),
     /// Something else is there.
     #[error("{} is there and is not a socket; it was left alone, remove it or choose another path", .0.display())]
     NotASocket(PathBuf),
     /// It can't be bound.
     #[error("can't listen on the control socket {}: {source}; is it another user's?", path.display())]
-    Bind {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Bind { path: PathBuf, source: io::Error },
 }
 
 /// Makes the socket.
@@ -61,7 +51,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 /// Removes the socket that a daemon left behind when it died.
 ///
 /// # Errors
-/// When somebody answers on it, or it is no socket; then it stays.
+/// When a process serves it, or it is not a socket; then it stays.
 pub fn remove_stale(path: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     let metadata = match path.symlink_metadata() {

@@ -1,4 +1,4 @@
-//! A world that is rude rather than hostile: consoles that nobody reads, stopped workers, ports taken by others.
+//! A world that is rude rather than hostile: consoles that do not read, stopped workers, ports taken by others.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(20);
 
-/// A pipe that is full and that nobody reads, as a stopped terminal is. The read end is to be kept open.
+/// A pipe that is full and never read, like a stopped terminal. The caller keeps the read end open.
 fn full_pipe() -> (OwnedFd, File) {
     let (read, write) = nix::unistd::pipe().expect("a pipe");
     let mut write = File::from(write);
@@ -25,7 +25,7 @@ fn full_pipe() -> (OwnedFd, File) {
     (read, write)
 }
 
-/// The daemon with a standard output and error that nobody reads.
+/// The daemon with a standard output and error that are never read.
 fn with_blocked_console(config: ConfigBuilder) -> (Daemon, OwnedFd) {
     let (read, write) = full_pipe();
     let home = tempfile::tempdir().expect("a temporary directory");
@@ -42,7 +42,7 @@ fn noisy() -> ConfigBuilder {
 
 /// R-LOG-7, R-SHUT-8.
 #[test]
-fn a_console_that_nobody_reads_delays_no_shutdown() {
+fn a_console_that_does_not_read_delays_no_shutdown() {
     let (mut daemon, _read) = with_blocked_console(noisy());
     let report = daemon.assert_shuts_down(0);
     assert!(report.duration_ms < 10_000, "{} ms", report.duration_ms);
@@ -50,7 +50,7 @@ fn a_console_that_nobody_reads_delays_no_shutdown() {
 
 /// R-LOG-7: by signal, too.
 #[test]
-fn a_console_that_nobody_reads_delays_no_sigterm() {
+fn a_console_that_does_not_read_delays_no_sigterm() {
     let (mut daemon, _read) = with_blocked_console(noisy());
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait_exit(BOUND), 0);

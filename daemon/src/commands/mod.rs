@@ -9,7 +9,7 @@ pub mod worker;
 
 /// Writes to standard output. A reader that went away (`mcpd init . | head`) is no error.
 fn print(text: &str) {
-    // Where standard output can't be written there is nobody left to tell.
+    // A closed standard output is no reason to fail.
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 

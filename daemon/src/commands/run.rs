@@ -12,7 +12,6 @@ use crate::logging::ConsoleFormat;
 
 /// What to run, and how.
 pub struct Settings {
-    /// The configuration.
     pub config: Config,
     /// What had to be put up with while it was loaded.
     pub warnings: Vec<String>,

@@ -35,7 +35,6 @@ const AHEAD: usize = 16;
 pub struct ControlService {
     /// The daemon, as it was when it booted.
     pub daemon: DaemonStatus,
-    /// The workers.
     pub supervisor: SupervisorHandle,
     /// The connections to the front door.
     pub clients: Registry,
@@ -208,7 +207,7 @@ impl ControlService {
             let (workers, limit, results) = (self.supervisor.clone(), self.stop_limit, results.clone());
             tokio::spawn(async move {
                 let result = worker_actions::carry_out(&workers, name, action, limit).await;
-                // Whoever asked may have gone away; the action is carried out all the same.
+                // The caller may have disconnected; the action is carried out all the same.
                 let _ = results.send(result).await;
             });
         }

@@ -56,7 +56,7 @@ async fn follow(
     while !is_settled(action, last.state) {
         match limit.wait(transitions.recv()).await {
             Ok(Ok(transition)) if transition.name == last.name => last = transition,
-            // Somebody else's; or we lagged behind, and a later one tells the same.
+            // Another worker's; or this receiver lagged behind, and a later transition says the same.
             Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
             Ok(Err(RecvError::Closed)) | Err(_) => break,
         }

@@ -25,7 +25,7 @@ pub fn settle(record: &CrashRecord, is_complete: bool, socket: &Path, state: &St
     match record.publish(state) {
         // What could not be ended is looked for again by the next start.
         Ok(()) if record.left.is_empty() && is_complete => {
-            // Of another run it names nobody: no harm if it stays.
+            // A file of another run is ignored by its tag: no harm if it stays.
             let _ = durable::remove(&state.members());
             problems.extend(RunFile::remove(&state.run_file()).err().map(|error| error.to_string()));
         }
@@ -40,7 +40,7 @@ pub fn settle(record: &CrashRecord, is_complete: bool, socket: &Path, state: &St
     code
 }
 
-/// Never waits: nobody may be there to read it.
+/// Never waits for a console that does not read.
 fn say(text: &str) {
     let line = format!("mcp-guardian: {}\n", &text[..text.floor_char_boundary(ATOMIC)]);
     let error = std::io::stderr();

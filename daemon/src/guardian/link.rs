@@ -32,7 +32,7 @@ impl GuardianLink {
     /// A shutdown has begun: past this the guardian ends it.
     pub fn set_bound(&self, bound: Duration) {
         self.page.set_bound(Some(bound));
-        // It looks at the page when something comes. If it is gone there is nobody to be told.
+        // The byte wakes the guardian, which then reads the page. A guardian that has exited needs no byte.
         let _ = (&self.line).write(&[0]);
     }
 

@@ -43,7 +43,6 @@ pub use watch::Guardian;
 
 /// What both need to know from the beginning.
 pub struct GuardianConfig {
-    /// The first run.
     pub run: RunId,
     /// Where the record goes.
     pub state: StateDir,
@@ -52,7 +51,6 @@ pub struct GuardianConfig {
     /// How long a shutdown may take at most, from the moment in which one is asked for: a daemon that
     /// hangs can't say it.
     pub bound: Duration,
-    /// The lock.
     pub instance: Instance,
 }
 
@@ -71,7 +69,7 @@ pub enum ForkSide {
     Daemon(GuardianLink, Instance),
 }
 
-/// Signals that are meant for the daemon, whoever gets them.
+/// Signals that the guardian forwards to the daemon.
 const FORWARDED: [Signal; 6] =
     [Signal::Term, Signal::Int, Signal::Hup, Signal::Quit, Signal::Usr1, Signal::Usr2];
 

@@ -51,7 +51,6 @@ pub struct Details {
     pub cgroups: Option<Layout>,
 }
 
-/// The page.
 pub struct Page(SharedWords);
 
 impl Page {

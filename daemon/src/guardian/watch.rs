@@ -27,7 +27,7 @@ use crate::instance::Instance;
 
 /// How its process is called.
 const NAME: &std::ffi::CStr = c"mcp-guardian";
-/// So long it tries to end what a dead daemon left.
+/// Limit for killing what a dead daemon left.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 /// The same after a completed shutdown, which has tried it already.
 const RECHECK_LIMIT: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ impl Guardian {
     pub fn watch(mut self) -> u8 {
         guardian::set_process_name(NAME);
         this_process::give_back_memory();
-        // Somebody may read us no more, or never have: not a reason to wait.
+        // A daemon that no longer reads the socket must not block the guardian.
         let _always_possible = self.line.set_nonblocking(true);
         let ended = self.until_the_daemon_ends();
         let end = daemon_end::of(ended, self.page.completion());
@@ -157,7 +157,7 @@ impl Guardian {
         };
         if state != self.launch.state {
             // The daemon went on as a new program with another state directory, whose lock was its alone.
-            // If somebody has it now, what is there is his.
+            // If another daemon holds it now, the files there belong to that daemon.
             match Instance::acquire(&state, &socket, None) {
                 Ok(instance) => self.launch.instance = instance,
                 Err(_) => return record.exit_code(),

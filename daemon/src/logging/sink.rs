@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 pub const DEBUG: &str = "mcpd";
 /// The shutdown log's files begin so.
 pub const SHUTDOWN: &str = "shutdown";
-/// So many runs are kept.
+/// Runs whose log files are kept.
 const KEPT: usize = 10;
 
 /// A file that never fails, or nothing.

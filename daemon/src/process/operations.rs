@@ -15,7 +15,6 @@ use mcpd_common::outcome::ExitStatus;
 /// What to start.
 #[derive(Debug)]
 pub struct LaunchSpec {
-    /// For whom.
     pub slot: Slot,
     /// The program, absolute or to be found in `PATH`.
     pub program: PathBuf,
@@ -32,7 +31,6 @@ pub struct LaunchSpec {
 /// A process that was started: the leader of its own session and group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// Its pid.
     pub pid: Pid,
     /// When the kernel started it.
     pub start: StartTime,
@@ -43,21 +41,16 @@ pub struct Started {
 pub enum FamilyChange {
     /// A leader exited. It is not reaped yet, so that its group id stays ours.
     LeaderExited {
-        /// Whose.
         slot: Slot,
-        /// How.
         exit: ExitStatus,
         /// Descendants that are still there.
         remaining: Vec<ProcessInfo>,
     },
     /// Leader and descendants are gone, the leader is reaped.
-    Gone {
-        /// Whose.
-        slot: Slot,
-    },
+    Gone { slot: Slot },
 }
 
-/// ProcessOperations that nobody could be made responsible for, or that are left.
+/// Processes at one moment: those that are left, or that belong to no worker.
 pub type ProcessSnapshot = Vec<ProcessInfo>;
 
 /// What is known at the end, beyond what was seen.
@@ -68,7 +61,7 @@ pub enum DescendantProof {
     Proved(String),
     /// The kernel says nothing here: no subreaper, or children that were there before mcpd.
     Unprovable,
-    /// Somebody is left or may be, seen or unseen; why.
+    /// A descendant is left, or may be; why.
     Doubted(&'static str),
 }
 
@@ -80,7 +73,7 @@ pub trait ProcessOperations: Send {
     /// What the kernel said, or that something of the slot's last process is still there.
     fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String>;
 
-    /// Reaps what nobody owns, and tells what changed.
+    /// Reaps orphans, and returns what changed.
     fn collect(&mut self) -> Vec<FamilyChange>;
 
     /// `SIGCONT` to the group of a slot's leader.

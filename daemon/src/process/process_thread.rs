@@ -29,7 +29,7 @@ use crate::deadline::{self, Deadline};
 const TICK: Duration = Duration::from_secs(1);
 /// Between two passes over something that has been sent `SIGKILL` already.
 const AGAIN: Duration = Duration::from_millis(2);
-/// Descendants that outlived a leader and hang on somebody else's child give no `SIGCHLD`.
+/// Poll interval for descendants that outlived a leader below another process: they cause no `SIGCHLD`.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// What the process_thread is told to do.
@@ -169,8 +169,8 @@ impl ProcessThread {
     }
 }
 
-/// Nobody waits for this helper any more, whether it is over, late or its caller gave up. When it
-/// is over the hunt hits nobody.
+/// Kills the helper on drop, when its caller stops waiting; does nothing if the helper
+/// has exited.
 struct KillOnDrop<'a> {
     process_thread: &'a ProcessThread,
     slot: Slot,
@@ -252,7 +252,7 @@ impl Core {
                 self.killing.remove(&slot);
             }
             ProcessCommand::KillAllUntilGone => self.killing_all = true,
-            // Whoever asked may have gone away meanwhile; then nobody needs the answer.
+            // The caller may have stopped waiting; then the reply is not needed.
             ProcessCommand::Descendants(reply) => drop(reply.send(self.processes.descendants())),
             ProcessCommand::Remaining(reply) => drop(reply.send(self.processes.remaining())),
             ProcessCommand::Prove(reply) => drop(reply.send(self.processes.prove())),

@@ -52,7 +52,7 @@ async fn a_helper_that_takes_too_long_is_killed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_helper_that_nobody_waits_for_any_more_is_killed() {
+async fn a_helper_whose_caller_stopped_waiting_is_killed() {
     let (world, process_thread, _news) = process_thread_of(Script::deaf());
     let running = process_thread.run(spec, Deadline::after(ms(10_000)));
     assert!(Deadline::after(ms(500)).wait(running).await.is_err());
@@ -70,7 +70,7 @@ async fn what_a_helper_leaves_behind_is_hunted_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_else_hears_of_helpers() {
+async fn the_supervisor_gets_no_events_of_helpers() {
     let (_world, process_thread, mut process_events) =
         process_thread_of(Script::ending(ms(1), ExitStatus::Code(0)));
     process_thread.run(spec, Deadline::after(ms(1000))).await.expect("it runs");
@@ -123,7 +123,7 @@ async fn hunting_one_leaves_the_others_alone() {
     assert_eq!(world.deeds("b"), [Deed::Spawned]);
 }
 
-/// The order to hunt and the end of the killing cross each other: the next one in this slot is
+/// The command to kill and the end of the family cross each other: the next family in this slot is
 /// somebody else.
 #[tokio::test(start_paused = true)]
 async fn a_hunt_that_comes_too_late_does_not_hit_the_next_process() {
@@ -147,7 +147,7 @@ async fn what_is_given_up_is_not_killed_any_more() {
     assert_eq!(process_thread.ask(ProcessCommand::Remaining).await.expect("a process_thread").len(), 1);
     assert!(
         matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Doubted(_))),
-        "somebody lives"
+        "a process lives"
     );
     let turns = world.turns();
     settle(&process_thread).await;
@@ -156,7 +156,7 @@ async fn what_is_given_up_is_not_killed_any_more() {
 
 /// R-CONT-2: workers, helpers and strays alike; the proof comes after the last of them.
 #[tokio::test(start_paused = true)]
-async fn hunting_all_leaves_nobody() {
+async fn killing_all_leaves_no_process() {
     let (world, process_thread, _news) = process_thread_of(Script::deaf().with_descendant(Nature::STUBBORN));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     process_thread.send(ProcessCommand::Spawn(spec(Slot::FIRST_HELPER)));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A file as large as this is put aside.
 const ROTATE_AT: u64 = 10 * 1024 * 1024;
-/// So many are kept besides the current one: `NAME.log.1` is the newest.
+/// Rotated files that are kept besides the current one: `NAME.log.1` is the newest.
 const KEPT: u32 = 3;
 
 /// A log that drops what it can't write.
@@ -62,7 +62,7 @@ impl WorkerLog {
         self.file = None;
         self.size = 0;
         for number in (1..KEPT).rev() {
-            // Missing ones are no error: there may not be so many yet.
+            // Missing ones are no error: there may be fewer.
             let _ = std::fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1));
         }
         std::fs::rename(&self.path, numbered(&self.path, 1))

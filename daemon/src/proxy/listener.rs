@@ -31,9 +31,9 @@ use crate::port_holder;
 
 /// More connections than this to one worker get a 503.
 const CONNECTIONS: usize = 1024;
-/// So many more are told so; others are closed unread.
+/// Connections over the limit that get a 503; further ones are closed unread.
 const TURNED_AWAY: usize = 64;
-/// A connection that is quiet for so long is probed, so often, at such intervals: a client that vanished
+/// TCP keepalive of client connections, tcp(7): idle time, probes, interval. A client that vanished
 /// without a word, as one does whose `RST` was lost, shall not keep its place for ever.
 const QUIET: Duration = Duration::from_secs(60);
 const PROBES: u32 = 3;
@@ -46,7 +46,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub enum ProxyPhase {
     /// It forwards.
     Open,
-    /// mcpd is about to go on as another program: nobody new is accepted, which is to say that they wait
+    /// mcpd is about to replace itself: new connections are not accepted, so they wait
     /// in the listening socket's queue; what is in in_flight_guard may finish.
     Pausing,
     /// mcpd shuts down: what is in in_flight_guard may finish, everything new is answered here.
@@ -69,7 +69,6 @@ impl ProxyPhase {
 
 /// What the connections of one door share.
 pub struct Listener {
-    /// The worker.
     pub name: WorkerName,
     /// The port that clients use.
     pub port: Port,

@@ -32,7 +32,7 @@ use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::random;
 
-/// Between two tries to get a port that somebody holds.
+/// Between two attempts to bind a port that another process holds.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What doors are bind_state with.
@@ -57,7 +57,7 @@ pub struct Proxy {
     tasks: TaskTracker,
     listeners: Listeners,
     ports: Vec<Port>,
-    /// Nobody, if there is no listener.
+    /// `None` if there is no listener.
     thread: Option<ProxyThread>,
 }
 
@@ -65,7 +65,7 @@ pub struct Proxy {
 type Listeners = Arc<Mutex<Vec<Arc<TcpListener>>>>;
 
 impl Proxy {
-    /// Opens a door for every worker whose port mcpd holds. A port that somebody else holds is
+    /// Opens a door for every worker whose port mcpd holds. A port that another process holds is
     /// tried again until it is free.
     ///
     /// # Errors
@@ -124,14 +124,14 @@ impl Proxy {
         &self.ports
     }
 
-    /// mcpd is about to go on as another program: nobody new is accepted, streams end with a word to come
+    /// mcpd is about to replace itself: no connection is accepted, streams end with a hint to reconnect
     /// back soon, idle connections are closed.
     pub fn pause(&self) {
         self.phase.send_replace(ProxyPhase::Pausing);
         self.tasks.close();
     }
 
-    /// Completes when nobody is connected any more. To be asked in a pause.
+    /// Completes when no client is connected any more. Only in a pause.
     pub async fn drained(&self) {
         self.tasks.wait().await;
     }

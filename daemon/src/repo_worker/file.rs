@@ -26,7 +26,6 @@ pub enum TextError {
     /// There are no such lines.
     #[error("\"{path}\" has {count} lines; {asked} is past its end")]
     PastEnd {
-        /// The file.
         path: String,
         /// How many there are.
         count: usize,
@@ -39,7 +38,6 @@ pub enum TextError {
     /// Reading failed.
     #[error("can't read \"{path}\": {source}")]
     Read {
-        /// The file.
         path: String,
         /// What the system said.
         source: io::Error,

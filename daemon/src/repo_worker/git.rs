@@ -65,7 +65,7 @@ pub enum GitError {
     /// It took too long.
     #[error("git {0} took more than {limit} s and was ended: ask for less", limit = LIMIT.as_secs())]
     TimedOut(String),
-    /// Nobody waits for the answer any more.
+    /// The caller stopped waiting.
     #[error("cancelled")]
     Cancelled,
 }
@@ -175,7 +175,7 @@ async fn collect(child: &mut Child, name: &str) -> Result<GitOutput, GitError> {
     let (answer, complaint) =
         tokio::try_join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINT)).map_err(GitError::Start)?;
     let status = child.wait().await.map_err(GitError::Start)?;
-    // A command that was cut dies of the pipe that nobody reads any more.
+    // A command whose output was cut gets SIGPIPE when its pipe is closed.
     if status.success() || answer.cut {
         return Ok(answer);
     }

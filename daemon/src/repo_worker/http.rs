@@ -66,7 +66,7 @@ impl App {
         self.root.path().display().to_string()
     }
 
-    /// Who is here.
+    /// Version and repository.
     pub fn sessions(&self) -> &McpSessions {
         &self.sessions
     }

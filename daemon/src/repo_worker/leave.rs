@@ -67,7 +67,7 @@ impl Triggers {
     }
 }
 
-/// Leaves: returns when the last connection has closed, or when nobody should wait longer.
+/// Returns when the last connection has closed, or at the limit.
 pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
     let (telling, in_flight) = (Deadline::after(TELLING), Deadline::after(IN_FLIGHT));
     app.stop_accepting();

@@ -4,7 +4,7 @@
 //! listen   127.0.0.1:PORT and [::1]:PORT
 //!   http   one task a connection: guard (Host, Origin), then
 //!            /mcp       the SDK's Streamable HTTP service --> server, tools --> git, paths
-//!            /health    who is here
+//!            /health    version and repository
 //!            /shutdown  a request to leave
 //! leave    request, signal, or the parent's end --> goodbye --> the last stream ends --> return
 //! ```

@@ -20,7 +20,7 @@ const STACK: usize = 64 * 1024;
 pub struct Parent(Option<oneshot::Receiver<()>>);
 
 impl Parent {
-    /// Watches the parent if it is mcpd; somebody's shell may end as it likes.
+    /// Watches the parent if it is mcpd; a shell as parent may exit without effect.
     pub fn watch() -> Self {
         if std::env::var_os(MARK_VARIABLE).is_none() {
             return Self(None);
@@ -30,7 +30,7 @@ impl Parent {
             if let Some(handle) = hold() {
                 while !handle.wait(ROUND) {}
             }
-            // Nobody listens any more when the worker is leaving already.
+            // The receiver is gone when the worker is already stopping.
             let _ = sender.send(());
         };
         let thread = std::thread::Builder::new().name("parent".to_owned()).stack_size(STACK).spawn(wait);
@@ -54,7 +54,7 @@ impl Parent {
     }
 }
 
-/// A hold on the parent; `None` if it has ended and somebody else took its place.
+/// A hold on the parent; `None` if it has exited and this process was reparented.
 fn hold() -> Option<Handle> {
     let parent = parent()?;
     let handle = loop {

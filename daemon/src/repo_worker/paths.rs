@@ -20,17 +20,13 @@ pub enum RepositoryError {
     /// The directory is missing or can't be entered.
     #[error("can't open the repository {path}: {source}")]
     Missing {
-        /// The directory.
         path: String,
         /// What the system said.
         source: io::Error,
     },
     /// Neither it nor a directory above it holds a `.git`.
     #[error("{path} is not inside a git working tree: run `git init` there, or name another directory")]
-    NotARepository {
-        /// The directory.
-        path: String,
-    },
+    NotARepository { path: String },
 }
 
 /// Why a path is refused.
@@ -51,7 +47,6 @@ pub enum PathError {
     /// It can't be opened.
     #[error("can't open \"{path}\": {source}")]
     Open {
-        /// The path.
         path: String,
         /// What the system said.
         source: io::Error,
@@ -100,7 +95,6 @@ impl Root {
         Ok(Self(root.to_owned()))
     }
 
-    /// Its directory.
     pub fn path(&self) -> &Path {
         &self.0
     }

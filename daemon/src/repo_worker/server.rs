@@ -1,4 +1,4 @@
-//! The MCP server: what it says about itself, and who is connected to it.
+//! The MCP server: its description and its connected clients.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -278,7 +278,7 @@ async fn sessions_are_told_and_their_streams_end() {
     assert_eq!(message(&events)["method"], "notifications/shutdown");
     assert_eq!(message(&events)["params"]["reason"], "manual");
     assert!(events.trim_end().ends_with("retry: 5000"), "{events}");
-    assert!(TcpStream::connect(worker.address).await.is_err(), "nobody listens");
+    assert!(TcpStream::connect(worker.address).await.is_err(), "the port is closed");
 }
 
 /// A client that never finishes its request holds the worker no longer than others may.

@@ -39,7 +39,6 @@ pub struct Exit {
     pub progress: Progress,
     /// Stops the control service.
     pub stop_service: CancellationToken,
-    /// The control service.
     pub service: JoinHandle<()>,
     pub console: Option<Console>,
 }
@@ -105,7 +104,7 @@ impl Exit {
         self.stop_service.cancel();
         let last_words = Deadline::after(LAST_WORDS);
         if last_words.wait(&mut self.service).await.is_err() {
-            tracing::info!("somebody on the control socket did not read the last event in time");
+            tracing::info!("a client of the control socket did not read the last event in time");
             self.service.abort();
         }
         let members = durable::remove(&self.state.members());

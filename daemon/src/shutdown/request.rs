@@ -38,13 +38,10 @@ pub enum Trigger {
         /// The text given, or `restart`.
         reason: String,
     },
-    /// The guardian ended, so nobody would clean up after a crash any more (R-CONT-5).
+    /// The guardian exited, so a crash of the daemon would not be cleaned up any more (R-CONT-5).
     GuardianDied,
     /// A supervising task panicked (R-SUP-5).
-    Emergency {
-        /// What happened.
-        what: String,
-    },
+    Emergency { what: String },
 }
 
 impl Trigger {
@@ -82,10 +79,7 @@ pub enum Response {
     /// It runs already.
     Ignore,
     /// It runs already; add the finding.
-    NoteInternalError {
-        /// What happened.
-        what: String,
-    },
+    NoteInternalError { what: String },
 }
 
 /// What was requested so far.
@@ -119,7 +113,7 @@ impl Requests {
         }
     }
 
-    /// Why the process shall be gone at the end: somebody asked for that, perhaps while it was about to
+    /// Why the process has to exit in the end: an exit was requested, perhaps while it was about to
     /// be replaced.
     pub fn exit(&self) -> Option<&str> {
         self.exit.as_deref()
@@ -169,7 +163,7 @@ mod tests {
         assert!(matches!(requests.on(&emergency, start), Response::NoteInternalError { .. }));
     }
 
-    /// Whoever wants the daemon gone gets it gone, also in the middle of a restart.
+    /// A requested exit is carried out, also in the middle of a restart.
     #[test]
     fn a_request_to_exit_outlives_a_replacement() {
         let (mut requests, start) = (Requests::default(), deadline::now());

@@ -18,7 +18,7 @@ use crate::process::operations::{self, Started};
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::millis;
 
-/// A start that takes longer than so many seconds is looked into.
+/// Seconds after which a worker that is still starting is examined.
 const SLOW_START: i64 = 2;
 
 impl Supervisor {
@@ -269,7 +269,7 @@ impl Supervisor {
             }
             _ => tracing::info!(worker = %name, state = state.name(), "state"),
         }
-        // Nobody may be listening.
+        // There may be no subscriber.
         let _ = self.transitions.send(Transition { name, state, reason });
     }
 }

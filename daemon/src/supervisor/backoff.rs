@@ -8,9 +8,9 @@ use tokio::time::Instant;
 pub const FIRST: Duration = Duration::from_millis(200);
 /// The longest wait.
 pub const LONGEST: Duration = Duration::from_secs(30);
-/// So long in good health, and the past is forgotten.
+/// Time in good health that resets the backoff.
 pub const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
-/// So many quick deaths in a row, and the worker has failed.
+/// Quick deaths in a row after which the worker has failed.
 pub const QUICK_DEATHS: u32 = 10;
 
 /// What to do about a death.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   script.rs   how one worker behaves
-//!   world.rs    whoever lives in the world, and what was done to them
+//!   world.rs    the processes of the world, and what was done to them
 //!   effects.rs  the two interfaces: signals and requests change the world
 //!   scene.rs    supervisor and process_thread, the real ones, in such a world
 //! ```

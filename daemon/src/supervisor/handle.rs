@@ -42,7 +42,7 @@ pub enum Order {
     Escalate,
     /// `SIGKILL` to those still there.
     KillAll,
-    /// Who is still there: "docs (pid 4711)".
+    /// The workers that are still running: "docs (pid 4711)".
     Remaining(oneshot::Sender<Vec<String>>),
     /// How everybody left.
     Outcomes(oneshot::Sender<Vec<WorkerOutcome>>),
@@ -79,9 +79,7 @@ pub struct WorkerOutcome {
 /// A worker came into another state.
 #[derive(Clone, Debug)]
 pub struct Transition {
-    /// Its name.
     pub name: WorkerName,
-    /// The new state.
     pub state: WorkerState,
     /// Why, where that is not plain.
     pub reason: Option<String>,
@@ -117,7 +115,7 @@ impl SupervisorHandle {
 
     /// Tells the supervisor something that needs no answer.
     pub fn send(&self, order: Order) {
-        // Its end is noticed where it is joined (R-SUP-5), and here by nobody's having left.
+        // A supervisor that has ended is noticed where its task is joined (R-SUP-5).
         let _ = self.orders.send(order);
     }
 
@@ -151,11 +149,11 @@ impl SupervisorHandle {
 
     /// Completes when no process of any worker is left, or what is left was given up.
     pub async fn all_stopped(&self) {
-        // An error means that the supervisor has ended: then nobody is left to wait for.
+        // An error means that the supervisor has ended: then there is nothing to wait for.
         let _ = self.present.clone().wait_for(|present| *present == 0).await;
     }
 
-    /// Who is still there.
+    /// The workers that are still running.
     pub async fn remaining(&self) -> Vec<String> {
         self.ask(Order::Remaining).await.unwrap_or_default()
     }

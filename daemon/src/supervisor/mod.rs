@@ -165,7 +165,7 @@ impl Supervisor {
     }
 
     fn on_order(&mut self, order: Order) {
-        // Whoever asked may have gone away meanwhile; then nobody needs the answer.
+        // The caller may have stopped waiting; then the reply is not needed.
         match order {
             Order::Worker(name, action, reply) => drop(reply.send(self.action(&name, action))),
             Order::Status(reply) => {

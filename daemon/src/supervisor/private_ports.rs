@@ -20,7 +20,7 @@ pub fn is_free(worker: &WorkerConfig) -> Result<(), String> {
     Err(port_holder::sentence(worker.port, &worker.name))
 }
 
-/// A private port, chosen by the kernel. Somebody else may take it before the worker does; then the
+/// A private port, chosen by the kernel. Another process may bind it before the worker does; then the
 /// worker ends, and the next start gets another one.
 ///
 /// # Errors

@@ -11,7 +11,6 @@ use crate::process::operations::Started;
 
 /// The journal, and the run it is about.
 pub struct Recorder {
-    /// This run.
     pub run: RunId,
     /// Where it is written.
     pub journal: JournalHandle,

@@ -27,7 +27,7 @@ use super::stop_sequence::{self, AfterGrace, StopOutcome, StopResponse, StopSequ
 pub const LIVENESS: Duration = Duration::from_secs(10);
 /// Between two probes of a worker that is starting: at first, and at most.
 const READINESS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
-/// So many failed probes in a row, and a worker is unhealthy.
+/// Failed probes in a row after which a worker is unhealthy.
 const FAILURES: u8 = 3;
 
 /// What a worker's configuration says about its state.
@@ -45,7 +45,6 @@ pub struct Policy {
     pub term: Duration,
 }
 
-/// What happened.
 #[derive(Clone, Debug)]
 pub enum WorkerEvent {
     /// It shall run (boot, `mcpctl start`).
@@ -86,7 +85,6 @@ pub enum WorkerEvent {
     Answered(StopResponse),
     /// The leader exited.
     LeaderExited {
-        /// How.
         exit: ExitStatus,
         /// Descendants that are still there.
         remaining: Vec<ProcessInfo>,

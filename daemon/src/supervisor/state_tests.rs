@@ -107,7 +107,7 @@ fn a_worker_on_another_port_says_so_while_it_starts() {
     assert_eq!(machine.reason(), None);
 }
 
-/// R-SUP-3: ten quick deaths in a row, then `failed` until somebody restarts it.
+/// R-SUP-3: ten quick deaths in a row, then `failed` until `mcpctl restart`.
 #[test]
 fn a_crash_loop_ends_in_failed_and_restart_tries_again() {
     let mut now = deadline::now();

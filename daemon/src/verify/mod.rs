@@ -67,11 +67,8 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// Each worker's checks.
     pub checks: BTreeMap<WorkerName, Vec<Check>>,
-    /// Each port.
     pub ports: Vec<PortReport>,
-    /// Each resource.
     pub resources: Vec<ResourceReport>,
-    /// The daemon itself.
     pub own: OwnReport,
     /// The kernel's statement.
     pub proof: Option<String>,

@@ -66,7 +66,7 @@ pub fn evidence(reports: &[PortReport]) -> String {
     }
 }
 
-/// Whether somebody holds it.
+/// Whether a process holds it.
 pub fn is_held(report: &PortReport) -> bool {
     matches!(report.state, PortState::InUse | PortState::Serving)
 }
@@ -87,7 +87,7 @@ fn private_ports(scope: &Scope<'_>) -> HashSet<Port> {
     scope.workers.iter().filter_map(|worker| worker.private_port).collect()
 }
 
-/// A private port came from the kernel and went back to it: whoever has it now has it rightly.
+/// A private port came from the kernel and went back to it: its new holder is not a leak.
 fn was_given_back(report: &PortReport, private: &HashSet<Port>) -> bool {
     private.contains(&report.port) && is_held_by_strangers(report)
 }

@@ -13,7 +13,7 @@ use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
 /// Between two looks at what has been sent `SIGKILL`.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// So long is looked at least.
+/// Time that the check gets at least, even past its deadline.
 const AT_LEAST: Duration = Duration::from_millis(500);
 /// Where the kernel says nothing.
 const UNPROVED: &str =
@@ -23,7 +23,6 @@ const UNPROVED: &str =
 pub struct Left {
     /// What is not as it should be.
     pub findings: Vec<Finding>,
-    /// One line.
     pub evidence: String,
     /// The kernel's statement.
     pub proof: Option<String>,
@@ -66,7 +65,7 @@ async fn end_and_prove(
         remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;
     }
     while matches!(word, DescendantProof::Doubted(_)) && remaining.is_empty() {
-        // Somebody is there whom we did not see: no descriptor to look with, most likely.
+        // A descendant exists that no scan found: most likely no descriptor was left.
         let is_last = limit.remaining().is_zero();
         remaining = hunt(scope, limit, seen).await?;
         word = scope.process_thread.ask(ProcessCommand::Prove).await?;
@@ -92,27 +91,27 @@ async fn end_and_prove(
     Ok(Left { findings, evidence, proof, containment, remaining })
 }
 
-/// Nobody lives in the cgroups any more: they go too.
+/// The cgroups are empty: they are removed.
 async fn dismantle(scope: &Scope<'_>) -> Result<Option<Finding>, ProcessThreadGone> {
     let done = scope.process_thread.ask(ProcessCommand::Dismantle).await?;
     Ok(done.err().map(|error| Finding::new(FindingKind::ResourceFailed, "cgroups", error)))
 }
 
-/// Nobody answers for the children: nothing may be claimed then.
+/// The process thread does not answer, so nothing is known about its children.
 fn unknown() -> Left {
     let detail = "what is left could not be found out: the thread that owns all children does not answer";
     let findings = vec![Finding::new(FindingKind::InternalError, "mcpd", detail)];
     Left { findings, evidence: detail.to_owned(), proof: None, containment: None, remaining: vec![] }
 }
 
-/// Somebody could not be ended, and looking at him took all the time: that is known, and no more.
+/// Some processes could not be killed before the deadline; nothing more is known.
 fn not_in_time(remaining: Vec<ProcessInfo>) -> Left {
     let evidence = format!("{} could not be ended; nothing more was found out in time", remaining.len());
     let findings = remaining.iter().map(finding).collect();
     Left { findings, evidence, proof: None, containment: None, remaining }
 }
 
-/// Ends all of them; who is left at the deadline.
+/// Kills all of them; returns what is left at the deadline.
 async fn hunt(
     scope: &Scope<'_>,
     deadline: Deadline,

@@ -83,7 +83,6 @@ pub fn finding(own: &OwnReport) -> Option<Finding> {
     (!own.leaked.is_empty()).then(|| Finding::new(FindingKind::Information, "mcpd", detail))
 }
 
-/// One line.
 pub fn evidence(own: &OwnReport) -> String {
     let OwnReport { descriptors_start, descriptors_end, threads_start, threads_end, .. } = own;
     format!("descriptors {descriptors_start} -> {descriptors_end}, threads {threads_start} -> {threads_end}")

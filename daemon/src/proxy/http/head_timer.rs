@@ -50,7 +50,7 @@ impl Wake for Bell {
 struct Wait(Arc<Shared>);
 
 impl HeadTimer {
-    /// For heads that have so long.
+    /// For heads with this limit.
     pub fn new(limit: Duration) -> Self {
         let alarm = Box::pin(deadline::until(deadline::now() + limit));
         Self { shared: Arc::default(), alarm, bell: None, limit }
@@ -109,7 +109,7 @@ impl Sleep for Wait {}
 impl Future for Wait {
     type Output = ();
 
-    /// Whoever ticks sees the moment come; this only looks.
+    /// The task that ticks checks the moment; this only reads the state.
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         match self.0.is_expired.load(Ordering::Relaxed) {
             true => Poll::Ready(()),

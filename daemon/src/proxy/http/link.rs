@@ -1,12 +1,12 @@
 //! One connection to a worker.
 //!
-//! It has no task of its own: whoever waits for its answer drives it, in the task that serves the
+//! It has no task of its own: the code that waits for its response drives it, in the task that serves the
 //! client. So nothing has to be handed from task to task, an answer costs no wake-up but the one that
 //! its bytes cause, and a client that goes away takes the request to the worker with it at once.
 //!
 //! What hyper's two ends of the connection tell each other (the request, the head of the answer, pieces
 //! of its body) changes only while it is driven. They are therefore asked right after that, and with a
-//! waker that wakes nobody.
+//! no-op waker.
 
 use std::future::poll_fn;
 use std::io;
@@ -38,7 +38,7 @@ impl Link {
     /// Connects to a worker's private port.
     ///
     /// # Errors
-    /// Those of the kernel: most likely nobody listens.
+    /// Those of the kernel: most likely no process listens.
     pub async fn open(port: Port) -> io::Result<Box<Self>> {
         let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()))).await?;
         stream.set_nodelay(true)?;
@@ -54,7 +54,7 @@ impl Link {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        // A limits that is used up would wake the waker that wakes nobody.
+        // An exhausted budget of tokio would wake only the no-op waker.
         let mut answered = pin!(unconstrained(self.sender.try_send_request(request)));
         let driver = &mut self.driver;
         poll_fn(|context| {
@@ -64,7 +64,7 @@ impl Link {
         .await
     }
 
-    /// Whether it can be used once more, now that its answer has been read. Nobody is woken any more by
+    /// Whether it can be reused, now that its response has been read. No task is woken any more by
     /// what happens on it.
     pub fn rest(&mut self) -> bool {
         drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
@@ -104,9 +104,9 @@ impl WorkerBody {
     }
 
     fn poll_body(&mut self) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut nobody = Context::from_waker(Waker::noop());
-        // Whoever reads on drives the connection on, and nobody else has to.
-        let polled = quietly(|| Pin::new(&mut self.body).poll_frame(&mut nobody));
+        let mut no_wake = Context::from_waker(Waker::noop());
+        // The next read drives the connection; no other task has to.
+        let polled = quietly(|| Pin::new(&mut self.body).poll_frame(&mut no_wake));
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
             self.give_back();
         }

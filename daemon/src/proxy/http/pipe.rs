@@ -92,7 +92,7 @@ impl EventSink {
     /// Passes an event on; waits while the client lags behind.
     pub async fn send(&self, event: Bytes) {
         let mut event = Some(event);
-        // Nobody is told when there is room: whatever makes some lets the relay go on.
+        // No waker is stored: the code that makes room polls the relay again.
         poll_fn(|_| {
             let mut queue = lock(&self.0.queue);
             if queue.len() >= AHEAD {

@@ -45,7 +45,7 @@ impl Exchange {
         if events && head.status == StatusCode::OK {
             let purpose = match (&self.messages, self.wants_events) {
                 (Some(_), _) if self.is_request("subscriptions/listen") => Purpose::Listen,
-                // The rest of an answer: only streams that nobody asked for outlive their worker.
+                // The rest of a response: only GET and listen streams are attached to the next worker.
                 (None, true) if session.is_some() && self.resumed().is_some() => Purpose::Answer,
                 (None, true) => Purpose::Get,
                 (_, _) => Purpose::Answer,

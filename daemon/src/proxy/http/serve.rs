@@ -29,7 +29,7 @@ use crate::proxy::observe::registry::{Connection, Entry};
 const HEADERS: Duration = Duration::from_secs(10);
 /// What a client that has connected has, in a pause, for its first request to arrive.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
-/// Request headers may be so long in all.
+/// Limit for all request headers together, in bytes.
 const HEADER_BYTES: usize = 64 * 1024;
 
 /// Serves until the client goes away, or mcpd.
@@ -78,7 +78,7 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
 }
 
 /// When mcpd leaves or pauses. Told to end before its first request, a connection would be closed unread,
-/// with what its client has just sent: who has asked nothing yet has until the notice to ask, or in a
+/// with what its client has just sent: a client that has sent no request yet has until the notice, or in a
 /// pause, which has none, a moment.
 async fn told_to_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Connection>) {
     let is_pause =
@@ -116,6 +116,6 @@ pub async fn turn_away(stream: TcpStream) {
         timer.tick(context);
         connection.as_mut().poll(context)
     });
-    // Whoever does not even read this is none the wiser.
+    // A client that does not read the response is cut off.
     let _ = Deadline::after(HEADERS).wait(answered).await;
 }

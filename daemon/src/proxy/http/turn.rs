@@ -2,7 +2,7 @@
 //!
 //! The parts of a connection (hyper's two endpoints, bodies, relays) wake each other when they hand something over.
 //! They are all in one task, and most of these wakes come in the middle of a turn for something that this turn
-//! does anyhow; each would cost another turn for nothing. Whoever knows that hands it over [`quietly`].
+//! does anyhow; each would cost another turn for nothing. Code that knows this uses [`quietly`].
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -33,7 +33,7 @@ pub fn waker(context: &Context<'_>) -> Waker {
     Arc::new(Turns(context.waker().clone())).into()
 }
 
-/// Does something that wakes nobody on this thread.
+/// Runs code whose wake-ups on this thread are ignored.
 pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
     let before = IS_QUIET.replace(true);
     let done = act();

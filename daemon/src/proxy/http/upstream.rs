@@ -22,11 +22,11 @@ const IDLE: Duration = Duration::from_secs(4);
 /// What is behind a listener.
 #[derive(Clone)]
 pub enum Upstream {
-    /// Nobody yet, or nobody at the moment: requests wait.
+    /// No worker yet, or none at the moment: requests wait.
     Waiting,
     /// A worker that answers.
     Live(Arc<Live>),
-    /// Nobody, and nobody will come by itself.
+    /// No worker, and none is started without a request.
     Down(String),
 }
 

@@ -20,7 +20,7 @@ use crate::proxy::listener::Listener;
 
 /// A worker that takes longer for one replayed message does not go on with the session.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Its answer may be so long.
+/// Limit for a replayed message's response, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
 
 /// Why a session is not one of the present worker.
@@ -34,7 +34,7 @@ pub enum ReplayError {
     Broken(String),
 }
 
-/// Makes the session one of the present worker. Whoever comes first does it, others wait.
+/// Makes the session one of the present worker. The first request does it, the others wait.
 ///
 /// # Errors
 /// See [`ReplayError`].

@@ -44,7 +44,7 @@ pub struct Session {
     initialized: bool,
     log_level: Option<Value>,
     subscriptions: BTreeSet<String>,
-    /// Whose answers somebody still waits for; nobody does when the daemon was another one.
+    /// Requests of the worker that the client has not answered; none after the daemon was replaced.
     #[serde(skip)]
     asked: BTreeSet<String>,
     /// The client has not been told yet that what it cached may have changed.
@@ -202,7 +202,7 @@ impl Session {
     }
 
     /// An answer from client to worker, with the id the worker knows; `None` if that worker is dead, or
-    /// nobody asked.
+    /// no such request is open.
     pub fn inward(&mut self, answer: &Value) -> Option<Value> {
         let id = answer["id"].as_str()?;
         let (epoch, original) = without_epoch(id)?;

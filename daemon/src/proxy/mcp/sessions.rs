@@ -17,9 +17,9 @@ use super::session::Session;
 use crate::deadline;
 use crate::journal::JournalHandle;
 
-/// So long a session that nobody uses is remembered.
+/// How long an unused session is kept.
 const KEPT: Duration = SESSIONS_KEPT.unsigned_abs();
-/// So many are remembered; the one that was not used for the longest time goes first.
+/// Sessions kept for each worker; the least recently used one is dropped first.
 const MOST: usize = 4096;
 /// That a session is in use is noted in the journal so often.
 const NOTED: Duration = Duration::from_secs(60 * 60);
@@ -27,7 +27,6 @@ const NOTED: Duration = Duration::from_secs(60 * 60);
 /// A session that several requests may use at once.
 pub type SharedSession = Arc<tokio::sync::Mutex<Session>>;
 
-/// All of them.
 pub struct Sessions {
     worker: WorkerName,
     journal: JournalHandle,
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sessions_that_nobody_used_for_a_day_go_together() {
+    async fn sessions_unused_for_a_day_are_dropped_together() {
         let sessions = sessions(JournalHandle::none(), &[]);
         for number in 0..MOST {
             sessions.keep(session(number));
@@ -167,8 +166,8 @@ mod tests {
         assert_eq!(sessions.known().len(), 2);
     }
 
-    /// What the journal keeps, the next daemon goes on with; what it kept for somebody else, or can't
-    /// read, harms nobody.
+    /// The next daemon restores what the journal has; entries of other workers, or that it can't
+    /// read, do no harm.
     #[tokio::test]
     async fn sessions_outlive_the_daemon() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,4 +1,4 @@
-//! Following the clients out: who was there, who has left, who had to be cut off.
+//! The client connections of a shutdown: seen, disconnected, or closed by force.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ impl ClientDrain {
         Self { ports, began, seen: BTreeMap::new(), notified: 0 }
     }
 
-    /// Looks again; true when nobody is connected any more.
+    /// Reads the socket table; true when no client is connected any more.
     pub fn scan(&mut self) -> bool {
         // A kernel that hides its table hides clients: what is known is kept as it is.
         let Ok(now) = socket_table::connections(&self.ports) else {
@@ -64,13 +64,13 @@ impl ClientDrain {
         self.count(Fate::Connected)
     }
 
-    /// Who is connected: "a client of docs (127.0.0.1:40312, python3, pid 4711)".
+    /// The connected clients: "a client of docs (127.0.0.1:40312, python3, pid 4711)".
     pub fn remaining(&self) -> Vec<String> {
         let connected = self.seen.values().filter(|seen| seen.fate == Fate::Connected);
         connected.map(|seen| label(&seen.report)).collect()
     }
 
-    /// The phase is over: whoever is still connected is cut off with its worker, and counted.
+    /// The phase is over: clients that are still connected are closed by force, and counted.
     pub fn force(&mut self, outcome: PhaseOutcome) -> Vec<Finding> {
         let why = match outcome {
             PhaseOutcome::CutShort => "when the waits were cut short",
@@ -85,7 +85,7 @@ impl ClientDrain {
         findings
     }
 
-    /// So many were told in MCP's own words. Clients of direct workers can't be: mcpd holds no
+    /// Streams that got the shutdown notice. Clients of direct workers can't get it: mcpd holds no
     /// connection of theirs.
     pub fn set_notified(&mut self, streams: u32) {
         self.notified = streams;

@@ -1,4 +1,4 @@
-//! Who is connected now: what the front door knows, and what the kernel sees of the rest.
+//! The connected clients: those of the proxy, and direct ones from the kernel's socket table.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;

@@ -22,9 +22,7 @@ struct Inner {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its number.
     pub id: u64,
-    /// The worker.
     pub worker: WorkerName,
     /// The client's address, and the one it called.
     pub endpoints: Endpoints,
@@ -40,7 +38,6 @@ pub struct Connection {
 /// Removes the connection from the registry when it is closed.
 pub struct Entry {
     registry: Registry,
-    /// The connection.
     pub connection: Arc<Connection>,
 }
 

@@ -31,7 +31,6 @@ pub struct Endpoints {
 /// A connection of a client to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientSocket {
-    /// The worker.
     pub worker: WorkerName,
     /// Its endpoints.
     pub endpoints: Endpoints,
@@ -141,7 +140,7 @@ mod tests {
         }
     }
 
-    /// R-CLIENT-5: who has its end no more is not waited for, whatever ours waits for.
+    /// R-CLIENT-5: a client whose own socket is gone is not waited for.
     #[test]
     fn a_client_without_its_own_end_has_left() {
         let (listener, name) =
@@ -157,7 +156,7 @@ mod tests {
         let closed = Socket { state: TcpState::FinWait1, ..ours.clone() };
         assert_eq!(count(&[closed, late]), 1, "it has not taken its last bytes");
         let far = Socket { peer: ([192, 0, 2, 1], 40000).into(), ..ours };
-        assert_eq!(count(&[far]), 1, "of who is elsewhere only our end is seen");
+        assert_eq!(count(&[far]), 1, "of a remote client only our end is in the table");
     }
 
     /// R-CLIENT-2: a client on 40000 calls the door on 8080; we, on 40000 too, call the worker on 9090.

@@ -1,4 +1,4 @@
-//! R-SHUT-1: whatever the workers do, and whenever somebody hurries, every phase runs, in order,
+//! R-SHUT-1: whatever the workers do, and whenever the waits are cut short, every phase runs, in order,
 //! within its time, and the outcome is true.
 
 use std::time::Duration;

@@ -18,8 +18,8 @@ use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
 use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
 
-/// A connection to a worker's port on which nobody listens any more. The client's end is in
-/// nobody's hands, on its way through a Unix socket: one of this process would be no client.
+/// A connection to a worker's port that has no listener any more. The client's end is
+/// in flight through a Unix socket: a socket of this process would not count as a client.
 struct Conversation {
     _worker: TcpStream,
     _client: (UnixStream, UnixStream),
@@ -44,7 +44,7 @@ fn on_its_way(socket: &TcpStream) -> (UnixStream, UnixStream) {
     (from, to)
 }
 
-/// One worker, and one client that stays so long; `--now` after so long, if at all.
+/// One worker, one client that stays for this time, and perhaps `--now` after a time.
 async fn with_client(script: Script, stays_ms: u64, now_after_ms: Option<u64>) -> Ended {
     let (conversation, ports) = conversation();
     let mut ending = ShutdownRun::of(Scene::running([("docs", script)]).await);

@@ -29,7 +29,7 @@ async fn from_the_beginning_everybody_is_asked_and_killed() {
 async fn in_the_graceful_time_it_is_over_at_once() {
     let ended = cut_short_after(1_000, stubborn()).await;
     assert_eq!((ended.code(), ended.seconds()), (3, 1.0));
-    // Whichever is seen first: that somebody hurried, or that nobody is left.
+    // Whichever is seen first: the cut, or that no worker is left.
     assert_ne!(ended.phase(Phase::WorkersGraceful).outcome, PhaseOutcome::Deadline);
     assert_eq!(ended.deeds("docs"), [(0.0, Posted), (1.0, Killed), (1.0, Gone)]);
     assert!(ended.report.proof.is_some(), "still verified");

@@ -1,4 +1,4 @@
-//! Every step is an event; who is awaited is named.
+//! Every step is an event; waits name what they wait for.
 
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::phase::Phase;
@@ -11,7 +11,7 @@ fn stubborn() -> Script {
     Script::deaf().with_leader(Nature::STUBBORN)
 }
 
-/// When somebody was awaited, in seconds, and who.
+/// The notices of a wait: after how many seconds, and what was awaited.
 fn notices(ended: &Ended, phase: Phase) -> Vec<(u64, Vec<String>)> {
     let notice = |kind: &EventKind| match kind {
         EventKind::Waiting { phase: of, remaining } if *of == phase => Some(remaining.clone()),
@@ -60,7 +60,7 @@ fn short(step: &WorkerStep) -> String {
 /// Section 6: a second `mcpctl shutdown` sees all events from the beginning. R-RPC-1: one that
 /// reads nothing delays nothing.
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_late_sees_everything() {
+async fn a_late_subscriber_sees_everything() {
     let ending = ShutdownRun::of(Scene::running([("docs", Script::deaf())]).await);
     let (progress, idle) = (ending.progress.clone(), ending.progress.subscribe());
     let (sender, early) = tokio::sync::oneshot::channel();
@@ -88,7 +88,7 @@ async fn status_says_where_it_is() {
     let mut ending = ending;
     for wait in [3_000, 15_000] {
         let (progress, sender) = (progress.clone(), sender.clone());
-        ending = ending.after(ms(wait), move || sender.send(progress.status()).expect("somebody reads"));
+        ending = ending.after(ms(wait), move || sender.send(progress.status()).expect("the receiver exists"));
     }
     ending.run().await;
     let graceful = seen.try_recv().expect("seen").expect("it runs");

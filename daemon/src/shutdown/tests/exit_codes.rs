@@ -69,7 +69,7 @@ async fn a_port_that_is_still_held_is_4() {
 
 /// R-VER-1: 5.
 #[tokio::test(start_paused = true)]
-async fn a_zombie_that_nobody_can_reap_is_5() {
+async fn a_zombie_that_can_t_be_reaped_is_5() {
     let ending = polite().await;
     ending.scene.world.add_stray(Nature::UNKILLABLE, 'Z');
     let ended = ending.run().await;
@@ -78,7 +78,7 @@ async fn a_zombie_that_nobody_can_reap_is_5() {
 
 /// R-CONT-3: it is told, and ends with the daemon.
 #[tokio::test(start_paused = true)]
-async fn somebody_whom_no_worker_answers_for_is_ended_and_told() {
+async fn a_process_of_no_worker_is_killed_and_reported() {
     let ending = polite().await;
     ending.scene.world.add_stray(Nature { on_term: None, on_kill: Some(ms(300)) }, 'S');
     let ended = ending.run().await;
@@ -110,7 +110,7 @@ async fn an_internal_error_is_100_whatever_else_happened() {
     assert_eq!((ended.code(), ended.faults()), (100, vec![FindingKind::InternalError]));
 }
 
-/// R-SUP-5: without a supervisor nobody is asked, and nobody is left all the same.
+/// R-SUP-5: without a supervisor no worker gets a stop request, and none is left all the same.
 #[tokio::test(start_paused = true)]
 async fn without_a_supervisor_everybody_is_ended_in_verification() {
     let scripts = [("docs", Script::polite()), ("web", Script::deaf().with_descendant(Nature::STUBBORN))];

@@ -34,7 +34,6 @@ const TICK_MS: u64 = 5;
 
 /// A shutdown before it begins.
 pub struct ShutdownRun {
-    /// Who has to leave.
     pub scene: Scene,
     /// Real ports to look at; the scripted ones do not exist.
     pub ports: ClientPorts,
@@ -49,11 +48,10 @@ pub struct ShutdownRun {
 
 /// A shutdown that is over.
 pub struct Ended {
-    /// The outcome.
     pub report: ShutdownReport,
     /// Every step.
     pub story: Vec<Arc<ShutdownEvent>>,
-    /// What was done to whom.
+    /// What was done to each worker.
     pub world: World,
     /// When it began, on the world's clock.
     pub began: Duration,
@@ -88,7 +86,7 @@ impl ShutdownRun {
         }
     }
 
-    /// Somebody says `--now` so long after the beginning.
+    /// `--now` comes this long after the beginning.
     pub fn cut_short_after(self, wait: Duration) -> Self {
         let (cut_short, workers) = (self.cut_short.clone(), self.scene.workers.clone());
         self.after(wait, move || {
@@ -103,7 +101,7 @@ impl ShutdownRun {
         self
     }
 
-    /// Something happens so long after the beginning.
+    /// Something happens this long after the beginning.
     pub fn after(self, wait: Duration, act: impl FnOnce() + Send + 'static) -> Self {
         let at = deadline::now() + wait;
         tokio::spawn(async move {
@@ -115,7 +113,7 @@ impl ShutdownRun {
 
     /// Something is found outside.
     pub fn noting(self, kind: FindingKind) -> Self {
-        self.findings.send(Finding::new(kind, "mcpd", "a panic")).expect("somebody reads");
+        self.findings.send(Finding::new(kind, "mcpd", "a panic")).expect("the receiver exists");
         self
     }
 
@@ -168,7 +166,6 @@ pub async fn told(progress: &Progress) -> Vec<Arc<ShutdownEvent>> {
 }
 
 impl Ended {
-    /// The exit code.
     pub fn code(&self) -> u8 {
         self.report.exit_code
     }

@@ -107,7 +107,7 @@ impl ProcessOperations for World {
     fn prove(&mut self) -> DescendantProof {
         match self.inner().left().is_empty() {
             true => DescendantProof::Proved(child::PROOF.to_owned()),
-            false => DescendantProof::Doubted("somebody lives"),
+            false => DescendantProof::Doubted("a process lives"),
         }
     }
 

@@ -49,7 +49,7 @@ pub fn name(text: &str) -> WorkerName {
 }
 
 impl Scene {
-    /// Nobody is started yet.
+    /// No worker is started yet.
     pub fn of<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Self {
         Self::configured(scripts, |_| {})
     }
@@ -66,7 +66,7 @@ impl Scene {
         let (process_thread, process_events) = ProcessThread::start_here(world.clone(), world.exited.clone());
         let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
-        // Nobody writes anything, so that no log is ever opened there.
+        // No worker writes anything, so no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
         let deps = Deps { process_thread, output, launch_env, recorder, proxies: HashMap::new() };
         let slots = Slots::allocate(config.workers.keys());

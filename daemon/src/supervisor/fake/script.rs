@@ -47,11 +47,10 @@ pub struct Script {
     pub reply: Reply,
     /// When it leaves after a request that it accepted; `None`: it does not.
     pub on_request: Option<Duration>,
-    /// The leader.
     pub leader: Nature,
     /// Descendants that outlive the leader, from its birth on.
     pub descendants: Vec<Nature>,
-    /// It ends by itself so long after its start.
+    /// It exits this long after its start.
     pub own_end: Option<(Duration, ExitStatus)>,
     /// It can't be started.
     pub refuses_to_start: bool,
@@ -97,12 +96,12 @@ impl Script {
         Self { answers_probe: false, ..Self::deaf() }
     }
 
-    /// Ends by itself so long after its start.
+    /// Exits this long after its start.
     pub fn ending(after: Duration, exit: ExitStatus) -> Self {
         Self { own_end: Some((after, exit)), ..Self::polite() }
     }
 
-    /// Leaves so long after the request.
+    /// Exits this long after the stop request.
     pub fn leaving_after(self, after: Duration) -> Self {
         Self { on_request: Some(after), ..self }
     }

@@ -1,4 +1,4 @@
-//! Whoever lives in the scripted world, and what was done to them.
+//! The processes of the scripted world, and what was done to them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +13,15 @@ use tokio::time::Instant;
 use super::script::{Nature, Script};
 use crate::deadline;
 
-/// Past the kernel's highest pid, so that looking one up in the real machine finds nobody.
+/// Past the kernel's highest pid, so that no real process has such a pid.
 const FIRST_PID: i32 = 5_000_000;
-/// The worker in slot 0 has this port, and so on. Nobody binds it.
+/// The worker in slot 0 has this port, and so on. It is never bound.
 const FIRST_PORT: u16 = 20_000;
 /// Death by this signal.
 const TERM: ExitStatus = ExitStatus::Signal(15);
 const KILL: ExitStatus = ExitStatus::Signal(9);
 
-/// What was done to somebody.
+/// What was done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// A leader was started.
@@ -107,14 +107,14 @@ impl World {
         entry.1 = script;
     }
 
-    /// Somebody below the daemon whom no worker answers for; `state` as in ps(1).
+    /// A descendant of the daemon that belongs to no worker; `state` as in ps(1).
     pub fn add_stray(&self, nature: Nature, state: char) {
         let mut inner = self.inner();
         let body = inner.bear(nature, state);
         inner.strays.push(body);
     }
 
-    /// Somebody else holds a worker's port.
+    /// Another process holds a worker's port.
     pub fn hold_port(&self, name: &str, holder: &str) {
         let mut inner = self.inner();
         let port = Self::port(inner.slot_of(name));

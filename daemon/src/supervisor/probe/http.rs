@@ -22,7 +22,6 @@ pub struct WorkerRequest {
     pub method: Method,
     /// The worker's port on 127.0.0.1.
     pub port: Port,
-    /// The path.
     pub path: String,
     /// Sent as bearer token.
     pub token: Option<String>,

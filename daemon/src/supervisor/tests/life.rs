@@ -77,7 +77,7 @@ async fn a_crash_is_noticed_at_once_and_mended_soon() {
 
 /// R-SUP-3.
 #[tokio::test(start_paused = true)]
-async fn ten_quick_deaths_are_enough_until_somebody_restarts_it() {
+async fn ten_quick_deaths_are_enough_until_it_is_restarted() {
     let scene = Scene::running([("docs", Script::ending(ms(100), CRASH))]).await;
     scene.until("docs", Failed).await;
     scene.pass(LONG).await;
@@ -153,7 +153,7 @@ async fn a_held_port_is_told_with_its_holder() {
 
 /// R-CONF-4.
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_can_t_be_started_says_why_and_stops_nobody() {
+async fn a_worker_that_can_t_be_started_says_why_and_stops_no_other() {
     let broken = Script { refuses_to_start: true, ..Script::polite() };
     let scene = Scene::running([("broken", broken), ("docs", Script::polite())]).await;
     assert_eq!(scene.state("docs").await, Ready);
