@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+pub use mcpd_common::wording::count;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -64,12 +66,6 @@ fn coarse(seconds: u64) -> String {
     }
 }
 
-/// "1 worker", "3 workers", "2 processes".
-pub fn count(number: usize, singular: &str) -> String {
-    let ending = if singular.ends_with('s') { "es" } else { "s" };
-    if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}{ending}") }
-}
-
 /// Replaces control characters by spaces. In text from other programs (command lines, names, answers) they
 /// could move the cursor, recolour the terminal or break a table.
 pub fn without_control_characters(text: &str) -> Cow<'_, str> {
@@ -103,12 +99,6 @@ mod tests {
             assert_eq!(duration(ms), expected);
         }
         assert_eq!([10_000, 81_500, 0].map(limit), ["10 s", "81.5 s", "0 s"]);
-    }
-
-    #[test]
-    fn counts_have_the_right_plural() {
-        assert_eq!([0, 1, 2].map(|number| count(number, "worker")), ["0 workers", "1 worker", "2 workers"]);
-        assert_eq!(count(2, "process"), "2 processes");
     }
 
     #[test]

@@ -28,3 +28,4 @@ pub mod paths;
 pub mod phase;
 pub mod run_file;
 pub mod status;
+pub mod wording;

@@ -15,7 +15,8 @@ pub fn show(config: &Config) {
 fn text(config: &Config) -> String {
     let mut text = String::new();
     for worker in config.workers.values() {
-        let (name, url) = (&worker.name, worker.url());
+        let name = &worker.name;
+        let url = worker.url();
         let _ = match &worker.unusable {
             None => writeln!(text, "{name}  {url}\n    claude mcp add --transport http {name} {url}"),
             Some(reason) => writeln!(text, "{name}  not started: {reason}"),

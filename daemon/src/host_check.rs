@@ -44,9 +44,10 @@ impl Allowed {
         if !is_allowed {
             return Err(Refused::Host);
         }
-        match headers.get_all(ORIGIN).iter().all(|origin| self.is_allowed_origin(origin)) {
-            true => Ok(()),
-            false => Err(Refused::Origin),
+        if headers.get_all(ORIGIN).iter().all(|origin| self.is_allowed_origin(origin)) {
+            Ok(())
+        } else {
+            Err(Refused::Origin)
         }
     }
 

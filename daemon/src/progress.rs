@@ -133,7 +133,8 @@ mod tests {
         }
         let mut late = progress.subscribe();
         for number in 0..10_000 {
-            let (one, two) = (early.next().await, late.next().await);
+            let one = early.next().await;
+            let two = late.next().await;
             assert_eq!(one, two);
             assert_eq!(one.expect("an event").seq, number);
         }

@@ -60,7 +60,7 @@ impl Listener {
             "SIGHUP" if !this_process::has_controlling_terminal() => {
                 tracing::warn!("this version can't read its configuration again; restart it instead");
             }
-            // The kernel's word of the guardian's end, not a wish of anybody's.
+            // The parent-death signal: the guardian exited, no person asked for a shutdown.
             "SIGTERM" if self.guardian_link.is_orphan() => self.ask(Trigger::GuardianDied),
             _ => self.ask(Trigger::Signal(name)),
         }

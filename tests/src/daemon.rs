@@ -69,7 +69,8 @@ impl Daemon {
     /// is added.
     #[track_caller]
     pub fn launch_by(command: Command, home: TempDir, config: ConfigBuilder) -> Self {
-        let (stdout, stderr) = (output_file(home.path(), "stdout"), output_file(home.path(), "stderr"));
+        let stdout = output_file(home.path(), "stdout");
+        let stderr = output_file(home.path(), "stderr");
         Self::launch_writing_to(stdout.into(), stderr.into(), command, home, config)
     }
 

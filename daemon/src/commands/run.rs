@@ -33,7 +33,8 @@ pub fn settings(args: Run) -> Result<Settings, String> {
         return Err(format!("{}\nnothing was started, because of --strict\n", problems.join("\n")));
     }
     let warnings = loaded.warnings.into_iter().chain(problems).collect();
-    let (config, console) = (loaded.config, args.log_format);
+    let config = loaded.config;
+    let console = args.log_format;
     Ok(Settings { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
 }
 

@@ -143,7 +143,8 @@ impl Control for ControlService {
         &self,
         _: Request<v1::ListClientsRequest>,
     ) -> Result<Response<v1::ListClientsResponse>, Status> {
-        let (registry, ports) = (self.clients.clone(), self.ports.clone());
+        let registry = self.clients.clone();
+        let ports = self.ports.clone();
         let listed = tokio::task::spawn_blocking(move || list::clients(&registry, &ports));
         let list = listed.await.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(list.into()))
@@ -198,13 +199,16 @@ impl ControlService {
         action: WorkerAction,
     ) -> Result<Response<Answers<v1::WorkerResult>>, Status> {
         self.not_shutting_down()?;
-        let names = match request.all {
-            true => self.ports.values().cloned().collect(),
-            false => request.names.iter().map(|name| self.known(name)).collect::<Result<Vec<_>, _>>()?,
+        let names = if request.all {
+            self.ports.values().cloned().collect()
+        } else {
+            request.names.iter().map(|name| self.known(name)).collect::<Result<Vec<_>, _>>()?
         };
         let (results, received) = mpsc::channel(AHEAD);
         for name in names {
-            let (workers, limit, results) = (self.supervisor.clone(), self.stop_limit, results.clone());
+            let workers = self.supervisor.clone();
+            let limit = self.stop_limit;
+            let results = results.clone();
             tokio::spawn(async move {
                 let result = worker_actions::carry_out(&workers, name, action, limit).await;
                 // The caller may have disconnected; the action is carried out all the same.

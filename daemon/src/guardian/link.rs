@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use super::page::{Details, Page};
 
-/// The daemon as its guardian's guardian_link.
+/// The daemon as its guardian's guardian link.
 pub struct GuardianLink {
     page: Page,
     line: UnixStream,
@@ -77,7 +77,7 @@ impl GuardianLink {
         Ok([self.page.descriptor()?, self.line.try_clone()?.into()])
     }
 
-    /// The guardian_link of the same guardian, in a new program: what [`Self::descriptors`] gave.
+    /// The guardian link of the same guardian, in a new program: what [`Self::descriptors`] gave.
     ///
     /// # Errors
     /// When they are something else.

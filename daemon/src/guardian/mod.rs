@@ -4,10 +4,10 @@
 //!   mcpd ---- lock, shared page, socket pair ---- fork (a single thread)
 //!    |                                              |
 //!    | parent: "mcp-guardian"                       | child: the daemon
-//!    |   watch      waits, forwards signals         |   guardian_link    tells its hard deadline and its
+//!    |   watch      waits, forwards signals         |   guardian link    tells its hard deadline and its
 //!    |   shutdown_timer   counts towards the deadline     |           completion, hears of the guardian's end
 //!    |   daemon_end    how the daemon ended (pure)     |
-//!    |   kill_and_reap      ends and reaps what is left      `- workers, which die with the daemon's threads
+//!    |   kill and reap      ends and reaps what is left      `- workers, which die with the daemon's threads
 //!    `-  cleanup  socket, run file, crash record        and are orphans of the guardian's otherwise
 //! ```
 //!
@@ -56,7 +56,8 @@ pub struct GuardianConfig {
 
 impl GuardianConfig {
     fn details(&self) -> Details {
-        let (socket, state_dir) = (self.socket.clone(), self.state.path().to_owned());
+        let socket = self.socket.clone();
+        let state_dir = self.state.path().to_owned();
         Details { run: self.run, socket, state_dir, cgroups: None }
     }
 }

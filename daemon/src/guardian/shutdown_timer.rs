@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// Between two looks, at most.
 const STEP: Duration = Duration::from_secs(1);
-/// A longer pause between two looks was not the guardian's wish: it was stopped.
+/// A longer time between two calls means that the guardian itself was stopped.
 const LONGEST_STEP: Duration = Duration::from_millis(1500);
 
 /// What to do next.
@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_bound_counts_from_the_first_look_at_it() {
-        let (mut shutdown_timer, begin) = (ShutdownTimer::new(), deadline::now());
+        let mut shutdown_timer = ShutdownTimer::new();
+        let begin = deadline::now();
         assert_eq!(shutdown_timer.look(begin, None), Poll::WaitForEver);
         let bound = Some(SECOND * 5 / 2);
         assert_eq!(shutdown_timer.look(begin + 100 * SECOND, bound), Poll::Wait(SECOND));
@@ -78,7 +79,8 @@ mod tests {
     /// Job control: an hour in which the whole job was stopped is no hour of the shutdown's.
     #[test]
     fn a_stopped_guardian_does_not_count() {
-        let (mut shutdown_timer, begin) = (ShutdownTimer::new(), deadline::now());
+        let mut shutdown_timer = ShutdownTimer::new();
+        let begin = deadline::now();
         let bound = Some(10 * SECOND);
         assert_eq!(shutdown_timer.look(begin, bound), Poll::Wait(SECOND));
         assert_eq!(shutdown_timer.look(begin + 3600 * SECOND, bound), Poll::Wait(SECOND));

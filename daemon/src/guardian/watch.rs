@@ -93,7 +93,7 @@ impl Guardian {
     /// What the kernel sent to the whole group of a terminal the daemon has got as well.
     fn wait_and_forward(&mut self, timeout: Option<Duration>) {
         for arrival in self.wait(timeout) {
-            // SIGHUP may be a wish to read the configuration again.
+            // SIGHUP may be a reload, which has no bound.
             self.asked |= matches!(arrival.signal, Signal::Term | Signal::Int);
             if arrival.origin == Origin::Process {
                 let _ = child::signal_child(self.daemon, arrival.signal);

@@ -63,7 +63,8 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
             LogFile::nowhere()
         })
     };
-    let (debug, shutdown_log) = (open(sink::DEBUG), open(sink::SHUTDOWN));
+    let debug = open(sink::DEBUG);
+    let shutdown_log = open(sink::SHUTDOWN);
     let begun = shutdown.0.clone();
 
     let everything = Targets::new()

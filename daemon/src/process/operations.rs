@@ -1,4 +1,4 @@
-//! The narrow interface to processes: all that the process_thread needs, so that escalation,
+//! The narrow interface to processes: all that the process thread needs, so that escalation,
 //! timeouts and every exit code can be tested with a fake (`fake.rs`), without processes and
 //! without waiting. The truth is in `containment/`.
 
@@ -65,7 +65,7 @@ pub enum DescendantProof {
     Doubted(&'static str),
 }
 
-/// Effects on processes. Only the process_thread's thread calls them.
+/// Effects on processes. Only the process thread's thread calls them.
 pub trait ProcessOperations: Send {
     /// Starts the leader of a slot.
     ///

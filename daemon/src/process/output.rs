@@ -80,7 +80,8 @@ impl Output {
 
 async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<OutputCommand>) {
     let mut logs: HashMap<WorkerName, Arc<Mutex<WorkerLog>>> = HashMap::new();
-    let (tasks, finish) = (TaskTracker::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    let finish = CancellationToken::new();
     // One for all: they run on one thread, and none keeps it over a wait.
     let chunk: Chunk = Arc::new(Mutex::new(vec![0; CHUNK]));
     while let Some(command) = commands.recv().await {

@@ -1,7 +1,7 @@
 //! One place starts, signals and reaps all children: a thread of its own.
 //!
 //! ```text
-//!   supervisor --ProcessCommand--> process_thread (ProcessOperations) --ProcessEvent--> supervisor
+//!   supervisor --ProcessCommand--> process thread (ProcessOperations) --ProcessEvent--> supervisor
 //!   SIGCHLD, slow tick ------^
 //! ```
 //!
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 /// Poll interval for descendants that outlived a leader below another process: they cause no `SIGCHLD`.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// What the process_thread is told to do.
+/// What the process thread is told to do.
 pub enum ProcessCommand {
     /// Start a leader; [`ProcessEvent::Spawned`] answers.
     Spawn(LaunchSpec),
@@ -44,7 +44,7 @@ pub enum ProcessCommand {
     Terminate(Slot),
     /// `SIGKILL` until it is gone.
     KillUntilGone(Slot),
-    /// Stop hunting it.
+    /// Stop killing it.
     StopKilling(Slot),
     /// `SIGKILL` to everything below the daemon until nothing is left.
     KillAllUntilGone,
@@ -60,7 +60,7 @@ pub enum ProcessCommand {
     Dismantle(oneshot::Sender<Result<(), String>>),
 }
 
-/// What the process_thread tells the supervisor.
+/// What the process thread tells the supervisor.
 #[derive(Debug)]
 pub enum ProcessEvent {
     /// A leader runs, or could not be started.
@@ -69,14 +69,14 @@ pub enum ProcessEvent {
     Changed(FamilyChange),
 }
 
-/// The way to the process_thread.
+/// The way to the process thread.
 #[derive(Clone)]
 pub struct ProcessThread {
     commands: mpsc::UnboundedSender<ProcessCommand>,
     next_helper: Arc<AtomicU16>,
 }
 
-/// The process_thread is gone: its thread ended, which it does only with the daemon.
+/// The process thread is gone: its thread ended, which it does only with the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that owns all children has ended")]
 pub struct ProcessThreadGone;
@@ -129,7 +129,7 @@ impl ProcessThread {
         (Self { commands, next_helper }, told, core, received)
     }
 
-    /// Sends a command that needs no answer. The process_thread lives as long as the daemon.
+    /// Sends a command that needs no answer. The process thread lives as long as the daemon.
     pub fn send(&self, command: ProcessCommand) {
         if self.commands.send(command).is_err() {
             tracing::error!("{ProcessThreadGone}");
@@ -191,7 +191,7 @@ fn helper_slot(number: u16) -> Slot {
 struct Core {
     processes: Box<dyn ProcessOperations>,
     process_events: mpsc::UnboundedSender<ProcessEvent>,
-    /// Slots with a family. A hunt that comes after its end must not hit the next one.
+    /// Slots with a family. A kill command that comes after the end of a family must not hit the next one.
     present: BTreeSet<Slot>,
     killing: BTreeSet<Slot>,
     killing_all: bool,
@@ -308,9 +308,8 @@ impl Core {
                 self.killing.remove(slot);
             }
         }
-        match self.helper_change(&change) {
-            true => {}
-            false => self.send_event(ProcessEvent::Changed(change)),
+        if !self.helper_change(&change) {
+            self.send_event(ProcessEvent::Changed(change));
         }
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::supervisor::fake::script::{Nature, Script, ms};
 use crate::supervisor::fake::world::{Deed, World};
 
-/// The process_thread of a world in which the program `command` behaves like this.
+/// The process thread of a world in which the program `command` behaves like this.
 fn process_thread_of(command: Script) -> (World, ProcessThread, mpsc::UnboundedReceiver<ProcessEvent>) {
     let world = World::of(vec![("a".to_owned(), command.clone())]);
     world.add_command("command", command);
@@ -19,10 +19,10 @@ fn spec(slot: Slot) -> LaunchSpec {
 
 const WORKER: Slot = Slot(0);
 
-/// Lets the process_thread do what it was told, and what follows within a second.
+/// Lets the process thread do what it was told, and what follows within a second.
 async fn settle(process_thread: &ProcessThread) {
     deadline::until(deadline::now() + ms(1000)).await;
-    process_thread.ask(ProcessCommand::Remaining).await.expect("a process_thread");
+    process_thread.ask(ProcessCommand::Remaining).await.expect("a process thread");
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +111,7 @@ async fn a_leader_s_exit_is_told_before_its_family_s_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hunting_one_leaves_the_others_alone() {
+async fn killing_one_leaves_the_others_alone() {
     let scripts = ["a", "b"].map(|name| (name.to_owned(), Script::deaf()));
     let world = World::of(scripts.into());
     let (process_thread, _news) = ProcessThread::start_here(world.clone(), world.exited.clone());
@@ -124,9 +124,9 @@ async fn hunting_one_leaves_the_others_alone() {
 }
 
 /// The command to kill and the end of the family cross each other: the next family in this slot is
-/// somebody else.
+/// another one.
 #[tokio::test(start_paused = true)]
-async fn a_hunt_that_comes_too_late_does_not_hit_the_next_process() {
+async fn a_kill_that_comes_too_late_does_not_hit_the_next_process() {
     let (world, process_thread, _news) = process_thread_of(Script::ending(ms(100), ExitStatus::Code(1)));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
@@ -144,7 +144,7 @@ async fn what_is_given_up_is_not_killed_any_more() {
     process_thread.send(ProcessCommand::KillUntilGone(WORKER));
     settle(&process_thread).await;
     process_thread.send(ProcessCommand::StopKilling(WORKER));
-    assert_eq!(process_thread.ask(ProcessCommand::Remaining).await.expect("a process_thread").len(), 1);
+    assert_eq!(process_thread.ask(ProcessCommand::Remaining).await.expect("a process thread").len(), 1);
     assert!(
         matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Doubted(_))),
         "a process lives"

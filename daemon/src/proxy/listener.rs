@@ -206,7 +206,8 @@ impl Listener {
         if let Upstream::Live(up) = &*self.upstream.borrow() {
             return Ok(up.clone());
         }
-        let (mut upstream, mut phase) = (self.upstream.clone(), self.phase.clone());
+        let mut upstream = self.upstream.clone();
+        let mut phase = self.phase.clone();
         let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
         let there = tokio::select! {
             there = Deadline::after(self.hold).wait(there) => there,

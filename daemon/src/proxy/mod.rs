@@ -196,7 +196,9 @@ fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread
     let adopted: Vec<_> = inherited.into_iter().filter_map(|listener| serve_from(listener).ok()).collect();
     let first = if adopted.is_empty() { listener.bind() } else { Ok(adopted) };
     let (told, bind_state) = watch::channel(first.as_ref().map(|_| ()).map_err(Clone::clone));
-    let (closed, tasks, mut phase) = (shared.closed.clone(), shared.tasks.clone(), shared.phase.clone());
+    let closed = shared.closed.clone();
+    let tasks = shared.tasks.clone();
+    let mut phase = shared.phase.clone();
     shared.tasks.spawn(async move {
         let mut bound = first;
         let listeners = loop {

@@ -171,7 +171,8 @@ fn is_misleading(name: &OsStr) -> bool {
 }
 
 async fn collect(child: &mut Child, name: &str) -> Result<GitOutput, GitError> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let stdout = child.stdout.take();
+    let stderr = child.stderr.take();
     let (answer, complaint) =
         tokio::try_join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINT)).map_err(GitError::Start)?;
     let status = child.wait().await.map_err(GitError::Start)?;

@@ -52,12 +52,14 @@ impl App {
 
     /// The same, with the secret given.
     pub fn with_token(root: Root, requests: Requests, token: Option<String>) -> Self {
-        let (sessions, working) = (McpSessions::default(), CancellationToken::new());
+        let sessions = McpSessions::default();
+        let working = CancellationToken::new();
         let server = RepoServer::new(root.clone(), sessions.clone(), working.clone());
         let mut config = StreamableHttpServerConfig::default();
         config.cancellation_token = working.clone();
         let mcp = StreamableHttpService::new(move || Ok(server.clone()), sessions.manager(), config);
-        let (listening, open) = (CancellationToken::new(), CancellationToken::new());
+        let listening = CancellationToken::new();
+        let open = CancellationToken::new();
         Self { root, mcp, sessions, requests, token, listening, open, working }
     }
 

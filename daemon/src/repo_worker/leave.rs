@@ -69,7 +69,8 @@ impl Triggers {
 
 /// Returns when the last connection has closed, or at the limit.
 pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
-    let (telling, in_flight) = (Deadline::after(TELLING), Deadline::after(IN_FLIGHT));
+    let telling = Deadline::after(TELLING);
+    let in_flight = Deadline::after(IN_FLIGHT);
     app.stop_accepting();
     tell_sessions(app, reason, telling).await;
     app.close_connections();

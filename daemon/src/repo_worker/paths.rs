@@ -138,10 +138,7 @@ impl Root {
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let flags = i32::try_from(flags.bits()).expect("open flags are small");
         let file = File::options().read(true).custom_flags(flags).open(&real).map_err(failed)?;
-        match file.metadata().map_err(failed)?.is_file() {
-            true => Ok(file),
-            false => Err(PathError::NotAFile(shown())),
-        }
+        if file.metadata().map_err(failed)?.is_file() { Ok(file) } else { Err(PathError::NotAFile(shown())) }
     }
 }
 

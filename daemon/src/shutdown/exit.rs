@@ -46,15 +46,14 @@ pub struct Exit {
 impl Exit {
     /// Ends it all and returns the exit code. The service closes last (R-RPC-2).
     pub async fn finish(mut self, mut report: ShutdownReport, after: AfterShutdown) -> u8 {
-        let (began, deadline) = (deadline::now(), Deadline::after(EXIT));
+        let began = deadline::now();
+        let deadline = Deadline::after(EXIT);
         self.progress.publish(EventKind::PhaseStarted { phase: Phase::Exit, limit_ms: millis(EXIT) });
         self.report_lost_lines(&mut report);
         let known = report.findings.len();
         self.close_journal(&mut report, deadline).await;
-        let outcome = match report.findings.len() == known {
-            true => PhaseOutcome::Done,
-            false => PhaseOutcome::Findings,
-        };
+        let outcome =
+            if report.findings.len() == known { PhaseOutcome::Done } else { PhaseOutcome::Findings };
         let duration_ms = millis(deadline::now().saturating_duration_since(began));
         report.phases.push(PhaseReport { phase: Phase::Exit, outcome, duration_ms, limit_ms: millis(EXIT) });
         report.exit_code = exit_code::of(&report.findings);

@@ -29,6 +29,7 @@ use mcpd_common::ids::RunId;
 use mcpd_common::outcome::{ClientsReport, Finding, FindingKind, PhaseOutcome, PhaseReport, ShutdownReport};
 use mcpd_common::phase::Phase;
 use mcpd_common::status::WorkerStatus;
+use mcpd_common::wording::count;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +126,9 @@ impl Shutdown {
             AfterShutdown::Exit => self.proxy.begin_shutdown(),
             AfterShutdown::Replace => self.proxy.pause(),
         }
-        let summary = format!("{} workers, {} client connections", before.len(), so_far.clients.connected());
+        let workers = count(before.len(), "worker");
+        let clients = count(so_far.clients.connected() as usize, "client connection");
+        let summary = format!("{workers}, {clients}");
         self.finish(phase, PhaseOutcome::Done, summary, so_far);
     }
 
@@ -169,6 +172,7 @@ impl Shutdown {
         so_far.clients.set_notified(self.proxy.notified());
         let summary = match self.proxy.registry().all().len() {
             0 => "nothing is in flight; new requests wait".to_owned(),
+            1 => "1 connection still waits for a response; new requests wait".to_owned(),
             waiting => format!("{waiting} connections still wait for a response; new requests wait"),
         };
         self.finish(phase, outcome, summary, so_far);

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_second_interrupt_counts_only_after_a_second() {
-        let (mut requests, start) = (Requests::default(), deadline::now());
+        let mut requests = Requests::default();
+        let start = deadline::now();
         let interrupt = Trigger::Signal("SIGINT");
         assert_eq!(requests.on(&interrupt, start), Response::Begin);
         assert_eq!(requests.on(&interrupt, start + 900 * MS), Response::Ignore);
@@ -148,7 +149,8 @@ mod tests {
 
     #[test]
     fn an_interrupt_after_another_trigger_is_the_first_one() {
-        let (mut requests, start) = (Requests::default(), deadline::now());
+        let mut requests = Requests::default();
+        let start = deadline::now();
         assert_eq!(requests.on(&Trigger::Signal("SIGTERM"), start), Response::Begin);
         assert_eq!(requests.on(&Trigger::Signal("SIGINT"), start + 5000 * MS), Response::Ignore);
         assert_eq!(requests.on(&Trigger::Signal("SIGTERM"), start + 6000 * MS), Response::Ignore);
@@ -156,7 +158,8 @@ mod tests {
 
     #[test]
     fn now_hurries_and_an_internal_error_is_never_lost() {
-        let (mut requests, start) = (Requests::default(), deadline::now());
+        let mut requests = Requests::default();
+        let start = deadline::now();
         assert_eq!(requests.on(&rpc(false), start), Response::Begin);
         assert_eq!(requests.on(&rpc(true), start), Response::CutShort { by: "mcpctl shutdown --now" });
         let emergency = Trigger::Emergency { what: "a panic".into() };
@@ -166,7 +169,8 @@ mod tests {
     /// A requested exit is carried out, also in the middle of a restart.
     #[test]
     fn a_request_to_exit_outlives_a_replacement() {
-        let (mut requests, start) = (Requests::default(), deadline::now());
+        let mut requests = Requests::default();
+        let start = deadline::now();
         let restart = Trigger::Restart { reason: "restart".into() };
         assert_eq!(requests.on(&restart, start), Response::Begin);
         assert_eq!(requests.exit(), None);
@@ -184,7 +188,8 @@ mod tests {
                 Trigger::Signal("SIGTERM"), Trigger::Signal("SIGINT"), rpc(false), rpc(true),
                 Trigger::Emergency { what: "x".into() },
             ];
-            let (mut requests, start) = (Requests::default(), deadline::now());
+            let mut requests = Requests::default();
+            let start = deadline::now();
             let begun = picks.iter().map(|pick| requests.on(&all[*pick], start));
             let begun: Vec<_> = begun.map(|response| response == Response::Begin).collect();
             prop_assert!(begun[0]);

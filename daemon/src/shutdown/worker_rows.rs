@@ -36,17 +36,17 @@ fn departure(outcome: &WorkerOutcome, stop: &StopOutcome) -> Option<Finding> {
         }
         (Departure::Terminated, true) if stop.forced.is_none() => {
             let seconds = stop.after.as_secs_f64();
-            (FindingKind::WorkerTerminated, format!("left only {seconds:.1} s after the request{answer}"))
+            (FindingKind::WorkerTerminated, format!("exited only {seconds:.1} s after the request{answer}"))
         }
         (Departure::Terminated, true) => {
-            (FindingKind::WorkerTerminated, format!("did not stop on request{answer}; SIGTERM was needed"))
+            (FindingKind::WorkerTerminated, format!("did not exit on request{answer}; SIGTERM was needed"))
         }
         (Departure::Terminated, false) => (
             FindingKind::DescendantsTerminated,
             format!("descendants outlived their leader and needed SIGTERM: {rest}"),
         ),
         (Departure::Killed | Departure::Remains, true) => {
-            (FindingKind::WorkerKilled, format!("did not stop{answer}; SIGKILL was needed"))
+            (FindingKind::WorkerKilled, format!("did not exit{answer}; SIGKILL was needed"))
         }
         (Departure::Killed | Departure::Remains, false) => (
             FindingKind::DescendantsKilled,

@@ -87,7 +87,8 @@ impl Supervisor {
             return;
         };
         let answer = self.worker_client.probe(worker.config.clone(), worker.listens_on);
-        let (process, task_results) = (worker.process, self.task_results.clone());
+        let process = worker.process;
+        let task_results = self.task_results.clone();
         tokio::spawn(async move {
             let alive = answer.await;
             let _ = task_results.send(TaskResult::Probed(slot, process, alive));
@@ -108,7 +109,9 @@ impl Supervisor {
             return;
         }
         let answer = self.worker_client.other_ports(started.pid, worker.listens_on);
-        let (process, task_results, told) = (worker.process, self.task_results.clone(), worker.listens_on);
+        let process = worker.process;
+        let task_results = self.task_results.clone();
+        let told = worker.listens_on;
         tokio::spawn(async move {
             if let Some(other) = answer.await {
                 let reason =
@@ -134,7 +137,8 @@ impl Supervisor {
         let Some((process, up)) = draining else {
             return self.stop(slot, act);
         };
-        let (task_results, limit) = (self.task_results.clone(), Deadline::after(self.graceful));
+        let task_results = self.task_results.clone();
+        let limit = Deadline::after(self.graceful);
         tokio::spawn(async move {
             // Those that take longer than the graceful time are cut off with their worker.
             let _ = limit.wait(up.drained()).await;
@@ -176,7 +180,8 @@ impl Supervisor {
             token: self.deps.launch_env.token_for(&worker.config),
         };
         let answer = self.worker_client.ask(ask, Deadline::after(RESPONSE_LIMIT));
-        let (process, task_results) = (worker.process, self.task_results.clone());
+        let process = worker.process;
+        let task_results = self.task_results.clone();
         self.publish_step(slot, WorkerStep::Asked { how: Asked::Http });
         tokio::spawn(async move {
             let answer = match answer.await {
@@ -191,7 +196,8 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
-        let (config, launch_env) = (worker.config.clone(), self.deps.launch_env.clone());
+        let config = worker.config.clone();
+        let launch_env = self.deps.launch_env.clone();
         let Some(command) = &config.stop_command else {
             return;
         };
@@ -244,7 +250,8 @@ impl Supervisor {
     /// Tells a step of the shutdown, if there is one.
     pub(super) fn publish_step(&self, slot: Slot, step: WorkerStep) {
         if let (Some(progress), Some(worker)) = (&self.progress, self.workers.get(&slot)) {
-            let (name, pid) = (worker.config.name.clone(), worker.outcome.pid);
+            let name = worker.config.name.clone();
+            let pid = worker.outcome.pid;
             progress.publish(EventKind::Worker { name, pid, step });
         }
     }
@@ -262,7 +269,8 @@ impl Supervisor {
         if let Some(door) = self.deps.proxies.get(&worker.config.name) {
             door.show(state, worker.process, worker.listens_on, worker.machine.reason());
         }
-        let (name, reason) = (worker.config.name.clone(), worker.machine.reason().map(str::to_owned));
+        let name = worker.config.name.clone();
+        let reason = worker.machine.reason().map(str::to_owned);
         match state {
             WorkerState::Failed | WorkerState::Unhealthy | WorkerState::BackingOff => {
                 tracing::warn!(worker = %name, state = state.name(), reason, "state");

@@ -89,7 +89,8 @@ mod tests {
         /// R-SUP-3: from 200 ms, at most 30 s, never less than three quarters of the step.
         #[test]
         fn waits_grow_within_their_bounds(seed: u64) {
-            let (mut backoff, now) = (Backoff::new(seed), deadline::now());
+            let mut backoff = Backoff::new(seed);
+            let now = deadline::now();
             for death in 1..QUICK_DEATHS {
                 let step = FIRST.saturating_mul(1 << (death - 1)).min(LONGEST);
                 match backoff.died(None, now) {
@@ -103,7 +104,8 @@ mod tests {
 
     #[test]
     fn good_health_is_rewarded() {
-        let (mut backoff, start) = (Backoff::new(7), deadline::now());
+        let mut backoff = Backoff::new(7);
+        let start = deadline::now();
         for _ in 0..50 {
             let verdict = backoff.died(Some(start), start + FORGIVEN_AFTER);
             assert!(matches!(verdict, RestartDecision::Wait(wait) if wait <= FIRST));

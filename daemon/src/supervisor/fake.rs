@@ -5,7 +5,7 @@
 //!   script.rs   how one worker behaves
 //!   world.rs    the processes of the world, and what was done to them
 //!   effects.rs  the two interfaces: signals and requests change the world
-//!   scene.rs    supervisor and process_thread, the real ones, in such a world
+//!   scene.rs    supervisor and process thread, the real ones, in such a world
 //! ```
 
 mod effects;

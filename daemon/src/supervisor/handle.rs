@@ -103,7 +103,7 @@ pub struct SupervisorHandle {
 }
 
 impl SupervisorHandle {
-    /// The process_thread, for what concerns all processes.
+    /// The process thread, for what concerns all processes.
     pub fn process_thread(&self) -> &ProcessThread {
         &self.process_thread
     }
@@ -137,7 +137,7 @@ impl SupervisorHandle {
         let mut workers = self.ask(Order::Status).await?;
         let counted =
             Deadline::after(RESPONSE_LIMIT).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
-        // Under a fork bomb the process_thread has no time to count; then nothing is said of descendants.
+        // Under a fork bomb the process thread has no time to count; then nothing is said of descendants.
         let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
         for (leader, count) in descendants {
             if let Some(worker) = workers.iter_mut().find(|worker| worker.pid == Some(leader)) {

@@ -2,8 +2,8 @@
 //! [`Machine`](self::state::Machine) what to do, and performs it.
 //!
 //! ```text
-//!   orders (RPC, shutdown) --\                 /--> process_thread: spawn, SIGTERM, SIGKILL
-//!   process_events (process_thread)  -----------> Machine::on ------> probe, POST /shutdown: a task each,
+//!   orders (RPC, shutdown) --\                 /--> process thread: spawn, SIGTERM, SIGKILL
+//!   process_events (process thread)  -----------> Machine::on ------> probe, POST /shutdown: a task each,
 //!   task_results (probes, answers) --/                \    which sends a note back
 //!   timers ------------------/                  `-> journal, log, progress
 //! ```

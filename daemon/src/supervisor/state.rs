@@ -410,7 +410,8 @@ impl Machine {
         let State::Leaving { sequence, then } = &self.state else {
             return vec![];
         };
-        let (leave, then) = (sequence.gone(now), then.clone());
+        let leave = sequence.gone(now);
+        let then = then.clone();
         let mut acts = vec![Action::Left(Box::new(leave))];
         acts.extend(self.settle(then, now));
         acts

@@ -240,7 +240,7 @@ proptest! {
         let mut processes = 0u32;
         for (ms, event) in events {
             now += Duration::from_millis(ms);
-            // The process_thread tells of exits and failures only where there is a process.
+            // The process thread tells of exits and failures only where there is a process.
             let about_a_process =
                 matches!(event, WorkerEvent::LeaderExited { .. } | WorkerEvent::Gone | WorkerEvent::SpawnFailed { .. });
             if about_a_process && processes == 0 || machine.state() == WorkerState::Failed {

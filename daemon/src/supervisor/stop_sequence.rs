@@ -33,7 +33,7 @@ pub enum StopAction {
     Terminate(SignalReason),
     /// `SIGKILL` to all of it, again and again until it is gone.
     KillUntilGone(SignalReason),
-    /// Stop hunting and report what is left.
+    /// Stop killing and report what is left.
     GiveUp,
 }
 
@@ -286,7 +286,7 @@ impl StopSequence {
         }
     }
 
-    /// Whether hunting was given up.
+    /// Whether killing was given up.
     pub fn is_given_up(&self) -> bool {
         self.stage == StopStage::GivenUp
     }

@@ -29,7 +29,8 @@ pub struct Held {
 /// Looks until every port is free, or waiting is pointless; kills holders as far as
 /// `force_ports` allows.
 pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
-    let (known, private) = (known_ports(scope), private_ports(scope));
+    let known = known_ports(scope);
+    let private = private_ports(scope);
     let deadline = Deadline::at(deadline.instant() - deadline.remaining() / 3);
     let strangers_until = deadline.at_most(FOREIGN_HOLDER_LIMIT);
     loop {
@@ -58,9 +59,7 @@ pub fn evidence(reports: &[PortReport]) -> String {
     match (held, lingering) {
         (0, 0) => format!("{ports} of {ports} can be bound"),
         (0, lingering) => {
-            format!(
-                "{ports} of {ports} can be bound; {lingering} past connections in TIME_WAIT, {seconds} s more"
-            )
+            format!("{ports} of {ports} can be bound; {lingering} in TIME_WAIT, {seconds} s more")
         }
         (held, _) => format!("{held} of {ports} are in use"),
     }
@@ -93,7 +92,9 @@ fn was_given_back(report: &PortReport, private: &HashSet<Port>) -> bool {
 }
 
 async fn look(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
-    let (known, run, names) = (known.to_vec(), scope.run, names(scope));
+    let known = known.to_vec();
+    let run = scope.run;
+    let names = names(scope);
     let examined =
         tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| owner(pid, run, &names)));
     examined.await.unwrap_or_default()

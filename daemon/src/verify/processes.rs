@@ -56,7 +56,7 @@ async fn end_and_prove(
     *seen = Some(strays.clone());
     let mut remaining = strays.clone();
     if !strays.is_empty() {
-        remaining = hunt(scope, limit, seen).await?;
+        remaining = kill_until_gone(scope, limit, seen).await?;
     }
     let containment = Some(scope.process_thread.ask(ProcessCommand::Containment).await?);
     let mut word = scope.process_thread.ask(ProcessCommand::Prove).await?;
@@ -67,7 +67,7 @@ async fn end_and_prove(
     while matches!(word, DescendantProof::Doubted(_)) && remaining.is_empty() {
         // A descendant exists that no scan found: most likely no descriptor was left.
         let is_last = limit.remaining().is_zero();
-        remaining = hunt(scope, limit, seen).await?;
+        remaining = kill_until_gone(scope, limit, seen).await?;
         word = scope.process_thread.ask(ProcessCommand::Prove).await?;
         if is_last {
             break;
@@ -112,7 +112,7 @@ fn not_in_time(remaining: Vec<ProcessInfo>) -> Left {
 }
 
 /// Kills all of them; returns what is left at the deadline.
-async fn hunt(
+async fn kill_until_gone(
     scope: &Scope<'_>,
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,

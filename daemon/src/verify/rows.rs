@@ -65,10 +65,7 @@ fn zombies(worker: &StoppedWorker, remaining: &[ProcessInfo], duration_ms: u64) 
                 || process.pgid.map(|group| group.get()) == worker.pid.map(|pid| pid.get()))
     };
     let zombies: Vec<_> = remaining.iter().filter(own).map(|process| process.pid.to_string()).collect();
-    let evidence = match zombies.is_empty() {
-        true => "none".to_owned(),
-        false => format!("pid {}", zombies.join(", ")),
-    };
+    let evidence = if zombies.is_empty() { "none".to_owned() } else { format!("pid {}", zombies.join(", ")) };
     check(CheckSubject::Zombies, zombies.is_empty(), evidence, duration_ms)
 }
 

@@ -101,9 +101,11 @@ mod tests {
     async fn a_leak_is_what_stays_open() {
         let baseline = Baseline::take(ExpectedDescriptors::default());
         let open = || tempfile::tempfile().expect("a file");
-        let (kept, closing) = (open(), open());
+        let kept = open();
+        let closing = open();
         let number = |file: &std::fs::File| format!("{} -> ", std::os::fd::AsRawFd::as_raw_fd(file));
-        let (kept_number, closing_number) = (number(&kept), number(&closing));
+        let kept_number = number(&kept);
+        let closing_number = number(&closing);
         let looking = baseline.compare(Deadline::after(CLOSE_LIMIT));
         let closed = async {
             deadline::until(deadline::now() + LOOK).await;

@@ -76,7 +76,9 @@ pub async fn answer(
     };
     let wants_events = head.method == Method::GET && accepts_events(&head.headers);
     forget_connection(&mut head.headers);
-    let (method, uri, headers) = (head.method, of_origin(head.uri), head.headers);
+    let method = head.method;
+    let uri = of_origin(head.uri);
+    let headers = head.headers;
     let mut exchange = Box::new(Exchange {
         listener,
         connection,
@@ -146,9 +148,10 @@ impl Exchange {
         let kept = self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(is_kept));
         for message in all {
             session.note(&message);
-            match message.get("method").is_none() {
-                true => restored.extend(session.inward(&message)),
-                false => restored.push(message),
+            if message.get("method").is_none() {
+                restored.extend(session.inward(&message))
+            } else {
+                restored.push(message)
             }
         }
         if kept {
@@ -246,10 +249,8 @@ impl Exchange {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = match self.may_be_sent_again() {
-            true => self.headers.clone(),
-            false => std::mem::take(&mut self.headers),
-        };
+        *request.headers_mut() =
+            if self.may_be_sent_again() { self.headers.clone() } else { std::mem::take(&mut self.headers) };
         if let Some(session) = session {
             let session = session.lock().await;
             if let Ok(id) = HeaderValue::from_str(&session.worker_id) {

@@ -111,10 +111,7 @@ impl Future for Wait {
 
     /// The task that ticks checks the moment; this only reads the state.
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        match self.0.is_expired.load(Ordering::Relaxed) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
+        if self.0.is_expired.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

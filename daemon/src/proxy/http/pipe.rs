@@ -151,7 +151,8 @@ mod tests {
 
     /// Sends that many events, and counts those that were taken.
     fn stream(pipe: &Pipe, many: usize) -> (Events, Arc<AtomicUsize>) {
-        let (sink, sent) = (pipe.sink(), Arc::new(AtomicUsize::new(0)));
+        let sink = pipe.sink();
+        let sent = Arc::new(AtomicUsize::new(0));
         let counted = sent.clone();
         let relay = async move {
             for number in 0..many {
@@ -188,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_client_that_goes_away_ends_the_relay_where_it_stands() {
-        let (pipe, held) = (Pipe::default(), Arc::new(()));
+        let pipe = Pipe::default();
+        let held = Arc::new(());
         let holds = held.clone();
         let events = pipe.open(async move {
             let _holds = holds;

@@ -34,14 +34,18 @@ const HEADER_BYTES: usize = 64 * 1024;
 
 /// Serves until the client goes away, or mcpd.
 pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
-    let (timer, pipe) = (HeadTimer::new(HEADERS), Pipe::default());
-    let (name, is_forced) = (listener.name.clone(), listener.forced.clone());
+    let timer = HeadTimer::new(HEADERS);
+    let pipe = Pipe::default();
+    let name = listener.name.clone();
+    let is_forced = listener.forced.clone();
     let watched = listener.phase.clone();
     let is_late = *watched.borrow() != ProxyPhase::Open;
     let mut leaving = pin!(told_to_end(listener.phase.clone(), entry.connection.clone()));
     let events = pipe.clone();
     let service = service_fn(move |request| {
-        let (listener, connection, events) = (listener.clone(), entry.connection.clone(), events.clone());
+        let listener = listener.clone();
+        let connection = entry.connection.clone();
+        let events = events.clone();
         async move { Ok::<_, Infallible>(exchange::answer(listener, connection, events, request).await) }
     });
     let connection = http1::Builder::new()
@@ -50,8 +54,11 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
         .max_buf_size(HEADER_BYTES)
         .keep_alive(!is_late)
         .serve_connection(TokioIo::new(stream), service);
-    let (mut connection, mut timer, mut forced) = (pin!(connection), timer, pin!(is_forced.cancelled()));
-    let (mut told, mut waker) = (false, None);
+    let mut connection = pin!(connection);
+    let mut timer = timer;
+    let mut forced = pin!(is_forced.cancelled());
+    let mut told = false;
+    let mut waker = None;
     let ended = poll_fn(|context| {
         let is_first = waker.is_none();
         let context = &mut Context::from_waker(waker.get_or_insert_with(|| turn::waker(context)));
@@ -85,10 +92,7 @@ async fn told_to_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Con
         phase.wait_for(|phase| *phase != ProxyPhase::Open).await.is_ok_and(|now| *now == ProxyPhase::Pausing);
     let notice = phase.wait_for(|phase| matches!(phase, ProxyPhase::Notify(_)));
     let mut waiting = pin!(async {
-        match is_pause {
-            true => drop(Deadline::after(FIRST_REQUEST).wait(notice).await),
-            false => drop(notice.await),
-        }
+        if is_pause { drop(Deadline::after(FIRST_REQUEST).wait(notice).await) } else { drop(notice.await) }
     });
     // Polled in every turn from the beginning of the end.
     poll_fn(|context| match connection.requests.load(Ordering::Relaxed) {

@@ -71,8 +71,10 @@ impl Live {
     /// A worker that listens on this private port.
     pub fn new(epoch: Epoch, port: Port) -> Self {
         let detach = CancellationToken::new();
-        let (idle, is_swept) = (Mutex::default(), AtomicBool::new(false));
-        let (in_flight, drained) = (AtomicUsize::new(0), Notify::new());
+        let idle = Mutex::default();
+        let is_swept = AtomicBool::new(false);
+        let in_flight = AtomicUsize::new(0);
+        let drained = Notify::new();
         Self { epoch, detach, port, idle, is_swept, in_flight, drained }
     }
 

@@ -75,10 +75,8 @@ impl Messages {
     /// The same by the parser, which also understands batches and leaves nothing unseen.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        let envelopes: Vec<Envelope<'_>> = match batch {
-            true => serde_json::from_slice(body).ok()?,
-            false => vec![serde_json::from_slice(body).ok()?],
-        };
+        let envelopes: Vec<Envelope<'_>> =
+            if batch { serde_json::from_slice(body).ok()? } else { vec![serde_json::from_slice(body).ok()?] };
         let all = envelopes.into_iter().map(message).collect::<Option<Vec<_>>>()?;
         Some(Self { all, batch })
     }

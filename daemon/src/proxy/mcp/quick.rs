@@ -11,7 +11,8 @@ use super::message::{Message, Messages};
 /// What a body says; `None` where the parser has to look.
 pub fn read(body: &[u8]) -> Option<Messages> {
     let mut cursor = Cursor { bytes: body, at: 0 };
-    let (mut id, mut method) = (None, None);
+    let mut id = None;
+    let mut method = None;
     cursor.expect(b'{')?;
     loop {
         let key = cursor.plain_string()?;

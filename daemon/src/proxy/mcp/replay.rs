@@ -102,9 +102,10 @@ async fn post(
         request.headers_mut().insert(name, HeaderValue::from_str(version).map_err(broken)?);
     }
     let response = up.send(request).await.map_err(broken)?;
-    match response.status().is_success() {
-        true => Ok(response),
-        false => Err(ReplayRefused(format!("answered {}", response.status())).into()),
+    if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(ReplayRefused(format!("answered {}", response.status())).into())
     }
 }
 

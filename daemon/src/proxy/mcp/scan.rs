@@ -193,10 +193,7 @@ impl Scanner {
 
     fn keep(&mut self, byte: u8, place: Place) -> Place {
         if let Some(kept) = &mut self.kept {
-            match kept.len() < LONGEST {
-                true => kept.push(byte),
-                false => self.is_too_long = true,
-            }
+            if kept.len() < LONGEST { kept.push(byte) } else { self.is_too_long = true }
         }
         place
     }

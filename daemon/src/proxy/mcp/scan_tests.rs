@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 
 fn scanned(text: &[u8], cuts: &[usize]) -> Scanner {
-    let (mut scanner, mut rest) = (Scanner::default(), text);
+    let mut scanner = Scanner::default();
+    let mut rest = text;
     for cut in cuts.iter().cycle() {
         if rest.is_empty() {
             break;

@@ -252,7 +252,9 @@ impl EventId {
     /// Read back from `Last-Event-ID`; `None` if it is none of ours.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '.');
-        let (epoch, kind, inner) = (parts.next()?, parts.next()?, parts.next()?);
+        let epoch = parts.next()?;
+        let kind = parts.next()?;
+        let inner = parts.next()?;
         let request = match kind {
             "" => None,
             kind => Some(serde_json::from_slice(&unhex(kind)?).ok()?),

@@ -117,7 +117,8 @@ proptest! {
     #[test]
     fn answers_reach_only_who_asked(steps in proptest::collection::vec((0usize..3, 0u64..4), 0..60)) {
         let mut session = session();
-        let (mut epoch, mut open) = (1, Vec::<(Epoch, Value, Value)>::new());
+        let mut epoch = 1;
+        let mut open = Vec::<(Epoch, Value, Value)>::new();
         for (step, number) in steps {
             match step {
                 0 => {

@@ -48,7 +48,8 @@ impl Sessions {
 
     /// The session that the client calls by this id.
     pub fn get(&self, id: &str) -> Option<SharedSession> {
-        let (mut known, now) = (self.known(), deadline::now());
+        let mut known = self.known();
+        let now = deadline::now();
         let found = known.get_mut(id)?;
         if now.saturating_duration_since(found.used) >= KEPT {
             known.remove(id);
@@ -67,7 +68,8 @@ impl Sessions {
     /// Remembers a new session.
     pub fn keep(&self, session: Session) -> SharedSession {
         self.save(&session);
-        let (id, now) = (session.id.clone(), deadline::now());
+        let id = session.id.clone();
+        let now = deadline::now();
         let session = Arc::new(tokio::sync::Mutex::new(session));
         let mut known = self.known();
         for id in make_room(&mut known, now) {
@@ -81,7 +83,8 @@ impl Sessions {
     pub fn save(&self, session: &Session) {
         // A session is plain data: it always becomes JSON.
         let Ok(json) = serde_json::to_string(session) else { return };
-        let (worker, id) = (self.worker.clone(), session.id.clone());
+        let worker = self.worker.clone();
+        let id = session.id.clone();
         let kept = KeptSession { worker, id, used_at: Timestamp::now(), session: json };
         self.journal.record(Record::SessionKept(kept));
     }

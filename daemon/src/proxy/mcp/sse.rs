@@ -90,7 +90,8 @@ impl Event {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut event = Self::default();
-        let (mut data, mut known) = (Vec::new(), false);
+        let mut data = Vec::new();
+        let mut known = false;
         for line in text.split(['\n', '\r']).filter(|line| !line.is_empty() && !line.starts_with(':')) {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
@@ -165,7 +166,9 @@ mod tests {
             let texts: Vec<_> =
                 events.iter().map(|(name, data)| format!("event: {name}{end}data: {data}{end}{end}")).collect();
             let whole = texts.concat();
-            let (mut splitter, mut got, mut rest) = (Splitter::default(), vec![], whole.as_bytes());
+            let mut splitter = Splitter::default();
+            let mut got = vec![];
+            let mut rest = whole.as_bytes();
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() { break; }
                 let (now, later) = rest.split_at((*cut).min(rest.len()));

@@ -74,7 +74,7 @@ enum End {
     Broken,
     /// The worker leaves.
     Detached,
-    /// mcpd shuts down and says good-bye.
+    /// mcpd shuts down: the stream gets its shutdown notice.
     Notice(String),
     /// mcpd goes on as another program in a moment.
     Pausing,
@@ -82,7 +82,8 @@ enum End {
 
 /// Opens an event stream to the client. When the client goes away it is dropped where it stands.
 pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Live>, body: WorkerBody) -> Body {
-    let (open, events) = (OpenStream::new(relay.exchange.connection.clone()), pipe.sink());
+    let open = OpenStream::new(relay.exchange.connection.clone());
+    let events = pipe.sink();
     Body::Events(pipe.open(async move {
         let _open = open;
         relay.follow(Source { up, body, swallow: false }, &events).await;

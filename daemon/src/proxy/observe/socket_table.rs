@@ -94,10 +94,7 @@ pub fn processes_at(connections: &[Endpoints]) -> HashMap<Endpoints, ProcessInfo
         .collect();
     let inodes: HashSet<u64> =
         connections.iter().filter_map(|endpoints| inode_of.get(endpoints).copied()).collect();
-    let owners = match inodes.is_empty() {
-        true => HashMap::new(),
-        false => socket::owners(&inodes),
-    };
+    let owners = if inodes.is_empty() { HashMap::new() } else { socket::owners(&inodes) };
     let process = |endpoints: &Endpoints| {
         let pid = owners.get(inode_of.get(endpoints)?)?.first()?;
         process::describe(*pid)
@@ -146,7 +143,8 @@ mod tests {
         let (listener, name) =
             (Port::new(8080).expect("a port"), "alpha".parse::<WorkerName>().expect("a name"));
         let ports = ClientPorts::from([(listener, name)]);
-        let (ours, its) = (socket(8080, 40000), socket(40000, 8080));
+        let ours = socket(8080, 40000);
+        let its = socket(40000, 8080);
         let count = |table: &[Socket]| clients_in(table, &ports).len();
         assert_eq!(count(&[ours.clone(), its.clone()]), 1);
         assert_eq!(count(std::slice::from_ref(&ours)), 0, "vanished");

@@ -62,7 +62,8 @@ fn short(step: &WorkerStep) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_late_subscriber_sees_everything() {
     let ending = ShutdownRun::of(Scene::running([("docs", Script::deaf())]).await);
-    let (progress, idle) = (ending.progress.clone(), ending.progress.subscribe());
+    let progress = ending.progress.clone();
+    let idle = ending.progress.subscribe();
     let (sender, early) = tokio::sync::oneshot::channel();
     let midway = progress.clone();
     let ended = ending
@@ -87,7 +88,8 @@ async fn status_says_where_it_is() {
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let mut ending = ending;
     for wait in [3_000, 15_000] {
-        let (progress, sender) = (progress.clone(), sender.clone());
+        let progress = progress.clone();
+        let sender = sender.clone();
         ending = ending.after(ms(wait), move || sender.send(progress.status()).expect("the receiver exists"));
     }
     ending.run().await;

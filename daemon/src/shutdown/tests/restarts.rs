@@ -12,7 +12,8 @@ use crate::supervisor::handle::{Order, WorkerAction};
 const CRASH: ExitStatus = ExitStatus::Code(1);
 
 fn action(scene: &Scene, worker: &str, action: WorkerAction) -> impl FnOnce() + Send + 'static {
-    let (workers, worker) = (scene.workers.clone(), name(worker));
+    let workers = scene.workers.clone();
+    let worker = name(worker);
     move || {
         let (reply, _) = tokio::sync::oneshot::channel();
         workers.send(Order::Worker(worker, action, reply));

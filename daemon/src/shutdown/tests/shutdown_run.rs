@@ -88,7 +88,8 @@ impl ShutdownRun {
 
     /// `--now` comes this long after the beginning.
     pub fn cut_short_after(self, wait: Duration) -> Self {
-        let (cut_short, workers) = (self.cut_short.clone(), self.scene.workers.clone());
+        let cut_short = self.cut_short.clone();
+        let workers = self.scene.workers.clone();
         self.after(wait, move || {
             cut_short.cancel();
             workers.send(Order::KillAll);
@@ -124,7 +125,8 @@ impl ShutdownRun {
 
     /// From the beginning to the report; what always has to be true is.
     pub async fn run(self) -> Ended {
-        let (world, progress) = (self.scene.world.clone(), self.progress.clone());
+        let world = self.scene.world.clone();
+        let progress = self.progress.clone();
         let began = world.now();
         let bound = Deadline::after(TimeLimits::new(&self.scene.config.shutdown).total());
         let report = bound.wait(self.shutdown().run(&manual())).await.expect("the total bound holds");
@@ -134,7 +136,8 @@ impl ShutdownRun {
     }
 
     fn proxy(&self) -> Proxy {
-        let (run, journal) = (scene::run().tag(), JournalHandle::none());
+        let run = scene::run().tag();
+        let journal = JournalHandle::none();
         let opening = ProxyConfig { run, journal, kept: vec![], inherited: vec![] };
         Proxy::open(&self.scene.config, opening).expect("a thread").0
     }
@@ -158,7 +161,8 @@ impl ShutdownRun {
 
 /// Everything that a late subscriber is told.
 pub async fn told(progress: &Progress) -> Vec<Arc<ShutdownEvent>> {
-    let (mut subscription, mut story) = (progress.subscribe(), vec![]);
+    let mut subscription = progress.subscribe();
+    let mut story = vec![];
     while let Ok(Some(event)) = Deadline::after(ms(1)).wait(subscription.next()).await {
         story.push(event);
     }

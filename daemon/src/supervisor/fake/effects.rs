@@ -44,7 +44,8 @@ impl ProcessOperations for World {
     fn collect(&mut self) -> Vec<FamilyChange> {
         let mut inner = self.inner();
         inner.turns += 1;
-        let (mut changes, mut gone) = (vec![], vec![]);
+        let mut changes = vec![];
+        let mut gone = vec![];
         for (slot, family) in &mut inner.families {
             let Some(exit) = family.leader.exit() else { continue };
             let remaining = family.remaining();
@@ -105,9 +106,10 @@ impl ProcessOperations for World {
     }
 
     fn prove(&mut self) -> DescendantProof {
-        match self.inner().left().is_empty() {
-            true => DescendantProof::Proved(child::PROOF.to_owned()),
-            false => DescendantProof::Doubted("a process lives"),
+        if self.inner().left().is_empty() {
+            DescendantProof::Proved(child::PROOF.to_owned())
+        } else {
+            DescendantProof::Doubted("a process lives")
         }
     }
 
@@ -137,14 +139,16 @@ impl World {
 
 impl WorkerClient for World {
     fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> ClientFuture<bool> {
-        let (slot, inner) = (Self::slot(worker.port), self.inner());
+        let slot = Self::slot(worker.port);
+        let inner = self.inner();
         let lives = inner.families.get(&slot).is_some_and(|family| !family.leader.is_dead());
         let answers = inner.script(slot, "").is_some_and(|script| script.answers_probe);
         Box::pin(std::future::ready(lives && answers))
     }
 
     fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
-        let (slot, mut inner) = (Self::slot(ask.port), self.inner());
+        let slot = Self::slot(ask.port);
+        let mut inner = self.inner();
         inner.note(slot, Deed::Posted);
         let script = inner.script(slot, "");
         let Some((family, script)) = inner.families.get_mut(&slot).zip(script) else {

@@ -1,4 +1,4 @@
-//! The real supervisor and the real process_thread in a scripted world.
+//! The real supervisor and the real process thread in a scripted world.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -56,7 +56,7 @@ pub(super) struct Inner {
     /// Ports held by other processes.
     pub(super) held: BTreeMap<Port, String>,
     deeds: Vec<(Duration, Slot, Deed)>,
-    /// How often the process_thread has looked for changes.
+    /// How often the process thread has looked for changes.
     pub(super) turns: usize,
     next_pid: i32,
 }
@@ -164,7 +164,7 @@ impl World {
         spawned.map(|(_, slot, _)| *slot).collect()
     }
 
-    /// How often the process_thread has looked for changes.
+    /// How often the process thread has looked for changes.
     pub fn turns(&self) -> usize {
         self.inner().turns
     }
@@ -209,9 +209,10 @@ impl Inner {
 
     /// The script of a worker, or of the program that a helper runs.
     pub(super) fn script(&self, slot: Slot, program: &str) -> Option<Script> {
-        match slot < Slot::FIRST_HELPER {
-            true => self.scripts.get(usize::from(slot.0)).map(|(_, script)| script.clone()),
-            false => self.commands.get(program).cloned(),
+        if slot < Slot::FIRST_HELPER {
+            self.scripts.get(usize::from(slot.0)).map(|(_, script)| script.clone())
+        } else {
+            self.commands.get(program).cloned()
         }
     }
 
