@@ -240,7 +240,7 @@ fn what_is_not_ours_is_left_alone() {
         assert_eq!(written, 0, "nothing was started");
     };
     let live = daemon.places().socket.display().to_string();
-    refused(&live, program::TEMPFAIL, "already answers");
+    refused(&live, program::TEMPFAIL, "already serves");
     daemon.mcpctl(&["health"]).expect_code(0);
 
     let other = daemon.home().join("notes.txt");

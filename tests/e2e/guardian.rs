@@ -211,7 +211,7 @@ fn a_failed_start_is_no_crash() {
     let third = third.arg("--config").arg(&other).stdin(Stdio::null()).output().expect("started");
     let said = String::from_utf8_lossy(&third.stderr);
     assert_eq!(third.status.code(), Some(75), "{said}");
-    assert!(said.contains("already answers") && !said.contains("mcp-guardian"), "{said}");
+    assert!(said.contains("already serves") && !said.contains("mcp-guardian"), "{said}");
     assert!(daemon.places().socket.exists(), "the other one's socket stays");
     daemon.assert_shuts_down(0);
 }
