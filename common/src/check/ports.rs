@@ -26,7 +26,8 @@ pub const PORT_SCHEMA: &str = "mcpd.port.v1";
 pub enum PortState {
     /// It can be bound on every address, with and without `SO_REUSEADDR`.
     Free,
-    /// It can be bound with `SO_REUSEADDR` only, because closed connections are in `TIME_WAIT`. Not a leak.
+    /// Closed connections are in `TIME_WAIT`: it can be bound with `SO_REUSEADDR` only, or not at all until they
+    /// expire if the server did not set the option. No process holds it: not a leak.
     TimeWait,
     /// Its worker runs and listens on it.
     Serving,
@@ -128,7 +129,7 @@ impl Table {
         let (state, refused) = if has_listener {
             (state_with_listener(known, &holders), Vec::new())
         } else {
-            state_without_listener(known.port)
+            state_without_listener(known.port, sockets)
         };
         let (time_wait, time_wait_seconds) = count_time_wait(sockets);
         PortReport {
@@ -151,8 +152,13 @@ fn state_with_listener(known: &KnownPort, holders: &[PortHolder]) -> PortState {
     if all_of_its_worker { PortState::Serving } else { PortState::InUse }
 }
 
-fn state_without_listener(port: Port) -> (PortState, Vec<String>) {
+/// A server that does not set `SO_REUSEADDR` leaves `TIME_WAIT` sockets that let no bind pass, not even one with
+/// the option (tcp(7) and the kernel's `inet_csk_bind_conflict`). No process holds them (R-VER-6).
+fn state_without_listener(port: Port, sockets: &[Socket]) -> (PortState, Vec<String>) {
+    let only_time_wait =
+        !sockets.is_empty() && sockets.iter().all(|socket| socket.state == TcpState::TimeWait);
     match probe(port) {
+        Bindable::No { refused } if only_time_wait => (PortState::TimeWait, refused),
         Bindable::Free => (PortState::Free, Vec::new()),
         Bindable::WithReuse { refused } => (PortState::TimeWait, refused),
         Bindable::No { refused } => (PortState::InUse, refused),

@@ -159,3 +159,30 @@ fn many_ports_are_checked_with_one_call() {
     assert!(reports.iter().zip(&ports).all(|(report, known)| report.port == known.port));
     assert!(reports.iter().all(|report| report.state == PortState::InUse && report.holders.len() == 1));
 }
+
+/// R-VER-6: a server without `SO_REUSEADDR` closed first. No process holds the port, so it is no leak.
+#[test]
+fn time_wait_of_a_server_without_reuse_is_not_a_leak() {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let server = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&server, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    listen(&server, 8).expect("bound");
+    let listener = TcpListener::from(server);
+    let port = port_of(&listener);
+    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("the listener");
+    let (accepted, _) = listener.accept().expect("the client");
+    drop((accepted, listener));
+    assert_eq!(client.read(&mut [0]).expect("end of stream"), 0);
+    drop(client);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let report = loop {
+        let report = check(port, Some(name()), &no_worker);
+        if report.time_wait > 0 || std::time::Instant::now() > deadline {
+            break report;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!((report.state, report.time_wait), (PortState::TimeWait, 1), "{report:?}");
+    assert!(!report.refused.is_empty() && report.holders.is_empty(), "{report:?}");
+    assert!(!is_bindable(port), "the kernel refuses every bind");
+}
