@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::Pid;
 use mcpd_common::os::child::Handle;
-use mcpd_common::os::process;
+use mcpd_common::os::{process, this_process};
 use mcpd_common::status::StatusReport;
 use mcpd_proto::v1;
 use mcpd_proto::v1::control_client::ControlClient;
@@ -46,12 +46,34 @@ pub struct DaemonClient {
 pub async fn connect(action: &str, sockets: &[PathBuf]) -> Result<Option<DaemonClient>, Failure> {
     for socket in sockets {
         match connect_with_retry(socket).await {
-            Ok(stream) => return open(action, socket, stream).await.map(Some),
+            Ok(stream) => {
+                check_owner(action, socket, &stream)?;
+                return open(action, socket, stream).await.map(Some);
+            }
             Err(error) if has_no_listener(&error) => {}
             Err(error) => return Err(connect_failed(action, socket, &error)),
         }
     }
     Ok(None)
+}
+
+/// The process on the socket gets the user's requests, so it must be the user's or root's (R-CLI-5).
+fn check_owner(action: &str, socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
+    let user = this_process::user();
+    match stream.peer_cred().map(|peer| peer.uid()) {
+        Ok(owner) if is_trusted(owner, user) => Ok(()),
+        Ok(owner) => Err(Failure::new(
+            program::NOPERM,
+            action,
+            format_args!("the process that serves {} belongs to user {owner}", socket.display()),
+            "no request was sent; name your own daemon with --socket, or run this as that user",
+        )),
+        Err(error) => Err(connect_failed(action, socket, &error)),
+    }
+}
+
+fn is_trusted(owner: u32, user: u32) -> bool {
+    owner == user || owner == 0
 }
 
 /// Retries while the accept queue is full, for instance because another program floods the socket.

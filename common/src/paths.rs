@@ -10,6 +10,7 @@ use directories::{BaseDirs, ProjectDirs};
 use crate::ids::WorkerName;
 
 pub mod durable;
+pub mod private_directory;
 
 /// Looks up an environment variable. It is a parameter, so that tests don't change the environment of their
 /// process.

@@ -87,6 +87,7 @@ impl Handover {
         // What comes from now on is taken by the next program.
         hold_stop_signals()?;
         this_process::restore_open_files(self.inheritable.open_files);
+        this_process::restore_umask();
         let mut env: Vec<_> = env::vars_os().filter(|(key, _)| key != HANDOVER_VARIABLE).collect();
         env.push((HANDOVER_VARIABLE.into(), note.into()));
         let args: Vec<OsString> = env::args_os().collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mcpd_common::ids::Pid;
 use mcpd_common::os::process;
-use mcpd_common::paths::{StateDir, durable};
+use mcpd_common::paths::{StateDir, private_directory};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::deadline::{self, Deadline};
@@ -50,7 +50,7 @@ impl Instance {
     /// When another daemon has it, or the directory can't be used.
     pub fn acquire(state: &StateDir, socket: &Path, inherited: Option<File>) -> Result<Self, InstanceError> {
         let unusable = |source| InstanceError::Unusable { path: state.path().to_owned(), source };
-        durable::make_directory(state.path()).map_err(unusable)?;
+        private_directory::prepare(state.path()).map_err(unusable)?;
         // To lock again what is locked already does nothing.
         let mut file = match inherited {
             Some(file) => file,

@@ -2,16 +2,17 @@
 //! socket never (R-LOG-6).
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use mcpd_common::paths::private_directory;
 use tokio::net::UnixListener;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Its directory can't be made.
-    #[error("can't make the directory of the control socket {}: {source}", path.display())]
+    #[error("can't use the directory of the control socket {}: {source}", path.display())]
     Directory { path: PathBuf, source: io::Error },
     /// Another process serves it.
     #[error("another process already serves the control socket {}; stop that process, or choose another socket", .0.display())]
@@ -42,7 +43,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
 fn make_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+            private_directory::prepare(directory).map(drop)
         }
         _ => Ok(()),
     }

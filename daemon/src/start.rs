@@ -8,6 +8,7 @@ use mcpd_common::exit_code::{Severity, program};
 use mcpd_common::ids::{RunId, RunTag};
 use mcpd_common::os::child;
 use mcpd_common::os::handover::hold_stop_signals;
+use mcpd_common::os::this_process;
 use mcpd_common::paths::StateDir;
 use mcpd_common::phase::OVERRUN_GRACE;
 
@@ -40,7 +41,8 @@ impl From<StartError> for NotStarted {
 
 /// Runs `mcpd` itself; returns the exit code.
 pub fn run(args: args::Run) -> u8 {
-    // First, because inherited descriptors are known by their numbers.
+    this_process::restrict_umask();
+    // Before anything is opened, because inherited descriptors are known by their numbers.
     let mut inheritance = Inheritance::receive();
     // Re-executed by `restart --daemon`: keep the existing guardian.
     if let Some(link) = inheritance.guardian_link.take() {

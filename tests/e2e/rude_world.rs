@@ -1,12 +1,15 @@
 //! A world that is rude rather than hostile: consoles that do not read, stopped workers, ports taken by others.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcpd_common::outcome::{Departure, ShutdownReport};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon};
+use mcpd_tests::config::Places;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, until};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 
@@ -71,4 +74,53 @@ fn a_stopped_worker_answers_its_stop_request() {
     let report = daemon.assert_shuts_down(0);
     assert_eq!(row(&report), Departure::Left);
     assert!(report.duration_ms < 10_000, "{} ms", report.duration_ms);
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).mode() & 0o777
+}
+
+/// R-LOG-8: whatever the user's umask is, and the workers keep that one.
+#[test]
+fn everything_that_mcpd_creates_is_for_its_user_only() {
+    let worker = WorkerSpec::command(["sh", "-c", "umask; exec sleep 60"])
+        .with("transport = \"direct\"")
+        .with("ready = \"none\"");
+    let config = ConfigBuilder::new().worker("alpha", worker);
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let command = Daemon::command_below(&["sh", "-c", "umask 022; exec \"$0\" \"$@\""], home.path(), &config);
+    let mut daemon = Daemon::launch_by(command, home, config);
+    let log = daemon.places().log_dir.join("workers/alpha.log");
+    until("the worker to print its umask", BOUND, || {
+        fs::read_to_string(&log).ok().filter(|text| !text.is_empty())
+    });
+    assert!(fs::read_to_string(&log).expect("readable").contains("0022"), "a worker gets the original umask");
+    for root in [daemon.places().log_dir.clone(), daemon.state().path().to_owned()] {
+        for path in below(&root) {
+            assert_eq!(mode(&path) & 0o077, 0, "{} is private", path.display());
+        }
+    }
+    daemon.mcpctl(&["shutdown", "--wait", "--now"]);
+    daemon.wait_exit(BOUND);
+}
+
+fn below(root: &Path) -> Vec<PathBuf> {
+    let mut all = vec![root.to_owned()];
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        all.extend(if path.is_dir() { below(&path) } else { vec![path] });
+    }
+    all
+}
+
+/// R-LOG-8.
+#[test]
+fn a_state_directory_that_others_may_write_is_refused_with_the_command() {
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let state = Places::below(home.path()).state_dir;
+    fs::create_dir_all(&state).expect("made");
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).expect("changed");
+    let output = Daemon::refused(home.path(), &config, &[]).expect_code(78);
+    assert!(output.stderr.contains("chmod go-w"), "{output:?}");
 }

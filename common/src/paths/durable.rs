@@ -1,21 +1,21 @@
 //! Replaces files atomically: after a crash a file has its old content or its new one, complete.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 /// Replaces the content of `path` atomically, and returns when the new content is on disk: writes a temporary
 /// file in the same directory, fsync, rename, fsync of the directory. Only the owner can read the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = directory_of(path);
-    let temporary = temporary_name(path);
-    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The error of the write is returned; one of the removal would hide it.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
+    // Created with O_EXCL, a random name and mode 0600; removed on drop if it was not renamed.
+    let mut temporary = NamedTempFile::new_in(directory)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
     sync_directory(directory)
 }
 
@@ -33,25 +33,12 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Contains the process id, so that two processes never write the same temporary file.
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    PathBuf::from(name)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use mcpd_common::journal::{KeptSession, Record};
 use mcpd_common::known_processes::KnownProcessesFile;
 use mcpd_common::os::this_process::{self, OpenFileLimit};
 use mcpd_common::outcome::Finding;
-use mcpd_common::paths::StateDir;
+use mcpd_common::paths::{StateDir, private_directory};
 use mcpd_common::status::LastShutdown;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -72,7 +72,8 @@ pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, 
     let mut last_run = LastRun::recover(&boot.state).await;
     let (journal, kept, journal_warnings) = boot.open_journal(&mut last_run);
     let (cgroups, cgroup_warning) = boot.set_up_cgroups(&last_run).await?;
-    let warnings = [&options.warnings, &logs.warnings, &journal_warnings, &last_run.warnings];
+    let directories = boot.directory_warnings();
+    let warnings = [&options.warnings, &directories, &logs.warnings, &journal_warnings, &last_run.warnings];
     let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(cgroup_warning).collect();
     boot.start_records(&journal, &warnings)?;
     let (triggers, received) = boot.listen_for_requests(exit_reason)?;
@@ -159,6 +160,19 @@ impl<'a> Boot<'a> {
             cgroups,
         };
         self.link.publish(&details).map_err(StartError::system("inform the guardian"))
+    }
+
+    /// Directories that other users may read. Those that others may write were refused before.
+    fn directory_warnings(&self) -> Vec<String> {
+        let daemon = &self.config.daemon;
+        let directories = [Some(self.state.path()), Some(&daemon.log_dir), daemon.socket.parent()];
+        let mut warnings: Vec<_> = directories
+            .into_iter()
+            .flatten()
+            .filter_map(|directory| private_directory::prepare(directory).ok().flatten())
+            .collect();
+        warnings.dedup();
+        warnings
     }
 
     fn open_journal(&self, last_run: &mut LastRun) -> (JournalHandle, Vec<KeptSession>, Vec<String>) {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mcpd_common::ids::RunId;
+use mcpd_common::paths::private_directory;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The debug log's files begin so.
@@ -20,7 +21,7 @@ pub struct LogFile(Option<File>);
 impl LogFile {
     /// Opens this run's file and forgets the oldest ones.
     pub fn open(log_dir: &Path, kind: &str, run: RunId) -> io::Result<Self> {
-        std::fs::create_dir_all(log_dir)?;
+        private_directory::prepare(log_dir)?;
         let file = OpenOptions::new().create(true).append(true).open(path(log_dir, kind, run))?;
         forget_old(log_dir, kind)?;
         Ok(Self(Some(file)))

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use mcpd_common::paths::durable;
+
 /// A file as large as this is put aside.
 const ROTATE_AT: u64 = 10 * 1024 * 1024;
 /// Rotated files that are kept besides the current one: `NAME.log.1` is the newest.
@@ -71,7 +73,7 @@ impl WorkerLog {
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
+        durable::make_directory(directory)?;
     }
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     let size = file.metadata()?.len();

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use nix::libc;
 
 use crate::ids::Mark;
-use crate::os::this_process::OpenFileLimit;
+use crate::os::this_process::{OpenFileLimit, original_umask};
 
 /// The data that the child needs, gathered before the fork.
 #[derive(Clone, Copy)]
@@ -20,13 +20,15 @@ pub struct ChildSetup {
     mark: u64,
     open_files: OpenFileLimit,
     cgroup: Option<RawFd>,
+    umask: Option<libc::mode_t>,
 }
 
 impl ChildSetup {
     /// For a child of this process. `cgroup` must stay open until the fork.
     pub fn new(mark: Mark, open_files: OpenFileLimit, cgroup: Option<BorrowedFd<'_>>) -> Self {
         let cgroup = cgroup.map(|entrance| entrance.as_raw_fd());
-        Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, cgroup }
+        let umask = original_umask();
+        Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, cgroup, umask }
     }
 
     /// Runs in the child.
@@ -40,6 +42,10 @@ impl ChildSetup {
         #[cfg(target_os = "linux")]
         self.carry_mark();
         self.limit_open_files()?;
+        if let Some(umask) = self.umask {
+            // SAFETY: takes a plain number and always succeeds (umask(2)).
+            unsafe { libc::umask(umask) };
+        }
         close_others();
         Ok(())
     }

@@ -10,8 +10,11 @@ use super::signal::Signal;
 use super::system;
 
 mod memory;
+mod umask;
 
 pub use memory::give_back_memory;
+pub(in crate::os) use umask::original_umask;
+pub use umask::{restore_umask, restrict_umask};
 
 /// The limits of open files (`RLIMIT_NOFILE`). `u64::MAX` means unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,11 @@ pub struct OpenFileLimit {
     pub soft: u64,
     /// The limit to which the soft limit may be raised.
     pub hard: u64,
+}
+
+/// The effective user id.
+pub fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Open descriptors, each with its target, sorted by number.
