@@ -1,4 +1,4 @@
-//! Performing what a worker's machine decided: starting, probing, asking, signalling, telling.
+//! Performs what a worker's machine decided: start, probe, stop request, signal, publish.
 
 use hyper::Method;
 use jiff::Timestamp;
@@ -66,7 +66,7 @@ impl Supervisor {
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.started = Some(started);
             worker.started_at = Some(Timestamp::now());
-            // A shutdown that began while it was being started counts it too.
+            // A shutdown that began during the start counts this process, too.
             worker.outcome.pid = Some(started.pid);
             self.deps.recorder.started(&worker.config, started);
             tracing::info!(worker = %worker.config.name, pid = %started.pid, port = %worker.listens_on, "started");
@@ -96,7 +96,7 @@ impl Supervisor {
         self.look_for_another_port(slot);
     }
 
-    /// A worker that is slow to answer may listen where it was not told to (R-CONF-1).
+    /// A worker that is slow to become ready may listen on another port than its own (R-CONF-1).
     fn look_for_another_port(&self, slot: Slot) {
         let Some((worker, started)) =
             self.workers.get(&slot).and_then(|worker| Some((worker, worker.started?)))
@@ -121,8 +121,8 @@ impl Supervisor {
         });
     }
 
-    /// A wanted restart lets requests in flight finish before the worker is asked to leave
-    /// (R-CLIENT-3). In a shutdown they may finish while the worker leaves.
+    /// A requested restart lets requests in flight finish before the stop request
+    /// (R-CLIENT-3). In a shutdown they may finish while the worker stops.
     fn stop_when_drained(&mut self, slot: Slot, act: stop_sequence::StopAction) {
         let request = matches!(
             act,
@@ -140,7 +140,7 @@ impl Supervisor {
         let task_results = self.task_results.clone();
         let limit = Deadline::after(self.graceful);
         tokio::spawn(async move {
-            // Those that take longer than the graceful time are cut off with their worker.
+            // Requests that take longer than the graceful time are interrupted with their worker.
             let _ = limit.wait(up.drained()).await;
             let _ = task_results.send(TaskResult::Drained(slot, process, act));
         });
@@ -247,7 +247,7 @@ impl Supervisor {
         );
     }
 
-    /// Tells a step of the shutdown, if there is one.
+    /// Publishes a step of the running shutdown; does nothing outside of one.
     pub(super) fn publish_step(&self, slot: Slot, step: WorkerStep) {
         if let (Some(progress), Some(worker)) = (&self.progress, self.workers.get(&slot)) {
             let name = worker.config.name.clone();
@@ -256,7 +256,7 @@ impl Supervisor {
         }
     }
 
-    /// Makes a change of state known.
+    /// Publishes a changed state to the proxy, the log and the subscribers.
     pub(super) fn publish_state(&mut self, slot: Slot) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;

@@ -1,28 +1,25 @@
-//! When a worker that died may start again (R-SUP-3). Pure.
+//! When a worker that exited is started again (R-SUP-3). Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first wait.
 pub const FIRST: Duration = Duration::from_millis(200);
-/// The longest wait.
 pub const LONGEST: Duration = Duration::from_secs(30);
 /// Time in good health that resets the backoff.
 pub const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
 /// Quick deaths in a row after which the worker has failed.
 pub const QUICK_DEATHS: u32 = 10;
 
-/// What to do about a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartDecision {
-    /// Start again after this.
+    /// Start again after this time.
     Wait(Duration),
-    /// No more: `mcpctl restart` is needed.
+    /// Only `mcpctl restart` starts it again.
     GiveUp,
 }
 
-/// The memory of quick deaths.
+/// Counts quick deaths.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -37,7 +34,7 @@ impl Backoff {
         Self { first: FIRST, deaths: 0, seed: seed | 1 }
     }
 
-    /// The same with another first wait; the later ones follow from it.
+    /// With another first wait, from which the later ones follow.
     #[must_use]
     pub fn starting_with(self, first: Duration) -> Self {
         Self { first, ..self }
@@ -48,7 +45,7 @@ impl Backoff {
         self.deaths
     }
 
-    /// The past is forgotten (`mcpctl restart`, `mcpctl start`).
+    /// Resets the count (`mcpctl restart`, `mcpctl start`).
     pub fn forget(&mut self) {
         self.deaths = 0;
     }

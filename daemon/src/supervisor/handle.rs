@@ -1,4 +1,4 @@
-//! The way to the supervisor: what it can be told and asked.
+//! The handle of the supervisor, and the orders that it takes.
 
 use std::time::Duration;
 
@@ -12,53 +12,48 @@ use crate::deadline::Deadline;
 use crate::process::process_thread::{ProcessCommand, ProcessThread};
 use crate::progress::Progress;
 
-/// What a person can do with one worker.
+/// What `mcpctl` can do with one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerAction {
-    /// It shall run.
     Start,
-    /// It shall leave and stay away.
     Stop,
-    /// It shall leave and come back.
     Restart,
 }
 
-/// A message to the supervisor.
 pub enum Order {
-    /// A action for one worker; answers with the state that it led to at once.
+    /// An action for one worker; the reply is the state right after it.
     Worker(WorkerName, WorkerAction, oneshot::Sender<Result<WorkerState, UnknownWorker>>),
     /// All workers as they are now; descendants and clients are not counted here.
     Status(oneshot::Sender<Vec<WorkerStatus>>),
-    /// The shutdown begins: everybody is asked to leave.
+    /// All workers get their stop requests.
     StopAll {
         /// End of the graceful time.
         grace_until: Instant,
-        /// Where steps are told.
+        /// Where steps are published.
         progress: Progress,
     },
     /// A shutdown was requested: from now on nothing is started again (R-SHUT-8).
     DisableRestarts,
-    /// `SIGTERM` to those still there.
+    /// `SIGTERM` to the workers that are still running.
     Escalate,
-    /// `SIGKILL` to those still there.
+    /// `SIGKILL` to the workers that are still running.
     KillAll,
     /// The workers that are still running: "docs (pid 4711)".
     Remaining(oneshot::Sender<Vec<String>>),
-    /// How everybody left.
+    /// How each worker stopped.
     Outcomes(oneshot::Sender<Vec<WorkerOutcome>>),
 }
 
-/// There is no such worker.
+/// No worker has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no worker \"{name}\"; there are: {}", known.join(", "))]
 pub struct UnknownWorker {
-    /// What was asked for.
     pub name: WorkerName,
-    /// What there is.
+    /// The names that exist.
     pub known: Vec<String>,
 }
 
-/// How one worker came through the shutdown.
+/// How one worker stopped.
 #[derive(Clone, Debug)]
 pub struct WorkerOutcome {
     /// The number in the marks of its processes.
@@ -70,30 +65,30 @@ pub struct WorkerOutcome {
     pub private_port: Option<Port>,
     /// The leader it had when the shutdown began.
     pub pid: Option<Pid>,
-    /// How it left; `None` if it did not run, or is still there.
+    /// `None` if it did not run, or is still running.
     pub stop: Option<StopOutcome>,
-    /// What else is worth telling: a `stop_command` that failed.
+    /// Further information for the report: a `stop_command` that failed.
     pub notes: Vec<String>,
 }
 
-/// A worker came into another state.
+/// A changed state of a worker.
 #[derive(Clone, Debug)]
 pub struct Transition {
     pub name: WorkerName,
     pub state: WorkerState,
-    /// Why, where that is not plain.
+    /// Why, if the state alone does not say it.
     pub reason: Option<String>,
 }
 
-/// A supervisor that takes longer for an answer is taken for hung: no wait is unbounded (R-SHUT-1).
+/// Limit for a reply of the supervisor: no wait is unbounded (R-SHUT-1).
 const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// The supervisor's task has ended, since it panicked or the daemon is over, or it hangs.
+/// The supervisor's task has panicked, has ended with the daemon, or hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the task that supervises the workers does not answer")]
 pub struct SupervisorGone;
 
-/// The handle that everybody else has.
+/// Sends orders to the supervisor. Cloning it is cheap.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     pub(super) orders: mpsc::UnboundedSender<Order>,
@@ -103,26 +98,26 @@ pub struct SupervisorHandle {
 }
 
 impl SupervisorHandle {
-    /// The process thread, for what concerns all processes.
+    /// For commands that concern all processes.
     pub fn process_thread(&self) -> &ProcessThread {
         &self.process_thread
     }
 
-    /// Every change of state from now on.
+    /// Subscribes to all changes of state from now on.
     pub fn transitions(&self) -> broadcast::Receiver<Transition> {
         self.transitions.subscribe()
     }
 
-    /// Tells the supervisor something that needs no answer.
+    /// Sends an order that has no reply.
     pub fn send(&self, order: Order) {
         // A supervisor that has ended is noticed where its task is joined (R-SUP-5).
         let _ = self.orders.send(order);
     }
 
-    /// Asks the supervisor.
+    /// Sends an order and waits for its reply.
     ///
     /// # Errors
-    /// When its task has ended.
+    /// When the supervisor has ended or does not reply in time.
     pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, SupervisorGone> {
         let (sender, answer) = oneshot::channel();
         self.send(order(sender));
@@ -137,7 +132,7 @@ impl SupervisorHandle {
         let mut workers = self.ask(Order::Status).await?;
         let counted =
             Deadline::after(RESPONSE_LIMIT).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
-        // Under a fork bomb the process thread has no time to count; then nothing is said of descendants.
+        // Under a fork bomb the process thread may not reply in time; then descendants are not counted.
         let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
         for (leader, count) in descendants {
             if let Some(worker) = workers.iter_mut().find(|worker| worker.pid == Some(leader)) {
@@ -147,7 +142,7 @@ impl SupervisorHandle {
         Ok(workers)
     }
 
-    /// Completes when no process of any worker is left, or what is left was given up.
+    /// Completes when no process of any worker is left, or killing was given up.
     pub async fn all_stopped(&self) {
         // An error means that the supervisor has ended: then there is nothing to wait for.
         let _ = self.present.clone().wait_for(|present| *present == 0).await;

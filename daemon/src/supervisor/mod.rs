@@ -1,14 +1,14 @@
-//! One task owns all workers. It takes events in, asks each worker's pure
-//! [`Machine`](self::state::Machine) what to do, and performs it.
+//! One task owns all workers. It receives events, lets each worker's pure
+//! [`Machine`](self::state::Machine) decide, and performs the actions.
 //!
 //! ```text
-//!   orders (RPC, shutdown) --\                 /--> process thread: spawn, SIGTERM, SIGKILL
-//!   process_events (process thread)  -----------> Machine::on ------> probe, POST /shutdown: a task each,
-//!   task_results (probes, answers) --/                \    which sends a note back
-//!   timers ------------------/                  `-> journal, log, progress
+//!   orders (RPC, shutdown) ----------\                /--> process thread: spawn, SIGTERM, SIGKILL
+//!   process events (process thread) ---> Machine::on ---> probe, stop request: a task each, which
+//!   task results (probes, responses) -/               \   sends its result back
+//!   timers --------------------------/                 `-> journal, log, progress, proxy
 //! ```
 //!
-//! `worker.rs` is one worker as it is kept here, `perform.rs` the acts.
+//! `worker.rs` has the data of one worker, `actions.rs` performs what was decided.
 
 mod actions;
 pub mod backoff;
@@ -50,25 +50,20 @@ use crate::proxy::handle::ProxyHandle;
 use crate::slots::Slots;
 use crate::time_limits::TimeLimits;
 
-/// Transitions that a slow listener may lag behind.
+/// Limit of transitions that a slow subscriber may lag behind.
 const TRANSITIONS: usize = 4096;
 
-/// What the supervisor works with.
 pub struct Deps {
-    /// Starts, signals, reaps.
     pub process_thread: ProcessThread,
-    /// Drains what workers write.
     pub output: Output,
-    /// What a worker's process starts from.
     pub launch_env: LaunchEnv,
-    /// Remembers.
     pub recorder: Recorder,
-    /// The proxies in front of workers whose client port mcpd holds.
+    /// For the workers whose client port mcpd holds.
     pub proxies: HashMap<WorkerName, ProxyHandle>,
 }
 
-/// What tasks report back. The number is the process's: answers about an earlier one are
-/// out of date.
+/// Results of tasks. The number counts the processes of the worker: a result about an earlier
+/// process is ignored.
 enum TaskResult {
     Probed(Slot, u32, bool),
     WrongPort(Slot, u32, String),
@@ -77,7 +72,7 @@ enum TaskResult {
     Drained(Slot, u32, stop_sequence::StopAction),
 }
 
-/// Starts the task. It ends when all handles are gone.
+/// Starts the task. It ends when all handles are dropped.
 pub fn start(
     config: &Config,
     slots: &Slots,
@@ -87,7 +82,7 @@ pub fn start(
     start_with_client(Arc::new(HttpWorkerClient), config, slots, deps, process_events)
 }
 
-/// The same with another way to the workers.
+/// With another worker client, for tests.
 pub(super) fn start_with_client(
     worker_client: Arc<dyn WorkerClient>,
     config: &Config,
@@ -137,7 +132,7 @@ struct Supervisor {
     transitions: broadcast::Sender<Transition>,
     present: watch::Sender<usize>,
     progress: Option<Progress>,
-    /// Stop commands are waits, too.
+    /// Cancelled when the waits are cut short: it ends running stop commands.
     hurried: CancellationToken,
 }
 
@@ -282,7 +277,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker may be gone before its answer has been read; it answered all the same.
+    /// A worker may exit before its response has been read; the response still counts.
     fn note_late_answer(&mut self, slot: Slot, answer: &StopResponse) {
         let worker = self.workers.get_mut(&slot);
         if let Some(leave) = worker.and_then(|worker| worker.outcome.stop.as_mut()) {

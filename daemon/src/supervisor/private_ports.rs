@@ -1,4 +1,4 @@
-//! A port is looked at before a worker is to bind it (R-SUP-6).
+//! Ports are checked before a worker binds them (R-SUP-6).
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::port_holder;
 /// Whether the worker will be able to bind its port.
 ///
 /// # Errors
-/// Who holds it, and what to do.
+/// Names the holder, and what to do.
 pub fn is_free(worker: &WorkerConfig) -> Result<(), String> {
     if ports::is_bindable(worker.port) {
         return Ok(());
@@ -21,10 +21,10 @@ pub fn is_free(worker: &WorkerConfig) -> Result<(), String> {
 }
 
 /// A private port, chosen by the kernel. Another process may bind it before the worker does; then the
-/// worker ends, and the next start gets another one.
+/// worker exits, and the next start gets another port.
 ///
 /// # Errors
-/// When the kernel has none.
+/// When the kernel has no free port.
 pub fn private() -> Result<Port, String> {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
     let address = listener.and_then(|listener| listener.local_addr());

@@ -1,4 +1,4 @@
-//! What the journal remembers of processes (R-LOG-1).
+//! Records starts and exits of workers in the journal (R-LOG-1).
 
 use jiff::Timestamp;
 use mcpd_common::config::WorkerConfig;
@@ -9,15 +9,12 @@ use mcpd_common::outcome::ExitStatus;
 use crate::journal::JournalHandle;
 use crate::process::operations::Started;
 
-/// The journal, and the run it is about.
 pub struct Recorder {
     pub run: RunId,
-    /// Where it is written.
     pub journal: JournalHandle,
 }
 
 impl Recorder {
-    /// A worker's process was started.
     pub fn started(&self, worker: &WorkerConfig, started: Started) {
         self.journal.record(Record::ProcessStarted(ProcessStarted {
             run: self.run,
@@ -30,7 +27,7 @@ impl Recorder {
         }));
     }
 
-    /// It ended, and all of it is gone.
+    /// The leader exited and its family is gone.
     pub fn ended(&self, started: Started, exit: Option<ExitStatus>) {
         self.journal.record(Record::ProcessEnded(ProcessEnded {
             run: self.run,
@@ -41,7 +38,6 @@ impl Recorder {
         }));
     }
 
-    /// It is started again.
     pub fn restarted(&self, worker: &WorkerName, reason: &str) {
         self.journal.record(Record::Restarted(Restarted {
             run: self.run,

@@ -1,16 +1,16 @@
-//! The life of one worker. Pure: an [`WorkerEvent`] comes in, [`Action`]s go out, the supervisor
+//! The state machine of one worker. Pure: a [`WorkerEvent`] goes in, [`Action`]s come out, and the supervisor
 //! performs them.
 //!
 //! ```text
 //!             Start                LeaderExited                 Gone
 //!   Idle ---------------> Running --------------> Leaving ---------------> Idle, or Running again
-//!  (stopped, failed,     (starting, ready,  Stop  (course of stop.rs)
+//!  (stopped, failed,     (starting, ready,  Stop  (stop_sequence.rs)
 //!   backing off) <-.      unhealthy) ----------->    |
-//!                   `---------- time over: Start <---'
+//!                   `---------- backoff over: Start <---'
 //! ```
 //!
 //! While shutting down nothing is ever started (R-SUP-4): [`Machine::spawn`] is the only
-//! place that asks for a process, and it refuses then.
+//! place that requests a process, and it refuses then.
 
 use std::time::Duration;
 
@@ -23,92 +23,88 @@ use tokio::time::Instant;
 use super::backoff::{Backoff, RestartDecision};
 use super::stop_sequence::{self, AfterGrace, StopOutcome, StopResponse, StopSequence, StopTimes};
 
-/// Between two probes of a worker that is ready.
+/// Between two liveness probes of a ready worker.
 pub const LIVENESS: Duration = Duration::from_secs(10);
-/// Between two probes of a worker that is starting: at first, and at most.
+/// Between two readiness probes of a starting worker: the first and the longest interval.
 const READINESS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// Failed probes in a row after which a worker is unhealthy.
 const FAILURES: u8 = 3;
 
-/// What a worker's configuration says about its state.
+/// The part of a worker's configuration that decides about its state.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// When it comes back.
     pub restart: RestartPolicy,
-    /// Whether being unhealthy restarts it.
     pub restart_unhealthy: bool,
-    /// Whether it has a shutdown route to be asked by.
+    /// Whether it has a shutdown route for its stop request.
     pub has_route: bool,
-    /// How long it may take to leave when it is stopped alone.
+    /// Limit for its graceful exit when it is stopped alone.
     pub graceful: Duration,
-    /// How long `SIGTERM` may take.
+    /// Limit between `SIGTERM` and `SIGKILL`.
     pub term: Duration,
 }
 
 #[derive(Clone, Debug)]
 pub enum WorkerEvent {
-    /// It shall run (boot, `mcpctl start`).
+    /// Boot, or `mcpctl start`.
     Start,
-    /// It shall leave and stay away (`mcpctl stop`).
+    /// `mcpctl stop`.
     Stop,
-    /// It shall leave and come back (`mcpctl restart`).
+    /// `mcpctl restart`.
     Restart,
     /// A shutdown was requested: nothing is started again. The stop request comes later.
     DisableRestarts,
-    /// The daemon shuts down; the graceful time ends then.
+    /// The shutdown requests its stop.
     Shutdown {
         /// End of the phase.
         grace_until: Instant,
     },
-    /// The phase that sends `SIGTERM` has come.
+    /// The phase workers-terminate began.
     Escalate,
-    /// Straight to `SIGKILL`.
+    /// `SIGKILL` at once.
     KillAll,
     /// It could not be started.
     SpawnFailed {
         /// Why, for a person.
         reason: String,
     },
-    /// The probe was answered, or not.
+    /// A probe succeeded or failed.
     Probed {
-        /// Whether it was.
         alive: bool,
-        /// Whether requests are in flight: then it is never restarted for not answering.
+        /// Whether requests are in flight: then it is never restarted because of failed probes.
         busy: bool,
     },
-    /// It listens, but not where it was told to (R-CONF-1).
+    /// It listens on another port than its own (R-CONF-1).
     WrongPort {
-        /// What to say of it.
+        /// The text for `status`.
         reason: String,
     },
-    /// The request to leave was answered, or not.
+    /// The response to the stop request, or why there is none.
     Answered(StopResponse),
     /// The leader exited.
     LeaderExited {
         exit: ExitStatus,
-        /// Descendants that are still there.
+        /// Descendants that are still running.
         remaining: Vec<ProcessInfo>,
     },
     /// Leader and descendants are gone.
     Gone,
-    /// Time has passed.
+    /// [`Machine::timer`] is due.
     Timer,
 }
 
-/// What the supervisor shall do.
+/// What the supervisor has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start a process.
     Spawn,
-    /// See whether it answers.
     Probe,
-    /// A step of leaving.
+    /// A step of the stop sequence.
     Stop(stop_sequence::StopAction),
-    /// It has left, or what is left of it is given up.
+    /// It has stopped, or killing was given up.
     Left(Box<StopOutcome>),
 }
 
-/// What it does once it has left.
+/// What follows when it has stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NextAction {
     Rest,
@@ -140,7 +136,6 @@ enum Health {
     Unhealthy,
 }
 
-/// A worker's state.
 #[derive(Clone, Debug)]
 pub struct Machine {
     policy: Policy,
@@ -164,7 +159,7 @@ impl Machine {
         }
     }
 
-    /// The same with another first wait before a restart.
+    /// With another first backoff, for tests.
     #[must_use]
     pub fn with_first_wait(self, first: Duration) -> Self {
         Self { backoff: self.backoff.clone().starting_with(first), ..self }
@@ -190,7 +185,7 @@ impl Machine {
         }
     }
 
-    /// Why it is in that state, where that is not plain.
+    /// Why it is in that state, if the state alone does not say it.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -200,13 +195,13 @@ impl Machine {
         self.last_exit
     }
 
-    /// Whether any process of it may be there.
+    /// Whether a process of it may be running.
     pub fn is_alive(&self) -> bool {
         matches!(&self.state, State::Running(_))
             || self.leaving().is_some_and(|sequence| !sequence.is_given_up())
     }
 
-    /// Its way out, while it is on it.
+    /// Its stop sequence, while it is stopping.
     pub fn leaving(&self) -> Option<&StopSequence> {
         match &self.state {
             State::Leaving { sequence, .. } => Some(sequence),
@@ -224,7 +219,6 @@ impl Machine {
         }
     }
 
-    /// Takes an event in, gives acts out.
     #[must_use]
     pub fn on(&mut self, event: WorkerEvent, now: Instant) -> Vec<Action> {
         match event {
@@ -269,7 +263,7 @@ impl Machine {
         }
     }
 
-    /// The only place that asks for a process.
+    /// The only place that requests a process.
     fn spawn(&mut self, now: Instant) -> Vec<Action> {
         if self.shutting_down {
             self.state = State::Stopped;
@@ -307,7 +301,7 @@ impl Machine {
                 self.state = State::Stopped;
                 vec![]
             }
-            // It keeps the sequence it is on; only what comes afterwards changes.
+            // The running stop sequence continues; only the next action changes.
             State::Leaving { then: planned, .. } => {
                 *planned = then;
                 vec![]
@@ -439,7 +433,7 @@ impl Machine {
         match &mut self.state {
             State::BackingOff { .. } => self.spawn(now),
             State::Running(running) => {
-                // The next one is planned when this one has been answered.
+                // The next probe is scheduled when this one has a result.
                 running.probe_at = None;
                 vec![Action::Probe]
             }

@@ -1,15 +1,14 @@
-//! How one worker leaves: asked, then `SIGTERM`, then `SIGKILL`. Pure.
+//! How one worker is stopped: stop request, then `SIGTERM`, then `SIGKILL`. Pure.
 //!
 //! ```text
-//!            answered 2xx, 4xx: wait                          everything of it
-//!   Asked ------------------------ grace over --> Terminating ------ time over ----> Killing
-//!     |  \__ 5xx, refused, no answer: at once __/    |                            |
-//!     |                                              |                   5 s over: GivenUp
-//!     `-- leader gone, descendants not --> Orphans (SIGTERM) -- 2 s over --/
+//!               2xx, 4xx: wait
+//!   Requested -------------------- grace over --> Terminating --- limit over ---> Killing
+//!     |  \__ 5xx, refused, no response: at once _____/                             |   \__ 5 s over: GivenUp
+//!     `-- leader gone, descendants not --> Orphans (SIGTERM) --- 2 s over ---------/
 //! ```
 //!
-//! Wherever it stands, the worker **has left** when its leader and all of its
-//! descendants are gone ([`StopSequence::gone`]). A [`StopSequence`] decides; the supervisor acts.
+//! In every stage, the worker **has stopped** when its leader and all its
+//! descendants are gone ([`StopSequence::gone`]).
 
 use std::time::Duration;
 
@@ -19,36 +18,36 @@ use tokio::time::Instant;
 
 use crate::time_limits::KILL_LIMIT;
 
-/// How long descendants that outlived their leader have between `SIGTERM` and `SIGKILL`.
+/// Limit between `SIGTERM` and `SIGKILL` for descendants that outlived their leader.
 pub const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
-/// How long a worker has to answer `POST /shutdown`.
+/// Limit for the response to `POST /shutdown`.
 pub const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the supervisor shall do.
+/// What the supervisor has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopAction {
     /// `POST` to the shutdown route.
     Post,
-    /// `SIGTERM`, then `SIGCONT`, to all of it.
+    /// `SIGTERM`, then `SIGCONT`, to the whole family.
     Terminate(SignalReason),
-    /// `SIGKILL` to all of it, again and again until it is gone.
+    /// `SIGKILL` to the whole family, repeated until it is gone.
     KillUntilGone(SignalReason),
     /// Stop killing and report what is left.
     GiveUp,
 }
 
-/// SignalReason a signal is sent.
+/// Why a signal is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalReason {
-    /// It is this worker's way of being asked.
+    /// It is this worker's stop request.
     IsTheRequest,
-    /// It answered the request with an error, or not at all.
+    /// The response to the stop request was an error, or none came.
     BadAnswer,
-    /// It was still there after the graceful time.
+    /// It was still running after the graceful time.
     GraceOver,
-    /// It was still there after the time for `SIGTERM`.
+    /// It was still running after the time for `SIGTERM`.
     TermOver,
-    /// Its leader left, they did not.
+    /// Its leader exited, descendants did not.
     OutlivedLeader,
     /// The remaining waits were cut short.
     Hurried,
@@ -68,12 +67,11 @@ impl SignalReason {
     }
 }
 
-/// What came back from `POST /shutdown`.
+/// The response to `POST /shutdown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopResponse {
-    /// An HTTP status.
     Status(u16),
-    /// Nothing, and why.
+    /// None came; the text says why.
     None(String),
 }
 
@@ -86,22 +84,20 @@ impl std::fmt::Display for StopResponse {
     }
 }
 
-/// What follows when the graceful time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterGrace {
     /// `SIGTERM` at once: the worker is stopped alone.
     Escalate,
     /// Wait for [`StopSequence::escalate`]: in a shutdown the clients come before any signal that
-    /// was not asked for.
+    /// is not the stop request.
     Hold,
 }
 
-/// The times of one sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct StopTimes {
-    /// When the graceful time is over.
+    /// End of the graceful time.
     pub grace_until: Instant,
-    /// How long `SIGTERM` may take.
+    /// Limit between `SIGTERM` and `SIGKILL`.
     pub term: Duration,
     /// What follows the graceful time.
     pub after_grace: AfterGrace,
@@ -116,7 +112,7 @@ enum StopStage {
     GivenUp,
 }
 
-/// One worker's way out.
+/// The stop of one worker.
 #[derive(Clone, Debug)]
 pub struct StopSequence {
     began: Instant,
@@ -130,27 +126,27 @@ pub struct StopSequence {
     outlived: Vec<ProcessInfo>,
 }
 
-/// How it ended.
+/// How the stop went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopOutcome {
-    /// How the worker was asked.
+    /// How the stop was requested.
     pub asked: Asked,
-    /// What it answered.
+    /// The response to the stop request.
     pub answer: Option<String>,
-    /// What it took.
+    /// What was needed.
     pub departure: Departure,
-    /// SignalReason it was last sent a signal that was not the request; `None`: it never was.
+    /// Why the last signal was sent that was not the stop request; `None`: there was none.
     pub forced: Option<SignalReason>,
-    /// How its leader ended.
+    /// How its leader exited.
     pub exit: Option<ExitStatus>,
-    /// From the request to nothing left.
+    /// From the stop request until nothing was left.
     pub after: Duration,
-    /// Descendants that were still there after the leader.
+    /// Descendants that outlived the leader.
     pub outlived: Vec<ProcessInfo>,
 }
 
 impl StopSequence {
-    /// Asks the worker to leave. `asked` is [`Asked::Http`] for a worker with a route that
+    /// Begins with the stop request: [`Asked::Http`] for a worker with a route that
     /// has been ready, else [`Asked::Sigterm`].
     pub fn begin(asked: Asked, times: StopTimes, now: Instant) -> (Self, StopAction) {
         let stage = StopStage::Requested { grace_until: Some(times.grace_until) };
@@ -163,7 +159,7 @@ impl StopSequence {
         (Self::new(asked, times, stage, now), act)
     }
 
-    /// The leader ended by itself; the rest follows.
+    /// The leader exited without a request; its descendants are stopped.
     pub fn after_exit(
         exit: ExitStatus,
         remaining: Vec<ProcessInfo>,
@@ -190,10 +186,10 @@ impl StopSequence {
         }
     }
 
-    /// The worker answered the request.
+    /// The response to the stop request arrived.
     pub fn answered(&mut self, answer: StopResponse, now: Instant) -> Option<StopAction> {
         let act = match (&answer, self.stage) {
-            // Its way of being asked is SIGTERM: leaving within the graceful time is clean (R-EXIT-1).
+            // SIGTERM is its stop request: an exit within the graceful time is clean (R-EXIT-1).
             (StopResponse::Status(400..=499 | 501), StopStage::Requested { .. }) => {
                 self.asked = Asked::Sigterm;
                 Some(StopAction::Terminate(SignalReason::IsTheRequest))
@@ -207,7 +203,7 @@ impl StopSequence {
         act
     }
 
-    /// The leader exited; `remaining` descendants are still there.
+    /// The leader exited; `remaining` descendants are still running.
     pub fn leader_exited(
         &mut self,
         exit: ExitStatus,
@@ -218,14 +214,14 @@ impl StopSequence {
         if remaining.is_empty() || matches!(self.stage, StopStage::Killing { .. } | StopStage::GivenUp) {
             return None;
         }
-        // Where SIGTERM was the request, the rest was asked just like the leader.
+        // If SIGTERM was the stop request, the descendants got it together with the leader.
         if self.asked == Asked::Http {
             self.needed = self.needed.max(Departure::Terminated);
         }
         self.outlived = remaining;
         self.forced = Some(SignalReason::OutlivedLeader);
         let until = match self.stage {
-            // They had their SIGTERM together with the leader, and its deadline is theirs too.
+            // They got their SIGTERM together with the leader, and have its deadline.
             StopStage::Terminating { until } => until.min(now + ORPHAN_LIMIT),
             _ => now + ORPHAN_LIMIT,
         };
@@ -233,7 +229,7 @@ impl StopSequence {
         Some(StopAction::Terminate(SignalReason::OutlivedLeader))
     }
 
-    /// The phase that sends `SIGTERM` has come.
+    /// The phase workers-terminate began.
     pub fn escalate(&mut self, now: Instant) -> Option<StopAction> {
         self.times.after_grace = AfterGrace::Escalate;
         match self.stage {
@@ -242,7 +238,7 @@ impl StopSequence {
         }
     }
 
-    /// All waits are over: straight to `SIGKILL`.
+    /// The waits are cut short: `SIGKILL` at once.
     pub fn hurry(&mut self, now: Instant) -> Option<StopAction> {
         match self.stage {
             StopStage::Killing { .. } | StopStage::GivenUp => None,
@@ -250,7 +246,7 @@ impl StopSequence {
         }
     }
 
-    /// Time has passed.
+    /// [`timer`](Self::timer) is due.
     pub fn tick(&mut self, now: Instant) -> Option<StopAction> {
         if self.timer().is_none_or(|due| now < due) {
             return None;
@@ -277,7 +273,7 @@ impl StopSequence {
     pub fn timer(&self) -> Option<Instant> {
         match self.stage {
             StopStage::Requested { grace_until } => grace_until,
-            // SIGKILL has its own phase, after the clients.
+            // `SIGKILL` waits for workers-terminate, after the clients.
             StopStage::Terminating { .. } if self.times.after_grace == AfterGrace::Hold => None,
             StopStage::Terminating { until }
             | StopStage::Orphans { until }
@@ -297,7 +293,7 @@ impl StopSequence {
         StopOutcome { departure: outcome.departure.min(Departure::Killed), ..outcome }
     }
 
-    /// The outcome as far as it went.
+    /// The outcome as far as it is known.
     pub fn so_far(&self, now: Instant) -> StopOutcome {
         StopOutcome {
             asked: self.asked,

@@ -1,4 +1,4 @@
-//! One worker as the supervisor keeps it: its configuration, its pure machine, its process.
+//! The supervisor's data of one worker: configuration, machine, process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,21 +16,20 @@ use crate::deadline;
 use crate::process::operations::Started;
 use crate::time_limits::TimeLimits;
 
-/// A worker.
 pub(super) struct Worker {
     pub(super) config: Arc<WorkerConfig>,
     pub(super) machine: Machine,
-    /// Counts processes, to know an answer about an earlier one.
+    /// Counts the processes of this worker, so that results about an earlier one are recognised.
     pub(super) process: u32,
-    /// Where the worker itself listens: its client port, or a private one behind a door.
+    /// The port that the worker itself binds: its client port, or a private one.
     pub(super) listens_on: Port,
     pub(super) started: Option<Started>,
     pub(super) started_at: Option<Timestamp>,
     pub(super) shown: WorkerState,
     pub(super) since: Timestamp,
     pub(super) stop_commands: u32,
-    /// The process that the stop command was run for: a `POST` that is answered by 404 is followed
-    /// by another request.
+    /// The process for which the stop command was run, so that it runs once: after a 404 to the
+    /// `POST` there is a second stop request.
     pub(super) stop_command_for: Option<u32>,
     pub(super) outcome: WorkerOutcome,
 }
@@ -80,12 +79,12 @@ impl Worker {
         self.machine.is_alive() || self.stop_commands > 0
     }
 
-    /// Something of it is there and was found to resist `SIGKILL` before.
+    /// Killing was given up before, and a process of it still exists.
     pub(super) fn is_given_up(&self) -> bool {
         self.started.is_some() && !self.machine.is_alive()
     }
 
-    /// Its account; of one that is still on its way out, as far as it went.
+    /// The outcome; while the worker is stopping, as far as it is known.
     pub(super) fn outcome_so_far(&self) -> WorkerOutcome {
         let so_far = || {
             let leave = self.machine.leaving()?.so_far(deadline::now());

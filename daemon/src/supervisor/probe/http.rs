@@ -1,7 +1,7 @@
-//! The two requests that the daemon itself makes of a worker: is it well, and will it leave.
+//! The two requests that the daemon itself sends to a worker: the probe and the stop request.
 //!
-//! We close as soon as the status is there, so that no worker waits for us, and `TIME_WAIT` mostly
-//! stays on our side.
+//! The daemon closes the connection as soon as it has the status, so that no worker waits for it and
+//! `TIME_WAIT` mostly stays on the daemon's side.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -20,7 +20,7 @@ use crate::deadline::Deadline;
 pub struct WorkerRequest {
     /// `GET` or `POST`.
     pub method: Method,
-    /// The worker's port on 127.0.0.1.
+    /// On 127.0.0.1.
     pub port: Port,
     pub path: String,
     /// Sent as bearer token.
@@ -28,10 +28,10 @@ pub struct WorkerRequest {
 }
 
 impl WorkerRequest {
-    /// The status of the answer, or why there is none.
+    /// The status of the response.
     ///
     /// # Errors
-    /// A sentence for a person: refused, broken off, not in time.
+    /// A sentence for the user: refused, interrupted, timed out.
     pub async fn status(self, deadline: Deadline) -> Result<u16, String> {
         match deadline.wait(self.exchange()).await {
             Ok(result) => result,
@@ -50,8 +50,8 @@ impl WorkerRequest {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-        // The connection is driven only as long as this future lives, and closed with it. When it
-        // ends first, the answer may have arrived all the same.
+        // The connection is driven and closed by this future. If the connection ends first, the
+        // response may still have arrived.
         let mut response = std::pin::pin!(sender.send_request(request));
         let response = tokio::select! {
             biased;
@@ -62,7 +62,7 @@ impl WorkerRequest {
     }
 }
 
-/// hyper names what failed, its source says why.
+/// hyper's error says what failed, its source says why.
 fn describe(error: hyper::Error) -> String {
     match std::error::Error::source(&error) {
         Some(source) => format!("{error}: {source}"),
@@ -73,7 +73,7 @@ fn describe(error: hyper::Error) -> String {
 /// Opens a connection to a worker's port.
 ///
 /// # Errors
-/// What the kernel said.
+/// The kernel's error.
 pub async fn connect(port: Port) -> Result<TcpStream, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
     let stream = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;

@@ -1,4 +1,4 @@
-//! What the supervisor asks a worker over the network.
+//! Requests of the supervisor to a worker.
 
 pub mod http;
 pub mod ready;

@@ -1,4 +1,4 @@
-//! Whether a worker answers (R-SUP-2): the pid's existence proves nothing.
+//! The probe of a worker (R-SUP-2): an existing pid does not prove that it serves.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use mcpd_common::ids::Port;
 use super::http::{self, WorkerRequest};
 use crate::deadline::Deadline;
 
-/// A probe that takes longer has failed.
+/// Limit for a probe.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks once. Any status below 500 is alive.
+/// Probes once. Any status below 500 counts as alive.
 pub async fn probe(worker: &WorkerConfig, port: Port) -> bool {
     let deadline = Deadline::after(TIMEOUT);
     match &worker.ready {

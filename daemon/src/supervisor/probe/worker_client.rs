@@ -1,5 +1,5 @@
-//! What the daemon does to a worker over the network, as one narrow interface: is it well, will
-//! it leave, can it bind its port. A fake answers in tests (`fake.rs`), where nothing listens.
+//! The narrow interface between the supervisor and the network. Tests use a fake (`fake.rs`),
+//! so that no process has to listen.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,28 +13,25 @@ use super::ready;
 use crate::deadline::Deadline;
 use crate::supervisor::private_ports;
 
-/// An answer that takes its time.
 pub type ClientFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The way to the workers.
 pub trait WorkerClient: Send + Sync {
-    /// Whether it answers its probe.
+    /// Whether the probe succeeds.
     fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool>;
 
-    /// The status that it answers a request with, or why there is none.
+    /// Sends a request; the result is the status, or why there is none.
     fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
 
-    /// The port that the worker below this leader listens on, if it is not the one it was given.
+    /// The port that a process of this leader's tree listens on, if it is not the given one.
     fn other_ports(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>>;
 
-    /// Where it shall listen: its client port, or a private one behind a door.
+    /// The port that the worker has to bind: its client port, or a new private one.
     ///
     /// # Errors
-    /// Who holds the port, and what to do.
+    /// Names the holder of the port, and what to do.
     fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String>;
 }
 
-/// The real one.
 pub struct HttpWorkerClient;
 
 impl WorkerClient for HttpWorkerClient {
@@ -48,7 +45,7 @@ impl WorkerClient for HttpWorkerClient {
 
     fn other_ports(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>> {
         Box::pin(async move {
-            // Looks at all descriptors of all processes: some milliseconds.
+            // Reads the descriptors of all processes: some milliseconds.
             let looked = tokio::task::spawn_blocking(move || private_ports::other(leader, given));
             looked.await.ok().flatten()
         })
