@@ -3,19 +3,19 @@
 use mcpd_common::crash::DaemonEnd;
 use mcpd_common::outcome::ExitStatus;
 
-/// Whose doing the end was.
+/// What ended the daemon's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DaemonExit {
-    /// Its own, or a stranger's.
+    /// It exited, or another process killed it.
     Itself(ExitStatus),
-    /// The guardian's, past the hard deadline; perhaps it can't even be killed.
+    /// The guardian killed it past the hard deadline, or tried to.
     Killed,
 }
 
-/// What that means, with what the daemon had said by then.
+/// The end of the run, with the completion mark that the daemon had set.
 ///
-/// Who said that all is done had nothing left to do: what ended it afterwards does not matter, not
-/// even the guardian.
+/// A completed daemon had nothing left to do: what ended its process afterwards does not matter,
+/// not even if it was the guardian.
 pub fn of(ended: DaemonExit, completion: Option<u8>) -> DaemonEnd {
     match (completion, ended) {
         (Some(code), _) => DaemonEnd::Completed(code),

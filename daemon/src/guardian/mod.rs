@@ -11,9 +11,9 @@
 //!    `-  cleanup  socket, run file, crash record        and are orphans of the guardian's otherwise
 //! ```
 //!
-//! It holds the lock, so what it removes is its own daemon's. It is a subreaper, so nothing that the
-//! daemon leaves behind gets past it. It has one thread and no runtime, and trusts nothing that it
-//! reads on the page.
+//! The guardian holds the lock, so the files that it removes belong to its own daemon. It is a subreaper, so
+//! all orphans of the daemon are reparented to it. It has one thread and no runtime, and validates everything that
+//! it reads from the page.
 
 mod cleanup;
 mod daemon_end;
@@ -41,15 +41,13 @@ use page::Page;
 use preexisting::PreexistingChildren;
 pub use watch::Guardian;
 
-/// What both need to know from the beginning.
+/// What guardian and daemon know from the start.
 pub struct GuardianConfig {
     pub run: RunId,
-    /// Where the record goes.
     pub state: StateDir,
-    /// What is removed.
     pub socket: PathBuf,
-    /// How long a shutdown may take at most, from the moment in which one is asked for: a daemon that
-    /// hangs can't say it.
+    /// The total bound of a shutdown, counted from its request: a daemon that hangs
+    /// can't publish it.
     pub bound: Duration,
     pub instance: Instance,
 }
@@ -62,11 +60,11 @@ impl GuardianConfig {
     }
 }
 
-/// Which of the two this process is now.
+/// Which side of the fork this process is.
 pub enum ForkSide {
-    /// The one that was started.
+    /// The parent.
     Guardian(Guardian),
-    /// Its child.
+    /// The child.
     Daemon(GuardianLink, Instance),
 }
 
@@ -74,19 +72,19 @@ pub enum ForkSide {
 const FORWARDED: [Signal; 6] =
     [Signal::Term, Signal::Int, Signal::Hup, Signal::Quit, Signal::Usr1, Signal::Usr2];
 
-/// Signals that wait until the daemon listens.
+/// Signals that stay blocked until the daemon handles them.
 const AWAITED: [Signal; 3] = [Signal::Term, Signal::Int, Signal::Hup];
 
-/// Becomes guardian and daemon. To be called while there is one thread.
+/// Forks into guardian and daemon. Call it while the process has one thread.
 ///
 /// # Errors
-/// When the kernel grants no memory, no process or no handler; then nothing has been started.
+/// When memory, a process or a signal handler is not available; then nothing has been started.
 pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
     let page = Page::new()?;
     page.publish(&launch.details())?;
     let (ours, theirs) = UnixStream::pair()?;
     let preexisting = PreexistingChildren::children_of_this_process()?;
-    // Before there is a child: what it leaves behind becomes ours.
+    // Before the child exists: its orphans are reparented to the guardian.
     child::become_subreaper()?;
     let masked = guardian::block_all_signals()?;
     match guardian::fork()? {
@@ -105,7 +103,7 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
             }))
         }
         ForkResult::Child { parent } => {
-            // The only other end is the guardian's: its end of file is the guardian's end.
+            // The guardian has the only other end: end of file means that the guardian exited.
             drop(ours);
             masked.restore_except(&AWAITED);
             guardian::die_with_parent(Signal::Term)?;

@@ -1,5 +1,5 @@
-//! The page that guardian and daemon share. The daemon writes, the guardian reads, and believes
-//! nothing that does not look right: a dying process may have written anything.
+//! The memory page that guardian and daemon share. The daemon writes, the guardian reads and
+//! validates: a crashing process may have written anything.
 //!
 //! ```text
 //!   word 0   the bound of the shutdown that runs, milliseconds; 0: none
@@ -21,32 +21,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::containment::cgroups::Layout;
 
-/// Only the pages that are written take memory.
+/// Unwritten pages take no memory.
 const WORDS: usize = 2048;
 const BOUND: usize = 0;
 const COMPLETION: usize = 1;
 const DETAILS: usize = 2;
 const HEADER: usize = 8;
-/// Words of one of the two places.
+/// Words of one place for details.
 const PLACE: usize = (WORDS - HEADER) / 2;
 
-/// In the upper bytes of a completion; the code is the lowest.
+/// The upper bytes of a completion; the exit code is the lowest byte.
 const COMPLETED: u64 = 0x6d63_7064_d09e_0000;
-/// In the upper bytes of what says where the details are.
+/// The upper bytes of the word that says where the details are.
 const PUBLISHED: u64 = 0x6d63_0000_0000_0000;
-/// A shutdown that is allowed to take longer is none.
+/// A longer bound is invalid.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What the guardian needs, if it has to act.
+/// What the guardian needs for a cleanup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
-    /// The run that goes on.
     pub run: RunId,
-    /// Its control socket.
     pub socket: PathBuf,
-    /// Where its record goes.
     pub state_dir: PathBuf,
-    /// The cgroups, if there are some.
     #[serde(default)]
     pub cgroups: Option<Layout>,
 }
@@ -54,23 +50,22 @@ pub struct Details {
 pub struct Page(SharedWords);
 
 impl Page {
-    /// An empty one.
     ///
     /// # Errors
-    /// When the kernel grants no memory.
+    /// When no memory is available.
     pub fn new() -> io::Result<Self> {
         SharedWords::new(WORDS).map(Self)
     }
 
-    /// One that another program image has made.
+    /// Maps a page that an earlier program in this process created.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the descriptor is not such a page.
     pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
         SharedWords::adopt(descriptor, WORDS).map(Self)
     }
 
-    /// Its descriptor.
+    /// The descriptor, for the next program.
     ///
     /// # Errors
     /// When there are no descriptors left.
@@ -87,33 +82,33 @@ impl Page {
         &self.0.words()[begin..begin + PLACE]
     }
 
-    /// Begins (or with `None` ends) a time within which all has to be over.
+    /// Starts a bound within which the shutdown must be complete; `None` cancels it.
     pub fn set_bound(&self, bound: Option<Duration>) {
         let millis = bound.map_or(0, |bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX).max(1));
         self.word(BOUND).store(millis, Ordering::Release);
     }
 
-    /// That time, from the moment in which it was first seen.
+    /// The bound, counted from the moment when the guardian first reads it.
     pub fn bound(&self) -> Option<Duration> {
         let bound = Duration::from_millis(self.word(BOUND).load(Ordering::Acquire));
         (!bound.is_zero() && bound <= LONGEST).then_some(bound)
     }
 
-    /// Says that all is done, and what the daemon exits with.
+    /// Marks the run as completed with this exit code.
     pub fn complete(&self, code: u8) {
         self.word(COMPLETION).store(COMPLETED | u64::from(code), Ordering::Release);
     }
 
-    /// What it said.
+    /// The exit code, if the run is marked as completed.
     pub fn completion(&self) -> Option<u8> {
         let word = self.word(COMPLETION).load(Ordering::Acquire);
         u8::try_from(word ^ COMPLETED).ok()
     }
 
-    /// Says what the guardian needs.
+    /// Publishes the details.
     ///
     /// # Errors
-    /// When it does not fit: a path of thousands of bytes.
+    /// When they do not fit: a path of thousands of bytes.
     pub fn publish(&self, details: &Details) -> io::Result<()> {
         let bytes = serde_json::to_vec(details)?;
         if bytes.len() > PLACE * size_of::<u64>() {
@@ -130,7 +125,7 @@ impl Page {
         Ok(())
     }
 
-    /// What it said, if that can be understood.
+    /// The published details, if they are valid.
     pub fn details(&self) -> Option<Details> {
         let (second, length) = self.published()?;
         let words = self.place(second).iter().map(|word| word.load(Ordering::Relaxed).to_le_bytes());
@@ -176,7 +171,7 @@ mod tests {
         assert_eq!(page.details(), Some(details("/run/a.sock", 1)));
     }
 
-    /// R-CLIENT-7: a new program image finds what the old one said, and says more.
+    /// R-CLIENT-7: a new program reads what the old one published, and publishes more.
     #[test]
     fn an_adopted_page_is_the_same() {
         let page = Page::new().expect("memory");
@@ -201,7 +196,7 @@ mod tests {
             prop_assert_eq!((page.completion(), page.bound()), (Some(code), Some(Duration::from_millis(bound))));
         }
 
-        /// R-CONT-5: whatever a dying daemon wrote.
+        /// R-CONT-5: a crashing daemon may have written anything.
         #[test]
         fn garbage_is_nothing_and_never_a_panic(words in proptest::collection::vec(any::<u64>(), 0..64), at in 0usize..1000, header: [u64; 3]) {
             let page = Page::new().expect("memory");
@@ -210,7 +205,7 @@ mod tests {
                 word.store(*value, Ordering::Relaxed);
             }
             let _ = (page.details(), page.bound(), page.completion());
-            // Some garbage that nearly is what it should be.
+            // Garbage that is almost valid.
             page.word(DETAILS).store(PUBLISHED | header[0] & 0x1_0000_2fff, Ordering::Relaxed);
             let _ = page.details();
         }

@@ -1,41 +1,39 @@
-//! How long a shutdown may still take. Pure.
+//! The remaining time of a shutdown. Pure.
 //!
-//! Only time in which the guardian itself ran is counted: who stops the whole job in a terminal
-//! (Ctrl-Z) and lets it go on later finds it as it was.
+//! Only time in which the guardian itself ran counts: when the whole job is stopped in a terminal
+//! (Ctrl-Z) and continued later, the shutdown continues where it was.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two looks, at most.
+/// The longest time between two calls.
 const STEP: Duration = Duration::from_secs(1);
 /// A longer time between two calls means that the guardian itself was stopped.
 const LONGEST_STEP: Duration = Duration::from_millis(1500);
 
-/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
-    /// Nothing has to be over at any time.
+    /// No shutdown is running.
     WaitForEver,
-    /// Look again after this.
+    /// Call again after this time.
     Wait(Duration),
-    /// The time is over.
+    /// The bound has passed.
     Over,
 }
 
-/// Counts.
+/// Counts the time of the running shutdown.
 pub struct ShutdownTimer {
     spent: Duration,
     last: Option<Instant>,
 }
 
 impl ShutdownTimer {
-    /// Nothing is to be waited for yet.
     pub fn new() -> Self {
         Self { spent: Duration::ZERO, last: None }
     }
 
-    /// What is left of this bound.
+    /// Adds the time since the last call.
     pub fn look(&mut self, now: Instant, bound: Option<Duration>) -> Poll {
         let Some(bound) = bound else {
             *self = Self::new();
@@ -76,7 +74,7 @@ mod tests {
         assert_eq!(shutdown_timer.look(begin + 103 * SECOND, bound), Poll::Over);
     }
 
-    /// Job control: an hour in which the whole job was stopped is no hour of the shutdown's.
+    /// Job control: an hour in which the whole job was stopped does not count.
     #[test]
     fn a_stopped_guardian_does_not_count() {
         let mut shutdown_timer = ShutdownTimer::new();

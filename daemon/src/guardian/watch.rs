@@ -1,4 +1,4 @@
-//! The guardian's life: wait, forward, and when the daemon is gone, see to it that all of it is.
+//! The guardian waits, forwards signals, and cleans up when the daemon has exited.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,32 +25,31 @@ use super::{GuardianConfig, cleanup};
 use crate::deadline::{self, Deadline};
 use crate::instance::Instance;
 
-/// How its process is called.
+/// The name of its process in ps(1).
 const NAME: &std::ffi::CStr = c"mcp-guardian";
 /// Limit for killing what a dead daemon left.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
-/// The same after a completed shutdown, which has tried it already.
+/// Limit for the recheck after a completed shutdown.
 const RECHECK_LIMIT: Duration = Duration::from_secs(1);
-/// A daemon that `SIGKILL` does not end within this is in the kernel's hands.
+/// Limit for the daemon to die after `SIGKILL`; past it, it is in uninterruptible sleep.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// Where no signal can be heard, the daemon is looked at so often.
+/// Poll interval when signals can't be received.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Everything it has.
 pub struct Guardian {
     pub(super) launch: GuardianConfig,
     pub(super) daemon: Pid,
     pub(super) page: Page,
-    /// The daemon writes to it when there is something new on the page.
+    /// The daemon writes a byte to it when the page has changed.
     pub(super) line: UnixStream,
     pub(super) arrivals: io::Result<ReceivedSignals>,
     pub(super) preexisting: PreexistingChildren,
-    /// A signal that ends the daemon was forwarded.
+    /// A signal that requests a shutdown was forwarded.
     pub(super) asked: bool,
 }
 
 impl Guardian {
-    /// Watches over the daemon to its end and beyond; the exit code.
+    /// Watches the daemon, cleans up after it, and returns the exit code.
     pub fn watch(mut self) -> u8 {
         guardian::set_process_name(NAME);
         this_process::give_back_memory();
@@ -74,7 +73,7 @@ impl Guardian {
                 (None, Poll::WaitForEver) => None,
                 (None, Poll::Wait(time)) => Some(time),
                 (None, Poll::Over) => {
-                    // Unreaped, so the pid is still its own.
+                    // The daemon is not reaped, so its pid can't have been reused.
                     let _ = child::signal_child(self.daemon, Signal::Kill);
                     killed = Some(Deadline::after(KILL_LIMIT));
                     continue;
@@ -85,12 +84,12 @@ impl Guardian {
         }
     }
 
-    /// What the daemon said; if it hangs and says nothing, what it was started with.
+    /// The published bound; if the daemon hangs before it publishes one, the configured bound.
     fn bound(&self) -> Option<Duration> {
         self.page.bound().or(self.asked.then_some(self.launch.bound))
     }
 
-    /// What the kernel sent to the whole group of a terminal the daemon has got as well.
+    /// A signal that the kernel sent to the whole foreground group has reached the daemon as well.
     fn wait_and_forward(&mut self, timeout: Option<Duration>) {
         for arrival in self.wait(timeout) {
             // SIGHUP may be a reload, which has no bound.
@@ -99,7 +98,7 @@ impl Guardian {
                 let _ = child::signal_child(self.daemon, arrival.signal);
             }
         }
-        // Its text means nothing: it says "look at the page".
+        // The bytes only wake the guardian, which then reads the page.
         let mut bytes = [0; 64];
         while matches!(io::Read::read(&mut self.line, &mut bytes), Ok(1..)) {}
     }
@@ -156,7 +155,7 @@ impl Guardian {
             damaged_lines: 0,
         };
         if state != self.launch.state {
-            // The daemon went on as a new program with another state directory, whose lock was its alone.
+            // The daemon replaced itself and has another state directory, whose lock the guardian never had.
             // If another daemon holds it now, the files there belong to that daemon.
             match Instance::acquire(&state, &socket, None) {
                 Ok(instance) => self.launch.instance = instance,

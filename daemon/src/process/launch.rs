@@ -1,5 +1,5 @@
-//! From a worker's configuration to the process to start. Pure, but for reading the
-//! daemon's own environment once.
+//! From a worker's configuration to its launch specification. Pure, except that the daemon's
+//! environment is read once.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,37 +12,36 @@ use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 
 use super::operations::LaunchSpec;
 
-/// Of the daemon's environment, what is not for workers: it speaks of the daemon itself
+/// Variables that concern the daemon itself and are not passed to workers
 /// (sd_notify(3), sd_listen_fds(3)).
 const NOT_FOR_WORKERS: [&str; 4] = ["NOTIFY_SOCKET", "MCPD_CONFIG", HANDOVER_VARIABLE, CGROUP_VARIABLE];
 const NOT_FOR_WORKERS_PREFIXES: [&str; 2] = ["WATCHDOG_", "LISTEN_"];
 /// Describes the inherited descriptors to the program that replaces the daemon (handover.rs).
 pub const HANDOVER_VARIABLE: &str = "MCPD_HANDOVER";
-/// Where the built-in worker finds the token that its shutdown route asks for.
+/// The token that the shutdown route of the built-in worker requires.
 pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
 
-/// What all workers start from.
+/// What the launch specifications of all workers share.
 #[derive(Clone, Debug)]
 pub struct LaunchEnv {
-    /// This program, for built-in workers.
+    /// The path of this program, for built-in workers.
     pub mcpd: PathBuf,
-    /// The daemon's environment, cleaned.
+    /// The daemon's environment without the variables that concern the daemon.
     pub env: BTreeMap<OsString, OsString>,
-    /// The secret between the daemon and its built-in workers.
+    /// The token of the shutdown route of built-in workers.
     pub token: String,
 }
 
 impl LaunchEnv {
-    /// From the environment of this process.
     ///
     /// # Errors
-    /// When this program's own path can't be found out.
+    /// When the path of this program can't be read.
     pub fn from_this_process(token: String) -> std::io::Result<Self> {
         let env = std::env::vars_os().filter(|(key, _)| is_for_workers(key)).collect();
         Ok(Self { mcpd: std::env::current_exe()?, env, token })
     }
 
-    /// The order that starts this worker, listening on this port.
+    /// The specification of this worker on this port.
     pub fn worker_spec(
         &self,
         worker: &WorkerConfig,
@@ -65,12 +64,12 @@ impl LaunchEnv {
         }
     }
 
-    /// The token that this worker's shutdown route asks for, if it is a built-in one.
+    /// The token that this worker's shutdown route requires; `None` if it is not a built-in worker.
     pub fn token_for(&self, worker: &WorkerConfig) -> Option<String> {
         (worker.program == Program::BuiltIn).then(|| self.token.clone())
     }
 
-    /// The order that runs a command of the user's, not a worker.
+    /// The specification of a helper command, for instance a `stop_command`.
     pub fn helper_spec(&self, command: &[String], directory: &Path, slot: Slot) -> LaunchSpec {
         let (program, args) = parts(command);
         let env = self.env.clone().into_iter().collect();

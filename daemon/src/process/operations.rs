@@ -1,6 +1,6 @@
-//! The narrow interface to processes: all that the process thread needs, so that escalation,
-//! timeouts and every exit code can be tested with a fake (`fake.rs`), without processes and
-//! without waiting. The truth is in `containment/`.
+//! The narrow interface between the process thread and the system. With a fake (`fake.rs`), escalation,
+//! timeouts and every exit code are tested without processes and without waiting. `containment/`
+//! implements it with real processes.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,65 +12,64 @@ use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{Containment, ProcessInfo};
 use mcpd_common::outcome::ExitStatus;
 
-/// What to start.
 #[derive(Debug)]
 pub struct LaunchSpec {
     pub slot: Slot,
-    /// The program, absolute or to be found in `PATH`.
+    /// Absolute, or looked up in `PATH`.
     pub program: PathBuf,
-    /// Its arguments, without the program's name.
+    /// Without the program's name.
     pub args: Vec<OsString>,
-    /// Its working directory.
+    /// The working directory.
     pub directory: PathBuf,
-    /// Its complete environment.
+    /// The complete environment.
     pub env: Vec<(OsString, OsString)>,
-    /// Where its standard output and error go; `None`: nowhere.
+    /// Standard output and error; `None`: `/dev/null`.
     pub output: Option<OwnedFd>,
 }
 
-/// A process that was started: the leader of its own session and group.
+/// A started process: the leader of its own session and group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
     pub pid: Pid,
-    /// When the kernel started it.
     pub start: StartTime,
 }
 
-/// What happened to the children.
+/// A change in a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FamilyChange {
-    /// A leader exited. It is not reaped yet, so that its group id stays ours.
+    /// A leader exited. It is not reaped yet, so that its group id can't be reused. Sent again if
+    /// descendants are found only later.
     LeaderExited {
         slot: Slot,
         exit: ExitStatus,
-        /// Descendants that are still there.
+        /// Descendants that are still running.
         remaining: Vec<ProcessInfo>,
     },
     /// Leader and descendants are gone, the leader is reaped.
     Gone { slot: Slot },
 }
 
-/// Processes at one moment: those that are left, or that belong to no worker.
+/// Processes at one moment.
 pub type ProcessSnapshot = Vec<ProcessInfo>;
 
-/// What is known at the end, beyond what was seen.
+/// What the kernel says at the end, beyond what scans found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum DescendantProof {
-    /// No descendant is left: the kernel's statement.
+    /// No descendant is left; the text quotes the kernel.
     Proved(String),
-    /// The kernel says nothing here: no subreaper, or children that were there before mcpd.
+    /// The kernel can't tell: there is no subreaper, or children existed before mcpd.
     Unprovable,
     /// A descendant is left, or may be; why.
     Doubted(&'static str),
 }
 
-/// Effects on processes. Only the process thread's thread calls them.
+/// Effects on processes. Only the process thread calls them.
 pub trait ProcessOperations: Send {
     /// Starts the leader of a slot.
     ///
     /// # Errors
-    /// What the kernel said, or that something of the slot's last process is still there.
+    /// The kernel's error, or that processes of the slot's last family are still running.
     fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String>;
 
     /// Reaps orphans, and returns what changed.
@@ -79,31 +78,31 @@ pub trait ProcessOperations: Send {
     /// `SIGCONT` to the group of a slot's leader.
     fn resume(&mut self, slot: Slot);
 
-    /// `SIGTERM`, then `SIGCONT`, to everything of a slot.
+    /// `SIGTERM`, then `SIGCONT`, to the family of a slot.
     fn terminate(&mut self, slot: Slot);
 
-    /// One pass of `SIGKILL` over everything of these slots.
+    /// One pass of `SIGKILL` over the families of these slots.
     fn kill(&mut self, slots: &BTreeSet<Slot>);
 
-    /// One pass of `SIGKILL` over every descendant of the daemon; how many were there, and not 0 if that
-    /// could not be seen.
+    /// One pass of `SIGKILL` over every descendant of the daemon; returns how many there were, and never 0 if
+    /// a lookup failed.
     fn kill_all(&mut self) -> usize;
 
-    /// The living descendants of each leader.
+    /// The number of living descendants of each leader.
     fn descendants(&mut self) -> Vec<(Pid, u32)>;
 
-    /// Everything that is left below the daemon, zombies included.
+    /// All descendants of the daemon, zombies included.
     fn remaining(&mut self) -> ProcessSnapshot;
 
-    /// What is known of children that are left, beyond what can be seen.
+    /// The kernel's statement about remaining children.
     fn prove(&mut self) -> DescendantProof;
 
-    /// What holds them together.
+    /// How the processes are contained.
     fn containment(&self) -> Containment;
 
-    /// Removes what was made to hold them together, when all of them are gone.
+    /// Removes the cgroups, when all processes are gone.
     ///
     /// # Errors
-    /// What could not be removed.
+    /// Names what could not be removed.
     fn dismantle(&mut self) -> Result<(), String>;
 }

@@ -1,9 +1,9 @@
-//! What workers write: always drained, never waited for (R-SUP-1).
+//! Drains the output of workers (R-SUP-1).
 //!
 //! A thread of its own reads every worker's pipe and appends to `workers/NAME.log`. A worker
-//! that floods its output, or a log on a full disk, slows this thread and nothing else; bytes
+//! that writes without end, or a log on a full disk, slows this thread and nothing else; bytes
 //! that can't be written are dropped and counted. The end of a pipe is never awaited, since a
-//! descendant may hold it (R-SHUT-2).
+//! descendant may hold its write end (R-SHUT-2).
 
 use std::collections::HashMap;
 use std::io;
@@ -21,10 +21,10 @@ use tokio_util::task::TaskTracker;
 use super::worker_log::WorkerLog;
 use crate::deadline::Deadline;
 
-/// Bytes read at once: what a pipe holds.
+/// Bytes read at once: the default capacity of a pipe, pipe(7).
 const CHUNK: usize = 64 * 1024;
 
-/// Where bytes are on their way from a pipe to a log.
+/// The buffer between a pipe and a log.
 type Chunk = Arc<Mutex<Vec<u8>>>;
 
 enum OutputCommand {
@@ -32,7 +32,7 @@ enum OutputCommand {
     Close(oneshot::Sender<()>),
 }
 
-/// The way to the draining thread.
+/// Handle of the draining thread. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Output {
     commands: mpsc::UnboundedSender<OutputCommand>,
@@ -42,7 +42,7 @@ impl Output {
     /// Starts the thread. Logs go to `log_dir/workers`.
     ///
     /// # Errors
-    /// When the kernel grants no thread.
+    /// When no thread can be started.
     pub fn start(log_dir: PathBuf) -> io::Result<Self> {
         let (commands, received) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
@@ -52,10 +52,10 @@ impl Output {
         Ok(Self { commands })
     }
 
-    /// A pipe for a worker's output: its end goes to the worker, ours is drained.
+    /// A pipe for a worker's output. The returned write end is for the worker; the read end is drained.
     ///
     /// # Errors
-    /// When the kernel grants no pipe.
+    /// When no pipe can be created.
     pub fn pipe(&self, worker: &WorkerName) -> io::Result<OwnedFd> {
         let (ours, theirs) = io::pipe()?;
         let sent = self.commands.send(OutputCommand::Drain(worker.clone(), ours.into()));
@@ -63,13 +63,13 @@ impl Output {
         Ok(theirs.into())
     }
 
-    /// Writes what has arrived, and closes the logs.
+    /// Writes what the pipes hold now, and closes the logs.
     ///
     /// # Errors
-    /// When that is not done in time.
+    /// When that is not done before the deadline.
     pub async fn close(&self, deadline: Deadline) -> Result<(), String> {
         let (sender, closed) = oneshot::channel();
-        // A thread that has ended has nothing open any more.
+        // A thread that has ended has closed its logs.
         let _ = self.commands.send(OutputCommand::Close(sender));
         match deadline.wait(closed).await {
             Ok(_) => Ok(()),
@@ -82,7 +82,7 @@ async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<OutputCom
     let mut logs: HashMap<WorkerName, Arc<Mutex<WorkerLog>>> = HashMap::new();
     let tasks = TaskTracker::new();
     let finish = CancellationToken::new();
-    // One for all: they run on one thread, and none keeps it over a wait.
+    // One for all pipes: their tasks run on one thread, and none holds the buffer across an await.
     let chunk: Chunk = Arc::new(Mutex::new(vec![0; CHUNK]));
     while let Some(command) = commands.recv().await {
         match command {
@@ -99,7 +99,7 @@ async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<OutputCom
                 tasks.close();
                 tasks.wait().await;
                 logs.clear();
-                // The caller may have given up waiting.
+                // The caller may have stopped waiting.
                 let _ = reply.send(());
                 return;
             }
@@ -112,7 +112,7 @@ async fn drain(pipe: Receiver, log: Arc<Mutex<WorkerLog>>, chunk: Chunk, finish:
         tokio::select! {
             ready = pipe.readable() => if ready.is_err() { return },
             () = finish.cancelled() => {
-                // What is in the pipe now, and no more: a flood has no end.
+                // Only what the pipe holds now, because a worker may write without end.
                 copy_what_is_there(&pipe, &chunk, &log);
                 return;
             }

@@ -1,14 +1,14 @@
-//! One place starts, signals and reaps all children: a thread of its own.
+//! One thread starts, signals and reaps all children.
 //!
 //! ```text
 //!   supervisor --ProcessCommand--> process thread (ProcessOperations) --ProcessEvent--> supervisor
 //!   SIGCHLD, slow tick ------^
 //! ```
 //!
-//! One thread, because a second waiter would steal statuses, because a child must be known
+//! One thread, because a second waiter would take exit statuses, because a child must be known
 //! before it can be reaped, and because a parent-death signal belongs to the thread that
-//! forked: this one lives as long as the daemon. While something is killing the thread kills
-//! in a tight loop, so that a process that keeps forking loses.
+//! forked: this one lives as long as the daemon. While a family is being killed, the thread kills
+//! it again every 2 ms, so that a process that keeps forking loses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,58 +25,56 @@ use super::operations::{
 };
 use crate::deadline::{self, Deadline};
 
-/// In case a `SIGCHLD` says nothing: children made by clone(2) with another exit signal.
+/// Poll interval for children made by clone(2) with another exit signal than `SIGCHLD`.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two passes over something that has been sent `SIGKILL` already.
+/// Between two passes of `SIGKILL`.
 const AGAIN: Duration = Duration::from_millis(2);
 /// Poll interval for descendants that outlived a leader below another process: they cause no `SIGCHLD`.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// What the process thread is told to do.
 pub enum ProcessCommand {
-    /// Start a leader; [`ProcessEvent::Spawned`] answers.
+    /// Start a leader; [`ProcessEvent::Spawned`] has the result.
     Spawn(LaunchSpec),
-    /// Start a helper and say how it ended, when all of it is gone.
+    /// Start a helper command; the reply is its exit status, when its family is gone.
     Run(LaunchSpec, oneshot::Sender<Result<ExitStatus, String>>),
-    /// `SIGCONT`, so that a stopped process can answer its stop request (R-SHUT-9).
+    /// `SIGCONT`, so that a stopped process can receive its stop request (R-SHUT-9).
     Continue(Slot),
     /// `SIGTERM`, `SIGCONT`.
     Terminate(Slot),
-    /// `SIGKILL` until it is gone.
+    /// `SIGKILL` until the family is gone.
     KillUntilGone(Slot),
-    /// Stop killing it.
+    /// Stop killing the family.
     StopKilling(Slot),
-    /// `SIGKILL` to everything below the daemon until nothing is left.
+    /// `SIGKILL` to all descendants of the daemon until none is left.
     KillAllUntilGone,
-    /// The living descendants of each leader.
+    /// The number of living descendants of each leader.
     Descendants(oneshot::Sender<Vec<(Pid, u32)>>),
-    /// What is left below the daemon.
+    /// The descendants of the daemon.
     Remaining(oneshot::Sender<ProcessSnapshot>),
-    /// What the kernel says about it.
+    /// The kernel's proof that no descendant is left.
     Prove(oneshot::Sender<DescendantProof>),
-    /// What holds the processes together.
+    /// How the processes are contained.
     Containment(oneshot::Sender<Containment>),
-    /// All is over: remove what was made to hold them together.
+    /// Remove the cgroups.
     Dismantle(oneshot::Sender<Result<(), String>>),
 }
 
-/// What the process thread tells the supervisor.
 #[derive(Debug)]
 pub enum ProcessEvent {
-    /// A leader runs, or could not be started.
+    /// A leader was started, or could not be.
     Spawned(Slot, Result<Started, String>),
-    /// Something happened to a family.
+    /// A family changed.
     Changed(FamilyChange),
 }
 
-/// The way to the process thread.
+/// Sends commands to the process thread. Cloning it is cheap.
 #[derive(Clone)]
 pub struct ProcessThread {
     commands: mpsc::UnboundedSender<ProcessCommand>,
     next_helper: Arc<AtomicU16>,
 }
 
-/// The process thread is gone: its thread ended, which it does only with the daemon.
+/// The process thread has ended; normally it ends only with the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that owns all children has ended")]
 pub struct ProcessThreadGone;
@@ -85,7 +83,7 @@ impl ProcessThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the kernel grants no thread.
+    /// When no thread can be started.
     pub fn start(
         processes: impl ProcessOperations + 'static,
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<ProcessEvent>)> {
@@ -100,7 +98,7 @@ impl ProcessThread {
         Ok((process_thread, process_events))
     }
 
-    /// The same as a task, for tests on a paused clock. `exited` stands for `SIGCHLD`.
+    /// Runs it as a task, for tests on a paused clock. `exited` stands for `SIGCHLD`.
     #[cfg(test)]
     pub fn start_here(
         processes: impl ProcessOperations + 'static,
@@ -129,17 +127,17 @@ impl ProcessThread {
         (Self { commands, next_helper }, told, core, received)
     }
 
-    /// Sends a command that needs no answer. The process thread lives as long as the daemon.
+    /// Sends a command that has no reply.
     pub fn send(&self, command: ProcessCommand) {
         if self.commands.send(command).is_err() {
             tracing::error!("{ProcessThreadGone}");
         }
     }
 
-    /// Runs a command of the user's to its end, with everything it starts.
+    /// Runs a helper command until it and all its descendants are gone.
     ///
     /// # Errors
-    /// That it can't be started, or was not done in time; then it is killed.
+    /// When it can't be started, or not done before the deadline; then it is killed.
     pub async fn run(
         &self,
         spec: impl FnOnce(Slot) -> LaunchSpec,
@@ -155,7 +153,7 @@ impl ProcessThread {
         }
     }
 
-    /// Sends a command and awaits its answer.
+    /// Sends a command and waits for its reply.
     ///
     /// # Errors
     /// When the thread has ended.
@@ -182,7 +180,7 @@ impl Drop for KillOnDrop<'_> {
     }
 }
 
-/// Numbers go round: a helper of long ago is over.
+/// Numbers are reused after a full round; the helper of the last round has exited by then.
 fn helper_slot(number: u16) -> Slot {
     const SLOTS: u16 = u16::MAX - Slot::FIRST_HELPER.0 + 1;
     Slot(Slot::FIRST_HELPER.0 + number % SLOTS)
@@ -195,7 +193,7 @@ struct Core {
     present: BTreeSet<Slot>,
     killing: BTreeSet<Slot>,
     killing_all: bool,
-    /// Leaders that exited and whose families are not gone.
+    /// Slots whose leader exited and whose family is not gone.
     ended: BTreeSet<Slot>,
     helpers: BTreeMap<Slot, Helper>,
 }
@@ -284,7 +282,7 @@ impl Core {
         }
     }
 
-    /// Kills what is killing, reaps, and tells what changed.
+    /// Sends `SIGKILL` where it is due, reaps, and sends events of what changed.
     fn turn(&mut self) {
         if self.killing_all {
             self.killing_all = self.processes.kill_all() > 0;
@@ -313,7 +311,7 @@ impl Core {
         }
     }
 
-    /// A helper has no supervisor: what it leaves behind is killing at once.
+    /// A helper has no supervisor: descendants that outlive it are killed at once.
     fn helper_change(&mut self, change: &FamilyChange) -> bool {
         match change {
             FamilyChange::LeaderExited { slot, exit, remaining } => {
@@ -332,12 +330,12 @@ impl Core {
     }
 
     fn send_event(&self, process_events: ProcessEvent) {
-        // The supervisor may have ended before us; what is left is killing all the same.
+        // The supervisor may have ended already; its processes are killed all the same.
         let _ = self.process_events.send(process_events);
     }
 }
 
-/// `SIGCHLD`, or nothing where it can't be listened to; then the tick has to do.
+/// `SIGCHLD`; where no handler can be installed, exits are noticed by polling.
 struct ChildSignals(Option<tokio::signal::unix::Signal>);
 
 impl ChildSignals {

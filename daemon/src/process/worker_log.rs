@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use mcpd_common::paths::durable;
 
-/// A file as large as this is put aside.
+/// Size in bytes at which the file is rotated.
 const ROTATE_AT: u64 = 10 * 1024 * 1024;
 /// Rotated files that are kept besides the current one: `NAME.log.1` is the newest.
 const KEPT: u32 = 3;
 
-/// A log that drops what it can't write.
 pub struct WorkerLog {
     path: PathBuf,
     file: Option<File>,
@@ -20,12 +19,12 @@ pub struct WorkerLog {
 }
 
 impl WorkerLog {
-    /// A log at this path; opened when something is written.
+    /// The file is opened at the first write.
     pub fn new(path: PathBuf) -> Self {
         Self { path, file: None, size: 0, dropped: 0 }
     }
 
-    /// Appends, or drops and says so once.
+    /// Appends, or drops the bytes and logs that once.
     pub fn write(&mut self, bytes: &[u8]) {
         match self.try_write(bytes) {
             Ok(()) if self.dropped > 0 => {
@@ -104,7 +103,7 @@ mod tests {
         assert!(std::fs::metadata(&path).expect("it is there").len() <= ROTATE_AT);
     }
 
-    /// R-LOG-5: nothing that the disk does reaches the worker.
+    /// R-LOG-5: errors of the disk never reach the worker.
     #[test]
     fn an_unwritable_log_drops_and_goes_on() {
         let mut log = WorkerLog::new(PathBuf::from("/dev/full"));

@@ -1,5 +1,5 @@
-//! The last phase: the report is kept, the journal closed, the last event told, the socket
-//! removed.
+//! The last phase: stores the report, closes the journal, publishes the last event, removes the
+//! socket.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,30 +21,26 @@ use crate::logging::console::Console;
 use crate::progress::{Progress, millis};
 use crate::time_limits::EXIT;
 
-/// How long those who watch have for the last event.
+/// Limit for clients of the control socket to read the last event.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How long a console that reads slowly may delay the exit.
 const CONSOLE_FLUSH_LIMIT: Duration = Duration::from_millis(200);
 
-/// What is closed here.
+/// What the last phase closes.
 pub struct Exit {
-    /// Where the report goes, and `last-shutdown.json`.
     pub state: StateDir,
-    /// What is closed.
     pub journal: JournalHandle,
-    /// What is removed, unless the next program goes on with it.
+    /// Removed, unless the next program inherits it.
     pub socket: PathBuf,
-    /// Where the last event is told.
     pub progress: Progress,
-    /// Stops the control service.
     pub stop_service: CancellationToken,
     pub service: JoinHandle<()>,
     pub console: Option<Console>,
 }
 
 impl Exit {
-    /// Ends it all and returns the exit code. The service closes last (R-RPC-2).
+    /// Returns the exit code. The control service closes last (R-RPC-2).
     pub async fn finish(mut self, mut report: ShutdownReport, after: AfterShutdown) -> u8 {
         let began = deadline::now();
         let deadline = Deadline::after(EXIT);

@@ -1,4 +1,4 @@
-//! Who may start a shutdown, and what later requests do (section 6). Pure.
+//! Which request starts a shutdown, and what later requests do. Pure.
 //!
 //! The first request wins. Later ones are logged and ignored, except that a second
 //! `SIGINT`, more than a second after the first, or `mcpctl shutdown --now` cuts the remaining
@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Two `SIGINT`s closer together than this are one: a terminal sends it to guardian and
-/// daemon, and people hit Ctrl-C twice.
+/// daemon, and people press Ctrl-C twice.
 const ONE_KEYPRESS: Duration = Duration::from_secs(1);
 
-/// What comes after everything has stopped.
+/// What follows when all workers are stopped and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterShutdown {
-    /// The process is gone.
+    /// The process exits.
     Exit,
-    /// It goes on as another program (R-CLIENT-7).
+    /// The process replaces itself by the new program (R-CLIENT-7).
     Replace,
 }
 
@@ -55,7 +55,6 @@ impl Trigger {
         }
     }
 
-    /// What shall come after it.
     pub fn after_shutdown(&self) -> AfterShutdown {
         match self {
             Self::Restart { .. } => AfterShutdown::Replace,
@@ -66,23 +65,22 @@ impl Trigger {
     }
 }
 
-/// What to do about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
     /// Begin the shutdown.
     Begin,
     /// Cut the remaining waits short.
     CutShort {
-        /// Who asked.
+        /// The request that cut them short.
         by: &'static str,
     },
-    /// It runs already.
+    /// A shutdown is already running.
     Ignore,
-    /// It runs already; add the finding.
+    /// A shutdown is already running; add the finding.
     NoteInternalError { what: String },
 }
 
-/// What was requested so far.
+/// The requests so far.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     begun: bool,
@@ -91,7 +89,6 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Judges a request.
     #[must_use]
     pub fn on(&mut self, trigger: &Trigger, now: Instant) -> Response {
         let begun = std::mem::replace(&mut self.begun, true);
@@ -181,7 +178,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in whatever order: the first begins, and nothing begins twice.
+        /// In any order of requests, the first one begins, and no other does.
         #[test]
         fn the_first_one_wins(picks in proptest::collection::vec(0usize..5, 1..20)) {
             let all = [

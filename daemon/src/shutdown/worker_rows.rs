@@ -12,7 +12,7 @@ use crate::supervisor::handle::WorkerOutcome;
 use crate::supervisor::stop_sequence::StopOutcome;
 use crate::verify::StoppedWorker;
 
-/// What the workers' departures add to the findings.
+/// The findings about how workers stopped.
 pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
     let mut findings = vec![];
     for outcome in outcomes {

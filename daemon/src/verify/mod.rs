@@ -1,8 +1,8 @@
-//! Verification: looking again at everything, after everybody was told to leave (section 7).
+//! Verification: checks everything again after all workers were stopped (section 7).
 //!
-//! Each check yields a finding or its evidence. The order matters: closing a resource may need
+//! Each check returns findings or its evidence. The order matters: closing a resource may start
 //! a process, freeing a port may kill one, so processes come after both, the kernel's
-//! proof after them, and our own descriptors last.
+//! proof after them, and the daemon's own descriptors last.
 
 pub mod ports;
 pub mod processes;
@@ -26,21 +26,18 @@ use crate::progress::{Progress, millis};
 use crate::resources::{self, Resource};
 use self_check::Baseline;
 
-/// What is to be verified, and with what.
+/// What to verify, and with what.
 pub struct Scope<'a> {
     /// Marks of this run are ours.
     pub run: RunTag,
     pub workers: &'a [StoppedWorker],
     pub ports: &'a ClientPorts,
-    /// Whose processes may be killed to free a port.
+    /// Which processes may be killed to free a port.
     pub force_ports: ForcePorts,
-    /// What has to be closed.
     pub resources: &'a [Box<dyn Resource>],
-    /// What the daemon held when it had booted.
+    /// What the daemon had open after boot.
     pub baseline: &'a Baseline,
-    /// Reaps and proves.
     pub process_thread: &'a ProcessThread,
-    /// Where each check is told.
     pub progress: &'a Progress,
 }
 
@@ -60,19 +57,17 @@ pub struct StoppedWorker {
     pub has_outcome: bool,
 }
 
-/// What was found.
+/// The results of all checks.
 #[derive(Default)]
 pub struct Verification {
-    /// What is not as it should be.
     pub findings: Vec<Finding>,
-    /// Each worker's checks.
     pub checks: BTreeMap<WorkerName, Vec<Check>>,
     pub ports: Vec<PortReport>,
     pub resources: Vec<ResourceReport>,
     pub own: OwnReport,
-    /// The kernel's statement.
+    /// The kernel's statement that no descendant is left.
     pub proof: Option<String>,
-    /// What held the workers' processes together.
+    /// How the workers' processes were contained.
     pub containment: Option<Containment>,
 }
 
@@ -112,7 +107,7 @@ fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
     Some(Finding::new(FindingKind::ResourceFailed, &resource.name, format!("failed to close: {error}")))
 }
 
-/// Times one check, and tells it.
+/// Measures one check, logs and publishes it.
 struct CheckTimer<'a> {
     scope: &'a Scope<'a>,
     check: &'static str,
@@ -124,7 +119,7 @@ impl<'a> CheckTimer<'a> {
         Self { scope, check, began: deadline::now() }
     }
 
-    /// Milliseconds it took.
+    /// Returns its duration in milliseconds.
     fn stop(self, verdict: &Verification, evidence: String) -> u64 {
         let duration_ms = millis(deadline::now().saturating_duration_since(self.began));
         let kinds: &[FindingKind] = match self.check {

@@ -13,20 +13,18 @@ use mcpd_common::outcome::{Finding, FindingKind};
 use super::Scope;
 use crate::deadline::{self, Deadline};
 
-/// Between two looks.
+/// Between two checks of the ports.
 const LOOK: Duration = Duration::from_millis(20);
-/// A stranger that lives and listens will not go away by being waited for.
+/// Limit when only foreign processes hold ports: waiting does not end them.
 const FOREIGN_HOLDER_LIMIT: Duration = Duration::from_secs(2);
 
-/// What was held, and what is.
 pub struct Held {
-    /// What is not as it should be.
     pub findings: Vec<Finding>,
-    /// Each port, as it was seen last.
+    /// The last report of each port.
     pub reports: Vec<PortReport>,
 }
 
-/// Looks until every port is free, or waiting is pointless; kills holders as far as
+/// Checks until every port is free or waiting is pointless; kills holders as far as
 /// `force_ports` allows.
 pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
     let known = known_ports(scope);
@@ -50,7 +48,7 @@ pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
     }
 }
 
-/// One line for all.
+/// One line about all ports.
 pub fn evidence(reports: &[PortReport]) -> String {
     let held = reports.iter().filter(|report| is_held(report)).count();
     let lingering: u32 = reports.iter().map(|report| report.time_wait).sum();
@@ -113,8 +111,8 @@ fn is_held_by_strangers(report: &PortReport) -> bool {
     !report.holders.is_empty() && report.holders.iter().all(|holder| holder.worker.is_none())
 }
 
-/// Kills the holders that may be killed. Each is looked at again right before: the pid in the
-/// report may have been given away since.
+/// Kills the holders that may be killed. Each is identified again right before, because the pid in
+/// the report may have been reused.
 fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
     for pid in report.holders.iter().filter_map(|holder| holder.pid) {
         let ours = process::best_effort::mark(pid).is_some_and(|mark| mark.run == run);
@@ -135,7 +133,7 @@ fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
     }
 }
 
-/// `TIME_WAIT` is no finding: it stands in the port's row and in the evidence.
+/// `TIME_WAIT` is not a finding: the port's row and the evidence have it.
 fn finding(report: &PortReport, private: &HashSet<Port>) -> Option<Finding> {
     if !is_held(report) {
         return None;

@@ -10,31 +10,29 @@ use crate::deadline::{self, Deadline};
 use crate::process::operations::DescendantProof;
 use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
 
-/// Between two looks at what has been sent `SIGKILL`.
+/// Poll interval after `SIGKILL`.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Time that the check gets at least, even past its deadline.
 const AT_LEAST: Duration = Duration::from_millis(500);
-/// Where the kernel says nothing.
+/// Evidence where the kernel can give no proof.
 const UNPROVED: &str =
     "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)";
 
-/// What was left, and what is.
 pub struct Left {
-    /// What is not as it should be.
     pub findings: Vec<Finding>,
     pub evidence: String,
-    /// The kernel's statement.
+    /// The kernel's statement that no descendant is left.
     pub proof: Option<String>,
-    /// What held the workers' processes together.
+    /// How the workers' processes were contained.
     pub containment: Option<Containment>,
-    /// What could not be ended.
+    /// Processes that could not be killed.
     pub remaining: Vec<ProcessInfo>,
 }
 
-/// Ends and reaps whatever is still below the daemon.
+/// Kills and reaps all descendants of the daemon.
 pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
-    // Also when the checks before took all the time: not having looked is not the same as nothing.
+    // Also when earlier checks took all the time: without a scan nothing may be claimed.
     let limit = deadline.max(Deadline::after(AT_LEAST));
     let mut seen = None;
     match limit.wait(end_and_prove(scope, limit, &mut seen)).await {
@@ -43,14 +41,14 @@ pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
     }
 }
 
-/// `seen` is what was there at the last look: it stands if the time runs out.
+/// `seen` is the last snapshot: it is reported if the time runs out.
 async fn end_and_prove(
     scope: &Scope<'_>,
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
 ) -> Result<Left, ProcessThreadGone> {
-    // A second is kept for what comes after: the report must not be lost to a process that can't be
-    // ended.
+    // A second is reserved for the rest: the report must not be lost because of a process that can't be
+    // killed.
     let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
     let strays = scope.process_thread.ask(ProcessCommand::Remaining).await?;
     *seen = Some(strays.clone());
@@ -61,7 +59,7 @@ async fn end_and_prove(
     let containment = Some(scope.process_thread.ask(ProcessCommand::Containment).await?);
     let mut word = scope.process_thread.ask(ProcessCommand::Prove).await?;
     if !remaining.is_empty() {
-        // Asking reaped the leaders that were kept for the sake of their groups' ids.
+        // The proof reaped the leaders that were kept unreaped because of their group ids.
         remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;
     }
     while matches!(word, DescendantProof::Doubted(_)) && remaining.is_empty() {

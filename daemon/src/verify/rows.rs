@@ -1,4 +1,4 @@
-//! Each worker's checks: the evidence of the whole, seen from one worker.
+//! The checks of each worker, from the results for all.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -81,7 +81,7 @@ fn port(report: Option<&PortReport>, duration_ms: u64) -> Check {
     check(CheckSubject::Port, passed, evidence, duration_ms)
 }
 
-/// The members of our groups, from one look at all processes.
+/// The members of the workers' groups, from one snapshot of all processes.
 struct Groups {
     members: HashMap<i32, Vec<Process>>,
     is_complete: bool,
@@ -94,7 +94,7 @@ impl Groups {
         let mut groups: HashMap<i32, Vec<Process>> = HashMap::new();
         let mut scan = Listing::<Process>::default();
         for process in scan.take(all) {
-            // The leader is reaped, so the number may have been given to a stranger's group.
+            // The leader is reaped, so a foreign group may have the number now.
             let mut marked =
                 || scan.record(process::mark(process.pid)).is_some_and(|mark| mark.run == scope.run);
             if ours.contains_key(&process.pgid) && (process.state == 'Z' || marked()) {

@@ -1,4 +1,4 @@
-//! What the daemon itself holds at the end, compared with the start (R-VER-4).
+//! Compares what the daemon itself has open at the end with the start (R-VER-4).
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,22 +9,20 @@ use mcpd_common::outcome::{Finding, FindingKind, OwnReport};
 
 use crate::deadline::{self, Deadline};
 
-/// What is still open after this is not going to be closed.
+/// Limit for descriptors that are about to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_millis(250);
-/// Between two looks.
+/// Poll interval.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Descriptors that come and go rightly: the connections of those who watch the shutdown.
+/// Descriptors that may be open at the end: connections of clients that follow the shutdown.
 #[derive(Clone, Default)]
 pub struct ExpectedDescriptors(Arc<Mutex<HashSet<i32>>>);
 
 impl ExpectedDescriptors {
-    /// This descriptor is open, and may be.
     pub fn opened(&self, descriptor: i32) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor);
     }
 
-    /// It is closed.
     pub fn closed(&self, descriptor: i32) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&descriptor);
     }
@@ -34,7 +32,7 @@ impl ExpectedDescriptors {
     }
 }
 
-/// What was open when the daemon had booted.
+/// What was open after boot.
 pub struct Baseline {
     descriptors: HashSet<(i32, String)>,
     threads: u32,
@@ -42,14 +40,14 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// What is open now.
+    /// Records what is open now.
     pub fn take(expected: ExpectedDescriptors) -> Self {
         let descriptors = this_process::descriptors().into_iter().collect();
         Self { descriptors, threads: count(&this_process::threads()), expected }
     }
 
-    /// What is open now and was not then. What is being closed in this moment (a look at `/proc`
-    /// on another thread, an answer's last words) is no leak: a leak stays.
+    /// What is open now and was not at the start. A descriptor that is about to be closed (a read of `/proc`
+    /// on another thread, the end of a response) is not a leak: a leak stays open.
     pub async fn compare(&self, deadline: Deadline) -> OwnReport {
         let limit = deadline.at_most(CLOSE_LIMIT);
         let mut report = self.look();
@@ -77,7 +75,7 @@ impl Baseline {
     }
 }
 
-/// A leak is information for users, and an error in our own tests.
+/// A leak is information for users, and an error in mcpd's own tests.
 pub fn finding(own: &OwnReport) -> Option<Finding> {
     let detail = format!("opened since the start and still open: {}", own.leaked.join(", "));
     (!own.leaked.is_empty()).then(|| Finding::new(FindingKind::Information, "mcpd", detail))
@@ -96,7 +94,7 @@ fn count<T>(items: &[T]) -> u32 {
 mod tests {
     use super::*;
 
-    /// R-VER-4: what stays open is named, what is about to be closed is not.
+    /// R-VER-4: a descriptor that stays open is reported, one that is about to be closed is not.
     #[tokio::test]
     async fn a_leak_is_what_stays_open() {
         let baseline = Baseline::take(ExpectedDescriptors::default());
