@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   mcpd ---- lock, shared page, socket pair ---- fork (a single thread)
-//!    |                                              |
-//!    | parent: "mcp-guardian"                       | child: the daemon
-//!    |   watch      waits, forwards signals         |   guardian link    tells its hard deadline and its
-//!    |   shutdown_timer   counts towards the deadline     |           completion, hears of the guardian's end
-//!    |   daemon_end    how the daemon ended (pure)     |
-//!    |   kill and reap      ends and reaps what is left      `- workers, which die with the daemon's threads
-//!    `-  cleanup  socket, run file, crash record        and are orphans of the guardian's otherwise
+//!    |                                             |
+//!    | parent: "mcp-guardian"                      | child: the daemon
+//!    |   watch            waits, forwards signals  |   link   publishes its hard deadline and its
+//!    |   shutdown_timer   the hard deadline (pure) |          completion, notices the guardian's exit
+//!    |   daemon_end       how it ended (pure)      |
+//!    |   kill_and_reap    kills what is left       `- workers, which die with the daemon's thread
+//!    `-  cleanup          socket, run file, record    or are reparented to the guardian
 //! ```
 //!
 //! The guardian holds the lock, so the files that it removes belong to its own daemon. It is a subreaper, so

@@ -2,11 +2,11 @@
 //! validates: a crashing process may have written anything.
 //!
 //! ```text
-//!   word 0   the bound of the shutdown that runs, milliseconds; 0: none
+//!   word 0   the bound of the running shutdown in milliseconds; 0: none
 //!   word 1   completion: a magic number and the exit code
 //!   word 2   details: a magic number, which of two places holds them, and their length
-//!   then     two places for details, as JSON; the new ones are written beside the old ones, so that
-//!            there are always whole ones
+//!   then     two places for details, as JSON; new details are written to the other place, so that
+//!            one place always has complete details
 //! ```
 
 use std::io;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   supervisor --ProcessCommand--> process thread (ProcessOperations) --ProcessEvent--> supervisor
-//!   SIGCHLD, slow tick ------^
+//!   SIGCHLD, poll interval --------^
 //! ```
 //!
 //! One thread, because a second waiter would take exit statuses, because a child must be known
