@@ -34,7 +34,7 @@ pub struct Run {
     /// Do not start when a single worker is unusable
     #[arg(long)]
     pub strict: bool,
-    /// How the console looks
+    /// Format of the console output
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
     pub log_format: ConsoleFormat,
 }

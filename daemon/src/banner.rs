@@ -1,4 +1,4 @@
-//! What a person sees first: every worker's name, its URL, and the line that adds it to a
+//! Printed at the start: the name and URL of every worker, and the line that adds it to a
 //! client.
 
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use mcpd_common::config::Config;
 
 use crate::logging::console;
 
-/// Prints it. A closed standard output is nothing to die of.
+/// A closed standard output is no error.
 pub fn show(config: &Config) {
     console::print(text(config));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The present moment, on the clock of all deadlines (`CLOCK_MONOTONIC`).
+/// The present, on the clock of all deadlines (`CLOCK_MONOTONIC`).
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn now() -> Instant {
     Instant::now()
@@ -35,11 +35,11 @@ pub async fn until_some(moment: Option<Instant>) {
     }
 }
 
-/// A moment by which something has to be over.
+/// A moment by which work has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// The deadline came first.
+/// The deadline passed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not done in time")]
 pub struct Elapsed;
@@ -59,7 +59,7 @@ impl Deadline {
         self.0
     }
 
-    /// What is left; zero when it is over.
+    /// The remaining time; zero after the deadline.
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(now())
     }

@@ -1,5 +1,5 @@
-//! Faults on request, for the tests of what must never happen (R-SUP-5). Debug builds only:
-//! a release has no such switch.
+//! Faults for tests (R-SUP-5). Debug builds only:
+//! a release build ignores `MCPD_FAULT`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub fn panic_if_asked_for(worker: &WorkerName) {
     }
 }
 
-/// The first wait before a restart, if `MCPD_FAULT=first-wait-ms:N` gives one: ten of the real ones
+/// The first wait before a restart, from `MCPD_FAULT=first-wait-ms:N`: ten of the real waits
 /// take more than a minute.
 pub fn first_wait() -> Option<Duration> {
     asked_for("first-wait-ms")?.parse().ok().map(Duration::from_millis)

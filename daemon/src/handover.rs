@@ -1,4 +1,4 @@
-//! `mcpctl restart --daemon`: this process goes on as another program, with the same pid and the same
+//! `mcpctl restart --daemon`: this process replaces itself by the new program, with the same pid and the same
 //! guardian (R-CLIENT-7).
 //!
 //! ```text
@@ -7,8 +7,8 @@
 //!   new program: Inheritance::receive -> boot: nothing is bound anew, sessions come from the journal
 //! ```
 //!
-//! Clients that call meanwhile wait in the queues of the listening sockets. Who asked for a shutdown
-//! meanwhile is not forgotten either: the next program begins with it.
+//! Clients that connect meanwhile wait in the accept queues of the listening sockets. A shutdown that is
+//! requested meanwhile is passed on, and the next program begins with it.
 
 use std::convert::Infallible;
 use std::env;
@@ -30,7 +30,6 @@ use crate::app::Inheritable;
 use crate::guardian::GuardianLink;
 use crate::process::launch::HANDOVER_VARIABLE;
 
-/// What is handed over.
 pub struct Handover {
     /// The state directory and its lock.
     pub lock: (PathBuf, OwnedFd),
@@ -39,7 +38,7 @@ pub struct Handover {
     pub exit_reason: Option<String>,
 }
 
-/// The same as it is written into the environment. Only its own process may believe it: children
+/// The handover in the environment. It is valid for its own process only: children
 /// inherit environments too.
 #[derive(Serialize, Deserialize)]
 struct Note {
@@ -54,18 +53,16 @@ struct Note {
     exit_reason: Option<String>,
 }
 
-/// What this process got from the program that it was before.
+/// What this process inherited from the program that it replaced.
 #[derive(Default)]
 pub struct Inheritance {
-    /// The guardian's side of it.
     pub guardian_link: Option<GuardianLink>,
     /// The state directory and its lock.
     pub lock: Option<(PathBuf, File)>,
-    /// The control socket and what listens there.
+    /// The control socket and its path.
     pub control: Option<(PathBuf, UnixListener)>,
-    /// What listens on the ports of clients.
+    /// On client ports.
     pub listeners: Vec<TcpListener>,
-    /// Why to shut down at once.
     pub exit_reason: Option<String>,
 }
 
@@ -84,7 +81,7 @@ impl Handover {
         let control = self.inheritable.control.1.as_fd().try_clone_to_owned()?;
         let guarded = guardian_link.descriptors()?;
         let note = self.note(&guarded, &control, &listeners)?;
-        // What comes from now on is taken by the next program.
+        // From now on signals are blocked; the next program receives them.
         hold_stop_signals()?;
         this_process::restore_open_files(self.inheritable.open_files);
         this_process::restore_umask();
@@ -113,8 +110,8 @@ impl Handover {
 }
 
 impl Inheritance {
-    /// From the environment, which may hold none, or one of another process. Descriptors that can't be
-    /// used are left alone: what they stood for is made anew.
+    /// Reads the environment, which may have no handover, or that of another process. Descriptors that
+    /// can't be used are ignored, and their sockets are bound anew.
     pub fn receive() -> Self {
         let note = env::var(HANDOVER_VARIABLE).ok().and_then(|note| serde_json::from_str::<Note>(&note).ok());
         let Some(note) = note.filter(|note| note.pid == Pid::current()) else {
@@ -138,11 +135,11 @@ impl Inheritance {
     }
 }
 
-/// The program to go on as: by the name that this one was started by, so that an upgrade is found
-/// wherever a link leads now.
+/// The path of the next program: the name that this one was started by, so that an upgrade is found
+/// wherever a symbolic link leads now.
 ///
 /// # Errors
-/// A sentence: there is no such program.
+/// A sentence: the program does not exist any more.
 pub fn program() -> Result<PathBuf, String> {
     let name = env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let by_path = || {
@@ -171,7 +168,7 @@ mod tests {
         assert_eq!(found.canonicalize().ok(), env::current_exe().and_then(|file| file.canonicalize()).ok());
     }
 
-    /// The environment of these tests has none: nothing is adopted by accident.
+    /// The environment of these tests has no handover.
     #[test]
     fn without_a_note_nothing_is_inherited() {
         let inheritance = Inheritance::receive();

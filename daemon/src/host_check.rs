@@ -1,7 +1,7 @@
-//! Who may ask at all: a web page must not reach a local server by DNS rebinding.
+//! Checks `Host` and `Origin`: a web page must not reach a local server by DNS rebinding.
 //!
-//! `Host` has to name this machine, and `Origin`, which browsers send and MCP clients do
-//! not, has to be a page of this machine.
+//! `Host` has to name this machine. `Origin`, which browsers send and MCP clients do
+//! not, has to be of this machine.
 
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::http::uri::{Authority, Uri};
@@ -9,15 +9,15 @@ use hyper::http::uri::{Authority, Uri};
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// `Host` is missing, malformed or of another machine.
+    /// `Host` is missing, malformed or names another machine.
     #[error("the Host header must name localhost, 127.0.0.1 or [::1]")]
     Host,
-    /// `Origin` is there, and not of this machine.
+    /// `Origin` is not of this machine.
     #[error("the Origin header must be of a loopback host, or absent")]
     Origin,
 }
 
-/// Who may ask besides this machine.
+/// Hosts and origins that are allowed besides this machine.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed {
     /// Hosts, as `Host` names them, without a port.
@@ -30,7 +30,7 @@ impl Allowed {
     /// Whether the request may be served.
     ///
     /// # Errors
-    /// Which header stands in its way.
+    /// Names the header that is not allowed.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let mut hosts = headers.get_all(HOST).iter();
         let is_allowed = match (hosts.next(), hosts.next()) {
@@ -38,7 +38,7 @@ impl Allowed {
                 is_plain_loopback(host.as_bytes()) || self.is_allowed_authority(authority_of(host))
             }
             (None, _) => self.is_allowed_authority(uri.authority().cloned()),
-            // Of two, the worker might take the other one.
+            // With two, the worker might use the other one.
             (Some(_), Some(_)) => false,
         };
         if !is_allowed {
@@ -72,7 +72,7 @@ fn authority_of(value: &HeaderValue) -> Option<Authority> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// What nearly every client sends, seen without taking it apart: one of the three, and perhaps a port.
+/// Fast path for what nearly every client sends: one of three names, perhaps with a port.
 fn is_plain_loopback(host: &[u8]) -> bool {
     let names: [&[u8]; 3] = [b"127.0.0.1", b"localhost", b"[::1]"];
     let rest = names.iter().find_map(|name| host.strip_prefix(*name));

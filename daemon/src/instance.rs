@@ -1,4 +1,4 @@
-//! One daemon per state directory (R-LOG-6): the lock, and who holds it.
+//! One daemon per state directory (R-LOG-6): the lock and its holder.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -14,44 +14,42 @@ use crate::deadline::{self, Deadline};
 
 /// Limit for a predecessor that is shutting down to release the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks at its lock.
+/// Between two attempts to take the lock.
 const LOOK: Duration = Duration::from_millis(20);
-/// What the lock file says of a holder that is leaving.
+/// In the lock file of a holder that is shutting down.
 const LEAVING: &str = "leaving";
 
-/// Why this daemon can't have the state directory.
+/// Why the state directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// Another daemon has it.
     #[error(
         "mcpd is already running here: {holder}\n\
          to serve another repository, add it to its configuration and restart it; \
          to run a second mcpd, give it a state directory of its own ([daemon] state_dir)"
     )]
     AlreadyRunning {
-        /// What the lock file says of it.
+        /// The text of the lock file.
         holder: String,
     },
-    /// It can't be used.
     #[error("can't use the state directory {}: {source}; make it writable or choose another ([daemon] state_dir)", path.display())]
     Unusable { path: PathBuf, source: io::Error },
 }
 
-/// The lock, shared with the guardian: it is held as long as one of the two lives.
+/// The lock, shared with the guardian: it is held until both processes have exited.
 pub struct Instance {
     file: File,
 }
 
 impl Instance {
-    /// Takes the lock, waiting a little for a predecessor that is leaving or has just died; or keeps
-    /// the one that this process was born with, or had as another program.
+    /// Takes the lock, waiting for a predecessor that is shutting down or has just died; or keeps
+    /// the lock that this process inherited.
     ///
     /// # Errors
-    /// When another daemon has it, or the directory can't be used.
+    /// When another daemon holds it, or the directory can't be used.
     pub fn acquire(state: &StateDir, socket: &Path, inherited: Option<File>) -> Result<Self, InstanceError> {
         let unusable = |source| InstanceError::Unusable { path: state.path().to_owned(), source };
         private_directory::prepare(state.path()).map_err(unusable)?;
-        // To lock again what is locked already does nothing.
+        // Locking an inherited lock again has no effect, flock(2).
         let mut file = match inherited {
             Some(file) => file,
             None => open(&state.lock()).map_err(unusable)?,
@@ -75,7 +73,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Tells a successor that waiting is worth it.
+    /// Writes into the lock file that a successor may wait for the lock.
     pub fn mark_leaving(&mut self) {
         let text = format!("pid {}, {LEAVING}", Pid::current());
         if let Err(error) = self.write(&text) {
@@ -95,7 +93,7 @@ impl Instance {
     }
 }
 
-/// Whether the holder leaves, or its daemon is dead and the guardian cleans up.
+/// Whether the holder is shutting down, or its daemon is dead and the guardian cleans up.
 fn is_ending(holder: &str) -> bool {
     let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(',').next());
     let pid = pid.and_then(|number| number.parse().ok()).and_then(Pid::new);

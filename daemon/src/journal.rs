@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Recording never waits and never fails: a slow disk fills the queue, a full one loses entries,
-//! and both are told once in the log and counted. Only closing waits, until its deadline.
+//! and lost entries are counted and logged once. Only closing waits, until its deadline.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
 
-/// As many records may wait; 500 workers that crash-loop for a minute make fewer.
+/// Limit of queued records; 500 workers that crash-loop for a minute make fewer.
 const QUEUE_LIMIT: usize = 10_000;
 
-/// As many are written in one transaction.
+/// Records in one transaction.
 const BATCH: usize = 256;
 
-/// Where everybody puts what is to be remembered. Cloning it is cheap.
+/// Records entries in the journal. Cloning it is cheap.
 #[derive(Clone)]
 pub struct JournalHandle {
-    /// `None` where no journal could be opened: everything is forgotten.
+    /// `None` if no journal could be opened: entries are dropped.
     writer: Option<Arc<Writer>>,
 }
 
@@ -36,7 +36,7 @@ struct Writer {
     state: Arc<State>,
 }
 
-/// What both ends of the queue count.
+/// Shared by both ends of the queue.
 #[derive(Default)]
 struct State {
     waiting: AtomicUsize,
@@ -52,21 +52,21 @@ enum JournalMessage {
 /// Why the journal could not be closed.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// The database says no.
+    /// The database failed.
     #[error(transparent)]
     Failed(#[from] JournalError),
     /// The disk is too slow.
     #[error("the journal could not be written and closed in time")]
     NotInTime,
-    /// The thread is not there any more.
+    /// The journal's thread has ended.
     #[error("the journal's thread ended early")]
     WriterGone,
 }
 
 impl JournalHandle {
-    /// Opens the journal, remembers what is there to be remembered first, and starts its thread. There
-    /// is always a handle; with it come the sessions that the last daemon kept, and warnings that say
-    /// what had to be put up with. `remembered` is called when `first` is in the journal.
+    /// Opens the journal, writes the `first` records and starts its thread. There is always a
+    /// handle; the other results are the sessions of the last daemon, and warnings about what
+    /// does not work. `remembered` is called when `first` is in the journal.
     pub fn open(
         path: &Path,
         first: &[Record],
@@ -97,19 +97,19 @@ impl JournalHandle {
         }
     }
 
-    /// A handle that forgets everything.
+    /// A handle that drops all entries.
     pub fn none() -> Self {
         Self { writer: None }
     }
 
-    /// Remembers something, sooner or later.
+    /// Queues an entry.
     pub fn record(&self, record: Record) {
         if let Some(writer) = &self.writer {
             writer.remember(record);
         }
     }
 
-    /// Writes what waits and closes the journal. Nothing is remembered afterwards; closing again
+    /// Writes the queued entries and closes the journal. Later entries are dropped; closing again
     /// does nothing.
     pub async fn close(&self, deadline: Deadline) -> Result<(), CloseError> {
         match &self.writer {
@@ -131,7 +131,7 @@ impl Writer {
     }
 
     fn remember(&self, record: Record) {
-        // There is one report a run, and it is what the journal is for: it always fits.
+        // There is one report in a run, and it must never be lost: it always fits.
         let must_fit = matches!(record, Record::Report(_));
         let waiting = self.state.waiting.fetch_add(1, Ordering::Relaxed);
         let fits = must_fit || waiting < QUEUE_LIMIT;
@@ -158,7 +158,7 @@ impl Writer {
 }
 
 impl State {
-    /// Told at the first loss only: a full disk would otherwise fill the log as well.
+    /// Logged at the first loss only: a full disk would otherwise fill the log as well.
     fn lose(&self, count: usize, why: &str) {
         let before = self.lost.fetch_add(count as u64, Ordering::Relaxed);
         if before == 0 {
@@ -178,7 +178,7 @@ fn write_all(mut journal: Journal, orders: &Receiver<JournalMessage>, state: &St
                 }
             }
             Ok(JournalMessage::Close(answer)) => break Some(answer),
-            // The last handle is gone without a word.
+            // The last handle was dropped without closing.
             Err(_) => break None,
         }
     };
@@ -196,7 +196,7 @@ fn write_all(mut journal: Journal, orders: &Receiver<JournalMessage>, state: &St
 
 type CloseReply = oneshot::Sender<Result<(), JournalError>>;
 
-/// The record and those that wait behind it, up to a request to close.
+/// The record and those queued behind it, up to a request to close.
 fn gather(first: Record, orders: &Receiver<JournalMessage>) -> (Vec<Record>, Option<CloseReply>) {
     let mut batch = vec![first];
     while batch.len() < BATCH {
@@ -247,7 +247,7 @@ mod tests {
         Deadline::after(Duration::from_secs(20))
     }
 
-    /// R-LOG-1: everything that was put in before the end is there after it.
+    /// R-LOG-1: everything that was recorded before closing is in the journal.
     #[tokio::test]
     async fn all_that_waits_is_written_before_closing() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,7 +1,7 @@
 //! The events of the shutdown, kept from the first one, so that late subscribers see
 //! everything and slow ones delay nothing (R-RPC-1).
 //!
-//! Saying appends to a list; a subscriber walks along the list at its own pace.
+//! Publishing appends to a list; each subscriber reads the list at its own pace.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::deadline;
 
-/// The story of the shutdown, empty until it begins.
+/// The events of the shutdown; none before it begins.
 #[derive(Clone)]
 pub struct Progress(Arc<Inner>);
 
@@ -31,12 +31,11 @@ struct Story {
 }
 
 impl Progress {
-    /// Nothing has happened yet.
     pub fn new() -> Self {
         Self(Arc::new(Inner { story: Mutex::default(), length: watch::Sender::new(0) }))
     }
 
-    /// Tells one step.
+    /// Publishes one event.
     pub fn publish(&self, kind: EventKind) {
         let length = {
             let mut story = self.story();
@@ -54,12 +53,12 @@ impl Progress {
         self.0.length.send_replace(length);
     }
 
-    /// Where the shutdown is; `None` before it begins (R-SHUT-7).
+    /// The state of the shutdown; `None` before it begins (R-SHUT-7).
     pub fn status(&self) -> Option<ShutdownStatus> {
         self.story().status.clone()
     }
 
-    /// Everything from the first event on.
+    /// Subscribes to all events from the first one on.
     pub fn subscribe(&self) -> Subscription {
         Subscription { progress: self.clone(), length: self.0.length.subscribe(), read: 0 }
     }
@@ -92,7 +91,7 @@ impl Story {
     }
 }
 
-/// One reader of the story.
+/// One subscriber.
 pub struct Subscription {
     progress: Progress,
     length: watch::Receiver<usize>,
@@ -100,7 +99,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next event, waiting for it if need be.
+    /// Waits for the next event.
     pub async fn next(&mut self) -> Option<Arc<ShutdownEvent>> {
         let read = self.read;
         self.length.wait_for(|length| *length > read).await.ok()?;
@@ -110,7 +109,7 @@ impl Subscription {
     }
 }
 
-/// Milliseconds, as reports and events give them.
+/// Whole milliseconds, for reports and events.
 pub fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

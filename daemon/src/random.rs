@@ -5,7 +5,7 @@ use std::io::Read;
 /// Random bytes for secrets.
 ///
 /// # Errors
-/// When the kernel gives none.
+/// When /dev/urandom can't be read.
 pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;

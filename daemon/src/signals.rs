@@ -1,5 +1,5 @@
-//! Signals become requests; nothing else happens here. Every one is logged by name, the
-//! duplicates too (R-LOG-4).
+//! Turns signals into requests. Every signal is logged by name, duplicates
+//! too (R-LOG-4).
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use tokio::sync::mpsc;
 use crate::guardian::GuardianLink;
 use crate::shutdown::request::Trigger;
 
-/// Listens from now on, on a task for each signal, and on one for the end of the guardian. To be called
-/// on the thread that takes them: in all others they are held, so that none is lost while one program
-/// hands over to the next.
+/// Listens in a task for each signal, and in one for the exit of the guardian. Call it on the
+/// thread that receives signals: all other threads block them, so that none is lost while one program
+/// replaces another.
 ///
 /// # Errors
-/// When the kernel grants no handler.
+/// When a handler can't be installed.
 pub fn listen(
     triggers: &mpsc::UnboundedSender<Trigger>,
     guardian_link: &Arc<GuardianLink>,
 ) -> std::io::Result<()> {
     let listener = Listener { triggers: triggers.clone(), guardian_link: guardian_link.clone() };
     listener.forward(SignalKind::terminate(), "SIGTERM")?;
-    // Ignored at the start (nohup, a shell's background job): they stay ignored.
+    // Signals that were ignored at the start (nohup, a shell's background job) stay ignored.
     if !this_process::ignored_at_start(Signal::Int) {
         listener.forward(SignalKind::interrupt(), "SIGINT")?;
     }
@@ -32,7 +32,7 @@ pub fn listen(
         listener.forward(SignalKind::hangup(), "SIGHUP")?;
     }
     listener.hear_of_the_guardian()?;
-    // What came since the start, or since another program was here, comes now.
+    // Signals that were blocked since the start, or since the program was replaced, are delivered now.
     Ok(take_stop_signals()?)
 }
 
@@ -77,7 +77,7 @@ impl Listener {
     }
 
     fn ask(&self, trigger: Trigger) {
-        // The app may be gone already: then there is nothing left to stop.
+        // The receiver is gone only when the daemon is exiting already.
         drop(self.triggers.send(trigger));
     }
 }

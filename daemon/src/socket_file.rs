@@ -11,29 +11,26 @@ use tokio::net::UnixListener;
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Its directory can't be made.
     #[error("can't use the directory of the control socket {}: {source}", path.display())]
     Directory { path: PathBuf, source: io::Error },
     /// Another process serves it.
     #[error("another process already serves the control socket {}; stop that process, or choose another socket", .0.display())]
     Live(PathBuf),
-    /// Something else is there.
     #[error("{} is there and is not a socket; it was left alone, remove it or choose another path", .0.display())]
     NotASocket(PathBuf),
-    /// It can't be bound.
     #[error("can't listen on the control socket {}: {source}; is it another user's?", path.display())]
     Bind { path: PathBuf, source: io::Error },
 }
 
-/// Makes the socket.
+/// Creates the socket.
 ///
 /// # Errors
-/// See [`SocketError`]; nothing that belongs to others is touched.
+/// See [`SocketError`]; files of others are not touched.
 pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     make_directory(path).map_err(|source| SocketError::Directory { path: path.to_owned(), source })?;
     remove_stale(path)?;
-    // The mask, not a later chmod: there is no moment at which others could connect.
+    // With umask(2) and not a later chmod(2), so that others can't connect in between.
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path).map_err(failed);
     rustix::process::umask(before);
@@ -49,7 +46,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the socket that a daemon left behind when it died.
+/// Removes the socket file that a crashed daemon left.
 ///
 /// # Errors
 /// When a process serves it, or it is not a socket; then it stays.
@@ -73,10 +70,10 @@ pub fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// The one that this process listened on as another program.
+/// The socket that this process inherited.
 ///
 /// # Errors
-/// When the runtime can't have it.
+/// When the runtime can't register it.
 pub fn inherit(path: &Path, listener: std::os::unix::net::UnixListener) -> Result<UnixListener, SocketError> {
     let failed = |source| SocketError::Bind { path: path.to_owned(), source };
     listener.set_nonblocking(true).map_err(failed)?;

@@ -1,17 +1,16 @@
-//! How long each phase may take. Pure.
+//! The time limits of the phases. Pure.
 
 use std::time::Duration;
 
 use mcpd_common::config::ShutdownConfig;
 use mcpd_common::phase::Phase;
 
-/// How long `SIGKILL` is repeated before what is left is reported.
+/// How long `SIGKILL` is repeated before the remaining processes are reported.
 pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// For the report, the journal and the last event.
+/// For the phase exit: report, journal and last event.
 pub const EXIT: Duration = Duration::from_secs(1);
 
-/// The longest each phase may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimits {
     graceful: Duration,
@@ -31,12 +30,12 @@ impl TimeLimits {
         }
     }
 
-    /// How long `SIGTERM` may take, however long the clients took.
+    /// Limit between `SIGTERM` and `SIGKILL`, however long the clients took.
     pub fn term(&self) -> Duration {
         self.term
     }
 
-    /// The longest this phase may take.
+    /// The limit of this phase.
     pub fn of(&self, phase: Phase) -> Duration {
         match phase {
             Phase::Initiated => Duration::ZERO,
@@ -48,7 +47,7 @@ impl TimeLimits {
         }
     }
 
-    /// The longest all of it may take: past it the code is 102.
+    /// The bound of the whole shutdown: past it the exit code is 102.
     pub fn total(&self) -> Duration {
         Phase::ALL.into_iter().map(|phase| self.of(phase)).sum()
     }

@@ -10,13 +10,13 @@ use mcpd_common::config::{
 use mcpd_common::exit_code::program;
 use mcpd_common::paths;
 
-/// Checks this file, else the one that a start would use. 0 if there is no problem at all.
+/// Checks this file, or the one that a start would use. Returns 0 if there is no problem.
 pub fn run(file: Option<PathBuf>) -> u8 {
     let Some(file) = paths::config_file(file, &paths::process_environment) else {
         super::complain(&no_file());
         return program::CONFIG;
     };
-    // Remembering what is shown makes it true: the ports go into clients' configurations.
+    // The shown ports are stored, because users copy them into clients' configurations.
     match config::load(Source::File(file.clone()), &paths::process_environment) {
         Ok(loaded) => {
             super::print(&describe(&loaded.config));
@@ -57,7 +57,7 @@ fn remarks(loaded: &Loaded) -> String {
     text
 }
 
-/// What holds, the inferred and the written alike.
+/// The effective values, inferred ones included.
 fn describe(config: &Config) -> String {
     let mut text = String::new();
     for worker in config.workers.values() {
@@ -105,7 +105,7 @@ fn describe_worker(worker: &WorkerConfig) -> Vec<(&'static str, String)> {
         ("url", worker.url()),
         ("transport", transport(worker.transport).to_owned()),
         ("command", command),
-        // Values are secrets more often than not.
+        // Values are often secrets.
         ("variables", worker.env.keys().cloned().collect::<Vec<_>>().join(" ")),
         ("ready", probe(&worker.ready)),
         (
@@ -158,7 +158,7 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{plural}")
 }
 
-/// As it could be pasted into a shell.
+/// Quoted for a shell.
 fn shell(command: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     let quote = |word: &String| {
@@ -178,7 +178,7 @@ fn transport(transport: Transport) -> &'static str {
     }
 }
 
-/// With `{port}` where it is a private one, which is chosen at every start.
+/// With `{port}` for a private port, which is chosen at every start.
 fn texts(command: &[PortText]) -> Vec<String> {
     command.iter().map(ToString::to_string).collect()
 }
@@ -221,7 +221,7 @@ mod tests {
         assert!(!shown.contains("secret"));
     }
 
-    /// R-CONF-4: what spoils one worker only is an error here.
+    /// R-CONF-4: a problem of a single worker is an error here.
     #[test]
     fn a_missing_repository_is_an_error() {
         let dir = tempfile::tempdir().expect("a temporary directory");

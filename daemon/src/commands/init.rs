@@ -1,11 +1,11 @@
-//! `mcpd init DIR...`: prints a configuration to begin with.
+//! `mcpd init DIR...`: prints a configuration for these repositories.
 
 use std::path::PathBuf;
 
 use mcpd_common::config::init;
 use mcpd_common::exit_code::program;
 
-/// Prints a configuration for these repositories, and on standard error what to do with it.
+/// Prints the configuration, and on standard error what to do with it.
 pub fn run(repos: &[PathBuf]) -> u8 {
     for missing in repos.iter().filter(|repo| !repo.is_dir()) {
         let shown = missing.display();

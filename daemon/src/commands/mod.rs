@@ -1,4 +1,4 @@
-//! What `mcpd` does besides running: each prints something and ends with an exit code.
+//! The subcommands of `mcpd`. Each prints its result and returns an exit code.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ pub mod init;
 pub mod run;
 pub mod worker;
 
-/// Writes to standard output. A reader that went away (`mcpd init . | head`) is no error.
+/// Writes to standard output. A closed pipe (`mcpd init . | head`) is no error.
 fn print(text: &str) {
     // A closed standard output is no reason to fail.
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());

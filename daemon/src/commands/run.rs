@@ -1,4 +1,4 @@
-//! `mcpd`: which configuration to run with.
+//! `mcpd`: selects the configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,21 +10,19 @@ use crate::args::Run;
 use crate::handover;
 use crate::logging::ConsoleFormat;
 
-/// What to run, and how.
 pub struct Settings {
     pub config: Config,
-    /// What had to be put up with while it was loaded.
+    /// Problems that do not keep the daemon from running.
     pub warnings: Vec<String>,
-    /// How the console looks.
     pub console: ConsoleFormat,
-    /// Whether a new program could start with the same arguments now: a sentence says why not.
+    /// Whether a new program could start with the same arguments now; the error is a sentence.
     pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
-/// What the arguments, the environment and the present directory say.
+/// Reads the arguments, the environment and the current directory.
 ///
 /// # Errors
-/// A complaint for a person; nothing was started.
+/// The text for the user; nothing was started.
 pub fn settings(args: Run) -> Result<Settings, String> {
     let source = source(&args)?;
     let loaded = config::load(source, &paths::process_environment).map_err(|error| format!("{error}\n"))?;
@@ -38,7 +36,7 @@ pub fn settings(args: Run) -> Result<Settings, String> {
     Ok(Settings { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
 }
 
-/// Nothing is stopped for a program that could not start: it is there, and so is its configuration.
+/// Nothing is stopped for a program that could not start: checks that program and configuration exist.
 fn replaceable(args: &Run) -> Result<(), String> {
     handover::program()?;
     settings(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())

@@ -7,7 +7,7 @@ use mcpd_common::ids::Port;
 
 use crate::repo_worker::{self, RepoWorkerArgs};
 
-/// Serves until it is asked to leave. One thread is enough.
+/// Serves until its stop request. One thread is enough.
 pub fn run(repo: PathBuf, port: Port) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

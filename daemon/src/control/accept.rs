@@ -20,7 +20,7 @@ const MAX_CONNECTIONS: usize = 256;
 /// A connection that has not sent a byte by then is closed.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Accepts for ever: one permitted connection after the other.
+/// All permitted connections, as a stream without end.
 pub fn accept(
     listener: Arc<UnixListener>,
     expected: ExpectedDescriptors,
@@ -37,7 +37,7 @@ async fn next(listener: &UnixListener, places: &Arc<Semaphore>, expected: &Expec
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // No descriptor left, most likely: one may be free again soon.
+                // Most likely no descriptor is left; one may become free soon.
                 tracing::warn!(%error, "can't accept a control connection");
                 deadline::until(deadline::now() + Duration::from_millis(100)).await;
                 continue;

@@ -12,19 +12,16 @@ pub struct Health {
 }
 
 impl Health {
-    /// Serving.
     pub async fn new() -> Self {
         let reporter = HealthReporter::new();
         reporter.set_serving::<ControlServer<ControlService>>().await;
         Self { reporter }
     }
 
-    /// The service that answers.
     pub fn service(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
     }
 
-    /// The shutdown has begun.
     pub async fn set_not_serving(&self) {
         self.reporter.set_not_serving::<ControlServer<ControlService>>().await;
     }

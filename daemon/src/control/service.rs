@@ -27,26 +27,23 @@ use crate::proxy::observe::{list, socket_table};
 use crate::shutdown::request::Trigger;
 use crate::supervisor::handle::{SupervisorHandle, UnknownWorker, WorkerAction};
 
-/// Answers that one slow reader may lag behind.
+/// Limit of results queued for a slow client.
 const AHEAD: usize = 16;
 
-/// What the service speaks for.
+/// What the service has access to.
 #[derive(Clone)]
 pub struct ControlService {
-    /// The daemon, as it was when it booted.
+    /// The daemon's status at boot.
     pub daemon: DaemonStatus,
     pub supervisor: SupervisorHandle,
-    /// The connections to the front door.
     pub clients: Registry,
-    /// Whose ports these are.
     pub ports: ClientPorts,
-    /// The story of the shutdown.
     pub progress: Progress,
-    /// The only way to start one.
+    /// Requests for a shutdown.
     pub triggers: mpsc::UnboundedSender<Trigger>,
-    /// Whether the daemon could go on as a new program: a sentence says why not.
+    /// Whether a new program could replace the daemon; the error is a sentence.
     pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// The longest a single stop can take.
+    /// Limit for stopping one worker.
     pub stop_limit: Duration,
     /// The last shutdown of an earlier run.
     pub last_shutdown: Option<LastShutdown>,
@@ -173,7 +170,7 @@ impl Control for ControlService {
 }
 
 impl ControlService {
-    /// The story of the shutdown, from its beginning.
+    /// The events of the shutdown, from the first one.
     fn story(&self) -> Answers<v1::ShutdownEvent> {
         Box::pin(futures_util::stream::unfold(Some(self.progress.subscribe()), async |story| {
             let mut story = story?;
@@ -192,7 +189,7 @@ impl ControlService {
         }
     }
 
-    /// All names are looked at before the first action is carried out: a wrong one loses nothing.
+    /// All names are checked before the first action: a wrong name changes nothing.
     fn action(
         &self,
         request: &v1::WorkersRequest,
@@ -250,7 +247,7 @@ impl ControlService {
     }
 }
 
-/// Whose a process is: that of the nearest leader above it, or in whose session it is.
+/// The worker of a process: through the nearest leader above it, or through its session.
 fn worker_of(pid: Pid, leaders: &HashMap<Pid, WorkerName>) -> Option<WorkerName> {
     const DEPTH: usize = 64;
     let mut above = pid;
@@ -267,7 +264,7 @@ fn worker_of(pid: Pid, leaders: &HashMap<Pid, WorkerName>) -> Option<WorkerName>
     None
 }
 
-/// A port that mcpd itself listens on is its worker's.
+/// A port that mcpd itself listens on counts as its worker's.
 fn serving_at_the_front_door(report: &mut PortReport) {
     for holder in report.holders.iter_mut().filter(|holder| holder.pid == Some(Pid::current())) {
         holder.worker = report.worker.clone();

@@ -1,5 +1,5 @@
-//! Starting, stopping and restarting workers on request: each is followed until it is as it
-//! was wished to be.
+//! Starts, stops and restarts workers on request. Each worker is followed until the action
+//! is done.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::deadline::{self, Deadline};
 use crate::progress::millis;
 use crate::supervisor::handle::{Order, SupervisorHandle, Transition, WorkerAction};
 
-/// A worker that takes longer to become ready is reported as it is.
+/// Limit for becoming ready; then the worker is reported in its current state.
 const START: Duration = Duration::from_secs(30);
 
-/// Carries out one action; `stop_limit` is the longest a stop can take.
+/// Carries out one action; `stop_limit` bounds the stop.
 ///
 /// # Errors
-/// When there is no such worker, or no supervisor any more.
+/// When the worker does not exist, or the supervisor does not reply.
 pub async fn carry_out(
     workers: &SupervisorHandle,
     name: WorkerName,

@@ -23,7 +23,7 @@ use tracing_subscriber::{Layer, fmt};
 use console::Console;
 use sink::LogFile;
 
-/// How the console looks.
+/// Format of the console output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ConsoleFormat {
     /// For people.
@@ -32,12 +32,12 @@ pub enum ConsoleFormat {
     Json,
 }
 
-/// Says to the logs that the shutdown has begun.
+/// Set when the shutdown begins.
 #[derive(Clone)]
 pub struct ShutdownMark(Arc<AtomicBool>);
 
 impl ShutdownMark {
-    /// From here on, everything belongs to the shutdown log too.
+    /// From now on all events go to the shutdown log, too.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -45,9 +45,8 @@ impl ShutdownMark {
 
 /// The logs of this run.
 pub struct Logs {
-    /// To be set when the shutdown begins.
     pub shutdown: ShutdownMark,
-    /// What could not be had, for `status`.
+    /// For `status`.
     pub warnings: Vec<String>,
     /// `None` where it could not be started: then nothing is printed.
     pub console: Option<Console>,
@@ -114,7 +113,7 @@ impl<'a> MakeWriter<'a> for OptionalConsole {
     }
 }
 
-/// A panic is logged where everything else is, with its place.
+/// Panics are logged with their location.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -1,4 +1,4 @@
-//! One log file a run; the newest ten are kept. What can't be written is dropped.
+//! Log files: one for each run, the newest ten are kept. Lines that can't be written are dropped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,18 +8,18 @@ use mcpd_common::ids::RunId;
 use mcpd_common::paths::private_directory;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The debug log's files begin so.
+/// Prefix of the debug log's files.
 pub const DEBUG: &str = "mcpd";
-/// The shutdown log's files begin so.
+/// Prefix of the shutdown log's files.
 pub const SHUTDOWN: &str = "shutdown";
 /// Runs whose log files are kept.
 const KEPT: usize = 10;
 
-/// A file that never fails, or nothing.
+/// A log file whose writes never fail for the caller; `None`: lines are dropped.
 pub struct LogFile(Option<File>);
 
 impl LogFile {
-    /// Opens this run's file and forgets the oldest ones.
+    /// Opens this run's file and removes the oldest files.
     pub fn open(log_dir: &Path, kind: &str, run: RunId) -> io::Result<Self> {
         private_directory::prepare(log_dir)?;
         let file = OpenOptions::new().create(true).append(true).open(path(log_dir, kind, run))?;
@@ -27,7 +27,7 @@ impl LogFile {
         Ok(Self(Some(file)))
     }
 
-    /// Writes nothing.
+    /// Drops all lines.
     pub fn nowhere() -> Self {
         Self(None)
     }
@@ -37,7 +37,7 @@ fn path(log_dir: &Path, kind: &str, run: RunId) -> PathBuf {
     log_dir.join(format!("{kind}-{run}.log"))
 }
 
-/// Run ids begin with their time, so the order of names is the order of runs.
+/// Run ids begin with their time, so that names sort like runs.
 fn forget_old(log_dir: &Path, kind: &str) -> io::Result<()> {
     let prefix = format!("{kind}-");
     let mut files: Vec<_> = std::fs::read_dir(log_dir)?

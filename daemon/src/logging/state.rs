@@ -1,5 +1,5 @@
-//! The state of the system at every phase border (R-LOG-4), gathered beside the shutdown,
-//! which never waits for it.
+//! The state of the system at each phase boundary (R-LOG-4), gathered in the background;
+//! the shutdown never waits for it.
 
 use std::time::Instant;
 
@@ -7,7 +7,6 @@ use mcpd_common::ids::Pid;
 use mcpd_common::os::{process, this_process};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Gathers and logs, on a thread that may block.
 pub fn log_in_background(border: &'static str) {
     if tracing::enabled!(tracing::Level::DEBUG) {
         tokio::task::spawn_blocking(move || log(border));
@@ -40,7 +39,7 @@ fn log(border: &str) {
     );
 }
 
-/// Resident bytes and milliseconds of CPU of this process.
+/// Resident memory in bytes and CPU time in milliseconds of this process.
 fn usage() -> (u64, u64) {
     let pid = sysinfo::Pid::from_u32(std::process::id());
     let Ok(mut system) = System::new() else {

@@ -1,4 +1,4 @@
-//! The supervisor's end of one listener: it publishes the worker behind it, and asks what is in flight.
+//! The supervisor's end of one listener: publishes the worker behind it, and reads what is in flight.
 
 use std::sync::Arc;
 
@@ -9,21 +9,17 @@ use tokio::sync::watch;
 use super::http::upstream::{Live, Publisher, Upstream};
 use super::mcp::session;
 
-/// Whether a door is open, or who holds its port.
+/// Whether the port is bound; the error names its holder.
 pub type BindState = watch::Receiver<Result<(), String>>;
 
-/// The supervisor's end of one listener.
 pub struct ProxyHandle {
-    /// Whose processes these are.
     pub run: RunTag,
-    /// Tells the door of the worker behind it.
     pub publisher: Publisher,
-    /// Whether the door is open.
     pub bind_state: BindState,
 }
 
 impl ProxyHandle {
-    /// Whether clients can come in.
+    /// Whether the port is bound.
     ///
     /// # Errors
     /// Who holds the client port.

@@ -34,87 +34,78 @@ const CONNECTIONS: usize = 1024;
 /// Connections over the limit that get a 503; further ones are closed unread.
 const TURNED_AWAY: usize = 64;
 /// TCP keepalive of client connections, tcp(7): idle time, probes, interval. A client that vanished
-/// without a word, as one does whose `RST` was lost, shall not keep its place for ever.
+/// silently, for instance because its `RST` was lost, must not keep its place for ever.
 const QUIET: Duration = Duration::from_secs(60);
 const PROBES: u32 = 3;
 const BETWEEN_PROBES: Duration = Duration::from_secs(10);
-/// Between two tries to bind a port, or to accept without a free descriptor.
+/// Between two attempts to accept when no descriptor is free.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Where a door is in its life.
+/// The phase of the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyPhase {
     /// It forwards.
     Open,
     /// mcpd is about to replace itself: new connections are not accepted, so they wait
-    /// in the listening socket's queue; what is in in_flight_guard may finish.
+    /// in the listening socket's queue; requests in flight may finish.
     Pausing,
-    /// mcpd shuts down: what is in in_flight_guard may finish, everything new is answered here.
+    /// mcpd shuts down: requests in flight may finish, new ones are answered by mcpd.
     ShuttingDown,
-    /// Streams get their last events; the reason is told.
+    /// Streams get the shutdown notice with this reason.
     Notify(String),
 }
 
 impl ProxyPhase {
-    /// Whether what is new is answered by mcpd itself.
+    /// Whether new requests are answered by mcpd itself.
     pub fn is_shutting_down(&self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Notify(_))
     }
 
-    /// Whether event streams get their last events.
+    /// Whether event streams end.
     pub fn ends_streams(&self) -> bool {
         matches!(self, Self::Pausing | Self::Notify(_))
     }
 }
 
-/// What the connections of one door share.
+/// What the connections of one listener share.
 pub struct Listener {
     pub name: WorkerName,
     /// The port that clients use.
     pub port: Port,
-    /// Who may ask.
     pub allowed: Allowed,
-    /// How long a request waits for the worker.
+    /// How long a request is held until the worker is live.
     pub hold: Duration,
-    /// The worker behind it.
     pub upstream: Watcher,
-    /// Where it is in its life.
     pub phase: watch::Receiver<ProxyPhase>,
     /// Sessions by the id that the client knows.
     pub sessions: Sessions,
-    /// Whether sessions are kept over a restart.
+    /// Whether sessions survive a restart of the worker.
     pub keeps_sessions: bool,
-    /// Streams that had their last events.
+    /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
     registry: Registry,
     places: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
-    /// Cuts connections off.
+    /// Closes all connections by force.
     pub forced: CancellationToken,
 }
 
-/// What it needs of the front door as a whole.
+/// What all listeners share.
 pub struct Shared {
-    /// Where all doors are in their lives.
     pub phase: watch::Receiver<ProxyPhase>,
-    /// All connections.
     pub registry: Registry,
-    /// Streams that had their last events.
     pub notified: Arc<AtomicU32>,
-    /// Cuts connections off.
     pub forced: CancellationToken,
     /// Closes the listeners.
     pub closed: CancellationToken,
-    /// All tasks.
     pub tasks: TaskTracker,
     /// Where sessions are kept.
     pub journal: JournalHandle,
-    /// Those that were.
+    /// Sessions of the last daemon.
     pub kept: Vec<KeptSession>,
 }
 
 impl Listener {
-    /// A door for this worker.
     pub fn new(worker: &WorkerConfig, upstream: Watcher, shared: &Shared) -> Arc<Self> {
         let allowed =
             Allowed { hosts: worker.allowed_hosts.clone(), origins: worker.allowed_origins.clone() };
@@ -135,23 +126,23 @@ impl Listener {
         })
     }
 
-    /// Listens on 127.0.0.1 and, where the machine has it, on ::1.
+    /// Binds 127.0.0.1 and, if the machine has it, ::1.
     ///
     /// # Errors
-    /// Who holds the port.
+    /// Names the holder of the port.
     pub fn bind(&self) -> Result<Vec<TcpListener>, String> {
         let number = self.port.get();
         let first = listen((Ipv4Addr::LOCALHOST, number).into());
         let second = listen((Ipv6Addr::LOCALHOST, number).into());
         match (first, second) {
             (Ok(first), Ok(second)) => Ok(vec![first, second]),
-            // A machine without IPv6 says so; a held port is held.
+            // Without IPv6 the error is another one than "address in use".
             (Ok(first), Err(error)) if error.kind() != std::io::ErrorKind::AddrInUse => Ok(vec![first]),
             _ => Err(port_holder::sentence(self.port, &self.name)),
         }
     }
 
-    /// Accepts until the door is closed, or pauses.
+    /// Accepts connections until the listener is closed or pauses.
     pub async fn accept(
         self: Arc<Self>,
         listener: Arc<TcpListener>,
@@ -170,7 +161,7 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => self.clone().admit(stream, peer, &tasks),
                 Err(error) => {
-                    // No descriptor left, most likely: one may be free again soon.
+                    // Most likely no descriptor is left; one may become free soon.
                     tracing::warn!(worker = %self.name, %error, "can't accept a client");
                     deadline::until(deadline::now() + AGAIN).await;
                 }
@@ -179,7 +170,7 @@ impl Listener {
     }
 
     fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &TaskTracker) {
-        // Without it a small event waits for the acknowledgement of the one before.
+        // Without TCP_NODELAY a small event waits for the acknowledgement of the previous one.
         let _ = stream.set_nodelay(true);
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             let here = SocketAddr::new(peer.ip(), self.port.get());
@@ -197,12 +188,12 @@ impl Listener {
         }
     }
 
-    /// The worker, as soon as it answers.
+    /// Waits until the worker is live.
     ///
     /// # Errors
     /// A sentence for the client.
     pub async fn worker(&self) -> Result<Arc<Live>, String> {
-        // Nearly always it is there: no timer is needed then.
+        // Fast path: nearly always the worker is live, and no timer is needed.
         if let Upstream::Live(up) = &*self.upstream.borrow() {
             return Ok(up.clone());
         }
@@ -225,7 +216,7 @@ impl Listener {
     }
 }
 
-/// What is accepted inherits this.
+/// Accepted sockets inherit these options.
 fn probe_quiet_clients(listener: &std::net::TcpListener) -> rustix::io::Result<()> {
     sockopt::set_tcp_keepidle(listener, QUIET)?;
     sockopt::set_tcp_keepintvl(listener, BETWEEN_PROBES)?;
@@ -237,10 +228,10 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     serve_from(std::net::TcpListener::bind(address)?)
 }
 
-/// A listening socket, for the runtime.
+/// Registers a listening socket with the runtime.
 ///
 /// # Errors
-/// When the runtime can't have it.
+/// When the runtime can't register it.
 pub fn serve_from(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     probe_quiet_clients(&listener)?;

@@ -1,4 +1,4 @@
-//! The front listener: all doors, bind_state together and closed together.
+//! The proxy: all listeners, opened together and closed together.
 
 pub mod handle;
 pub mod http;
@@ -35,19 +35,17 @@ use crate::random;
 /// Between two attempts to bind a port that another process holds.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What doors are bind_state with.
+/// What the proxy is opened with.
 pub struct ProxyConfig {
-    /// This life of the daemon.
     pub run: RunTag,
     /// Where sessions are kept.
     pub journal: JournalHandle,
-    /// Those that an earlier daemon kept.
+    /// Sessions that an earlier daemon kept.
     pub kept: Vec<KeptSession>,
-    /// What the program before listened with.
+    /// Listening sockets of the program that this one replaced.
     pub inherited: Vec<std::net::TcpListener>,
 }
 
-/// All doors.
 pub struct Proxy {
     phase: watch::Sender<ProxyPhase>,
     registry: Registry,
@@ -61,15 +59,15 @@ pub struct Proxy {
     thread: Option<ProxyThread>,
 }
 
-/// Everything that listens: it outlives the program when that is replaced.
+/// All listening sockets; the next program inherits them.
 type Listeners = Arc<Mutex<Vec<Arc<TcpListener>>>>;
 
 impl Proxy {
-    /// Opens a door for every worker whose port mcpd holds. A port that another process holds is
+    /// Opens a listener for every worker whose client port mcpd holds. A port that another process holds is
     /// tried again until it is free.
     ///
     /// # Errors
-    /// When the kernel gives no thread or no descriptor for it.
+    /// When no thread or descriptor is available.
     pub fn open(
         config: &Config,
         opening: ProxyConfig,
@@ -114,7 +112,6 @@ impl Proxy {
         Ok((front, handles))
     }
 
-    /// Every connection.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -125,7 +122,7 @@ impl Proxy {
     }
 
     /// mcpd is about to replace itself: no connection is accepted, streams end with a hint to reconnect
-    /// back soon, idle connections are closed.
+    /// soon, idle connections are closed.
     pub fn pause(&self) {
         self.phase.send_replace(ProxyPhase::Pausing);
         self.tasks.close();
@@ -136,33 +133,33 @@ impl Proxy {
         self.tasks.wait().await;
     }
 
-    /// mcpd shuts down: from now on it answers itself what is new, and closes what is idle.
+    /// mcpd shuts down: from now on it answers new requests itself, and closes idle connections.
     pub fn begin_shutdown(&self) {
         self.phase.send_replace(ProxyPhase::ShuttingDown);
     }
 
-    /// Streams get their last events and end.
+    /// Streams get the shutdown notice and end.
     pub fn send_shutdown_notice(&self, reason: &str) {
         self.phase.send_replace(ProxyPhase::Notify(reason.to_owned()));
     }
 
-    /// Streams that had their last events.
+    /// Streams that got the shutdown notice.
     pub fn notified(&self) -> u32 {
         self.notified.load(Ordering::Relaxed)
     }
 
-    /// Closes the listeners, and whatever is still connected.
+    /// Closes the listeners and all connections.
     pub async fn close(&self, deadline: Deadline) {
         self.cut_off(deadline).await;
         self.listening().clear();
     }
 
-    /// Closes whatever is still connected; the listeners stay.
+    /// Closes all connections; the listeners stay.
     pub async fn cut_off(&self, deadline: Deadline) {
         self.closed.cancel();
         self.forced.cancel();
         self.tasks.close();
-        // What does not end in time ends with its thread.
+        // Tasks that do not end in time end with their thread.
         let _ = deadline.wait(self.tasks.wait()).await;
         if let Some(thread) = &self.thread {
             thread.leave(deadline).await;
@@ -172,7 +169,7 @@ impl Proxy {
     /// The listening sockets, for the next program.
     ///
     /// # Errors
-    /// When there are no descriptors left.
+    /// When no descriptor is left.
     pub fn hand_over(&self) -> std::io::Result<Vec<OwnedFd>> {
         self.listening().iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect()
     }
@@ -182,15 +179,15 @@ impl Proxy {
     }
 }
 
-/// What a door listens with.
+/// The sockets of one listener.
 struct Listening {
-    /// Where it is kept.
+    /// Where all listening sockets are stored.
     all: Listeners,
     /// What the program before listened with.
     inherited: Vec<std::net::TcpListener>,
 }
 
-/// Takes the port, on the threads of everything else: to find out who holds it takes a while.
+/// Binds the port, not on the proxy thread: finding the holder of a port takes a while.
 fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread: Handle) -> BindState {
     let Listening { all, inherited } = listening;
     let adopted: Vec<_> = inherited.into_iter().filter_map(|listener| serve_from(listener).ok()).collect();
@@ -222,10 +219,10 @@ fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread
     bind_state
 }
 
-/// A session id: 128 random bits, visible ASCII as the specification of MCP asks for.
+/// A session id: 128 random bits in visible ASCII, as the MCP specification requires.
 ///
 /// # Errors
-/// When the kernel gives no random bytes.
+/// When no random bytes are available.
 pub fn mint() -> std::io::Result<String> {
     Ok(random::hex(&random::bytes::<16>()?))
 }

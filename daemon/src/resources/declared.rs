@@ -1,5 +1,5 @@
-//! What the user declares under `[resources.NAME]`: a command that closes it, one that checks
-//! that it is closed, a path that must be gone.
+//! Resources declared under `[resources.NAME]`: a command that closes the resource, one that checks
+//! it, a path that must not exist any more.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,15 +12,11 @@ use crate::deadline::Deadline;
 use crate::process::launch::LaunchEnv;
 use crate::process::process_thread::ProcessThread;
 
-/// A declared resource and what is needed to close it.
 pub struct Declared {
-    /// What the user wrote.
     pub config: ResourceConfig,
-    /// Runs its commands.
     pub process_thread: ProcessThread,
-    /// Their environment.
     pub launch_env: LaunchEnv,
-    /// Their working directory.
+    /// The working directory of the commands.
     pub directory: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! The workers' logs: what has arrived is written, then they are closed.
+//! The workers' logs: their pipes are drained, then the files are closed.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use super::{Closing, Resource};
 use crate::deadline::Deadline;
 use crate::process::output::Output;
 
-/// The thread that drains what workers write.
 pub struct WorkerLogs(pub Output);
 
 impl Resource for WorkerLogs {

@@ -1,4 +1,4 @@
-//! What has to be closed at the end: in reverse order of opening, each with its own timeout,
+//! Resources are closed at the end in reverse order of opening, each with its own timeout,
 //! all of them even if one fails (R-VER-3).
 
 pub mod declared;
@@ -13,22 +13,21 @@ use mcpd_common::outcome::ResourceReport;
 use crate::deadline::{self, Deadline};
 use crate::progress::millis;
 
-/// Closing, as a future that says what went wrong.
+/// The result of closing; the error is a sentence.
 pub type Closing<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
-/// Something that was opened.
 pub trait Resource: Send + Sync {
-    /// How the report calls it.
+    /// The name in the report.
     fn name(&self) -> String;
 
-    /// How long closing it may take.
+    /// Limit for closing it.
     fn timeout(&self) -> Duration;
 
-    /// Closes it, and makes sure that it is closed.
+    /// Closes it, and checks that it is closed.
     fn close(&self, deadline: Deadline) -> Closing<'_>;
 }
 
-/// Closes all, last opened first.
+/// Closes all resources, the last opened one first.
 pub async fn close_all(resources: &[Box<dyn Resource>], deadline: Deadline) -> Vec<ResourceReport> {
     let mut reports = vec![];
     for resource in resources.iter().rev() {
