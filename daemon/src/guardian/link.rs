@@ -1,4 +1,4 @@
-//! The daemon's side: what it tells its guardian, and how it learns that it has none any more.
+//! The daemon's side of the link: publishes to the guardian, and notices its exit.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -12,7 +12,6 @@ use tokio::io::AsyncReadExt;
 
 use super::page::{Details, Page};
 
-/// The daemon as its guardian's guardian link.
 pub struct GuardianLink {
     page: Page,
     line: UnixStream,
@@ -24,68 +23,68 @@ impl GuardianLink {
         Self { page, line, guardian }
     }
 
-    /// The guardian's process.
+    /// The guardian's pid.
     pub fn guardian(&self) -> Pid {
         self.guardian
     }
 
-    /// A shutdown has begun: past this the guardian ends it.
+    /// A shutdown has begun: past this bound the guardian kills the daemon.
     pub fn set_bound(&self, bound: Duration) {
         self.page.set_bound(Some(bound));
         // The byte wakes the guardian, which then reads the page. A guardian that has exited needs no byte.
         let _ = (&self.line).write(&[0]);
     }
 
-    /// All is done, and this process exits with this code. What comes after is no crash.
+    /// Marks the run as completed with this exit code: an exit from now on is not a crash.
     pub fn complete(&self, code: u8) {
         self.page.complete(code);
     }
 
-    /// Whether the guardian has ended.
+    /// Whether the guardian has exited.
     pub fn is_orphan(&self) -> bool {
         guardian::parent() != Some(self.guardian)
     }
 
-    /// Listens for the guardian's end: the other end of the line is its alone. The future returns then.
+    /// Completes when the guardian exits: only the guardian has the other end of the socket pair.
     ///
     /// # Errors
-    /// When the line can't be listened to.
+    /// When the socket can't be registered with the runtime.
     pub fn orphaned(&self) -> io::Result<impl Future<Output = ()> + Send + 'static> {
         let line = self.line.try_clone()?;
         line.set_nonblocking(true)?;
         let mut line = tokio::net::UnixStream::from_std(line)?;
         Ok(async move {
             let mut byte = [0];
-            // It never writes; whatever is not "nothing yet" is its end.
+            // The guardian never writes: any result but "would block" means that it exited.
             while line.read(&mut byte).await.is_ok_and(|length| length > 0) {}
         })
     }
 
-    /// Says what the guardian needs, if it has to act.
+    /// Publishes what the guardian needs for a cleanup.
     ///
     /// # Errors
-    /// When it does not fit the page.
+    /// When it does not fit into the page.
     pub fn publish(&self, details: &Details) -> io::Result<()> {
         self.page.publish(details)
     }
 
-    /// Descriptors of page and line, for another program in this process.
+    /// Descriptors of page and socket, for the next program in this process.
     ///
     /// # Errors
-    /// When there are none left.
+    /// When no descriptor is left.
     pub fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
         Ok([self.page.descriptor()?, self.line.try_clone()?.into()])
     }
 
-    /// The guardian link of the same guardian, in a new program: what [`Self::descriptors`] gave.
+    /// Adopts the descriptors of [`Self::descriptors`] in the next program.
     ///
     /// # Errors
-    /// When they are something else.
+    /// When they are not a page and a socket.
     pub fn adopt([page, line]: [OwnedFd; 2]) -> io::Result<Self> {
         let guardian = guardian::parent().ok_or_else(|| io::Error::other("this process has no parent"))?;
         guardian::die_with_parent(Signal::Term)?;
         let guardian_link = Self { page: Page::adopt(page)?, line: line.into(), guardian };
-        // The shutdown that went before the new program is over.
+        // The shutdown before the replacement is complete.
         guardian_link.page.set_bound(None);
         Ok(guardian_link)
     }
@@ -95,7 +94,7 @@ impl GuardianLink {
 mod tests {
     use super::*;
 
-    /// R-CLIENT-7: page and line survive a change of program, and mean the same guardian.
+    /// R-CLIENT-7: page and socket survive the replacement, and belong to the same guardian.
     #[tokio::test]
     async fn page_and_line_can_be_handed_over() {
         let page = Page::new().expect("memory");

@@ -22,17 +22,17 @@ impl ProxyHandle {
     /// Whether the port is bound.
     ///
     /// # Errors
-    /// Who holds the client port.
+    /// Names the holder of the client port.
     pub fn is_open(&self) -> Result<(), String> {
         self.bind_state.borrow().clone()
     }
 
-    /// Whether requests are in in_flight_guard.
+    /// Whether requests are in flight.
     pub fn is_busy(&self) -> bool {
         matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.in_flight() > 0)
     }
 
-    /// Tells the door what became of its worker's `process`, the first being 1.
+    /// Publishes the state of the worker's `process`; the first one is 1.
     pub fn show(&self, state: WorkerState, process: u32, port: Port, reason: Option<&str>) {
         let epoch = session::epoch(self.run, process);
         let next = match state {
@@ -45,13 +45,13 @@ impl ProxyHandle {
                 Upstream::Down(reason.unwrap_or(state.name()).to_owned())
             }
         };
-        // Streams let go before the worker is asked to leave: none shall wait for a client.
+        // Streams detach before the stop request, so that no worker waits for a client.
         if let Upstream::Live(up) = self.publisher.send_replace(next) {
             up.detach.cancel();
         }
     }
 
-    /// The worker leaves: new requests wait, streams let go of it.
+    /// The worker stops: new requests wait, streams detach from it.
     pub fn detach(&self) -> Option<Arc<Live>> {
         match self.publisher.send_replace(Upstream::Waiting) {
             Upstream::Live(up) => {

@@ -1,8 +1,8 @@
-//! The thread that serves all clients of all doors.
+//! The thread that serves all clients.
 //!
-//! One thread of its own: a connection of a client and its connections to the worker are used by one task,
-//! on one thread, and nothing that happens on them has to wake another one. What else the daemon does, some
-//! of it for milliseconds at a time, runs elsewhere and delays no client.
+//! A client's connection and its connections to the worker are used by one task
+//! on one thread, so nothing has to wake another thread. The rest of the daemon, which sometimes blocks
+//! for milliseconds, runs on other threads and delays no client.
 
 use std::io;
 use std::sync::Mutex;
@@ -13,14 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
 
-/// The thread, and its end.
 pub struct ProxyThread {
     handle: Handle,
     end: Mutex<Option<End>>,
 }
 
 struct End {
-    /// Dropped, it sends the thread home.
+    /// Ends the thread when dropped.
     wanted: oneshot::Sender<()>,
     came: oneshot::Receiver<()>,
 }
@@ -29,7 +28,7 @@ impl ProxyThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the kernel gives no thread or no descriptor for it.
+    /// When no thread or descriptor is available.
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -37,19 +36,19 @@ impl ProxyThread {
         let (over, came) = oneshot::channel::<()>();
         thread::Builder::new().name("mcpd-doors".to_owned()).spawn(move || {
             let _ = runtime.block_on(end);
-            // Whatever is still connected is closed with it.
+            // Closes all remaining connections.
             drop(runtime);
             drop(over);
         })?;
         Ok(Self { handle, end: Mutex::new(Some(End { wanted, came })) })
     }
 
-    /// Where to spawn what it serves.
+    /// To spawn tasks on it.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Endpoints it; whatever it still serves is cut off.
+    /// Ends the thread; remaining connections are closed.
     pub async fn leave(&self, deadline: Deadline) {
         let end = self.end.lock().ok().and_then(|mut end| end.take());
         if let Some(End { wanted, came }) = end {

@@ -135,10 +135,7 @@ impl Git {
         outcome
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this process is a worker: it has no process_thread of children"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this process is a worker: it has no process thread")]
     fn command(&self, args: &[OsString]) -> Command {
         let mut command = Command::new("git");
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_misleading(name)) {

@@ -112,7 +112,7 @@ fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && differing == 0
 }
 
-/// Accepts connections until the worker leaves.
+/// Accepts connections until the worker stops.
 pub async fn accept(listener: TcpListener, app: Arc<App>, connections: TaskTracker) {
     loop {
         tokio::select! {

@@ -29,7 +29,7 @@ const CUT: Duration = Duration::from_millis(500);
 /// When clients may come back; in the `retry:` field that ends each event stream.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Why the worker leaves, as its sessions are told.
+/// Why the worker stops, as its sessions are told.
 pub type Reason = &'static str;
 
 /// Where a request to leave is put; a second one changes nothing.

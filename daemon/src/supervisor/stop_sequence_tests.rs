@@ -133,7 +133,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     /// Whatever happens, once the signal phase has come the sequence ends in bounded time, and its
-    /// outcome never gets better while it goes on.
+    /// outcome never gets better while it continues.
     #[test]
     fn every_course_ends_and_never_forgets(http: bool, hold: bool, steps in steps()) {
         let mut now = deadline::now();

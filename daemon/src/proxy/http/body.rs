@@ -1,5 +1,5 @@
-//! Bodies in both directions. The usual ones are not boxed: most requests and answers are small and
-//! whole, and what is spent on them is spent on every one.
+//! Bodies in both directions. The common ones are not boxed: most requests and responses are small and
+//! complete, and their cost is paid for every request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,33 +10,31 @@ use super::link::WorkerBody;
 use super::passing::Passing;
 use super::pipe::Events;
 
-/// Whatever a body may fail with.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
-/// What goes to a client.
+/// The body of a response.
 pub enum Body {
-    /// It is here.
+    /// Complete.
     Whole(Bytes),
-    /// It comes from a worker and is passed on as it comes.
+    /// Streamed from a worker.
     Worker(WorkerBody),
-    /// An event stream.
     Events(Events),
 }
 
-/// What goes to a worker.
+/// The body of a request to a worker.
 #[derive(Debug)]
 pub enum Upload {
-    /// It is here.
+    /// Complete.
     Whole(Bytes),
-    /// It comes from a client and is passed on as it comes.
+    /// Streamed from a client.
     Client(Incoming),
-    /// The same past the scanner.
+    /// Streamed from a client through the scanner.
     Passing(Passing),
 }
 
-/// A body that is there already.
+/// A complete body.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
     Body::Whole(bytes.into())
 }

@@ -1,4 +1,4 @@
-//! One request: refused, answered here, or forwarded (R-CLIENT-1, R-CLIENT-3).
+//! One request: refused, answered by mcpd, or forwarded (R-CLIENT-1, R-CLIENT-3).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,32 +25,30 @@ use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::sse::Event;
 use crate::proxy::observe::registry::Connection;
 
-/// A request that is to be forwarded.
+/// A request to forward.
 pub struct Exchange {
-    /// The door it came through.
     pub listener: Arc<Listener>,
-    /// The connection it came on.
     pub connection: Arc<Connection>,
-    /// What the connection's event streams go through.
+    /// For event streams on this connection.
     pub pipe: Pipe,
-    /// What it says, if that is JSON-RPC.
+    /// The messages in its body, if it is JSON-RPC.
     pub messages: Option<Messages>,
-    /// Its body, if it was read.
+    /// The body, if it was read completely.
     pub body: Bytes,
-    /// Its body, if it is JSON too large to be read first.
+    /// The body, if it is JSON too large to be read before forwarding.
     passing: Option<Passing>,
-    /// The client asks for an event stream and nothing else.
+    /// A `GET` for an event stream.
     pub wants_events: bool,
     method: Method,
     uri: Uri,
-    /// Fit for the worker but for the session id. Gone with the request, unless it may be sent again.
+    /// Without the session id. Moved into the request, unless it may be sent again.
     headers: HeaderMap,
 }
 
-/// The session of a request, and the id by which its client calls it.
+/// The session of a request, with the id that the client uses.
 pub type InSession = Option<(String, SharedSession)>;
 
-/// Answers one request.
+/// Handles one request.
 pub async fn answer(
     listener: Arc<Listener>,
     connection: Arc<Connection>,
@@ -98,7 +96,7 @@ pub async fn answer(
 }
 
 impl Exchange {
-    /// Forwards it, with its session's id for the worker.
+    /// Forwards the request with the worker's session id.
     async fn forward(mut self: Box<Self>, payload: Payload) -> Response<Body> {
         let Some(id) = self.session_id() else {
             return self.send(payload, None).await;
@@ -117,7 +115,7 @@ impl Exchange {
             let mut session = session.lock().await;
             match self.towards_the_worker(&mut session, payload) {
                 Some(payload) => payload,
-                // An answer to a worker that is dead.
+                // A response to a worker that has exited.
                 None => return errors::accepted(),
             }
         };
@@ -128,13 +126,13 @@ impl Exchange {
         self.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned)
     }
 
-    /// Whether it says anything that has to be kept, or answers what the worker asked.
+    /// Whether it has messages that the session keeps, or responses to requests of the worker.
     fn concerns_the_session(&self) -> bool {
         let concerns = |message: &Message| matches!(message, Message::Answer { .. }) || is_kept(message);
         self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(concerns))
     }
 
-    /// Answers get the id that the worker asked with; what has to be said again is kept.
+    /// Responses get the worker's own request id back; messages that a replay needs are kept.
     fn towards_the_worker(&mut self, session: &mut Session, payload: Payload) -> Option<Payload> {
         let value: Value = match serde_json::from_slice(&self.body) {
             Ok(value) => value,
@@ -207,7 +205,7 @@ impl Exchange {
                     body = self.take_back(*request);
                     self.wait_for_another(&up, deadline).await;
                 }
-                // A stream that has not begun loses nothing by beginning with the next worker.
+                // A stream that has not begun can begin with the next worker.
                 Err(SendError::Broken(_)) if self.wants_events && !deadline.remaining().is_zero() => {
                     body = Upload::Whole(Bytes::new());
                     self.wait_for_another(&up, deadline).await;
@@ -220,7 +218,7 @@ impl Exchange {
         }
     }
 
-    /// The error for a client that comes back for the rest of an answer whose worker is dead. Forwarded it
+    /// The error for a client that resumes a response whose worker has exited. Forwarded, it
     /// would be a second `GET` stream.
     async fn lost_answer(&self, session: &tokio::sync::Mutex<Session>) -> Option<Response<Body>> {
         let (epoch, request) = self.resumed()?;
@@ -228,14 +226,14 @@ impl Exchange {
         (epoch != session.lock().await.epoch).then(|| errors::events(whole(error)))
     }
 
-    /// The request whose answer the client comes back for, and the worker that was asked.
+    /// The request whose response the client resumes, and the epoch of its worker.
     pub fn resumed(&self) -> Option<(Epoch, Value)> {
         let last = self.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
         let request = last.request.filter(|_| self.wants_events)?;
         Some((last.epoch, request))
     }
 
-    /// The worker is not there although the supervisor has not said so yet.
+    /// The worker is gone, but the supervisor has not published it yet.
     async fn wait_for_another(&self, up: &Live, deadline: Deadline) {
         let soon = deadline.at_most(Duration::from_millis(50));
         let _ = soon.wait(up.detach.cancelled()).await;
@@ -261,12 +259,12 @@ impl Exchange {
         request
     }
 
-    /// Long-lived streams are attached anew.
+    /// Long-lived streams are attached again.
     fn may_be_sent_again(&self) -> bool {
         self.wants_events || self.is_request("subscriptions/listen")
     }
 
-    /// Of a request that could not be sent.
+    /// Takes the body back from a request that could not be sent.
     fn take_back(&mut self, request: Request<Upload>) -> Upload {
         let (head, body) = request.into_parts();
         if !self.may_be_sent_again() {
@@ -275,7 +273,7 @@ impl Exchange {
         body
     }
 
-    /// The same request once more, for another worker; its stream begins anew.
+    /// The same request for the next worker; its stream begins again.
     pub async fn again(&mut self, session: Option<&tokio::sync::Mutex<Session>>) -> Request<Upload> {
         let mut request = self.request(session, Upload::Whole(self.body.clone())).await;
         request.headers_mut().remove(&LAST_EVENT);
@@ -287,19 +285,19 @@ impl Exchange {
         self.messages.as_ref().is_some_and(|messages| messages.is_request(method))
     }
 
-    /// The path that was asked for.
+    /// The requested path.
     pub fn path(&self) -> &str {
         self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
-    /// What a body too large to be read first has said by now.
+    /// The messages that the scanner has found so far.
     pub fn hear(&mut self) {
         if let Some(passing) = &self.passing {
             self.messages = passing.messages();
         }
     }
 
-    /// The same when all of it is here.
+    /// Reads the rest of the body first.
     async fn hear_out(&mut self) {
         if let Some(passing) = self.passing.take() {
             passing.finish(Deadline::after(BODY)).await;
@@ -307,7 +305,7 @@ impl Exchange {
         }
     }
 
-    /// What was in in_flight_guard gets an error of its own id, never just a cut.
+    /// The error for a request in flight, with its own id.
     pub async fn interrupted(&mut self) -> Response<Body> {
         self.hear_out().await;
         match &self.messages {

@@ -1,8 +1,8 @@
-//! The time that a client has for the head of a request, without setting a timer for each of them.
+//! Limits the time for the head of a request, without a timer for each request.
 //!
-//! hyper wants a timer when it begins to wait for a head, and drops it when the head is there: with most
-//! clients thousands of times before one expires. Here both only note a moment, and one alarm for the whole
-//! connection looks at it when it may have come.
+//! hyper starts a timer when it waits for a head and drops it when the head has arrived: with most
+//! clients thousands of times before one expires. Here both only store a moment, and one alarm for the
+//! connection reads it when it may have passed.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,22 +18,22 @@ use crate::deadline;
 pub struct HeadTimer {
     shared: Arc<Shared>,
     alarm: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Made by the first tick.
+    /// Created by the first tick.
     bell: Option<Arc<Bell>>,
     limit: Duration,
 }
 
-/// hyper's end of it.
+/// The timer that hyper gets.
 pub struct Handle(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// When the head has to be there; `None` while none is awaited.
+    /// The deadline of the head; `None` while none is awaited.
     due: Mutex<Option<Instant>>,
     is_expired: AtomicBool,
 }
 
-/// Rings when the alarm has to be looked at; until then a tick costs nothing.
+/// Set when the alarm may have expired; until then a tick costs nothing.
 struct Bell {
     task: Waker,
     rang: AtomicBool,
@@ -136,7 +136,7 @@ mod tests {
         .await;
     }
 
-    /// R-CLIENT-1: slow headers are given up in time, quick ones never.
+    /// R-CLIENT-1: slow headers time out, quick ones never do.
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_at_its_own_moment_whenever_the_alarm_was_set() {
         let mut timer = HeadTimer::new(LIMIT);

@@ -1,4 +1,4 @@
-//! What the front door does to heads of requests and answers, and nothing else.
+//! Rewrites the heads of requests and responses.
 
 use hyper::Uri;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -6,12 +6,10 @@ use hyper::http::response::Parts;
 
 use crate::proxy::mcp::session::{EventId, Session};
 
-/// The session id in both directions.
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Where an event stream goes on.
 pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Headers that speak of one connection only (RFC 9110, section 7.6.1), and two that mcpd answers for:
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), and two that mcpd handles itself:
 /// `Expect` itself, `Accept-Encoding` because it reads what it forwards.
 fn is_of_a_connection(name: &HeaderName) -> bool {
     matches!(
@@ -28,22 +26,22 @@ fn is_of_a_connection(name: &HeaderName) -> bool {
     )
 }
 
-/// Removes what speaks of one connection only.
+/// Removes hop-by-hop headers.
 pub fn forget_connection(headers: &mut HeaderMap) {
     let found = |headers: &HeaderMap| headers.keys().find(|name| is_of_a_connection(name)).cloned();
-    // Most of them are nearly never there, and to look each of them up costs more than to look at all.
+    // They are rare, so one pass over all headers is faster than a lookup for each of them.
     while let Some(name) = found(headers) {
         headers.remove(name);
     }
 }
 
-/// Whether event streams are among what the client takes.
+/// Whether the client accepts event streams.
 pub fn accepts_events(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// Path and query only, whatever the client called the server.
+/// Origin form: path and query only.
 pub fn of_origin(uri: Uri) -> Uri {
     match uri.authority() {
         None => uri,
@@ -51,7 +49,7 @@ pub fn of_origin(uri: Uri) -> Uri {
     }
 }
 
-/// The worker knows its own event ids only; one of a dead worker begins the stream anew.
+/// The worker knows only its own event ids; without a known one the stream begins again.
 pub fn restore_last_event(headers: &mut HeaderMap, session: &Session) {
     let Some(id) = headers.remove(&LAST_EVENT) else {
         return;
@@ -62,13 +60,13 @@ pub fn restore_last_event(headers: &mut HeaderMap, session: &Session) {
     }
 }
 
-/// Whether a body is of this kind.
+/// Whether the content type is this one.
 pub fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
     let given = headers.get(header::CONTENT_TYPE).map(|given| given.as_bytes().trim_ascii_start());
     given.and_then(|given| given.get(..kind.len())).is_some_and(|it| it.eq_ignore_ascii_case(kind.as_bytes()))
 }
 
-/// Of a stream that may get more, or less, than its worker meant to send.
+/// Removes the length of a stream whose content mcpd may change.
 pub fn without_length(mut head: Parts) -> Parts {
     head.headers.remove(header::CONTENT_LENGTH);
     head

@@ -1,11 +1,11 @@
 //! One connection to a worker.
 //!
 //! It has no task of its own: the code that waits for its response drives it, in the task that serves the
-//! client. So nothing has to be handed from task to task, an answer costs no wake-up but the one that
-//! its bytes cause, and a client that goes away takes the request to the worker with it at once.
+//! client. So nothing is passed from task to task, a response costs only the wake-up that
+//! its bytes cause, and when a client disconnects, the request to the worker ends at once.
 //!
-//! What hyper's two ends of the connection tell each other (the request, the head of the answer, pieces
-//! of its body) changes only while it is driven. They are therefore asked right after that, and with a
+//! What hyper's two halves of the connection exchange (the request, the head of the response, pieces
+//! of its body) changes only while the connection is driven. They are therefore polled right after that, with a
 //! no-op waker.
 
 use std::future::poll_fn;
@@ -27,10 +27,10 @@ use super::body::Upload;
 use super::turn::quietly;
 use super::upstream::InFlightGuard;
 
-/// A connection that answers one request at a time.
+/// A connection that handles one request at a time.
 pub struct Link {
     sender: SendRequest<Upload>,
-    /// `None` when it is over.
+    /// `None` when it is closed.
     driver: Option<Connection<TokioIo<TcpStream>, Upload>>,
 }
 
@@ -46,7 +46,7 @@ impl Link {
         Ok(Box::new(Self { sender, driver: Some(driver) }))
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of the response.
     ///
     /// # Errors
     /// With the request, if nothing of it was sent.
@@ -65,22 +65,22 @@ impl Link {
     }
 
     /// Whether it can be reused, now that its response has been read. No task is woken any more by
-    /// what happens on it.
+    /// the connection.
     pub fn rest(&mut self) -> bool {
         drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
         self.driver.is_some() && self.sender.is_ready()
     }
 }
 
-/// Lets the connection read and write. At its end it is dropped at once: only this tells the other end.
+/// Lets the connection read and write. A finished connection is dropped at once, which closes its socket.
 fn drive(driver: &mut Option<Connection<TokioIo<TcpStream>, Upload>>, context: &mut Context<'_>) {
     if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(context).is_ready()) {
         *driver = None;
     }
 }
 
-/// The body of an answer. It drives its connection, and gives it back at its end; dropped before,
-/// it takes the connection along.
+/// The body of a response. It drives its connection and returns it at the end; dropped before,
+/// it closes the connection.
 pub struct WorkerBody {
     body: Incoming,
     link: Option<Box<Link>>,
@@ -88,7 +88,6 @@ pub struct WorkerBody {
 }
 
 impl WorkerBody {
-    /// The body that comes on this connection.
     pub fn new(body: Incoming, link: Box<Link>, in_flight_guard: InFlightGuard) -> Self {
         let mut answer = Self { body, link: Some(link), in_flight_guard };
         if answer.body.is_end_stream() {

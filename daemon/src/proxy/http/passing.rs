@@ -1,4 +1,4 @@
-//! A body too large to be kept, on its way from client to worker past the scanner.
+//! Streams a body that is too large to keep from the client through the scanner to the worker.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,33 +11,33 @@ use crate::deadline::Deadline;
 use crate::proxy::mcp::message::Messages;
 use crate::proxy::mcp::scan::Scanner;
 
-/// The body. What was understood of it outlives its way to the worker.
+/// The body and its scanner, which outlives the transfer.
 #[derive(Clone, Debug)]
 pub struct Passing(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// What was read before it was known how large it is.
+    /// What was read before its size was known.
     begin: Bytes,
     rest: Incoming,
     scanner: Scanner,
 }
 
 impl Passing {
-    /// A body that begins like this and goes on with the rest.
+    /// A body that begins with these bytes.
     pub fn new(begin: Bytes, rest: Incoming) -> Self {
         let mut scanner = Scanner::default();
         scanner.push(&begin);
         Self(Arc::new(Mutex::new(State { begin, rest, scanner })))
     }
 
-    /// What it says, as far as it has passed.
+    /// The messages found so far.
     pub fn messages(&self) -> Option<Messages> {
         self.state().scanner.messages()
     }
 
-    /// Reads what the worker did not take: only then does the client read what it is answered, and the id may
-    /// stand at the end.
+    /// Reads what the worker did not take: only then does the client read its response, and the id may
+    /// be at the end.
     pub async fn finish(&self, deadline: Deadline) {
         let read = poll_fn(|context| {
             while let Some(frame) = std::task::ready!(self.poll_frame(context)) {
@@ -47,11 +47,10 @@ impl Passing {
             }
             Poll::Ready(())
         });
-        // A client that is slower gets what is known by then.
+        // For a slower client, what is known by then has to do.
         let _ = deadline.wait(read).await;
     }
 
-    /// The next piece.
     pub fn poll_frame(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut state = self.state();
         if !state.begin.is_empty() {
@@ -67,13 +66,13 @@ impl Passing {
         polled
     }
 
-    /// Whether all of it has passed.
+    /// Whether all of it was transferred.
     pub fn is_end_stream(&self) -> bool {
         let state = self.state();
         state.begin.is_empty() && state.rest.is_end_stream()
     }
 
-    /// What is left, if its length was told.
+    /// The remaining length, if it was declared.
     pub fn size_hint(&self) -> SizeHint {
         let state = self.state();
         let whole = |rest| SizeHint::with_exact(state.begin.len() as u64 + rest);

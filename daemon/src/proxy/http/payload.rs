@@ -1,4 +1,4 @@
-//! The body of a request: read first if it is JSON, else passed on as it comes (R-CLIENT-1).
+//! The body of a request: read before forwarding if it is JSON, else streamed (R-CLIENT-1).
 
 use std::time::Duration;
 
@@ -14,23 +14,22 @@ use super::turn::{another, quietly};
 use crate::deadline::Deadline;
 use crate::proxy::mcp::errors;
 
-/// JSON up to this is read before it is forwarded; larger bodies stream past a scanner.
+/// Limit in bytes for JSON that is read before forwarding; larger bodies stream through a scanner.
 pub const WHOLE: usize = 4 * 1024 * 1024;
-/// How long a client has to send a body that is read.
+/// Limit for a client to send such a body.
 pub const BODY: Duration = Duration::from_secs(30);
 
-/// What is sent on.
+/// The body to forward.
 pub enum Payload {
-    /// It is here.
+    /// Complete.
     Whole(Bytes),
-    /// It is JSON, and still coming.
+    /// JSON that is streamed.
     Passing(Passing),
-    /// It is still coming.
+    /// Streamed.
     Streaming(Incoming),
 }
 
 impl Payload {
-    /// As a body for the worker.
     pub fn into_body(self) -> Upload {
         match self {
             Self::Whole(bytes) => Upload::Whole(bytes),
@@ -40,10 +39,10 @@ impl Payload {
     }
 }
 
-/// Reads what has to be read before it is forwarded.
+/// Reads the body as far as necessary before forwarding.
 ///
 /// # Errors
-/// The answer to a client that does not send it.
+/// The response to a client that does not send it.
 pub async fn read(head: &Parts, mut body: Incoming) -> Result<Payload, Response<Body>> {
     if head.method != Method::POST || !is_json(head) {
         return Ok(Payload::Streaming(body));
@@ -51,7 +50,7 @@ pub async fn read(head: &Parts, mut body: Incoming) -> Result<Payload, Response<
     if hyper::body::Body::size_hint(&body).lower() > WHOLE as u64 {
         return Ok(Payload::Passing(Passing::new(Bytes::new(), body)));
     }
-    // Mostly it came with the head, in one piece: no clock is looked at then, and no other turn is needed.
+    // Fast path: mostly the body arrived with the head in one piece, so no timer is needed.
     let mut pieces = Pieces::default();
     let mut deadline = None;
     loop {
@@ -75,7 +74,7 @@ pub async fn read(head: &Parts, mut body: Incoming) -> Result<Payload, Response<
     }
 }
 
-/// What has come of a body. Only when there are several pieces are they copied.
+/// The received pieces of a body. They are copied only if there are several.
 #[derive(Default)]
 struct Pieces {
     all: Vec<Bytes>,

@@ -5,8 +5,8 @@
 //!                        `--polls--> Pipe, when hyper does not ask: its client reads too slowly
 //! ```
 //!
-//! So no event is handed from task to task. But hyper asks for nothing while a client does not take what it
-//! has, and the relay has to see even then that its worker dies or that mcpd leaves: the task polls it then.
+//! So no event is passed from task to task. But hyper polls nothing while a client does not read,
+//! and the relay must notice even then that its worker exits or mcpd shuts down: then the task polls it.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -19,10 +19,9 @@ use hyper::body::Bytes;
 /// Events that a slow client may lag behind before its worker has to wait.
 const AHEAD: usize = 16;
 
-/// What produces the events.
 type Relay = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The event stream that a connection is at, if it is at one: of one connection, used by its task only.
+/// The current event stream of a connection; used by its task only.
 #[derive(Clone, Default)]
 pub struct Pipe(Arc<Inner>);
 
@@ -35,26 +34,26 @@ struct Inner {
 #[derive(Default)]
 struct Running {
     relay: Option<Relay>,
-    /// Since the task began its turn.
+    /// In this turn of the task.
     was_polled: bool,
 }
 
 type Queue = Mutex<VecDeque<Bytes>>;
 
-/// Where a relay puts its events.
+/// The relay's end.
 #[derive(Clone)]
 pub struct EventSink(Arc<Inner>);
 
-/// The body of the answer. Dropped, it ends the relay at once.
+/// The body of the response. Dropping it ends the relay.
 pub struct Events(Arc<Inner>);
 
 impl Pipe {
-    /// Where the next relay puts its events.
+    /// For the next relay.
     pub fn sink(&self) -> EventSink {
         EventSink(self.0.clone())
     }
 
-    /// The stream of events that this future puts into the [`EventSink`].
+    /// The stream of events that this future sends to the [`EventSink`].
     pub fn open(&self, relay: impl Future<Output = ()> + Send + 'static) -> Events {
         lock(&self.0.queue).clear();
         lock(&self.0.running).relay = Some(Box::pin(relay));
@@ -66,7 +65,7 @@ impl Pipe {
         lock(&self.0.running).was_polled = false;
     }
 
-    /// The turn endpoints: a relay that hyper did not ask goes on all the same.
+    /// The turn ends: a relay that hyper did not poll is polled now.
     pub fn end_turn(&self, context: &mut Context<'_>) {
         let mut running = lock(&self.0.running);
         if !running.was_polled {
@@ -76,7 +75,7 @@ impl Pipe {
 }
 
 impl Running {
-    /// Lets the relay go on; true when it is over.
+    /// Polls the relay; true when it has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> bool {
         self.was_polled = true;
         let Some(relay) = &mut self.relay else { return true };
@@ -89,7 +88,7 @@ impl Running {
 }
 
 impl EventSink {
-    /// Passes an event on; waits while the client lags behind.
+    /// Sends an event; waits while the client lags behind.
     pub async fn send(&self, event: Bytes) {
         let mut event = Some(event);
         // No waker is stored: the code that makes room polls the relay again.
@@ -123,7 +122,7 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         let relay = lock(&self.0.running).relay.take();
-        // Whatever it holds is let go outside of the lock.
+        // Dropped outside of the lock.
         drop(relay);
         lock(&self.0.queue).clear();
     }
@@ -143,13 +142,13 @@ mod tests {
         events.poll_event(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// A turn in which hyper asks for nothing, since its client reads too slowly.
+    /// A turn in which hyper polls nothing, because its client reads too slowly.
     fn turn(pipe: &Pipe) {
         pipe.begin_turn();
         pipe.end_turn(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Sends that many events, and counts those that were taken.
+    /// Sends this many events, and counts those that were taken.
     fn stream(pipe: &Pipe, many: usize) -> (Events, Arc<AtomicUsize>) {
         let sink = pipe.sink();
         let sent = Arc::new(AtomicUsize::new(0));
@@ -175,7 +174,7 @@ mod tests {
         }
     }
 
-    /// R-CLIENT-5: a client that does not read keeps no relay from seeing that it has to end.
+    /// R-CLIENT-5: a relay notices its end even if the client does not read.
     #[test]
     fn a_relay_goes_on_while_its_client_does_not_read() {
         let pipe = Pipe::default();

@@ -1,4 +1,4 @@
-//! What a worker answered, on its way to the client.
+//! Relays the response of a worker to the client.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::stream::{self, Purpose, Relay};
 
 impl Exchange {
-    /// Passes an answer on.
+    /// Relays a response.
     pub async fn relay(
         mut self: Box<Self>,
         up: Arc<Live>,
@@ -60,8 +60,8 @@ impl Exchange {
         Response::from_parts(head, Body::Worker(body))
     }
 
-    /// An answer in JSON is read first, so that a worker's end in the middle of it is an error and
-    /// not a cut; a large one streams.
+    /// A JSON response is read completely first, so that a worker that exits in the middle of it causes an error
+    /// and not a cut; a large one is streamed.
     async fn collect(
         mut self: Box<Self>,
         head: Parts,
@@ -85,7 +85,7 @@ impl Exchange {
         Response::from_parts(head, whole(bytes))
     }
 
-    /// The worker began a session: the client gets an id of ours for it, which outlives the worker.
+    /// The worker began a session: the client gets mcpd's id for it, which outlives the worker.
     fn begin_session(&self, up: &Live, response: &Response<WorkerBody>) -> InSession {
         if !self.is_request("initialize") || !response.status().is_success() || !self.listener.keeps_sessions
         {
@@ -101,7 +101,7 @@ impl Exchange {
     }
 }
 
-/// A body, read to its end. Nearly all come in one piece, which is not copied then.
+/// Reads a body to its end. Nearly all arrive in one piece, which is not copied.
 async fn read(mut body: WorkerBody) -> Result<Bytes, hyper::Error> {
     let mut first = Bytes::new();
     while let Some(frame) = body.frame().await {

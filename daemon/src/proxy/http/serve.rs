@@ -1,4 +1,4 @@
-//! One connection of a client, in one task: what comes in, what goes to the worker and what comes back.
+//! One client connection in one task: requests, the connection to the worker, and responses.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -25,14 +25,14 @@ use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::mcp::errors;
 use crate::proxy::observe::registry::{Connection, Entry};
 
-/// A request whose headers are not complete by then is given up.
+/// Limit for the headers of a request.
 const HEADERS: Duration = Duration::from_secs(10);
-/// What a client that has connected has, in a pause, for its first request to arrive.
+/// Limit, in a pause, for the first request of a client that has just connected.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// Limit for all request headers together, in bytes.
 const HEADER_BYTES: usize = 64 * 1024;
 
-/// Serves until the client goes away, or mcpd.
+/// Serves until the client disconnects or mcpd closes the connection.
 pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
     let timer = HeadTimer::new(HEADERS);
     let pipe = Pipe::default();
@@ -62,18 +62,18 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
     let ended = poll_fn(|context| {
         let is_first = waker.is_none();
         let context = &mut Context::from_waker(waker.get_or_insert_with(|| turn::waker(context)));
-        // Once they were asked they wake the task: there is no need to ask again with every request.
+        // Once polled, these futures wake the task: they need not be polled with every request.
         let is_stirred = is_first || is_forced.is_cancelled() || watched.has_changed().unwrap_or(true);
         if is_stirred && !told && leaving.as_mut().poll(context).is_ready() {
             told = true;
-            // Idle ones close at once, others after the answer they are at.
+            // Idle connections close at once, others after their current response.
             connection.as_mut().graceful_shutdown();
         }
         timer.tick(context);
         pipe.begin_turn();
         let polled = connection.as_mut().poll(context);
         pipe.end_turn(context);
-        // After the turn: what the worker's end has to do with a request in in_flight_guard is still told.
+        // After the turn, so that the error of a request in flight is still sent.
         if is_stirred && polled.is_pending() && forced.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -84,9 +84,9 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
     }
 }
 
-/// When mcpd leaves or pauses. Told to end before its first request, a connection would be closed unread,
+/// Completes when the connection has to end. A connection that ends before its first request is closed unread,
 /// with what its client has just sent: a client that has sent no request yet has until the notice, or in a
-/// pause, which has none, a moment.
+/// pause, which has no notice, 250 ms.
 async fn told_to_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Connection>) {
     let is_pause =
         phase.wait_for(|phase| *phase != ProxyPhase::Open).await.is_ok_and(|now| *now == ProxyPhase::Pausing);
@@ -94,7 +94,7 @@ async fn told_to_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Con
     let mut waiting = pin!(async {
         if is_pause { drop(Deadline::after(FIRST_REQUEST).wait(notice).await) } else { drop(notice.await) }
     });
-    // Polled in every turn from the beginning of the end.
+    // Polled in every turn from then on.
     poll_fn(|context| match connection.requests.load(Ordering::Relaxed) {
         0 => waiting.as_mut().poll(context),
         _ => Poll::Ready(()),
@@ -106,7 +106,7 @@ async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     Ok(errors::later("too many connections to this server\n".to_owned()))
 }
 
-/// Tells a client that there are too many.
+/// Answers a connection over the limit.
 pub async fn turn_away(stream: TcpStream) {
     let service = service_fn(too_many);
     let mut timer = HeadTimer::new(HEADERS);

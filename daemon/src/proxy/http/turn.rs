@@ -1,7 +1,7 @@
-//! A turn of a connection's task, and what wakes it for the next one.
+//! The turns of a connection's task, and which wake-ups cause the next one.
 //!
-//! The parts of a connection (hyper's two endpoints, bodies, relays) wake each other when they hand something over.
-//! They are all in one task, and most of these wakes come in the middle of a turn for something that this turn
+//! The parts of a connection (hyper's two ends, bodies, relays) wake each other when they pass data on.
+//! All of them are in one task, and most of these wake-ups happen in a turn for work that this turn
 //! does anyhow; each would cost another turn for nothing. Code that knows this uses [`quietly`].
 
 use std::cell::Cell;
@@ -41,7 +41,7 @@ pub fn quietly<T>(act: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Asks for another turn: what was done quietly was not the end.
+/// Requests another turn.
 pub async fn another() {
     poll_fn(|context| {
         context.waker().wake_by_ref();

@@ -1,4 +1,4 @@
-//! The worker behind a listener, as the supervisor tells it, and the connections to it.
+//! The worker behind a listener, as published by the supervisor, and the connections to it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,27 +19,23 @@ use crate::proxy::mcp::session::Epoch;
 /// Idle connections are dropped before the servers' own limit of 5 s.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// What is behind a listener.
 #[derive(Clone)]
 pub enum Upstream {
     /// No worker yet, or none at the moment: requests wait.
     Waiting,
-    /// A worker that answers.
+    /// A worker that is ready.
     Live(Arc<Live>),
     /// No worker, and none is started without a request.
     Down(String),
 }
 
-/// The supervisor's end.
 pub type Publisher = watch::Sender<Upstream>;
-/// The door's end.
 pub type Watcher = watch::Receiver<Upstream>;
 
-/// One life of a worker.
+/// One process of a worker that is ready.
 pub struct Live {
-    /// Which one.
     pub epoch: Epoch,
-    /// It is about to leave, or has left: long-lived streams let go of it.
+    /// Cancelled when it is about to stop, or has exited: long-lived streams detach.
     pub detach: CancellationToken,
     port: Port,
     idle: Mutex<Vec<Idle>>,
@@ -53,18 +49,18 @@ struct Idle {
     since: Instant,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// Nothing was sent: it may be tried again, with this request.
+    /// Nothing was sent: the request may be retried.
     #[error("no connection to the worker: {1}")]
     NotSent(Box<Request<Upload>>, io::Error),
-    /// It was sent, and the connection broke.
+    /// It was sent, and the connection failed.
     #[error("the connection to the worker broke: {0}")]
     Broken(#[from] hyper::Error),
 }
 
-/// Counts a request as being in in_flight_guard, as long as it lives.
+/// Counts a request as in flight until it is dropped.
 pub struct InFlightGuard(Arc<Live>);
 
 impl Live {
@@ -78,15 +74,15 @@ impl Live {
         Self { epoch, detach, port, idle, is_swept, in_flight, drained }
     }
 
-    /// Requests whose answers have not been read to their end.
+    /// Requests whose responses have not been read to their end.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Completes when none is in in_flight_guard.
+    /// Completes when none is in flight.
     pub async fn drained(&self) {
         loop {
-            // Listened to before it is looked at, so that no end is missed in between.
+            // Registered before the count is read, so that no notification is missed.
             let mut drained = std::pin::pin!(self.drained.notified());
             drained.as_mut().enable();
             if self.in_flight() == 0 {
@@ -96,7 +92,7 @@ impl Live {
         }
     }
 
-    /// Sends a request. Its connection is used again when its answer has been read.
+    /// Sends a request. Its connection is reused when the response has been read.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -116,7 +112,7 @@ impl Live {
             match link.exchange(request).await {
                 Ok(response) => return Ok(response.map(|body| WorkerBody::new(body, link, in_flight_guard))),
                 Err(mut failed) => match failed.take_message() {
-                    // The worker has closed an idle connection: there may be another one.
+                    // The worker closed an idle connection; another one may be usable.
                     Some(unsent) if is_used => request = unsent,
                     Some(unsent) => {
                         let reset = io::ErrorKind::ConnectionReset.into();
@@ -147,11 +143,11 @@ impl Live {
         }
     }
 
-    /// Drops what has been idle too long, until nothing is idle any more.
+    /// Drops connections that were idle too long, until none is idle.
     async fn sweep(self: Arc<Self>) {
         loop {
             let pause = Deadline::after(IDLE / 4);
-            // Endpoints at once when the worker leaves: no worker shall wait for an idle connection.
+            // Ends at once when the worker stops, so that no worker waits for an idle connection.
             let leaving = pause.wait(self.detach.cancelled()).await.is_ok();
             let now = deadline::now();
             let mut idle = self.idle();
@@ -170,7 +166,7 @@ impl InFlightGuard {
         Self(up.clone())
     }
 
-    /// The answer has been read to its end: its connection may be used again.
+    /// The response has been read to its end: its connection may be reused.
     pub fn land(&self, link: Box<Link>) {
         self.0.put(link);
     }

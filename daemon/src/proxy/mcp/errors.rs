@@ -1,5 +1,5 @@
-//! What mcpd answers itself, in the words that MCP clients understand (field notes: a 503 kills
-//! some of them, a JSON-RPC error none).
+//! Responses of mcpd itself that MCP clients understand (a 503 kills
+//! some clients, a JSON-RPC error none).
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -8,11 +8,11 @@ use hyper::{Response, StatusCode};
 use super::message::{Messages, UNAVAILABLE};
 use crate::proxy::http::body::{Body, whole};
 
-/// Seconds after which a client may try again.
+/// Seconds after which a client may retry.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
-/// The same for an event stream, milliseconds.
+/// For an event stream, in milliseconds.
 pub const RETRY: Bytes = Bytes::from_static(b"retry: 5000\n\n");
-/// The same for a stream whose server is back in a moment, and whose port is never refused.
+/// For a stream whose server returns in a moment, and whose port is never refused.
 pub const RETRY_SOON: Bytes = Bytes::from_static(b"retry: 500\n\n");
 
 /// A plain text with a status.
@@ -32,13 +32,13 @@ pub fn events(body: Body) -> Response<Body> {
     response
 }
 
-/// Taken note of, with nothing to say.
+/// 202 without a body.
 pub fn accepted() -> Response<Body> {
     build(StatusCode::ACCEPTED, "application/json", whole(""))
 }
 
-/// Not forwarded, and why, in the words that fit what was asked (R-CLIENT-5): errors to requests, a
-/// stream that is asked for later to those who want one, and a 503 only to what is not MCP.
+/// The response to a request that is not forwarded (R-CLIENT-5): JSON-RPC errors for requests, a
+/// stream that ends with a retry time for stream requests, and a 503 only for what is not MCP.
 pub fn refused(messages: Option<&Messages>, wants_events: bool, why: &str) -> Response<Body> {
     match messages {
         Some(messages) => messages.errors((UNAVAILABLE, why)).map_or_else(accepted, json),
@@ -47,7 +47,7 @@ pub fn refused(messages: Option<&Messages>, wants_events: bool, why: &str) -> Re
     }
 }
 
-/// 503, and when to try again.
+/// 503 with a retry time.
 pub fn later(why: String) -> Response<Body> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);

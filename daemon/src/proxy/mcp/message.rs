@@ -1,4 +1,4 @@
-//! What a JSON body says: which JSON-RPC messages are in it. Pure; bodies are never changed here.
+//! Reads the JSON-RPC messages in a body. Pure; bodies are never changed here.
 
 use std::borrow::Cow;
 
@@ -8,41 +8,29 @@ use serde_json::{Value, json};
 
 use super::quick;
 
-/// The answer to a request that its worker could not finish.
+/// The error for a request that its worker could not finish.
 pub const INTERRUPTED: (i64, &str) = (-32000, "the server was restarted while it worked on this request");
-/// The answer to a request that comes while mcpd shuts down.
+/// The error for a request during the shutdown.
 pub const SHUTTING_DOWN: (i64, &str) = (-32000, "the server is shutting down");
-/// The code of the answer to a request whose worker is not there.
+/// The code of the error for a request whose worker is not live.
 pub const UNAVAILABLE: i64 = -32000;
 
 /// One message, as far as it matters for forwarding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Wants an answer with this id.
-    Request {
-        /// The id, as it was written.
-        id: Value,
-        /// What is asked.
-        method: String,
-    },
-    /// Wants none.
-    Notification {
-        /// What is told.
-        method: String,
-    },
-    /// Answers a request of the other side.
-    Answer {
-        /// The id of that request.
-        id: Value,
-    },
+    /// A request.
+    Request { id: Value, method: String },
+    /// A notification.
+    Notification { method: String },
+    /// A response to a request of the other side.
+    Answer { id: Value },
 }
 
 /// The messages of one body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Messages {
-    /// Each of them.
     pub all: Vec<Message>,
-    /// Whether they came as an array.
+    /// Whether the body was an array (a batch).
     pub batch: bool,
 }
 
@@ -67,12 +55,12 @@ impl Message {
 }
 
 impl Messages {
-    /// Reads a body; `None` if it is no JSON-RPC.
+    /// Reads a body; `None` if it is not JSON-RPC.
     pub fn read(body: &[u8]) -> Option<Self> {
         quick::read(body).or_else(|| Self::parse(body))
     }
 
-    /// The same by the parser, which also understands batches and leaves nothing unseen.
+    /// Reads with the full parser, which also understands batches.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let envelopes: Vec<Envelope<'_>> =
@@ -81,7 +69,7 @@ impl Messages {
         Some(Self { all, batch })
     }
 
-    /// The ids that want an answer.
+    /// The ids of requests that wait for a response.
     pub fn open_ids(&self) -> Vec<Value> {
         let id = |message: &Message| match message {
             Message::Request { id, .. } => Some(id.clone()),
@@ -95,7 +83,7 @@ impl Messages {
         matches!(self.all.as_slice(), [Message::Request { method, .. }] if method == wanted)
     }
 
-    /// Errors for all that wants an answer, in the shape in which it was asked.
+    /// Errors for all requests, as a batch if they were one.
     pub fn errors(&self, error: (i64, &str)) -> Option<Vec<u8>> {
         let errors: Vec<_> = self.open_ids().iter().map(|id| error_for(id, error)).collect();
         let value = match (errors.len(), self.batch) {

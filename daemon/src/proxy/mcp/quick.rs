@@ -1,14 +1,14 @@
-//! The quick way to id and method of a message that is all there. Pure.
+//! A fast reader for id and method of a complete message. Pure.
 //!
-//! It goes through the bytes once and looks at nothing but the members of the outermost object. What it does
-//! not expect (a batch, an escaped key, a member twice) it leaves to the parser. What it skips it does not
-//! validate: that is the worker's business.
+//! It reads the bytes once and considers only the members of the outermost object. What it does
+//! not expect (a batch, an escaped key, a member twice) it leaves to the parser. It does not validate what
+//! it skips: the worker does.
 
 use serde_json::Value;
 
 use super::message::{Message, Messages};
 
-/// What a body says; `None` where the parser has to look.
+/// The message; `None` if the parser is needed.
 pub fn read(body: &[u8]) -> Option<Messages> {
     let mut cursor = Cursor { bytes: body, at: 0 };
     let mut id = None;
@@ -88,7 +88,7 @@ impl<'a> Cursor<'a> {
         Some(&self.bytes[begin..self.at])
     }
 
-    /// Behind the string whose first quote was just passed.
+    /// Skips a string whose first quote was just read.
     fn end_string(&mut self) -> Option<()> {
         loop {
             let rest = &self.bytes[self.at..];
@@ -104,7 +104,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Behind the array or object whose first bracket was just passed.
+    /// Skips an array or object whose first bracket was just read.
     fn end_nest(&mut self) -> Option<()> {
         let mut depth = 1;
         while depth > 0 {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     proptest! {
-        /// The quick way and the thorough one say the same of what is usual.
+        /// The fast reader and the parser agree on usual messages.
         #[test]
         fn it_agrees_with_the_parser(
             id in "[0-9]{1,6}|\"[a-z0-9-]{0,9}\"|null",

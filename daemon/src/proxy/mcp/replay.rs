@@ -1,4 +1,4 @@
-//! Initializing a new worker behind the client's back, with what the client once sent.
+//! Initializes a new worker on behalf of a client, with what the client once sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::proxy::http::link::WorkerBody;
 use crate::proxy::http::upstream::Live;
 use crate::proxy::listener::Listener;
 
-/// A worker that takes longer for one replayed message does not go on with the session.
+/// Limit for the response to a replayed message.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Limit for a replayed message's response, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
 
-/// Why a session is not one of the present worker.
+/// Why a session could not be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It endpoints, as it would without mcpd.
+    /// The session ends, as it would without mcpd.
     #[error(transparent)]
     Refused(#[from] ReplayRefused),
-    /// The worker is gone already: the next one may go on with it.
+    /// The worker has exited; the next one may continue the session.
     #[error("the new worker could not be initialized: {0}")]
     Broken(String),
 }
@@ -50,7 +50,7 @@ pub async fn replay(
     let before = session.epoch;
     let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut session)).await;
     if !matches!(renewed, Ok(Ok(()))) {
-        // Half renewed is not renewed.
+        // An incomplete replay does not count.
         session.epoch = before;
     }
     listener.sessions.save(&session);
@@ -109,7 +109,7 @@ async fn post(
     }
 }
 
-/// The one message of an answer, in JSON or as the first event with data.
+/// The message of a response, in JSON or as the first event with data.
 async fn first_message(response: Response<WorkerBody>) -> Result<Value, ReplayError> {
     let events = response
         .headers()

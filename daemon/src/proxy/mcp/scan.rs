@@ -1,27 +1,27 @@
-//! Finds id and method of a JSON-RPC message while its bytes pass by, for bodies too large to be kept. Pure.
+//! Finds id and method of a JSON-RPC message while its bytes are streamed, for bodies too large to keep. Pure.
 //!
 //! ```text
 //!   {  "id" : 7 ,  "params" : { "id": 1, ... megabytes ... } ,  "method" : "tools/call"  }
 //!      key    value            skipped, whatever is in it                    value
 //! ```
 //!
-//! Only the members of the outermost object count. What is skipped is not validated: that is the worker's
-//! business. A batch is given up, and so are values longer than any id or method is.
+//! Only the members of the outermost object count. Skipped parts are not validated: the worker does
+//! that. Batches are not supported, nor values longer than any id or method.
 
 use serde_json::Value;
 
 use super::message::{Message, Messages};
 
-/// An id or a method that is longer than this is none.
+/// Limit in bytes for an id or a method.
 const LONGEST: usize = 4096;
 
 /// Reads a message piece by piece, wherever it is cut.
 #[derive(Debug, Default)]
 pub struct Scanner {
     place: Place,
-    /// What is being read, if it matters: a key, or the value of one that does.
+    /// The key or value being read, if it matters.
     kept: Option<Vec<u8>>,
-    /// It is longer than what is kept.
+    /// It is longer than the limit.
     is_too_long: bool,
     key: Key,
     id: Option<Value>,
@@ -29,7 +29,7 @@ pub struct Scanner {
     seen: Seen,
 }
 
-/// Where in the message the next byte stands.
+/// The position of the next byte in the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
     /// Before the object.
@@ -47,15 +47,15 @@ enum Place {
     InString(Text),
     /// In a number, `true`, `false` or `null`.
     InWord,
-    /// So deep in arrays and objects.
+    /// At this depth in arrays and objects.
     Inside(usize),
-    /// In a string so deep in them.
+    /// In a string at this depth.
     StringInside(usize, Text),
     /// Between a value and the comma, or the end of the object.
     AfterValue,
     /// The object has ended.
     After,
-    /// It is no single message, or none that can be understood.
+    /// Not a single valid message.
     GivenUp,
 }
 
@@ -83,11 +83,11 @@ struct Seen {
 }
 
 impl Scanner {
-    /// Takes the next bytes.
+    /// Reads the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
-            // Nearly all bytes of a large message: in strings that do not matter.
+            // Fast path: nearly all bytes of a large message are in strings that do not matter.
             if self.kept.is_none()
                 && let Place::InString(Text::Plain) | Place::StringInside(_, Text::Plain) = self.place
             {
@@ -104,12 +104,12 @@ impl Scanner {
         }
     }
 
-    /// Whether nothing more is to be found out.
+    /// Whether id and method are known, or can't be found.
     pub fn is_done(&self) -> bool {
         matches!(self.place, Place::After | Place::GivenUp) || (self.seen.id && self.seen.method)
     }
 
-    /// What is known by now.
+    /// The message as far as it is known.
     pub fn messages(&self) -> Option<Messages> {
         if self.place == Place::GivenUp {
             return None;
@@ -180,7 +180,7 @@ impl Scanner {
         self.begin(byte, self.key != Key::Other, place)
     }
 
-    /// A byte in a string; `None` where the string endpoints.
+    /// A byte in a string; `None` where the string ends.
     fn in_text(&mut self, byte: u8, text: Text) -> Option<Text> {
         self.keep(byte, Place::GivenUp);
         match (text, byte) {
@@ -215,7 +215,7 @@ impl Scanner {
             Key::Method => &mut self.seen.method,
             Key::Other => return Place::AfterValue,
         };
-        // Of two the worker might take the other one.
+        // With two, the worker might use the other one.
         let is_second = std::mem::replace(seen, true);
         match (serde_json::from_slice(&kept), self.key) {
             _ if is_second || self.is_too_long => return Place::GivenUp,

@@ -6,10 +6,10 @@
 //!                         --W2-->  worker, epoch 2      (initialized anew with what the client once sent)
 //! ```
 //!
-//! The client keeps its session id `S`. What it once said that still matters (its `initialize`, the log
-//! level, its subscriptions) is kept and said again to the next worker. Ids of requests from worker to
-//! client carry the epoch, so that a late answer to a dead worker is never taken for an answer to the
-//! new one, which may have asked with the same id.
+//! The client keeps its session id `S`. What it once sent that still matters (its `initialize`, the log
+//! level, its subscriptions) is kept and replayed to the next worker. Ids of requests from worker to
+//! client carry the epoch, so that a late response to an old worker is never taken for one to the
+//! new worker, which may have used the same id.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::random::hex;
 
-/// Which life of the worker. Sessions outlive the daemon too, so no two of its runs may share one.
+/// Identifies one process of a worker. Sessions outlive the daemon, so epochs are unique over all runs.
 pub type Epoch = u64;
 
 /// The epoch of this process of a worker, the first of a run being 1.
@@ -27,7 +27,7 @@ pub fn epoch(run: RunTag, process: u32) -> Epoch {
     u64::from(run.0) << 32 | u64::from(process)
 }
 
-/// What is remembered of a session. Its JSON is what the journal keeps: without headers, they carry
+/// What is kept of a session. Its JSON goes into the journal, without headers, because they carry
 /// secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
@@ -35,9 +35,9 @@ pub struct Session {
     pub id: String,
     /// The path of the MCP endpoint.
     pub path: String,
-    /// The id that the present worker gave it.
+    /// The id that the current worker gave it.
     pub worker_id: String,
-    /// The worker that knows it.
+    /// The epoch of the worker that knows it.
     pub epoch: Epoch,
     initialize: Value,
     agreed: Option<Agreed>,
@@ -47,23 +47,23 @@ pub struct Session {
     /// Requests of the worker that the client has not answered; none after the daemon was replaced.
     #[serde(skip)]
     asked: BTreeSet<String>,
-    /// The client has not been told yet that what it cached may have changed.
+    /// The client has not yet got the `list_changed` notifications.
     owes_changes: bool,
 }
 
-/// What client and worker agreed upon.
+/// The negotiated version and capabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Agreed {
     version: Value,
     capabilities: Value,
 }
 
-/// The new worker does not go on with the session as it was.
+/// The new worker does not continue the session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the new worker {0}")]
 pub struct ReplayRefused(pub String);
 
-/// The answer to the replayed `initialize` has this id; the client never sees it.
+/// The id of the replayed `initialize`; the client never sees it.
 pub const REPLAY_ID: &str = "mcpd-replay";
 
 impl Session {
@@ -92,7 +92,7 @@ impl Session {
         });
     }
 
-    /// Keeps what the client says if it has to be said again to the next worker.
+    /// Keeps a message of the client if a replay needs it.
     pub fn note(&mut self, message: &Value) {
         let params = &message["params"];
         let uri = || params["uri"].as_str().map(str::to_owned);
@@ -124,10 +124,10 @@ impl Session {
         json!({ "jsonrpc": "2.0", "id": REPLAY_ID, "method": "initialize", "params": self.initialize })
     }
 
-    /// The new worker answered [`hello`](Self::hello): what has to be said next, in order.
+    /// The new worker responded to [`hello`](Self::hello): returns the next messages of the replay.
     ///
     /// # Errors
-    /// When it refuses, or agrees upon something else than the first one did.
+    /// When it refuses, or negotiates another version.
     pub fn renew(
         &mut self,
         epoch: Epoch,
@@ -168,7 +168,7 @@ impl Session {
         messages
     }
 
-    /// What the client is told of, once, after a renewal: what it may have cached can have changed.
+    /// The `list_changed` notifications that the client gets once after a replay.
     pub fn take_list_changed(&mut self) -> Vec<Value> {
         let owed = std::mem::take(&mut self.owes_changes);
         let Some(agreed) = self.agreed.as_ref().filter(|_| owed) else {
@@ -182,7 +182,7 @@ impl Session {
     }
 
     /// A message from worker to client: ids of the worker's own requests get the epoch. `None`: it
-    /// passes as it is.
+    /// is passed on unchanged.
     pub fn outward(&mut self, message: &Value) -> Option<Value> {
         let method = message["method"].as_str()?;
         let mut rewritten = message.clone();
@@ -201,7 +201,7 @@ impl Session {
         Some(rewritten)
     }
 
-    /// An answer from client to worker, with the id the worker knows; `None` if that worker is dead, or
+    /// A response from client to worker, with the worker's own id; `None` if that worker has exited, or
     /// no such request is open.
     pub fn inward(&mut self, answer: &Value) -> Option<Value> {
         let id = answer["id"].as_str()?;
@@ -212,7 +212,7 @@ impl Session {
         expected.then_some(restored)
     }
 
-    /// The worker died: what it asked will not be answered any more.
+    /// The worker exited: cancels its open requests at the client.
     pub fn cancel_asked(&mut self) -> Vec<Value> {
         let cancel = |id: String| {
             let params = json!({ "requestId": id, "reason": "the server was restarted" });
@@ -231,14 +231,13 @@ fn without_epoch(id: &str) -> Option<(Epoch, Value)> {
     Some((Epoch::from_str_radix(epoch, 16).ok()?, serde_json::from_str(id).ok()?))
 }
 
-/// Where an event was sent, as its id tells.
+/// What the id of an event encodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventId {
-    /// In which life of the worker.
     pub epoch: Epoch,
-    /// On the answer to this request; `None`: on a `GET` stream.
+    /// The request whose response has the event; `None`: a `GET` stream.
     pub request: Option<Value>,
-    /// The worker's own id of it.
+    /// The worker's own event id.
     pub inner: String,
 }
 
@@ -249,7 +248,7 @@ impl EventId {
         format!("{:x}.{}.{}", self.epoch, kind.unwrap_or_default(), self.inner)
     }
 
-    /// Read back from `Last-Event-ID`; `None` if it is none of ours.
+    /// Reads `Last-Event-ID`; `None` if mcpd did not write it.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '.');
         let epoch = parts.next()?;

@@ -1,7 +1,7 @@
 //! The sessions of one listener, by the id that the client knows (R-CLIENT-3).
 //!
 //! Kept for 24 h after their last use, in memory and in the journal, so that they outlive the daemon
-//! as well; and never more than a bound: clients that come and go without ending their sessions must
+//! as well, and bounded in number: clients that never end their sessions must
 //! not make the daemon's memory grow.
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::journal::JournalHandle;
 const KEPT: Duration = SESSIONS_KEPT.unsigned_abs();
 /// Sessions kept for each worker; the least recently used one is dropped first.
 const MOST: usize = 4096;
-/// That a session is in use is noted in the journal so often.
+/// Interval of updating the time of last use in the journal.
 const NOTED: Duration = Duration::from_secs(60 * 60);
 
 /// A session that several requests may use at once.
@@ -40,13 +40,12 @@ struct Known {
 }
 
 impl Sessions {
-    /// Those of this worker, and what an earlier daemon kept of them.
+    /// The sessions of this worker that an earlier daemon kept.
     pub fn new(worker: WorkerName, journal: JournalHandle, kept: &[KeptSession]) -> Self {
         let known = kept.iter().filter(|kept| kept.worker == worker).filter_map(restored).collect();
         Self { worker, journal, known: Mutex::new(known) }
     }
 
-    /// The session that the client calls by this id.
     pub fn get(&self, id: &str) -> Option<SharedSession> {
         let mut known = self.known();
         let now = deadline::now();
@@ -65,7 +64,7 @@ impl Sessions {
         Some(found.session.clone())
     }
 
-    /// Remembers a new session.
+    /// Stores a new session.
     pub fn keep(&self, session: Session) -> SharedSession {
         self.save(&session);
         let id = session.id.clone();
@@ -79,9 +78,9 @@ impl Sessions {
         session
     }
 
-    /// Notes in the journal what has changed of it.
+    /// Stores the changed session in the journal.
     pub fn save(&self, session: &Session) {
-        // A session is plain data: it always becomes JSON.
+        // A session is plain data, so it can always be serialized.
         let Ok(json) = serde_json::to_string(session) else { return };
         let worker = self.worker.clone();
         let id = session.id.clone();
@@ -89,7 +88,7 @@ impl Sessions {
         self.journal.record(Record::SessionKept(kept));
     }
 
-    /// Forgets a session that has ended.
+    /// Removes a session that has ended.
     pub fn forget(&self, id: &str) {
         self.known().remove(id);
         self.end(id.to_owned());
@@ -104,7 +103,7 @@ impl Sessions {
     }
 }
 
-/// One that another version wrote otherwise is left out: its client begins anew, as without mcpd.
+/// A session in another version's format is dropped: its client initializes again, as without mcpd.
 fn restored(kept: &KeptSession) -> Option<(String, Known)> {
     let session: Session = serde_json::from_str(&kept.session).ok()?;
     let (now, unused) = (deadline::now(), Timestamp::now().duration_since(kept.used_at));
@@ -113,7 +112,7 @@ fn restored(kept: &KeptSession) -> Option<(String, Known)> {
     Some((kept.id.clone(), Known { session, used, noted: used }))
 }
 
-/// Returns who had to go.
+/// Returns the ids of the dropped sessions.
 fn make_room(known: &mut HashMap<String, Known>, now: Instant) -> Vec<String> {
     if known.len() < MOST {
         return vec![];

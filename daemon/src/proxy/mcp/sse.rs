@@ -16,7 +16,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Takes bytes as they came; gives every event that is complete, its empty line included.
+    /// Takes bytes, returns every complete event with its empty line.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Bytes> {
         self.buffer.extend_from_slice(bytes);
         let mut events = vec![];
@@ -35,7 +35,7 @@ impl Splitter {
         events
     }
 
-    /// What is left when the stream endpoints.
+    /// The rest when the stream ends.
     pub fn rest(&mut self) -> Bytes {
         self.searched = 0;
         std::mem::take(&mut self.buffer).into()
@@ -64,7 +64,7 @@ fn line_end_at(bytes: &[u8], at: usize) -> Option<usize> {
     match (bytes.get(at)?, bytes.get(at + 1)) {
         (b'\n', _) => Some(1),
         (b'\r', Some(b'\n')) => Some(2),
-        // Whether a line feed follows tells whether this is one line end or half of one.
+        // A line feed may follow, which belongs to this line end.
         (b'\r', None) => None,
         (b'\r', Some(_)) => Some(1),
         _ => Some(0),

@@ -1,9 +1,9 @@
-//! Event streams on their way to the client: they outlive the worker they came from.
+//! Relays event streams to the client; a stream outlives the worker that it came from.
 //!
 //! ```text
 //!   worker --events--> Relay --EventSink--> the client's body (pipe.rs)
 //!                        | worker died: errors for what is open; GET and listen streams attach anew
-//!                        | worker leaves: GET and listen streams let go of it and wait
+//!                        | worker stops: GET and listen streams detach from it and wait
 //!                        ` notice: last events, end
 //! ```
 
@@ -41,13 +41,9 @@ pub enum Purpose {
     Listen,
 }
 
-/// An event stream on its way.
 pub struct Relay {
-    /// What was asked.
     pub exchange: Box<Exchange>,
-    /// In which session.
     pub session: Option<SharedSession>,
-    /// What it is for.
     pub purpose: Purpose,
 }
 
@@ -55,32 +51,32 @@ pub struct Relay {
 struct Source {
     up: Arc<Live>,
     body: WorkerBody,
-    /// The client had its acknowledgement from an earlier worker.
+    /// The client got its acknowledgement from an earlier worker.
     swallow: bool,
 }
 
 /// What the client still waits for on this stream.
 struct Open {
     ids: Vec<Value>,
-    /// It can come back for the rest: an event had an id. Servers that close a stream early count on it.
+    /// It can resume: an event had an id. Servers that close a stream early rely on it.
     resumable: bool,
 }
 
-/// Why a source gave no more.
+/// Why a source ended.
 enum End {
     /// The worker ended the stream.
     Finished,
     /// The connection broke: the worker died.
     Broken,
-    /// The worker leaves.
+    /// The worker stops.
     Detached,
     /// mcpd shuts down: the stream gets its shutdown notice.
     Notice(String),
-    /// mcpd goes on as another program in a moment.
+    /// mcpd replaces itself.
     Pausing,
 }
 
-/// Opens an event stream to the client. When the client goes away it is dropped where it stands.
+/// Opens an event stream to the client. It is dropped when the client disconnects.
 pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Live>, body: WorkerBody) -> Body {
     let open = OpenStream::new(relay.exchange.connection.clone());
     let events = pipe.sink();
@@ -168,7 +164,7 @@ impl Relay {
         }
     }
 
-    /// An event as the client shall see it: ids carry the epoch.
+    /// Rewrites an event for the client: ids carry the epoch.
     async fn outward(&self, bytes: Bytes, epoch: Epoch, open: &mut Open) -> Bytes {
         if self.session.is_none() && open.ids.is_empty() {
             return bytes;
@@ -210,7 +206,7 @@ impl Relay {
         session.outward(&message).map(|message| message.to_string())
     }
 
-    /// What the dead worker asked will not be answered any more.
+    /// Cancels the open requests of the old worker.
     async fn take_questions_back(&self, events: &EventSink) {
         if let Some(session) = &self.session {
             for cancelled in session.lock().await.cancel_asked() {
@@ -256,7 +252,7 @@ impl Relay {
         }
     }
 
-    /// Waits for another worker than this; `None` when mcpd shuts down meanwhile.
+    /// Waits for a worker of another epoch; `None` when mcpd shuts down meanwhile.
     async fn next_worker(&self, old: Option<Epoch>) -> Option<Arc<Live>> {
         let (mut upstream, mut phase) =
             (self.exchange.listener.upstream.clone(), self.exchange.listener.phase.clone());
@@ -277,12 +273,12 @@ impl Relay {
         end(notice.as_deref().ok())
     }
 
-    /// What is in in_flight_guard may finish while mcpd pauses.
+    /// What is in flight may finish while mcpd pauses.
     fn ends_with(&self, phase: &ProxyPhase) -> bool {
         phase.ends_streams() && !(self.purpose == Purpose::Answer && *phase == ProxyPhase::Pausing)
     }
 
-    /// The last events before a pause: the session goes on, and so would its stream.
+    /// The last events before the daemon replaces itself: the session continues.
     async fn send_pause_notice(&self, open: &[Value], events: &EventSink) {
         match self.purpose {
             Purpose::Get => {
@@ -316,12 +312,12 @@ impl Relay {
     }
 }
 
-/// What became of attaching anew.
+/// The result of attaching a stream again.
 enum Anew {
     Source(Box<Source>),
-    /// Nothing more comes but the notice.
+    /// Only the shutdown notice follows.
     Waits,
-    /// The stream is over.
+    /// The stream has ended.
     Ended,
 }
 
@@ -333,7 +329,7 @@ fn end(phase: Option<&ProxyPhase>) -> End {
     }
 }
 
-/// A client whose session went on with another worker hears it on the first stream it has.
+/// A client whose session continued with another worker gets `list_changed` on its first stream.
 async fn tell_of_changes(session: &Mutex<Session>, events: &EventSink) {
     for changed in session.lock().await.take_list_changed() {
         events.send(Event::message(&changed)).await;

@@ -1,20 +1,20 @@
-//! The last messages on a stream, in MCP's own words (R-CLIENT-5). Pure.
+//! The last messages on a stream (R-CLIENT-5). Pure.
 
 use serde_json::{Value, json};
 
-/// The end of `subscriptions/listen`: its request is answered, and nothing else is said (2026-07-28
-/// forbids notifications that were not asked for).
+/// The end of `subscriptions/listen`: only the response to its request (2026-07-28
+/// forbids notifications that were not requested).
 pub fn complete(id: &Value) -> Value {
     let meta = json!({ "io.modelcontextprotocol/subscriptionId": id });
     json!({ "jsonrpc": "2.0", "id": id, "result": { "resultType": "complete", "_meta": meta } })
 }
 
-/// This project's own word for it.
+/// This project's own notification.
 pub fn notice(reason: &str) -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/shutdown", "params": { "reason": reason } })
 }
 
-/// The same in a word that every client shows.
+/// A log message, which every client shows.
 pub fn log(reason: &str) -> Value {
     let data = json!({ "event": "shutdown", "reason": reason });
     let params = json!({ "level": "warning", "logger": "mcpd", "data": data });

@@ -38,7 +38,7 @@ impl ClientDrain {
 
     /// Reads the socket table; true when no client is connected any more.
     pub fn scan(&mut self) -> bool {
-        // A kernel that hides its table hides clients: what is known is kept as it is.
+        // If the socket table can't be read, the known connections stay as they are.
         let Ok(now) = socket_table::connections(&self.ports) else {
             return self.connected() == 0;
         };
@@ -59,7 +59,6 @@ impl ClientDrain {
         self.connected() == 0
     }
 
-    /// How many are connected.
     pub fn connected(&self) -> u32 {
         self.count(Fate::Connected)
     }
@@ -86,7 +85,7 @@ impl ClientDrain {
     }
 
     /// Streams that got the shutdown notice. Clients of direct workers can't get it: mcpd holds no
-    /// connection of theirs.
+    /// connection of them.
     pub fn set_notified(&mut self, streams: u32) {
         self.notified = streams;
     }

@@ -9,7 +9,7 @@ use super::registry::Registry;
 use super::socket_table;
 use crate::client_ports::ClientPorts;
 
-/// Every client connection, by worker. Looks at the processes of the machine: some milliseconds.
+/// Every client connection, by worker. Reads all processes of the machine: some milliseconds.
 pub fn clients(registry: &Registry, ports: &ClientPorts) -> ClientList {
     let known = registry.all();
     let known_ends: HashSet<_> = known.iter().map(|connection| connection.endpoints).collect();

@@ -1,4 +1,4 @@
-//! Client connections: what the front door knows, and what the kernel shows.
+//! Client connections: those of the proxy, and those in the kernel's socket table.
 
 pub mod client_drain;
 pub mod list;

@@ -1,4 +1,4 @@
-//! Every connection of a client to the front door (R-CLIENT-2).
+//! The registry of client connections to the proxy (R-CLIENT-2).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,7 +9,6 @@ use mcpd_common::ids::WorkerName;
 
 use super::socket_table::Endpoints;
 
-/// All connections to all doors.
 #[derive(Clone, Default)]
 pub struct Registry(Arc<Inner>);
 
@@ -19,18 +18,15 @@ struct Inner {
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
 }
 
-/// A connection.
 #[derive(Debug)]
 pub struct Connection {
     pub id: u64,
     pub worker: WorkerName,
-    /// The client's address, and the one it called.
     pub endpoints: Endpoints,
-    /// Since when.
     pub since: Timestamp,
-    /// Requests served.
+    /// Requests received on it.
     pub requests: AtomicU64,
-    /// Event streams that are open.
+    /// Open event streams.
     pub streams: AtomicU32,
     session: Mutex<Option<String>>,
 }
@@ -42,7 +38,7 @@ pub struct Entry {
 }
 
 impl Registry {
-    /// Takes a new connection in.
+    /// Registers a new connection.
     pub fn enter(&self, worker: &WorkerName, endpoints: Endpoints) -> Entry {
         let connection = Arc::new(Connection {
             id: self.0.last.fetch_add(1, Ordering::Relaxed) + 1,
@@ -57,7 +53,7 @@ impl Registry {
         Entry { registry: self.clone(), connection }
     }
 
-    /// All of them, oldest first.
+    /// All connections, oldest first.
     pub fn all(&self) -> Vec<Arc<Connection>> {
         self.connections().values().cloned().collect()
     }
@@ -67,11 +63,10 @@ impl Registry {
     }
 }
 
-/// Counts an event stream as open, as long as it lives.
+/// Counts an event stream as open until it is dropped.
 pub struct OpenStream(Arc<Connection>);
 
 impl OpenStream {
-    /// One more on this connection.
     pub fn new(connection: Arc<Connection>) -> Self {
         connection.streams.fetch_add(1, Ordering::Relaxed);
         Self(connection)
@@ -96,7 +91,7 @@ impl Connection {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A request of this session came on it.
+    /// Records that a request of this session was received.
     pub fn used_by(&self, session: &str) {
         let mut known = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_deref() != Some(session) {

@@ -1,11 +1,11 @@
-//! Client connections as the kernel sees them.
+//! Client connections in the kernel's socket table.
 //!
-//! A connection counts as long as the client has it open, or bytes or our `FIN` are still to be
+//! A connection counts while the client has it open, or bytes or mcpd's `FIN` are not
 //! acknowledged: from `ESTABLISHED` to `FIN_WAIT1`. After that (`FIN_WAIT2`, `TIME_WAIT`) the client
-//! has everything, and its own `FIN` is not awaited; in `CLOSE_WAIT` it has left by itself. And as long
-//! as it is there itself: of a client on this machine the kernel shows the other end as well, and when no
-//! process has that any more our end may wait for ever, since loopback loses packets too (a full queue
-//! drops an `RST`). The daemon's own requests to its workers are no clients.
+//! has everything, and its own `FIN` is not awaited; in `CLOSE_WAIT` it has closed its side. For a client
+//! on this machine the table has the other end as well: when no
+//! process holds that end any more, the connection does not count, because loopback loses packets, too (a full queue
+//! drops an `RST`). The daemon's own requests to its workers are not clients.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -18,13 +18,12 @@ use mcpd_common::outcome::ClientReport;
 
 use crate::client_ports::ClientPorts;
 
-/// Both endpoints of a connection. The client's alone tells nothing: the kernel gives the same address to
-/// several connections with different servers, also to one of ours with a worker.
+/// Both endpoints of a connection. The client's address alone is not unique: the kernel gives the same address to
+/// several connections with different servers, also to one of mcpd with a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoints {
-    /// The client's address.
     pub client: SocketAddr,
-    /// The address that it called.
+    /// The address that the client connected to.
     pub server: SocketAddr,
 }
 
@@ -32,14 +31,13 @@ pub struct Endpoints {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientSocket {
     pub worker: WorkerName,
-    /// Its endpoints.
     pub endpoints: Endpoints,
 }
 
-/// All client connections that are there now.
+/// All client connections.
 ///
 /// # Errors
-/// When the kernel does not show its socket table.
+/// When the socket table can't be read.
 pub fn connections(ports: &ClientPorts) -> std::io::Result<Vec<ClientSocket>> {
     let table = socket::connections()?;
     let own = own_requests(&table);
@@ -62,7 +60,7 @@ fn own_requests(table: &[Socket]) -> HashSet<Endpoints> {
     table.iter().filter(|socket| own.contains(&socket.inode)).map(as_client).collect()
 }
 
-/// How many each worker has.
+/// The number of connections of each worker.
 pub fn count(ports: &ClientPorts) -> BTreeMap<WorkerName, u32> {
     let mut counts = BTreeMap::new();
     for connection in connections(ports).unwrap_or_default() {
@@ -71,7 +69,7 @@ pub fn count(ports: &ClientPorts) -> BTreeMap<WorkerName, u32> {
     counts
 }
 
-/// The connections with the processes at their other end: they are on the same machine.
+/// The connections with the client processes, which are on the same machine.
 pub fn reports(connections: &[ClientSocket]) -> Vec<ClientReport> {
     let endpoints: Vec<_> = connections.iter().map(|connection| connection.endpoints).collect();
     let processes = processes_at(&endpoints);
@@ -157,7 +155,7 @@ mod tests {
         assert_eq!(count(&[far]), 1, "of a remote client only our end is in the table");
     }
 
-    /// R-CLIENT-2: a client on 40000 calls the door on 8080; we, on 40000 too, call the worker on 9090.
+    /// R-CLIENT-2: a client on 40000 calls the listener on 8080; we, on 40000 too, call the worker on 9090.
     #[test]
     fn a_client_is_not_taken_for_us_because_of_its_address() {
         let (listener, name) =
