@@ -1,51 +1,44 @@
-//! Showing a text: the lines that were asked for, of a file or of a blob.
+//! Shows lines of a text file or of a blob.
 
 use std::fs::File;
 use std::io::{self, Read};
 
 use super::git::{MAX_OUTPUT, cut_note};
 
-/// How far into a file a range of lines may lie.
+/// Limit in bytes for the position of a range of lines.
 const MAX_READ: u64 = 64 * 1024 * 1024;
 
 /// Lines, counted from 1, both ends included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// The first; the beginning if absent.
+    /// `None`: from the beginning.
     pub first: Option<u32>,
-    /// The last; the end if absent.
+    /// `None`: to the end.
     pub last: Option<u32>,
 }
 
 /// Why a text can't be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
-    /// It is not text.
     #[error("\"{0}\" is a binary file")]
     Binary(String),
-    /// There are no such lines.
     #[error("\"{path}\" has {count} lines; {asked} is past its end")]
     PastEnd {
         path: String,
-        /// How many there are.
+        /// The number of lines in the text.
         count: usize,
-        /// The first that was asked for.
+        /// The first requested line.
         asked: u32,
     },
-    /// The range is upside down.
+    /// The last line is before the first one.
     #[error("start_line and end_line count from 1, and start_line comes first")]
     Upside,
-    /// Reading failed.
     #[error("can't read \"{path}\": {source}")]
-    Read {
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
 }
 
 impl Lines {
-    /// Fails where the range makes no sense.
+    /// Fails if the range is invalid.
     pub fn check(self) -> Result<Self, TextError> {
         let first = self.first.unwrap_or(1);
         let fine = first > 0 && self.last.is_none_or(|last| last >= first);
@@ -63,7 +56,7 @@ pub fn read(file: File, path: &str, lines: Lines) -> Result<String, TextError> {
     show(bytes, path, lines)
 }
 
-/// The lines of a text, cut where a client has had enough.
+/// The lines of a text, cut at the limit for clients.
 pub fn show(bytes: Vec<u8>, path: &str, lines: Lines) -> Result<String, TextError> {
     if bytes.iter().take(8000).any(|byte| *byte == 0) {
         return Err(TextError::Binary(path.to_owned()));

@@ -1,4 +1,4 @@
-//! Asking the `git` program: read-only, bounded in time and size, and without the programs
+//! Runs the `git` program: read-only, bounded in time and size, and without the programs
 //! that a repository's own configuration could name.
 
 use std::ffi::{OsStr, OsString};
@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deadline::Deadline;
 
-/// The longest a command may take.
+/// Limit for a command.
 const LIMIT: Duration = Duration::from_secs(30);
-/// The most of its output that a client gets.
+/// Limit in bytes for the output that a client gets.
 pub const MAX_OUTPUT: u64 = 1024 * 1024;
 const MAX_COMPLAINT: u64 = 4 * 1024;
-/// Commands at the same time; the rest waits.
+/// Limit of concurrent commands; further ones wait.
 const AT_ONCE: usize = 4;
 
-/// Given to every command. Reading must not run what the repository's configuration names
+/// Options of every command. Reading must not run what the repository's configuration names
 /// (file system monitor, hooks, signature programs), must not fetch, must not page. Clean
-/// filters (`git-lfs`) stay: without them `status` would call unchanged files changed.
+/// filters (`git-lfs`) stay: without them `status` would report unchanged files as changed.
 const ALWAYS: [&str; 17] = [
     "--no-pager",
     "-c",
@@ -46,23 +46,20 @@ const ALWAYS: [&str; 17] = [
     "core.pager=cat",
 ];
 
-/// Why a command gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// There is no `git`, or it can't be run.
+    /// `git` is missing or can't be run.
     #[error("can't run git: {0}")]
     Start(#[source] io::Error),
-    /// It said no.
+    /// It failed.
     #[error("git {command} failed: {complaint}")]
     Failed {
-        /// The subcommand.
         command: String,
-        /// Its status, unless a signal ended it.
+        /// Its exit status; `None` if a signal ended it.
         code: Option<i32>,
-        /// What it wrote to standard error.
+        /// Its standard error.
         complaint: String,
     },
-    /// It took too long.
     #[error("git {0} took more than {limit} s and was ended: ask for less", limit = LIMIT.as_secs())]
     TimedOut(String),
     /// The caller stopped waiting.
@@ -70,7 +67,7 @@ pub enum GitError {
     Cancelled,
 }
 
-/// What a command wrote.
+/// The output of a command.
 #[derive(Debug)]
 pub struct GitOutput {
     bytes: Vec<u8>,
@@ -78,7 +75,7 @@ pub struct GitOutput {
 }
 
 impl GitOutput {
-    /// Its bytes as text, with a note at the end if there were more of them.
+    /// The output as text, with a note at the end if it was cut.
     pub fn text(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.cut {
@@ -87,13 +84,13 @@ impl GitOutput {
         text
     }
 
-    /// Its bytes, as many as there are.
+    /// The output, up to the limit.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }
 
-/// Says that there was more.
+/// Appends the note that the output was cut.
 pub fn cut_note() -> String {
     format!("\n[cut after {MAX_OUTPUT} bytes: ask for less]\n")
 }
@@ -106,12 +103,11 @@ pub struct Git {
 }
 
 impl Git {
-    /// For the working tree in this directory.
     pub fn new(tree: PathBuf) -> Self {
         Self { tree, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Runs a command; any status but 0 is an error.
+    /// Runs a command; any exit status but 0 is an error.
     pub async fn run<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -128,8 +124,8 @@ impl Git {
             () = cancel.cancelled() => Err(GitError::Cancelled),
         };
         if outcome.is_err() {
-            // Waited for, so that a leaving worker has no child behind it. A dropped request
-            // is the other way to get here, and `kill_on_drop` is for that.
+            // Waited for, so that a worker that stops leaves no child. A dropped request
+            // is handled by `kill_on_drop`.
             let _ = child.kill().await;
         }
         outcome
@@ -158,12 +154,12 @@ impl Git {
     }
 }
 
-/// Variables that would point git at another repository (we may have been started from a
-/// hook) or make it run something, and our own secret. Where its configuration is stays.
+/// Variables that would point git at another repository (mcpd may have been started from a
+/// hook) or make it run a program, and the token. The location of its configuration stays.
 fn is_misleading(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let kept = ["GIT_CONFIG", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES"];
-    name == super::leave::TOKEN_VARIABLE
+    name == super::stop::TOKEN_VARIABLE
         || name.starts_with("GIT_") && !kept.iter().any(|keep| name.starts_with(keep))
 }
 

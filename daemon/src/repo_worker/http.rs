@@ -1,4 +1,4 @@
-//! The three routes, and one task a connection.
+//! The three routes, and one task for each connection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::leave::{Requests, TOKEN_VARIABLE};
 use super::paths::Root;
 use super::server::{McpSessions, RepoServer};
+use super::stop::{Requests, TOKEN_VARIABLE};
 use crate::deadline;
 use crate::host_check::Allowed;
 
@@ -29,7 +29,7 @@ type Mcp = StreamableHttpService<
     rmcp::transport::streamable_http_server::session::local::LocalSessionManager,
 >;
 
-/// A full descriptor table passes; trying again at once would only burn the processor.
+/// Pause after a failed accept: a shortage of descriptors passes, and retrying at once would only use CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all connections share.
@@ -45,12 +45,12 @@ pub struct App {
 }
 
 impl App {
-    /// For this repository; requests to leave go to `requests`.
+    /// Stop requests go to `requests`.
     pub fn new(root: Root, requests: Requests) -> Self {
         Self::with_token(root, requests, std::env::var(TOKEN_VARIABLE).ok())
     }
 
-    /// The same, with the secret given.
+    /// With this token, for tests.
     pub fn with_token(root: Root, requests: Requests, token: Option<String>) -> Self {
         let sessions = McpSessions::default();
         let working = CancellationToken::new();
@@ -83,7 +83,7 @@ impl App {
         self.open.cancel();
     }
 
-    /// Ends requests in flight, and the commands they wait for.
+    /// Ends requests in flight and their git commands.
     pub fn cut(&self) {
         self.working.cancel();
     }
@@ -98,7 +98,7 @@ impl App {
         })
     }
 
-    /// Whether the sender knows the secret, if there is one.
+    /// Whether the request has the token, if there is one.
     fn may_stop(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -106,7 +106,7 @@ impl App {
     }
 }
 
-/// Compares secrets in a time that depends on their lengths only.
+/// Compares tokens in a time that depends on their lengths only.
 fn same(a: &str, b: &str) -> bool {
     let differing = a.bytes().zip(b.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
     a.len() == b.len() && differing == 0
@@ -129,7 +129,7 @@ pub async fn accept(listener: TcpListener, app: Arc<App>, connections: TaskTrack
 }
 
 async fn serve(stream: TcpStream, app: Arc<App>) {
-    // Without it small events wait for acknowledgements, some 40 ms each.
+    // Without TCP_NODELAY small events wait for acknowledgements, some 40 ms each.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
@@ -169,7 +169,7 @@ fn shutdown(app: &App, headers: &HeaderMap) -> Reply {
     if !app.may_stop(headers) {
         return reply(StatusCode::FORBIDDEN, &json!({ "error": "only the daemon may stop this worker" }));
     }
-    // A full channel means that it has been asked before.
+    // A full channel means that the stop was requested before.
     let _ = app.requests.try_send("manual");
     reply(StatusCode::ACCEPTED, &json!({ "status": "leaving" }))
 }

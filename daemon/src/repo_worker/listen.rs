@@ -1,4 +1,4 @@
-//! The listening sockets: loopback only, on both families where the machine has both.
+//! The listening sockets: loopback only, IPv4 and, if the machine has it, IPv6.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 const BACKLOG: u32 = 1024;
 
-/// Why the port can't be had.
+/// Why the port can't be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on {address}: {source}{holders}; end that or choose another port")]
 pub struct ListenError {
@@ -19,7 +19,7 @@ pub struct ListenError {
     holders: String,
 }
 
-/// Listens on 127.0.0.1 and, where the machine has it, on ::1.
+/// Binds 127.0.0.1 and, if the machine has it, ::1.
 pub fn bind(port: Port) -> Result<Vec<TcpListener>, ListenError> {
     let mut listeners = vec![bind_one((Ipv4Addr::LOCALHOST, port.get()).into())?];
     match bind_one((Ipv6Addr::LOCALHOST, port.get()).into()) {
@@ -36,7 +36,7 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
             IpAddr::V4(_) => TcpSocket::new_v4()?,
             IpAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        // Connections of a worker that just left linger in TIME_WAIT; they must not keep the
+        // Connections of a worker that just exited are in TIME_WAIT; they must not keep the
         // next one from its port.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -45,7 +45,7 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
     open().map_err(|source| ListenError { address, holders: holders(address, &source), source })
 }
 
-/// Who holds the address, as the end of a sentence (R-SUP-6).
+/// The holder of the address, as the end of a sentence (R-SUP-6).
 fn holders(address: SocketAddr, error: &io::Error) -> String {
     let taken = error.kind() == io::ErrorKind::AddrInUse;
     let Some(port) = Port::new(address.port()).filter(|_| taken) else { return String::new() };
@@ -53,7 +53,7 @@ fn holders(address: SocketAddr, error: &io::Error) -> String {
     seen.first().map(|report| format!(": {}", report.holders_sentence())).unwrap_or_default()
 }
 
-/// Whether the machine lacks the address family altogether.
+/// Whether the machine does not have the address family.
 fn is_absent(error: &io::Error) -> bool {
     let absent = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::PROTONOSUPPORT];
     Errno::from_io_error(error).is_some_and(|errno| absent.contains(&errno))

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! listen   127.0.0.1:PORT and [::1]:PORT
-//!   http   one task a connection: guard (Host, Origin), then
+//!   http   one task for each connection: host check, then
 //!            /mcp       the SDK's Streamable HTTP service --> server, tools --> git, paths
 //!            /health    version and repository
-//!            /shutdown  a request to leave
-//! leave    request, signal, or the parent's end --> goodbye --> the last stream ends --> return
+//!            /shutdown  the stop request
+//! stop     request, signal, or the parent's exit --> notify --> the last stream ends --> return
 //! ```
 //!
 //! It runs in a process of its own (`mcpd worker`), never inside the daemon: here tokio may
@@ -22,43 +22,39 @@ use tokio_util::task::TaskTracker;
 mod file;
 mod git;
 mod http;
-mod leave;
 mod listen;
 mod params;
 mod parent;
 mod paths;
 mod revision;
 mod server;
+mod stop;
 mod tools;
 
 #[cfg(test)]
 mod tests;
 
-/// What `mcpd worker` was told.
+/// The arguments of `mcpd worker`.
 #[derive(Clone, Debug)]
 pub struct RepoWorkerArgs {
     /// The repository, or a directory inside it.
     pub repo: PathBuf,
-    /// The port to serve it on.
     pub port: Port,
 }
 
 /// Why the worker could not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RepoWorkerError {
-    /// There is no repository there.
     #[error(transparent)]
     Repository(#[from] paths::RepositoryError),
-    /// The port can't be had.
     #[error(transparent)]
     Listen(#[from] listen::ListenError),
-    /// The process can't be told to leave, so it must not begin.
+    /// No stop request could be received, so the worker must not start.
     #[error("can't listen for signals")]
     Signals(#[source] std::io::Error),
 }
 
 impl RepoWorkerError {
-    /// What the process exits with.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Repository(_) => program::CONFIG,
@@ -68,11 +64,11 @@ impl RepoWorkerError {
     }
 }
 
-/// Serves the repository until the worker is asked to leave. Wants a runtime with I/O and
+/// Serves the repository until a stop request. Needs a runtime with I/O and
 /// time; one thread is enough.
 pub async fn run(args: RepoWorkerArgs) -> Result<(), RepoWorkerError> {
     let root = paths::Root::find(&args.repo)?;
-    let (requests, mut triggers) = leave::triggers().map_err(RepoWorkerError::Signals)?;
+    let (requests, mut triggers) = stop::triggers().map_err(RepoWorkerError::Signals)?;
     let listeners = listen::bind(args.port)?;
     let app = Arc::new(http::App::new(root, requests));
     tracing::info!(repo = %app.repo(), port = args.port.get(), "serving");
@@ -83,6 +79,6 @@ pub async fn run(args: RepoWorkerArgs) -> Result<(), RepoWorkerError> {
     }
     let reason = triggers.first().await;
     tracing::info!(reason, "leaving");
-    leave::goodbye(&app, &connections, reason).await;
+    stop::goodbye(&app, &connections, reason).await;
     Ok(())
 }

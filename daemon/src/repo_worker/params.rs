@@ -1,4 +1,4 @@
-//! What the tools take. The comments are what a client reads in the JSON schemas.
+//! The parameters of the tools. The comments are the descriptions in the JSON schemas that clients get.
 
 use rmcp::schemars::{self, JsonSchema};
 use serde::Deserialize;

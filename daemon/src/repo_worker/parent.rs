@@ -1,6 +1,6 @@
-//! The end of the parent: a worker that mcpd started has nothing to serve without it.
+//! Watches the parent: a worker that mcpd started exits when mcpd exits.
 //!
-//! The parent-death signal alone would kill a worker in the middle of an answer, and not every
+//! The parent-death signal alone would kill a worker in the middle of a response, and not every
 //! system has it.
 
 use std::time::Duration;
@@ -10,13 +10,13 @@ use mcpd_common::os::child::{Handle, MARK_VARIABLE};
 use mcpd_common::os::process;
 use tokio::sync::oneshot;
 
-/// The wait is renewed this often; it ends when the parent does.
+/// Limit of one wait for the parent's exit; the wait is repeated.
 const ROUND: Duration = Duration::from_secs(600);
 /// Delay between two attempts to get a handle on the parent.
 const RETRY: Duration = Duration::from_secs(1);
 const STACK: usize = 64 * 1024;
 
-/// A parent that is watched, if there is one to watch.
+/// The watched parent, if it is mcpd.
 pub struct Parent(Option<oneshot::Receiver<()>>);
 
 impl Parent {
@@ -43,7 +43,7 @@ impl Parent {
         }
     }
 
-    /// Returns when the parent has ended; never, if none is watched.
+    /// Returns when the parent has exited; never if none is watched.
     pub async fn end(&mut self) {
         match &mut self.0 {
             Some(ended) => {
@@ -54,7 +54,7 @@ impl Parent {
     }
 }
 
-/// A hold on the parent; `None` if it has exited and this process was reparented.
+/// A handle of the parent; `None` if it has exited and this process was reparented.
 fn hold() -> Option<Handle> {
     let parent = parent()?;
     let handle = loop {

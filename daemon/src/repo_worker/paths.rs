@@ -1,10 +1,10 @@
-//! Which paths a client may name: those inside the repository, and nothing of `.git`.
+//! Checks the paths of clients: only paths inside the repository, and nothing of `.git`.
 //!
 //! ```text
 //! text --Root::name--> RepoPath (spelled inside) --Root::open--> File (really inside)
 //! ```
 //!
-//! The first step is about spelling and is enough for git, which itself refuses to look
+//! The first step checks the spelling and is enough for git, which itself refuses to read
 //! beyond a symbolic link. The second step resolves links; files are read only through it.
 
 use std::fs::File;
@@ -14,46 +14,34 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Why there is nothing to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// The directory is missing or can't be entered.
     #[error("can't open the repository {path}: {source}")]
-    Missing {
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Neither it nor a directory above it holds a `.git`.
+    Missing { path: String, source: io::Error },
+    /// Neither it nor a directory above it has a `.git`.
     #[error("{path} is not inside a git working tree: run `git init` there, or name another directory")]
     NotARepository { path: String },
 }
 
-/// Why a path is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// It leads out, by spelling or through a link.
+    /// It leads outside, by its spelling or through a link.
     #[error("\"{0}\" is outside the repository: give a path relative to its root, without \"..\"")]
     Outside(String),
-    /// It is git's own.
+    /// It is inside `.git`.
     #[error("\"{0}\" belongs to git itself and is not served: use log, show or branches")]
     Internal(String),
-    /// It can't be a path.
+    /// It is not a valid path.
     #[error("a path must not contain a NUL character")]
     Nul,
-    /// It is a directory, a pipe, a device.
+    /// It is a directory, a pipe or a device.
     #[error("\"{0}\" is not a regular file: list_files shows what there is")]
     NotAFile(String),
-    /// It can't be opened.
     #[error("can't open \"{path}\": {source}")]
-    Open {
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Open { path: String, source: io::Error },
 }
 
-/// The working tree that is served; canonical.
+/// The served working tree; a canonical path.
 #[derive(Clone, Debug)]
 pub struct Root(PathBuf);
 
@@ -72,7 +60,7 @@ impl RepoPath {
         format!(":(top,literal){}", self.0)
     }
 
-    /// The glob below this directory, whose own name is meant as it is written.
+    /// The glob below this directory, whose own name is literal.
     pub fn below(&self, glob: &Self) -> Self {
         let plain: String = self.0.chars().flat_map(escaped).collect();
         Self(if plain.is_empty() { glob.0.clone() } else { format!("{plain}/{}", glob.0) })
@@ -99,12 +87,11 @@ impl Root {
         &self.0
     }
 
-    /// Its directory's name.
     pub fn name(&self) -> String {
         self.0.file_name().map_or_else(|| "repository".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// The path that a client means. An absolute one is taken if it lies below the root.
+    /// The path of a client. An absolute path is accepted if it is below the root.
     pub fn name_path(&self, text: &str) -> Result<RepoPath, PathError> {
         if text.contains('\0') {
             return Err(PathError::Nul);
@@ -125,7 +112,7 @@ impl Root {
         Ok(RepoPath(parts.join("/")))
     }
 
-    /// Opens the regular file behind a path, wherever links lead, as long as that is inside.
+    /// Opens the regular file behind a path; links may lead anywhere inside the root.
     pub fn open(&self, path: &RepoPath) -> Result<File, PathError> {
         let shown = || path.as_str().to_owned();
         let failed = |source| PathError::Open { path: shown(), source };
@@ -134,7 +121,7 @@ impl Root {
         if inside.iter().any(is_git) {
             return Err(PathError::Internal(shown()));
         }
-        // Not to hang in the open of a pipe, nor follow a link that was put there just now.
+        // Does not block in the open of a pipe, and does not follow a link that was created meanwhile.
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let flags = i32::try_from(flags.bits()).expect("open flags are small");
         let file = File::options().read(true).custom_flags(flags).open(&real).map_err(failed)?;

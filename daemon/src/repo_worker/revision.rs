@@ -1,27 +1,25 @@
-//! Revisions: what a client writes becomes an object id before any other command sees it.
+//! Resolves the revisions of clients to object ids before any other command gets them.
 //!
-//! So nothing a client writes can be taken for an option or a path, and a wrong name gets
+//! So no text of a client can be taken for an option or a path, and a wrong name gets
 //! one clear error.
 
 use tokio_util::sync::CancellationToken;
 
 use super::git::{Git, GitError};
 
-/// Why a revision is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RevisionError {
-    /// It can't be one.
+    /// It is not a valid revision.
     #[error("\"{0}\" is not a revision: write a branch, a tag or a commit id")]
     Malformed(String),
-    /// Nothing has that name.
     #[error("there is no revision \"{0}\" here: `branches` and `log` show what there is")]
     Unknown(String),
-    /// git could not be asked.
+    /// git failed.
     #[error(transparent)]
     Git(GitError),
 }
 
-/// What the revision has to name.
+/// What the revision has to refer to.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// A commit, or a tag of one.
@@ -85,7 +83,7 @@ fn check(revision: &str) -> Result<(), RevisionError> {
 mod tests {
     use super::*;
 
-    /// R-WORK: read-only, so nothing is ever taken for an option.
+    /// R-WORK: no text of a client is taken for an option.
     #[test]
     fn options_are_no_revisions() {
         for text in ["", "-", "--output=x", "-O/etc/passwd", "a\nb", "a\0b"] {

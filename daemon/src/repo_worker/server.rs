@@ -13,26 +13,25 @@ use tokio_util::sync::CancellationToken;
 use super::git::Git;
 use super::paths::Root;
 
-/// How long a session may be silent. The SDK's five minutes would end sessions of editors
-/// that merely idle, and most clients can't begin a new one.
+/// Idle limit of a session. The SDK's five minutes would end sessions of editors
+/// that are merely idle, and most clients can't begin a new one.
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const INSTRUCTIONS: &str = "Read-only access to one git repository. Paths are relative to its root. \
     Revisions are branches, tags or commit ids. Nothing here changes the repository.";
 
-/// Serves one repository; cheap to clone, one clone a session.
+/// Serves one repository; cloned for each session, which is cheap.
 #[derive(Clone)]
 pub struct RepoServer {
     pub(super) root: Root,
     pub(super) git: Git,
-    /// Cancelled when requests in flight must end.
+    /// Cancelled when requests in flight have to end.
     pub(super) working: CancellationToken,
     sessions: McpSessions,
     tool_router: ToolRouter<Self>,
 }
 
 impl RepoServer {
-    /// For this repository.
     pub fn new(root: Root, sessions: McpSessions, working: CancellationToken) -> Self {
         let git = Git::new(root.path().to_owned());
         Self { root, git, working, sessions, tool_router: Self::tools() }
@@ -71,24 +70,23 @@ impl Default for McpSessions {
 }
 
 impl McpSessions {
-    /// The SDK's side of it.
+    /// For the SDK.
     pub fn manager(&self) -> Arc<LocalSessionManager> {
         self.manager.clone()
     }
 
-    /// How many there are.
     pub async fn count(&self) -> usize {
         self.manager.sessions.read().await.len()
     }
 
-    /// To tell a session something.
+    /// To send notifications to the sessions.
     pub fn peers(&self) -> Vec<Peer<RoleServer>> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|peer| !peer.is_transport_closed());
         peers.clone()
     }
 
-    /// To end a session's event stream.
+    /// To end the event streams of the sessions.
     pub async fn handles(&self) -> Vec<LocalSessionHandle> {
         self.manager.sessions.read().await.values().cloned().collect()
     }

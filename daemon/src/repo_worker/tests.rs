@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::http::{self, App};
-use super::leave::{self, Reason};
 use super::paths::Root;
+use super::stop::{self, Reason};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -271,7 +271,7 @@ async fn sessions_are_told_and_their_streams_end() {
     let events = tokio::spawn(text(stream));
 
     let begin = crate::deadline::now();
-    leave::goodbye(&worker.app, &worker.connections, "manual").await;
+    stop::goodbye(&worker.app, &worker.connections, "manual").await;
     assert!(worker.connections.is_empty(), "all connections have ended");
     assert!(begin.elapsed() < Duration::from_secs(3), "nothing had to be cut");
     let events = events.await.expect("read");
@@ -300,6 +300,6 @@ async fn a_stuck_client_is_left_behind() {
         }
     };
     tokio::time::timeout(BOUND, accepted).await.expect("accepted");
-    let done = leave::goodbye(&worker.app, &worker.connections, "manual");
+    let done = stop::goodbye(&worker.app, &worker.connections, "manual");
     tokio::time::timeout(BOUND, done).await.expect("bounded");
 }

@@ -1,4 +1,4 @@
-//! The tools. Each one turns its parameters into one read-only git command, or an error that
+//! The tools. Each turns its parameters into one read-only git command, or into an error that
 //! says what to write instead.
 
 use std::fmt::Display;
@@ -18,10 +18,10 @@ use super::paths::{PathError, RepoPath};
 use super::revision::{Kind, RevisionError, resolve, resolve_range};
 use super::server::RepoServer;
 
-/// Text for the client, or what went wrong, which it sees as `isError`.
+/// Text for the client, or an error text, which it gets as `isError`.
 type ToolOutput = Result<String, String>;
 
-/// Diffs without the programs that attributes and configuration could name.
+/// Diff options that disable programs from attributes and configuration.
 const DIFF: [&str; 4] = ["--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "--submodule=short"];
 
 impl RepoServer {
@@ -172,7 +172,7 @@ impl RepoServer {
         }
         args.extend(self.place(params.path.as_deref(), params.glob.as_deref())?);
         match self.run(args, &cancel).await {
-            // That is how grep says that there is none.
+            // Exit status 1 of grep means "no match".
             Err(GitError::Failed { code: Some(1), .. }) => Ok("no matches".to_owned()),
             done => done.map_err(told),
         }
@@ -235,12 +235,12 @@ impl RepoServer {
 }
 
 impl RepoServer {
-    /// What a command says.
+    /// The output of a command.
     async fn ask(&self, args: Vec<String>, cancel: CancellationToken) -> ToolOutput {
         self.run(args, &cancel).await.map_err(told)
     }
 
-    /// What a command says, or `nothing` if it has nothing to say.
+    /// The output of a command, or `nothing` if it is empty.
     async fn ask_or(&self, args: Vec<String>, cancel: CancellationToken, nothing: &str) -> ToolOutput {
         let text = self.ask(args, cancel).await?;
         Ok(if text.is_empty() { nothing.to_owned() } else { text })
@@ -250,7 +250,7 @@ impl RepoServer {
         self.answer(args, cancel).await.map(|answer| answer.text())
     }
 
-    /// Runs a command until the client cancels it or the worker has to go.
+    /// Runs a command until it ends, the client cancels it, or the worker stops.
     async fn answer(
         &self,
         args: Vec<String>,
@@ -282,7 +282,7 @@ impl RepoServer {
         tokio::task::spawn_blocking(read).await.map_err(told)?
     }
 
-    /// A path that must name something below the root.
+    /// A path that must be below the root.
     fn file_path(&self, text: &str) -> Result<RepoPath, String> {
         let path = self.root.name_path(text).map_err(told)?;
         if path.as_str().is_empty() {
@@ -291,7 +291,7 @@ impl RepoServer {
         Ok(path)
     }
 
-    /// `-- PATH...`, each meant as it is written.
+    /// `-- PATH...`, each of them literal.
     fn pathspecs(&self, paths: &[String]) -> Result<Vec<String>, PathError> {
         let mut args = words(&["--"]);
         for path in paths {

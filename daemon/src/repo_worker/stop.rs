@@ -1,10 +1,10 @@
-//! Leaving: what makes the worker leave, and how it does.
+//! Stopping: the stop requests of the built-in worker, and how it exits.
 //!
 //! ```text
-//! POST /shutdown | SIGTERM | SIGINT | end of the parent
+//! POST /shutdown | SIGTERM | SIGINT | exit of the parent
 //!     -> no new connections
-//!     -> sessions are told, their event streams end        (at most 0.5 s)
-//!     -> requests in flight finish                         (at most 3 s, then they are cut)
+//!     -> sessions are notified, their event streams end    (at most 0.5 s)
+//!     -> requests in flight finish                         (at most 3 s, then they are interrupted)
 //!     -> the last connection closes -> the process exits
 //! ```
 
@@ -20,22 +20,22 @@ use tokio_util::task::TaskTracker;
 use super::http::App;
 use crate::deadline::Deadline;
 
-/// Where the daemon puts the secret that a request to leave must carry.
+/// The variable with the token that a stop request must carry.
 pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
 
 const TELLING: Duration = Duration::from_millis(500);
 const IN_FLIGHT: Duration = Duration::from_secs(3);
 const CUT: Duration = Duration::from_millis(500);
-/// When clients may come back; in the `retry:` field that ends each event stream.
+/// The `retry:` field that ends each event stream.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Why the worker stops, as its sessions are told.
 pub type Reason = &'static str;
 
-/// Where a request to leave is put; a second one changes nothing.
+/// The queue of stop requests; a second one has no effect.
 pub type Requests = mpsc::Sender<Reason>;
 
-/// Everything that can make the worker leave.
+/// All sources of stop requests.
 pub struct Triggers {
     requests: mpsc::Receiver<Reason>,
     terminate: Signal,
@@ -43,7 +43,7 @@ pub struct Triggers {
     parent: super::parent::Parent,
 }
 
-/// Begins to listen for reasons to leave. From here on `SIGTERM` no longer kills.
+/// Installs the handlers. From here on `SIGTERM` is a stop request.
 pub fn triggers() -> io::Result<(Requests, Triggers)> {
     let (sender, requests) = mpsc::channel(1);
     let triggers = Triggers {
@@ -56,7 +56,7 @@ pub fn triggers() -> io::Result<(Requests, Triggers)> {
 }
 
 impl Triggers {
-    /// Waits for the first reason.
+    /// Waits for the first stop request.
     pub async fn first(&mut self) -> Reason {
         tokio::select! {
             Some(reason) = self.requests.recv() => reason,
@@ -82,8 +82,8 @@ pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
     }
 }
 
-/// Tells every session and ends its event stream. What a slow client does not take in time
-/// is left; its connection is still given the time of requests in flight.
+/// Notifies every session and ends its event stream. What a slow client does not read in time
+/// is dropped; its connection still has the time of requests in flight.
 async fn tell_sessions(app: &App, reason: Reason, deadline: Deadline) {
     let mut told = JoinSet::new();
     for peer in app.sessions().peers() {
