@@ -31,7 +31,7 @@ pub fn listen(
     if !this_process::ignored_at_start(Signal::Hup) {
         listener.forward(SignalKind::hangup(), "SIGHUP")?;
     }
-    listener.hear_of_the_guardian()?;
+    listener.listen_for_guardian_exit()?;
     // Signals that were blocked since the start, or since the program was replaced, are delivered now.
     Ok(take_stop_signals()?)
 }
@@ -48,35 +48,35 @@ impl Listener {
         let listener = self.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                listener.hear(name);
+                listener.on_signal(name);
             }
         });
         Ok(())
     }
 
-    fn hear(&self, name: &'static str) {
+    fn on_signal(&self, name: &'static str) {
         tracing::info!(signal = name, "received");
         match name {
             "SIGHUP" if !this_process::has_controlling_terminal() => {
                 tracing::warn!("this version can't read its configuration again; restart it instead");
             }
             // The parent-death signal: the guardian exited, no person asked for a shutdown.
-            "SIGTERM" if self.guardian_link.is_orphan() => self.ask(Trigger::GuardianDied),
-            _ => self.ask(Trigger::Signal(name)),
+            "SIGTERM" if self.guardian_link.is_orphan() => self.request(Trigger::GuardianDied),
+            _ => self.request(Trigger::Signal(name)),
         }
     }
 
-    fn hear_of_the_guardian(self) -> std::io::Result<()> {
+    fn listen_for_guardian_exit(self) -> std::io::Result<()> {
         let orphaned = self.guardian_link.orphaned()?;
         tokio::spawn(async move {
             orphaned.await;
             tracing::error!(pid = %self.guardian_link.guardian(), "the guardian has ended");
-            self.ask(Trigger::GuardianDied);
+            self.request(Trigger::GuardianDied);
         });
         Ok(())
     }
 
-    fn ask(&self, trigger: Trigger) {
+    fn request(&self, trigger: Trigger) {
         // The receiver is gone only when the daemon is exiting already.
         drop(self.triggers.send(trigger));
     }

@@ -250,8 +250,8 @@ fn what_is_not_ours_is_left_alone() {
 
     // Where not even root may make a file, and a directory of which it would have to be one.
     refused("/proc/mcpd-control.sock", program::CONFIG, "can't listen on the control socket");
-    refused("/proc/mcpd/control.sock", program::CONFIG, "can't make the directory of the control socket");
-    refused(&other.join("s").display().to_string(), program::CONFIG, "can't make the directory");
+    refused("/proc/mcpd/control.sock", program::CONFIG, "can't use the directory of the control socket");
+    refused(&other.join("s").display().to_string(), program::CONFIG, "can't use the directory");
     daemon.assert_shuts_down(0);
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -85,7 +86,8 @@ impl Daemon {
     ) -> Self {
         init::stand_in();
         let places = Places::below(home.path());
-        fs::create_dir_all(home.path().join("run")).expect("made");
+        let run = home.path().join("run");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(run).expect("made");
         let file = config.write(home.path());
         let child = command
             .arg("--config")

@@ -114,7 +114,7 @@ impl Control for ControlService {
         &self,
         request: Request<v1::VerifyPortsRequest>,
     ) -> Result<Response<Self::VerifyPortsStream>, Status> {
-        let known = self.ports_to_look_at(&request.into_inner().ports)?;
+        let known = self.ports_to_check(&request.into_inner().ports)?;
         let leaders = self.leaders().await;
         let examined =
             tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| worker_of(pid, &leaders)));
@@ -226,7 +226,7 @@ impl ControlService {
         Err(Status::not_found(UnknownWorker { name, known }.to_string()))
     }
 
-    fn ports_to_look_at(&self, wanted: &[u32]) -> Result<Vec<KnownPort>, Status> {
+    fn ports_to_check(&self, wanted: &[u32]) -> Result<Vec<KnownPort>, Status> {
         let port = |number: &u32| {
             Port::new(*number).ok_or_else(|| {
                 Status::invalid_argument(format!("{number} is not a port: write a number from 1 to 65535"))

@@ -33,15 +33,15 @@ pub fn settle(record: &CrashRecord, is_complete: bool, socket: &Path, state: &St
         Err(error) => problems.push(format!("can't write the crash record: {error}")),
     }
     let code = record.exit_code();
-    say(&format!("exit code {code}, see `mcpctl report`: {}", record.sentence()));
+    print(&format!("exit code {code}, see `mcpctl report`: {}", record.sentence()));
     for problem in problems {
-        say(&problem);
+        print(&problem);
     }
     code
 }
 
 /// Never waits for a console that does not read.
-fn say(text: &str) {
+fn print(text: &str) {
     let line = format!("mcp-guardian: {}\n", &text[..text.floor_char_boundary(ATOMIC)]);
     let error = std::io::stderr();
     let mut entry = [PollFd::from_borrowed_fd(error.as_fd(), PollFlags::OUT)];

@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_page_says_nothing() {
+    fn an_empty_page_has_no_values() {
         let page = Page::new().expect("memory");
         assert_eq!((page.bound(), page.completion(), page.details()), (None, None, None));
     }
 
     #[test]
-    fn what_does_not_fit_leaves_what_was_there() {
+    fn details_that_do_not_fit_change_nothing() {
         let page = Page::new().expect("memory");
         page.publish(&details("/run/a.sock", 1)).expect("fits");
         assert!(page.publish(&details(&"x".repeat(9000), 2)).is_err());
@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_told_is_read(sockets in proptest::collection::vec("[a-z/.]{1,200}", 1..6), code: u8, bound in 1u64..1_000_000) {
+        fn published_values_are_read(sockets in proptest::collection::vec("[a-z/.]{1,200}", 1..6), code: u8, bound in 1u64..1_000_000) {
             let page = Page::new().expect("memory");
             for (tag, socket) in (0..).zip(&sockets) {
                 page.publish(&details(socket, tag)).expect("fits");

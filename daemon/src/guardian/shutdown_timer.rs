@@ -34,7 +34,7 @@ impl ShutdownTimer {
     }
 
     /// Adds the time since the last call.
-    pub fn look(&mut self, now: Instant, bound: Option<Duration>) -> Poll {
+    pub fn poll(&mut self, now: Instant, bound: Option<Duration>) -> Poll {
         let Some(bound) = bound else {
             *self = Self::new();
             return Poll::WaitForEver;
@@ -58,20 +58,20 @@ mod tests {
     #[test]
     fn without_a_bound_it_waits_for_ever() {
         let mut shutdown_timer = ShutdownTimer::new();
-        assert_eq!(shutdown_timer.look(deadline::now(), None), Poll::WaitForEver);
-        assert_eq!(shutdown_timer.look(deadline::now() + 999 * SECOND, None), Poll::WaitForEver);
+        assert_eq!(shutdown_timer.poll(deadline::now(), None), Poll::WaitForEver);
+        assert_eq!(shutdown_timer.poll(deadline::now() + 999 * SECOND, None), Poll::WaitForEver);
     }
 
     #[test]
-    fn the_bound_counts_from_the_first_look_at_it() {
+    fn the_bound_counts_from_the_first_poll() {
         let mut shutdown_timer = ShutdownTimer::new();
         let begin = deadline::now();
-        assert_eq!(shutdown_timer.look(begin, None), Poll::WaitForEver);
+        assert_eq!(shutdown_timer.poll(begin, None), Poll::WaitForEver);
         let bound = Some(SECOND * 5 / 2);
-        assert_eq!(shutdown_timer.look(begin + 100 * SECOND, bound), Poll::Wait(SECOND));
-        assert_eq!(shutdown_timer.look(begin + 101 * SECOND, bound), Poll::Wait(SECOND));
-        assert_eq!(shutdown_timer.look(begin + 102 * SECOND, bound), Poll::Wait(SECOND / 2));
-        assert_eq!(shutdown_timer.look(begin + 103 * SECOND, bound), Poll::Over);
+        assert_eq!(shutdown_timer.poll(begin + 100 * SECOND, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.poll(begin + 101 * SECOND, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.poll(begin + 102 * SECOND, bound), Poll::Wait(SECOND / 2));
+        assert_eq!(shutdown_timer.poll(begin + 103 * SECOND, bound), Poll::Over);
     }
 
     /// Job control: an hour in which the whole job was stopped does not count.
@@ -80,7 +80,7 @@ mod tests {
         let mut shutdown_timer = ShutdownTimer::new();
         let begin = deadline::now();
         let bound = Some(10 * SECOND);
-        assert_eq!(shutdown_timer.look(begin, bound), Poll::Wait(SECOND));
-        assert_eq!(shutdown_timer.look(begin + 3600 * SECOND, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.poll(begin, bound), Poll::Wait(SECOND));
+        assert_eq!(shutdown_timer.poll(begin + 3600 * SECOND, bound), Poll::Wait(SECOND));
     }
 }

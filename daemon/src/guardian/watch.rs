@@ -67,7 +67,7 @@ impl Guardian {
             if let Some(exit) = child::peek_exit(self.daemon) {
                 return if killed.is_some() { DaemonExit::Killed } else { DaemonExit::Itself(exit) };
             }
-            let timeout = match (killed, shutdown_timer.look(deadline::now(), self.bound())) {
+            let timeout = match (killed, shutdown_timer.poll(deadline::now(), self.bound())) {
                 (Some(dying), _) if dying.remaining().is_zero() => return DaemonExit::Killed,
                 (Some(dying), _) => Some(dying.remaining()),
                 (None, Poll::WaitForEver) => None,

@@ -26,11 +26,11 @@ use super::operations::{
 use crate::deadline::{self, Deadline};
 
 /// Poll interval for children made by clone(2) with another exit signal than `SIGCHLD`.
-const TICK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two passes of `SIGKILL`.
-const AGAIN: Duration = Duration::from_millis(2);
+const KILL_INTERVAL: Duration = Duration::from_millis(2);
 /// Poll interval for descendants that outlived a leader below another process: they cause no `SIGCHLD`.
-const LINGER: Duration = Duration::from_millis(50);
+const ORPHAN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub enum ProcessCommand {
     /// Start a leader; [`ProcessEvent::Spawned`] has the result.
@@ -229,9 +229,9 @@ impl Core {
 
     fn pause(&self) -> Duration {
         match (self.killing_all || !self.killing.is_empty(), self.ended.is_empty()) {
-            (true, _) => AGAIN,
-            (false, false) => LINGER,
-            (false, true) => TICK,
+            (true, _) => KILL_INTERVAL,
+            (false, false) => ORPHAN_POLL_INTERVAL,
+            (false, true) => POLL_INTERVAL,
         }
     }
 

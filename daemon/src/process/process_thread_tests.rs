@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::{Deed, World};
+use crate::supervisor::fake::world::{Effect, World};
 
 /// The process thread of a world in which the program `command` behaves like this.
 fn process_thread_of(command: Script) -> (World, ProcessThread, mpsc::UnboundedReceiver<ProcessEvent>) {
@@ -34,7 +34,7 @@ async fn a_helper_is_over_when_it_has_exited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_helper_that_can_t_be_started_says_why() {
+async fn a_helper_that_can_t_be_started_reports_why() {
     let (_world, process_thread, _news) =
         process_thread_of(Script { refuses_to_start: true, ..Script::polite() });
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
@@ -61,7 +61,7 @@ async fn a_helper_whose_caller_stopped_waiting_is_killed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_helper_leaves_behind_is_hunted_at_once() {
+async fn descendants_of_a_helper_are_killed_at_once() {
     let script = Script::ending(ms(10), ExitStatus::Code(0)).with_descendant(Nature::STUBBORN);
     let (world, process_thread, _news) = process_thread_of(script);
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
@@ -91,7 +91,7 @@ async fn helpers_never_share_a_slot_and_never_take_a_worker_s() {
 
 /// R-SHUT-2: a leader's exit is told when it happens, its end when all of it is gone.
 #[tokio::test(start_paused = true)]
-async fn a_leader_s_exit_is_told_before_its_family_s_end() {
+async fn a_leader_s_exit_is_reported_before_its_family_s_end() {
     let patient = Nature { on_term: Some(ms(500)), ..Nature::MILD };
     let script = Script::ending(ms(100), ExitStatus::Code(1)).with_descendant(patient);
     let (_world, process_thread, mut process_events) = process_thread_of(script);
@@ -119,8 +119,8 @@ async fn killing_one_leaves_the_others_alone() {
     process_thread.send(ProcessCommand::Spawn(spec(Slot(1))));
     process_thread.send(ProcessCommand::KillUntilGone(Slot(0)));
     settle(&process_thread).await;
-    assert_eq!(world.deeds("a"), [Deed::Spawned, Deed::Killed, Deed::Gone]);
-    assert_eq!(world.deeds("b"), [Deed::Spawned]);
+    assert_eq!(world.effects("a"), [Effect::Spawned, Effect::Killed, Effect::Gone]);
+    assert_eq!(world.effects("b"), [Effect::Spawned]);
 }
 
 /// The command to kill and the end of the family cross each other: the next family in this slot is
@@ -134,7 +134,7 @@ async fn a_kill_that_comes_too_late_does_not_hit_the_next_process() {
     process_thread.send(ProcessCommand::KillUntilGone(WORKER));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
-    assert_eq!(world.deeds("a"), [Deed::Spawned, Deed::Gone, Deed::Spawned]);
+    assert_eq!(world.effects("a"), [Effect::Spawned, Effect::Gone, Effect::Spawned]);
 }
 
 #[tokio::test(start_paused = true)]

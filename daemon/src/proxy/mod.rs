@@ -162,7 +162,7 @@ impl Proxy {
         // Tasks that do not end in time end with their thread.
         let _ = deadline.wait(self.tasks.wait()).await;
         if let Some(thread) = &self.thread {
-            thread.leave(deadline).await;
+            thread.stop(deadline).await;
         }
     }
 

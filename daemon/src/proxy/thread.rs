@@ -49,7 +49,7 @@ impl ProxyThread {
     }
 
     /// Ends the thread; remaining connections are closed.
-    pub async fn leave(&self, deadline: Deadline) {
+    pub async fn stop(&self, deadline: Deadline) {
         let end = self.end.lock().ok().and_then(|mut end| end.take());
         if let Some(End { wanted, came }) = end {
             drop(wanted);

@@ -72,7 +72,7 @@ pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
     let telling = Deadline::after(TELLING);
     let in_flight = Deadline::after(IN_FLIGHT);
     app.stop_accepting();
-    tell_sessions(app, reason, telling).await;
+    notify_sessions(app, reason, telling).await;
     app.close_connections();
     connections.close();
     if in_flight.wait(connections.wait()).await.is_err() {
@@ -84,7 +84,7 @@ pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
 
 /// Notifies every session and ends its event stream. What a slow client does not read in time
 /// is dropped; its connection still has the time of requests in flight.
-async fn tell_sessions(app: &App, reason: Reason, deadline: Deadline) {
+async fn notify_sessions(app: &App, reason: Reason, deadline: Deadline) {
     let mut told = JoinSet::new();
     for peer in app.sessions().peers() {
         told.spawn(async move { peer.send_notification(notification(reason)).await.is_ok() });

@@ -262,7 +262,7 @@ async fn only_the_daemon_may_stop_it() {
 
 /// R-WORK: notifies its sessions, ends their streams, and then nothing holds it.
 #[tokio::test]
-async fn sessions_are_told_and_their_streams_end() {
+async fn sessions_are_notified_and_their_streams_end() {
     let worker = Worker::start(None).await;
     let session = worker.session().await;
     let headers = [("accept", "text/event-stream"), ("mcp-session-id", session.as_str())];

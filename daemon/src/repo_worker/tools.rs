@@ -42,7 +42,7 @@ impl RepoServer {
         cancel: CancellationToken,
     ) -> ToolOutput {
         let mut args = words(&["status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty"]);
-        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
         self.ask(args, cancel).await
     }
 
@@ -60,8 +60,8 @@ impl RepoServer {
         args.extend(params.until.map(|until| format!("--until={until}")));
         args.extend(params.stat.then(|| "--stat".to_owned()));
         let revision = params.revision.as_deref().unwrap_or("HEAD");
-        args.push(resolve_range(&self.git, revision, &cancel).await.map_err(told)?);
-        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        args.push(resolve_range(&self.git, revision, &cancel).await.map_err(error_text)?);
+        args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
         self.ask_or(args, cancel, "no such commits").await
     }
 
@@ -86,7 +86,7 @@ impl RepoServer {
         for side in [&params.from, &params.to].into_iter().flatten() {
             args.push(self.commit(side, &cancel).await?);
         }
-        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
         self.ask_or(args, cancel, "no differences").await
     }
 
@@ -100,8 +100,8 @@ impl RepoServer {
         let mut args = words(&["show", "--format=medium", "--date=iso-strict", "--decorate=short"]);
         args.extend(words(&DIFF));
         args.push(if params.stat { "--stat" } else { "--patch" }.to_owned());
-        args.push(resolve(&self.git, &params.revision, Kind::Object, &cancel).await.map_err(told)?);
-        args.extend(self.pathspecs(&params.paths).map_err(told)?);
+        args.push(resolve(&self.git, &params.revision, Kind::Object, &cancel).await.map_err(error_text)?);
+        args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
         self.ask_or(args, cancel, "nothing in these paths").await
     }
 
@@ -112,7 +112,7 @@ impl RepoServer {
         Parameters(params): Parameters<BlameParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(told)?;
+        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(error_text)?;
         let path = self.file_path(&params.path)?;
         let mut args = words(&["blame", "--date=short", "--no-textconv"]);
         let end = lines.last.map(|last| last.to_string()).unwrap_or_default();
@@ -174,7 +174,7 @@ impl RepoServer {
         match self.run(args, &cancel).await {
             // Exit status 1 of grep means "no match".
             Err(GitError::Failed { code: Some(1), .. }) => Ok("no matches".to_owned()),
-            done => done.map_err(told),
+            done => done.map_err(error_text),
         }
     }
 
@@ -218,7 +218,7 @@ impl RepoServer {
         Parameters(params): Parameters<ReadFileParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(told)?;
+        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(error_text)?;
         let path = self.file_path(&params.path)?;
         let Some(revision) = &params.revision else {
             return self.read_from_tree(path, lines).await;
@@ -230,14 +230,14 @@ impl RepoServer {
             GitError::Failed { .. } => format!("there is no file \"{}\" in {revision}", path.as_str()),
             other => other.to_string(),
         })?;
-        file::show(answer.into_bytes(), path.as_str(), lines).map_err(told)
+        file::show(answer.into_bytes(), path.as_str(), lines).map_err(error_text)
     }
 }
 
 impl RepoServer {
     /// The output of a command.
     async fn ask(&self, args: Vec<String>, cancel: CancellationToken) -> ToolOutput {
-        self.run(args, &cancel).await.map_err(told)
+        self.run(args, &cancel).await.map_err(error_text)
     }
 
     /// The output of a command, or `nothing` if it is empty.
@@ -270,21 +270,21 @@ impl RepoServer {
 
     async fn commit(&self, revision: &str, cancel: &CancellationToken) -> ToolOutput {
         let found: Result<_, RevisionError> = resolve(&self.git, revision, Kind::Commit, cancel).await;
-        found.map_err(told)
+        found.map_err(error_text)
     }
 
     async fn read_from_tree(&self, path: RepoPath, lines: Lines) -> ToolOutput {
         let root = self.root.clone();
         let read = move || {
-            let file = root.open(&path).map_err(told)?;
-            file::read(file, path.as_str(), lines).map_err(told)
+            let file = root.open(&path).map_err(error_text)?;
+            file::read(file, path.as_str(), lines).map_err(error_text)
         };
-        tokio::task::spawn_blocking(read).await.map_err(told)?
+        tokio::task::spawn_blocking(read).await.map_err(error_text)?
     }
 
     /// A path that must be below the root.
     fn file_path(&self, text: &str) -> Result<RepoPath, String> {
-        let path = self.root.name_path(text).map_err(told)?;
+        let path = self.root.name_path(text).map_err(error_text)?;
         if path.as_str().is_empty() {
             return Err("`path` must name a file: list_files shows what there is".to_owned());
         }
@@ -302,8 +302,8 @@ impl RepoServer {
 
     /// `-- PLACE`: a directory, a glob, or a glob below a directory.
     fn place(&self, path: Option<&str>, glob: Option<&str>) -> Result<Vec<String>, String> {
-        let path = path.map(|path| self.root.name_path(path)).transpose().map_err(told)?;
-        let glob = glob.map(|glob| self.root.name_path(glob)).transpose().map_err(told)?;
+        let path = path.map(|path| self.root.name_path(path)).transpose().map_err(error_text)?;
+        let glob = glob.map(|glob| self.root.name_path(glob)).transpose().map_err(error_text)?;
         let mut args = words(&["--"]);
         args.extend(match (path, glob) {
             (None, None) => None,
@@ -315,7 +315,7 @@ impl RepoServer {
     }
 }
 
-fn told(error: impl Display) -> String {
+fn error_text(error: impl Display) -> String {
     error.to_string()
 }
 

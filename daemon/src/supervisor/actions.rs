@@ -93,11 +93,11 @@ impl Supervisor {
             let alive = answer.await;
             let _ = task_results.send(TaskResult::Probed(slot, process, alive));
         });
-        self.look_for_another_port(slot);
+        self.check_for_wrong_port(slot);
     }
 
     /// A worker that is slow to become ready may listen on another port than its own (R-CONF-1).
-    fn look_for_another_port(&self, slot: Slot) {
+    fn check_for_wrong_port(&self, slot: Slot) {
         let Some((worker, started)) =
             self.workers.get(&slot).and_then(|worker| Some((worker, worker.started?)))
         else {
@@ -151,7 +151,7 @@ impl Supervisor {
         match act {
             stop_sequence::StopAction::Post => {
                 process_thread.send(ProcessCommand::Continue(slot));
-                self.ask_to_leave(slot);
+                self.send_stop_request(slot);
             }
             stop_sequence::StopAction::Terminate(why) => {
                 process_thread.send(ProcessCommand::Terminate(slot));
@@ -168,7 +168,7 @@ impl Supervisor {
         }
     }
 
-    fn ask_to_leave(&mut self, slot: Slot) {
+    fn send_stop_request(&mut self, slot: Slot) {
         self.run_stop_command(slot);
         let Some(worker) = self.workers.get(&slot) else {
             return;

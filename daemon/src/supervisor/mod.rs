@@ -166,7 +166,7 @@ impl Supervisor {
             Order::Status(reply) => {
                 drop(reply.send(self.workers.values().map(Worker::status).collect()));
             }
-            Order::StopAll { grace_until, progress } => self.leave(grace_until, progress),
+            Order::StopAll { grace_until, progress } => self.stop_all(grace_until, progress),
             Order::DisableRestarts => self.all(&WorkerEvent::DisableRestarts),
             Order::Escalate => self.all(&WorkerEvent::Escalate),
             Order::KillAll => {
@@ -201,7 +201,7 @@ impl Supervisor {
         Ok(self.workers[&slot].machine.state())
     }
 
-    fn leave(&mut self, grace_until: Instant, progress: Progress) {
+    fn stop_all(&mut self, grace_until: Instant, progress: Progress) {
         self.progress = Some(progress);
         for worker in self.workers.values_mut() {
             worker.outcome.pid = worker.started.map(|started| started.pid);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!             Start                LeaderExited                 Gone
-//!   Idle ---------------> Running --------------> Leaving ---------------> Idle, or Running again
+//!   Idle ---------------> Running --------------> Stopping ---------------> Idle, or Running again
 //!  (stopped, failed,     (starting, ready,  Stop  (stop_sequence.rs)
 //!   backing off) <-.      unhealthy) ----------->    |
 //!                   `---------- backoff over: Start <---'
@@ -119,7 +119,7 @@ enum State {
     Failed,
     BackingOff { until: Instant },
     Running(Running),
-    Leaving { sequence: Box<StopSequence>, then: NextAction },
+    Stopping { sequence: Box<StopSequence>, then: NextAction },
 }
 
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ impl Machine {
                 Health::Ready { .. } => WorkerState::Ready,
                 Health::Unhealthy => WorkerState::Unhealthy,
             },
-            State::Leaving { .. } => WorkerState::Stopping,
+            State::Stopping { .. } => WorkerState::Stopping,
         }
     }
 
@@ -198,13 +198,13 @@ impl Machine {
     /// Whether a process of it may be running.
     pub fn is_alive(&self) -> bool {
         matches!(&self.state, State::Running(_))
-            || self.leaving().is_some_and(|sequence| !sequence.is_given_up())
+            || self.stop_sequence().is_some_and(|sequence| !sequence.is_given_up())
     }
 
     /// Its stop sequence, while it is stopping.
-    pub fn leaving(&self) -> Option<&StopSequence> {
+    pub fn stop_sequence(&self) -> Option<&StopSequence> {
         match &self.state {
-            State::Leaving { sequence, .. } => Some(sequence),
+            State::Stopping { sequence, .. } => Some(sequence),
             _ => None,
         }
     }
@@ -215,7 +215,7 @@ impl Machine {
             State::Stopped | State::Failed => None,
             State::BackingOff { until } => Some(*until),
             State::Running(running) => running.probe_at,
-            State::Leaving { sequence, .. } => sequence.timer(),
+            State::Stopping { sequence, .. } => sequence.timer(),
         }
     }
 
@@ -228,7 +228,7 @@ impl Machine {
             WorkerEvent::DisableRestarts => self.disable_restarts(),
             WorkerEvent::Shutdown { grace_until } => self.shut_down(grace_until, now),
             WorkerEvent::Escalate => self.steer(|sequence| sequence.escalate(now), now),
-            WorkerEvent::KillAll => self.steer(|sequence| sequence.hurry(now), now),
+            WorkerEvent::KillAll => self.steer(|sequence| sequence.kill_now(now), now),
             WorkerEvent::SpawnFailed { reason } => self.spawn_failed(reason, now),
             WorkerEvent::Probed { alive, busy } => self.probed(alive, busy, now),
             WorkerEvent::WrongPort { reason } => self.wrong_port(reason),
@@ -245,18 +245,18 @@ impl Machine {
                 self.backoff.forget();
                 self.spawn(now)
             }
-            State::Leaving { then, .. } if !self.shutting_down => {
+            State::Stopping { then, .. } if !self.shutting_down => {
                 *then = NextAction::StartAgain;
                 vec![]
             }
-            State::Leaving { .. } | State::Running(_) => vec![],
+            State::Stopping { .. } | State::Running(_) => vec![],
         }
     }
 
     fn restart(&mut self, now: Instant) -> Vec<Action> {
         self.backoff.forget();
         match self.state {
-            State::Running(_) | State::Leaving { .. } if !self.shutting_down => {
+            State::Running(_) | State::Stopping { .. } if !self.shutting_down => {
                 self.stop(NextAction::StartAgain, now)
             }
             _ => self.start(now),
@@ -277,7 +277,7 @@ impl Machine {
 
     fn stop(&mut self, then: NextAction, now: Instant) -> Vec<Action> {
         let times = self.times_alone(now);
-        self.leave(then, times, now)
+        self.begin_stop(then, times, now)
     }
 
     fn disable_restarts(&mut self) -> Vec<Action> {
@@ -291,10 +291,10 @@ impl Machine {
     fn shut_down(&mut self, grace_until: Instant, now: Instant) -> Vec<Action> {
         self.shutting_down = true;
         let times = StopTimes { grace_until, term: self.policy.term, after_grace: AfterGrace::Hold };
-        self.leave(NextAction::Rest, times, now)
+        self.begin_stop(NextAction::Rest, times, now)
     }
 
-    fn leave(&mut self, then: NextAction, times: StopTimes, now: Instant) -> Vec<Action> {
+    fn begin_stop(&mut self, then: NextAction, times: StopTimes, now: Instant) -> Vec<Action> {
         match &mut self.state {
             State::Stopped | State::Failed => vec![],
             State::BackingOff { .. } => {
@@ -302,7 +302,7 @@ impl Machine {
                 vec![]
             }
             // The running stop sequence continues; only the next action changes.
-            State::Leaving { then: planned, .. } => {
+            State::Stopping { then: planned, .. } => {
                 *planned = then;
                 vec![]
             }
@@ -310,7 +310,7 @@ impl Machine {
                 let was_ready = running.health != Health::Starting;
                 let asked = if was_ready && self.policy.has_route { Asked::Http } else { Asked::Sigterm };
                 let (sequence, act) = StopSequence::begin(asked, times, now);
-                self.state = State::Leaving { sequence: Box::new(sequence), then };
+                self.state = State::Stopping { sequence: Box::new(sequence), then };
                 vec![Action::Stop(act)]
             }
         }
@@ -321,7 +321,7 @@ impl Machine {
         step: impl FnOnce(&mut StopSequence) -> Option<stop_sequence::StopAction>,
         now: Instant,
     ) -> Vec<Action> {
-        let State::Leaving { sequence, .. } = &mut self.state else {
+        let State::Stopping { sequence, .. } = &mut self.state else {
             return vec![];
         };
         let Some(act) = step(sequence) else {
@@ -345,7 +345,7 @@ impl Machine {
                 let then = self.after_death(None, now);
                 self.settle(then, now)
             }
-            State::Leaving { .. } => self.gone(now),
+            State::Stopping { .. } => self.gone(now),
             _ => vec![],
         }
     }
@@ -388,7 +388,7 @@ impl Machine {
 
     fn leader_exited(&mut self, exit: ExitStatus, remaining: Vec<ProcessInfo>, now: Instant) -> Vec<Action> {
         self.last_exit = Some(exit);
-        if matches!(self.state, State::Leaving { .. }) {
+        if matches!(self.state, State::Stopping { .. }) {
             return self.steer(|sequence| sequence.leader_exited(exit, remaining, now), now);
         }
         let State::Running(running) = &self.state else {
@@ -396,12 +396,12 @@ impl Machine {
         };
         let then = self.after_exit(exit, running.healthy_since(), now);
         let (sequence, act) = StopSequence::after_exit(exit, remaining, self.times_alone(now), now);
-        self.state = State::Leaving { sequence: Box::new(sequence), then };
+        self.state = State::Stopping { sequence: Box::new(sequence), then };
         act.map(Action::Stop).into_iter().collect()
     }
 
     fn gone(&mut self, now: Instant) -> Vec<Action> {
-        let State::Leaving { sequence, then } = &self.state else {
+        let State::Stopping { sequence, then } = &self.state else {
             return vec![];
         };
         let leave = sequence.gone(now);
@@ -437,7 +437,7 @@ impl Machine {
                 running.probe_at = None;
                 vec![Action::Probe]
             }
-            State::Leaving { .. } => self.steer(|sequence| sequence.tick(now), now),
+            State::Stopping { .. } => self.steer(|sequence| sequence.tick(now), now),
             State::Stopped | State::Failed => vec![],
         }
     }

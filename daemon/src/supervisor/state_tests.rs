@@ -98,7 +98,7 @@ fn a_worker_that_exits_after_the_request_is_not_started_again() {
 
 /// R-CONF-1.
 #[test]
-fn a_worker_on_another_port_says_so_while_it_starts() {
+fn a_worker_on_another_port_reports_it_while_it_starts() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     let _ = machine.on(WorkerEvent::WrongPort { reason: "listens on 9000".into() }, now);
@@ -127,7 +127,7 @@ fn a_crash_loop_ends_in_failed_and_restart_tries_again() {
 }
 
 #[test]
-fn restart_policies_look_at_the_status() {
+fn restart_policies_depend_on_the_exit_status() {
     use RestartPolicy::{Always, Never, OnFailure};
     let cases = [
         (Always, ExitStatus::Code(0), WorkerState::BackingOff),
@@ -246,7 +246,7 @@ proptest! {
             if about_a_process && processes == 0 || machine.state() == WorkerState::Failed {
                 continue;
             }
-            if matches!(event, WorkerEvent::Gone) && machine.leaving().is_none() {
+            if matches!(event, WorkerEvent::Gone) && machine.stop_sequence().is_none() {
                 continue;
             }
             if matches!(event, WorkerEvent::Gone | WorkerEvent::SpawnFailed { .. }) {

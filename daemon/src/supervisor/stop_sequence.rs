@@ -239,7 +239,7 @@ impl StopSequence {
     }
 
     /// The waits are cut short: `SIGKILL` at once.
-    pub fn hurry(&mut self, now: Instant) -> Option<StopAction> {
+    pub fn kill_now(&mut self, now: Instant) -> Option<StopAction> {
         match self.stage {
             StopStage::Killing { .. } | StopStage::GivenUp => None,
             _ => Some(self.kill(SignalReason::Hurried, now)),

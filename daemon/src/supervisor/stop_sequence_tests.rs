@@ -23,7 +23,7 @@ fn descendant() -> ProcessInfo {
 }
 
 #[test]
-fn a_worker_without_a_route_is_asked_by_sigterm_and_leaves_cleanly() {
+fn sigterm_is_the_stop_request_of_a_worker_without_a_route() {
     let now = deadline::now();
     for status in [404, 405, 501] {
         let (mut sequence, act) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
@@ -47,7 +47,7 @@ fn no_answer_a_refusal_or_an_error_escalates_at_once() {
 }
 
 #[test]
-fn being_there_after_the_graceful_time_counts_even_if_it_leaves_during_the_clients_phase() {
+fn an_exit_in_the_clients_phase_is_later_than_the_graceful_time() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
     assert_eq!(sequence.tick(now + GRACE), None, "the clients come first");
@@ -102,7 +102,7 @@ fn descendants_asked_by_sigterm_like_their_leader_may_follow_it() {
 fn what_resists_sigkill_is_given_up_and_forgiven_when_it_goes_after_all() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Sigterm, times(AfterGrace::Escalate, now), now);
-    assert_eq!(sequence.hurry(now), Some(StopAction::KillUntilGone(SignalReason::Hurried)));
+    assert_eq!(sequence.kill_now(now), Some(StopAction::KillUntilGone(SignalReason::Hurried)));
     assert_eq!(sequence.tick(now + KILL_LIMIT), Some(StopAction::GiveUp));
     assert!(sequence.is_given_up());
     assert_eq!(sequence.so_far(now).departure, Departure::Remains);
@@ -151,7 +151,7 @@ proptest! {
                     sequence.leader_exited(ExitStatus::Code(0), remaining, now)
                 }
                 Step::Escalate => sequence.escalate(now),
-                Step::KillAll => sequence.hurry(now),
+                Step::KillAll => sequence.kill_now(now),
             };
             prop_assert!(sequence.so_far(now).departure >= needed);
             needed = sequence.so_far(now).departure;

@@ -87,7 +87,7 @@ impl Worker {
     /// The outcome; while the worker is stopping, as far as it is known.
     pub(super) fn outcome_so_far(&self) -> WorkerOutcome {
         let so_far = || {
-            let leave = self.machine.leaving()?.so_far(deadline::now());
+            let leave = self.machine.stop_sequence()?.so_far(deadline::now());
             Some(StopOutcome { departure: Departure::Remains, ..leave })
         };
         let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);

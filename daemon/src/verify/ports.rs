@@ -14,7 +14,7 @@ use super::Scope;
 use crate::deadline::{self, Deadline};
 
 /// Between two checks of the ports.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Limit when only foreign processes hold ports: waiting does not end them.
 const FOREIGN_HOLDER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -32,7 +32,7 @@ pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
     let deadline = Deadline::at(deadline.instant() - deadline.remaining() / 3);
     let strangers_until = deadline.at_most(FOREIGN_HOLDER_LIMIT);
     loop {
-        let reports = look(scope, &known).await;
+        let reports = check(scope, &known).await;
         let concerns_us = |report: &&PortReport| is_held(report) && !was_given_back(report, &private);
         let held: Vec<_> = reports.iter().filter(concerns_us).collect();
         let only_strangers = held.iter().all(|report| is_held_by_strangers(report));
@@ -44,7 +44,7 @@ pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
         for report in held {
             force(report, scope.run, scope.force_ports);
         }
-        deadline::until(deadline::now() + LOOK).await;
+        deadline::until(deadline::now() + POLL_INTERVAL).await;
     }
 }
 
@@ -89,7 +89,7 @@ fn was_given_back(report: &PortReport, private: &HashSet<Port>) -> bool {
     private.contains(&report.port) && is_held_by_strangers(report)
 }
 
-async fn look(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
+async fn check(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
     let known = known.to_vec();
     let run = scope.run;
     let names = names(scope);

@@ -11,10 +11,10 @@ use crate::process::operations::DescendantProof;
 use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
 
 /// Poll interval after `SIGKILL`.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time that the check gets at least, even past its deadline.
-const AT_LEAST: Duration = Duration::from_millis(500);
+const MIN_LIMIT: Duration = Duration::from_millis(500);
 /// Evidence where the kernel can give no proof.
 const UNPROVED: &str =
     "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)";
@@ -33,7 +33,7 @@ pub struct Left {
 /// Kills and reaps all descendants of the daemon.
 pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
     // Also when earlier checks took all the time: without a scan nothing may be claimed.
-    let limit = deadline.max(Deadline::after(AT_LEAST));
+    let limit = deadline.max(Deadline::after(MIN_LIMIT));
     let mut seen = None;
     match limit.wait(end_and_prove(scope, limit, &mut seen)).await {
         Ok(Ok(left)) => left,
@@ -117,7 +117,7 @@ async fn kill_until_gone(
 ) -> Result<Vec<ProcessInfo>, ProcessThreadGone> {
     scope.process_thread.send(ProcessCommand::KillAllUntilGone);
     loop {
-        deadline::until(deadline::now() + LOOK).await;
+        deadline::until(deadline::now() + POLL_INTERVAL).await;
         let remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;
         *seen = Some(remaining.clone());
         if remaining.is_empty() || deadline.remaining().is_zero() {

@@ -12,7 +12,7 @@ use crate::deadline::{self, Deadline};
 /// Limit for descriptors that are about to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_millis(250);
 /// Poll interval.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Descriptors that may be open at the end: connections of clients that follow the shutdown.
 #[derive(Clone, Default)]
@@ -50,17 +50,17 @@ impl Baseline {
     /// on another thread, the end of a response) is not a leak: a leak stays open.
     pub async fn compare(&self, deadline: Deadline) -> OwnReport {
         let limit = deadline.at_most(CLOSE_LIMIT);
-        let mut report = self.look();
+        let mut report = self.read();
         while !report.leaked.is_empty() && !limit.remaining().is_zero() {
-            deadline::until(deadline::now() + LOOK).await;
-            let again = self.look();
+            deadline::until(deadline::now() + POLL_INTERVAL).await;
+            let again = self.read();
             let leaked = report.leaked.into_iter().filter(|it| again.leaked.contains(it)).collect();
             report = OwnReport { leaked, ..again };
         }
         report
     }
 
-    fn look(&self) -> OwnReport {
+    fn read(&self) -> OwnReport {
         let now = this_process::descriptors();
         let leaked = now.iter().filter(|descriptor| {
             !self.descriptors.contains(descriptor) && !self.expected.contains(descriptor.0)
@@ -106,7 +106,7 @@ mod tests {
         let closing_number = number(&closing);
         let looking = baseline.compare(Deadline::after(CLOSE_LIMIT));
         let closed = async {
-            deadline::until(deadline::now() + LOOK).await;
+            deadline::until(deadline::now() + POLL_INTERVAL).await;
             drop(closing);
         };
         let (report, ()) = tokio::join!(looking, closed);

@@ -291,14 +291,14 @@ impl Exchange {
     }
 
     /// The messages that the scanner has found so far.
-    pub fn hear(&mut self) {
+    pub fn update_messages(&mut self) {
         if let Some(passing) = &self.passing {
             self.messages = passing.messages();
         }
     }
 
     /// Reads the rest of the body first.
-    async fn hear_out(&mut self) {
+    async fn read_rest(&mut self) {
         if let Some(passing) = self.passing.take() {
             passing.finish(Deadline::after(BODY)).await;
             self.messages = passing.messages();
@@ -307,7 +307,7 @@ impl Exchange {
 
     /// The error for a request in flight, with its own id.
     pub async fn interrupted(&mut self) -> Response<Body> {
-        self.hear_out().await;
+        self.read_rest().await;
         match &self.messages {
             Some(messages) => messages.errors(INTERRUPTED).map_or_else(errors::accepted, errors::json),
             None => errors::text(StatusCode::BAD_GATEWAY, "the server was restarted\n"),
@@ -315,7 +315,7 @@ impl Exchange {
     }
 
     async fn refused(&mut self, why: &str) -> Response<Body> {
-        self.hear_out().await;
+        self.read_rest().await;
         errors::refused(self.messages.as_ref(), self.wants_events, why)
     }
 }

@@ -27,7 +27,7 @@ impl Exchange {
         mut response: Response<WorkerBody>,
         session: InSession,
     ) -> Response<Body> {
-        self.hear();
+        self.update_messages();
         forget_connection(response.headers_mut());
         let session = match session {
             Some((id, session)) => Some((id, session)),

@@ -40,7 +40,7 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
     let is_forced = listener.forced.clone();
     let watched = listener.phase.clone();
     let is_late = *watched.borrow() != ProxyPhase::Open;
-    let mut leaving = pin!(told_to_end(listener.phase.clone(), entry.connection.clone()));
+    let mut leaving = pin!(wait_for_end(listener.phase.clone(), entry.connection.clone()));
     let events = pipe.clone();
     let service = service_fn(move |request| {
         let listener = listener.clone();
@@ -87,7 +87,7 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
 /// Completes when the connection has to end. A connection that ends before its first request is closed unread,
 /// with what its client has just sent: a client that has sent no request yet has until the notice, or in a
 /// pause, which has no notice, 250 ms.
-async fn told_to_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Connection>) {
+async fn wait_for_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Connection>) {
     let is_pause =
         phase.wait_for(|phase| *phase != ProxyPhase::Open).await.is_ok_and(|now| *now == ProxyPhase::Pausing);
     let notice = phase.wait_for(|phase| matches!(phase, ProxyPhase::Notify(_)));

@@ -111,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_request_a_notification_and_an_answer_are_told_apart() {
+    fn requests_notifications_and_responses_are_distinguished() {
         let body = br#" [{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"id":7}},
             {"method":"notifications/initialized"}, {"id":3,"result":{"method":"x"}}]"#;
         let messages = Messages::read(body).expect("JSON-RPC");

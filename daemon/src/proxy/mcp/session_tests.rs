@@ -26,7 +26,7 @@ fn methods(messages: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn a_new_worker_hears_what_the_client_once_said_and_still_means() {
+fn a_new_worker_gets_what_the_client_once_sent_and_still_means() {
     let mut session = session();
     for (method, params) in [
         ("notifications/initialized", json!({})),

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_as_the_standard_says() {
+    fn fields_are_read_as_in_the_standard() {
         let read = event(": hello\r\nevent: message\r\nid: 7\r\ndata: a\r\ndata:b\r\nretry: 5\r\n\r\n");
         let expected = Event {
             name: Some("message".into()),

@@ -95,7 +95,7 @@ impl Relay {
         }
         if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
             events.send(RETRY).await;
-            tell_of_changes(session, events).await;
+            send_list_changed(session, events).await;
         }
         let mut source = Some(source);
         loop {
@@ -237,7 +237,7 @@ impl Relay {
                         return Anew::Ended;
                     }
                 }
-                tell_of_changes(session, events).await;
+                send_list_changed(session, events).await;
             }
             let request = self.exchange.again(self.session.as_deref()).await;
             match up.send(request).await {
@@ -330,7 +330,7 @@ fn end(phase: Option<&ProxyPhase>) -> End {
 }
 
 /// A client whose session continued with another worker gets `list_changed` on its first stream.
-async fn tell_of_changes(session: &Mutex<Session>, events: &EventSink) {
+async fn send_list_changed(session: &Mutex<Session>, events: &EventSink) {
     for changed in session.lock().await.take_list_changed() {
         events.send(Event::message(&changed)).await;
     }

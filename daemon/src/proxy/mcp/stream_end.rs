@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_message_carries_what_its_reader_looks_for() {
+    fn every_message_has_what_its_reader_needs() {
         assert_eq!(complete(&json!("a"))["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "a");
         assert_eq!(complete(&json!(7))["id"], 7);
         assert_eq!(notice("manual")["params"]["reason"], "manual");

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::shutdown_run::{Ended, ShutdownRun};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
-use crate::supervisor::fake::world::Deed;
+use crate::supervisor::fake::world::Effect;
 
 /// How soon, if ever; often at once.
 fn soon(at_most_s: u64) -> impl Strategy<Value = Option<Duration>> {
@@ -72,15 +72,15 @@ proptest! {
 
     /// `ShutdownRun::run` holds phases, bounds, proof and story against what is always true.
     #[test]
-    fn every_shutdown_ends_in_time_and_tells_the_truth(
+    fn every_shutdown_ends_in_time_and_reports_truthfully(
         scripts in proptest::collection::vec(script(), 1..5),
         cut_short in proptest::option::of((0u64..60_000).prop_map(ms)),
     ) {
         let ended = play(&scripts, cut_short);
         let done = |deed| ["a", "b", "c", "d"][..scripts.len()].iter().any(|name| {
-            ended.deeds(name).iter().any(|(_, done)| *done == deed)
+            ended.effects(name).iter().any(|(_, done)| *done == deed)
         });
-        prop_assert!(ended.code() >= 3 || !done(Deed::Killed), "{:?}", ended.faults());
+        prop_assert!(ended.code() >= 3 || !done(Effect::Killed), "{:?}", ended.faults());
         prop_assert!(ended.code() == 5 || ended.world.living() == 0);
         if everybody_is_killable(&scripts) {
             prop_assert!(ended.code() <= 3, "{:?}", ended.faults());

@@ -16,7 +16,7 @@ use super::shutdown_run::{Ended, ShutdownRun};
 use crate::client_ports::ClientPorts;
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
-use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
+use crate::supervisor::fake::world::Effect::{Gone, Killed, Posted, Termed};
 
 /// A connection to a worker's port that has no listener any more. The client's end is
 /// in flight through a Unix socket: a socket of this process would not count as a client.
@@ -89,23 +89,23 @@ async fn now_cuts_the_wait_for_clients_short() {
 async fn no_signal_is_sent_while_clients_are_waited_for() {
     let ended = with_client(Script::deaf().with_leader(Nature::STUBBORN), 25_000, None).await;
     assert_eq!(ended.code(), 3);
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (25.0, Termed), (45.0, Killed), (45.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (25.0, Termed), (45.0, Killed), (45.0, Gone)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn sigkill_waits_for_the_clients_even_where_sigterm_was_early() {
     let script = Script::replying(Reply::Status(500)).with_leader(Nature::STUBBORN);
     let ended = with_client(script, 25_000, None).await;
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.0, Termed), (25.0, Killed), (25.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.0, Termed), (25.0, Killed), (25.0, Gone)]);
 }
 
 /// R-EXIT-1: still being there after the graceful time counts, with or without a signal; but no
 /// signal is claimed that was not sent.
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_leaves_late_by_itself_was_late() {
-    let ended = with_client(Script::polite().leaving_after(ms(12_000)), 15_000, None).await;
+async fn a_worker_that_exits_late_was_late() {
+    let ended = with_client(Script::polite().exiting_after(ms(12_000)), 15_000, None).await;
     assert_eq!((ended.code(), ended.worker("docs").departure), (2, Departure::Terminated));
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (12.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (12.0, Gone)]);
     let detail = ended.detail(FindingKind::WorkerTerminated);
     assert_eq!(detail, "exited only 12.0 s after the request (it answered: 202)");
 }

@@ -6,7 +6,7 @@ use mcpd_common::phase::Phase;
 use super::shutdown_run::{Ended, ShutdownRun};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
+use crate::supervisor::fake::world::Effect::{Gone, Killed, Posted, Termed};
 
 async fn cut_short_after(wait_ms: u64, script: Script) -> Ended {
     let scene = Scene::running([("docs", script)]).await;
@@ -22,7 +22,7 @@ async fn from_the_beginning_everybody_is_asked_and_killed() {
     let scene = Scene::running([("docs", stubborn()), ("web", Script::never_ready())]).await;
     let ended = ShutdownRun::of(scene).cut_short().run().await;
     assert_eq!((ended.code(), ended.seconds()), (3, 0.0));
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.0, Killed), (0.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.0, Killed), (0.0, Gone)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -31,7 +31,7 @@ async fn in_the_graceful_time_it_is_over_at_once() {
     assert_eq!((ended.code(), ended.seconds()), (3, 1.0));
     // Whichever is seen first: the cut, or that no worker is left.
     assert_ne!(ended.phase(Phase::WorkersGraceful).outcome, PhaseOutcome::Deadline);
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (1.0, Killed), (1.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (1.0, Killed), (1.0, Gone)]);
     assert!(ended.report.proof.is_some(), "still verified");
 }
 
@@ -39,7 +39,7 @@ async fn in_the_graceful_time_it_is_over_at_once() {
 async fn in_the_time_for_sigterm_it_is_over_at_once() {
     let ended = cut_short_after(15_000, stubborn()).await;
     assert_eq!((ended.code(), ended.seconds()), (3, 15.0));
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (10.0, Termed), (15.0, Killed), (15.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (10.0, Termed), (15.0, Killed), (15.0, Gone)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,17 +5,17 @@ use mcpd_common::phase::Phase;
 
 use super::shutdown_run::{shut_down, shut_down_one};
 use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
-use crate::supervisor::fake::world::Deed::{Gone, Killed, Posted, Termed};
+use crate::supervisor::fake::world::Effect::{Gone, Killed, Posted, Termed};
 
 /// Follows `SIGTERM` after half a second.
 const SLOW: Nature = Nature { on_term: Some(ms(500)), on_kill: Some(ms(0)) };
 
 /// R-EXIT-1: 0. R-SHUT-2: over when it is done.
 #[tokio::test(start_paused = true)]
-async fn a_polite_worker_leaves_cleanly_and_at_once() {
+async fn a_polite_worker_exits_cleanly_and_at_once() {
     let ended = shut_down_one(Script::polite()).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 0.1));
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.1, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.1, Gone)]);
     let row = ended.worker("docs");
     assert_eq!(
         (row.asked, row.answer.as_deref(), row.departure),
@@ -31,7 +31,7 @@ async fn a_worker_without_a_route_or_never_ready_is_asked_by_sigterm() {
     for script in [Script::without_route(), Script::never_ready()] {
         let ended = shut_down_one(script).await;
         assert_eq!((ended.code(), ended.worker("docs").asked), (0, Asked::Sigterm));
-        assert_eq!(ended.deeds("docs"), [(0.0, Termed), (0.0, Gone)]);
+        assert_eq!(ended.effects("docs"), [(0.0, Termed), (0.0, Gone)]);
     }
 }
 
@@ -41,7 +41,7 @@ async fn a_route_that_is_none_makes_sigterm_the_request() {
     for status in [400, 401, 404, 405, 426, 501] {
         let ended = shut_down_one(Script::replying(Reply::Status(status)).with_leader(SLOW)).await;
         assert_eq!((ended.code(), ended.worker("docs").asked), (0, Asked::Sigterm), "{status}");
-        assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.0, Termed), (0.5, Gone)]);
+        assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.0, Termed), (0.5, Gone)]);
     }
 }
 
@@ -52,7 +52,7 @@ async fn a_refusal_is_answered_by_sigterm_at_once() {
         let ended = shut_down_one(Script::replying(reply)).await;
         assert_eq!((ended.code(), ended.seconds()), (2, 0.0), "{reply:?}");
         assert_eq!(ended.faults(), [FindingKind::WorkerTerminated]);
-        assert_eq!(ended.deeds("docs"), [(0.0, Posted), (0.0, Termed), (0.0, Gone)]);
+        assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.0, Termed), (0.0, Gone)]);
     }
 }
 
@@ -65,17 +65,17 @@ async fn silence_is_a_refusal_after_five_seconds() {
 
 /// R-EXIT-1: 2. The graceful time is 10 s.
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_says_yes_and_stays_gets_sigterm_after_ten_seconds() {
+async fn a_worker_that_accepts_and_stays_gets_sigterm_after_ten_seconds() {
     let ended = shut_down_one(Script::deaf()).await;
     assert_eq!((ended.code(), ended.seconds()), (2, 10.0));
     assert_eq!(ended.phase(Phase::WorkersGraceful).outcome, PhaseOutcome::Deadline);
     assert_eq!(ended.phase(Phase::WorkersTerminate).outcome, PhaseOutcome::Done);
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (10.0, Termed), (10.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (10.0, Termed), (10.0, Gone)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nine_seconds_are_within_the_graceful_time() {
-    let ended = shut_down_one(Script::polite().leaving_after(ms(9_000))).await;
+    let ended = shut_down_one(Script::polite().exiting_after(ms(9_000))).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 9.0));
 }
 
@@ -92,7 +92,7 @@ async fn a_worker_that_ignores_sigterm_is_killed_after_twenty_more_seconds() {
     let ended = shut_down_one(Script::deaf().with_leader(Nature::STUBBORN)).await;
     assert_eq!((ended.code(), ended.seconds()), (3, 30.0));
     assert_eq!(ended.faults(), [FindingKind::WorkerKilled]);
-    assert_eq!(ended.deeds("docs"), [(0.0, Posted), (10.0, Termed), (30.0, Killed), (30.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (10.0, Termed), (30.0, Killed), (30.0, Gone)]);
 }
 
 /// Where `SIGTERM` was the request it is repeated when it is due, and has its whole time.
@@ -100,7 +100,7 @@ async fn a_worker_that_ignores_sigterm_is_killed_after_twenty_more_seconds() {
 async fn a_request_by_sigterm_that_is_ignored_is_not_the_last_word() {
     let ended = shut_down_one(Script::without_route().with_leader(Nature::STUBBORN)).await;
     assert_eq!((ended.code(), ended.seconds()), (3, 30.0));
-    assert_eq!(ended.deeds("docs"), [(0.0, Termed), (10.0, Termed), (30.0, Killed), (30.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Termed), (10.0, Termed), (30.0, Killed), (30.0, Gone)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ async fn descendants_that_were_asked_by_sigterm_like_their_leader_may_follow_it(
 
 #[tokio::test(start_paused = true)]
 async fn descendants_that_ignore_sigterm_are_killed_after_two_seconds() {
-    for script in [Script::polite().leaving_after(ms(0)), Script::without_route()] {
+    for script in [Script::polite().exiting_after(ms(0)), Script::without_route()] {
         let ended = shut_down_one(script.with_descendant(Nature::STUBBORN)).await;
         assert_eq!((ended.code(), ended.seconds()), (3, 2.0));
         assert_eq!(ended.faults(), [FindingKind::DescendantsKilled]);
@@ -169,7 +169,7 @@ async fn descendants_that_nothing_ends_are_left_and_named() {
 #[tokio::test(start_paused = true)]
 async fn fifty_workers_take_as_long_as_the_slowest() {
     let names: Vec<_> = (0..50).map(|number| format!("w{number:02}")).collect();
-    let script = |number: usize| Script::polite().leaving_after(ms(100 * number as u64));
+    let script = |number: usize| Script::polite().exiting_after(ms(100 * number as u64));
     let scripts = names.iter().enumerate().map(|(number, name)| (name.as_str(), script(number)));
     let ended = shut_down(scripts).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 4.9));

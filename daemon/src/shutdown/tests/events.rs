@@ -3,7 +3,7 @@
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::phase::Phase;
 
-use super::shutdown_run::{Ended, ShutdownRun, shut_down, shut_down_one, told};
+use super::shutdown_run::{Ended, ShutdownRun, published, shut_down, shut_down_one};
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Script, ms};
 
@@ -24,7 +24,7 @@ fn notices(ended: &Ended, phase: Phase) -> Vec<(u64, Vec<String>)> {
 /// R-SHUT-3: every 2 s and at the deadline.
 #[tokio::test(start_paused = true)]
 async fn who_is_awaited_is_named_every_two_seconds() {
-    let ended = shut_down([("docs", stubborn()), ("web", Script::polite().leaving_after(ms(5_000)))]).await;
+    let ended = shut_down([("docs", stubborn()), ("web", Script::polite().exiting_after(ms(5_000)))]).await;
     let [docs, web] = ["docs (pid 5000001)", "web (pid 5000002)"].map(str::to_owned);
     let both = vec![docs.clone(), web];
     let graceful =
@@ -37,7 +37,7 @@ async fn who_is_awaited_is_named_every_two_seconds() {
 
 /// R-SHUT-4.
 #[tokio::test(start_paused = true)]
-async fn each_step_of_a_worker_is_told_in_order() {
+async fn each_step_of_a_worker_is_published_in_order() {
     let ended = shut_down_one(stubborn()).await;
     let steps: Vec<_> = ended.steps("docs").into_iter().map(short).collect();
     assert_eq!(steps, ["asked", "answered 202", "SIGTERM", "SIGKILL", "exited", "left"]);
@@ -68,20 +68,20 @@ async fn a_late_subscriber_sees_everything() {
     let midway = progress.clone();
     let ended = ending
         .after(ms(3_000), move || {
-            tokio::spawn(async move { drop(sender.send(told(&midway).await)) });
+            tokio::spawn(async move { drop(sender.send(published(&midway).await)) });
         })
         .run()
         .await;
     let early = early.await.expect("it was there");
     assert!(early.len() > 5 && early[..] == ended.story[..early.len()]);
-    assert_eq!(told(&progress).await, ended.story);
+    assert_eq!(published(&progress).await, ended.story);
     assert_eq!(ended.seconds(), 10.0);
     drop(idle);
 }
 
 /// R-SHUT-7.
 #[tokio::test(start_paused = true)]
-async fn status_says_where_it_is() {
+async fn status_has_the_phase() {
     let ending = ShutdownRun::of(Scene::running([("docs", stubborn())]).await);
     let progress = ending.progress.clone();
     assert_eq!(progress.status(), None);

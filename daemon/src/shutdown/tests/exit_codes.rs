@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::resources::{Closing, Resource};
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::Deed;
+use crate::supervisor::fake::world::Effect;
 
 struct Scripted(Option<Result<(), &'static str>>);
 
@@ -118,7 +118,7 @@ async fn without_a_supervisor_everybody_is_ended_in_verification() {
     scene.supervising.abort();
     let ended = ShutdownRun::of(scene).noting(FindingKind::InternalError).run().await;
     assert_eq!((ended.code(), ended.world.living()), (100, 0));
-    assert_eq!(ended.world.count(Deed::Gone), 2);
+    assert_eq!(ended.world.count(Effect::Gone), 2);
     assert!(ended.seconds() < 1.0, "{}", ended.seconds());
 }
 
@@ -141,14 +141,14 @@ async fn with_stop_command(command: Script) -> Ended {
 
 /// Section 6: run with the request, and waited for.
 #[tokio::test(start_paused = true)]
-async fn a_stop_command_belongs_to_leaving() {
+async fn a_stop_command_is_part_of_the_stop() {
     let ended = with_stop_command(Script::ending(ms(4_000), ExitStatus::Code(0))).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 4.0));
     assert_eq!(ended.world.helpers().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_command_that_fails_is_told_and_no_fault() {
+async fn a_stop_command_that_fails_is_information() {
     let ended = with_stop_command(Script::ending(ms(100), ExitStatus::Code(3))).await;
     assert_eq!(ended.code(), 0);
     assert_eq!(ended.detail(FindingKind::Information), "stop_command docker-stop: exit 3");

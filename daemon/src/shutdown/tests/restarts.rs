@@ -6,7 +6,7 @@ use mcpd_common::status::WorkerState;
 use super::shutdown_run::ShutdownRun;
 use crate::supervisor::fake::scene::{Scene, name};
 use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::Deed;
+use crate::supervisor::fake::world::Effect;
 use crate::supervisor::handle::{Order, WorkerAction};
 
 const CRASH: ExitStatus = ExitStatus::Code(1);
@@ -42,7 +42,7 @@ async fn a_worker_that_dies_around_the_request_stays_dead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wishes_come_too_late() {
+async fn actions_come_too_late() {
     let scripts = [("docs", Script::polite()), ("rest", Script::polite()), ("web", Script::deaf())];
     let scene = Scene::running(scripts).await;
     scene.action("rest", WorkerAction::Stop).await.expect("known");
@@ -67,7 +67,7 @@ async fn a_restart_under_way_becomes_a_stop() {
     let scene = Scene::running([("docs", Script::polite())]).await;
     scene.action("docs", WorkerAction::Restart).await.expect("known");
     let ended = ShutdownRun::of(scene).run().await;
-    assert_eq!((ended.code(), ended.world.count(Deed::Spawned)), (0, 1));
+    assert_eq!((ended.code(), ended.world.count(Effect::Spawned)), (0, 1));
 }
 
 /// It may be there before anybody knows its pid.
@@ -77,7 +77,7 @@ async fn a_worker_that_is_just_being_started_is_stopped_too() {
     scene.action("docs", WorkerAction::Start).await.expect("known");
     let ended = ShutdownRun::of(scene).run().await;
     assert_eq!((ended.code(), ended.world.living()), (0, 0));
-    assert_eq!(ended.world.deeds("docs"), [Deed::Spawned, Deed::Termed, Deed::Gone]);
+    assert_eq!(ended.world.effects("docs"), [Effect::Spawned, Effect::Termed, Effect::Gone]);
     assert!(ended.worker("docs").pid.is_some());
 }
 

@@ -21,7 +21,7 @@ use crate::shutdown::Shutdown;
 use crate::shutdown::request::Trigger;
 use crate::supervisor::fake::scene::{self, Scene};
 use crate::supervisor::fake::script::{Script, ms};
-use crate::supervisor::fake::world::{Deed, World};
+use crate::supervisor::fake::world::{Effect, World};
 use crate::supervisor::handle::Order;
 use crate::time_limits::TimeLimits;
 use crate::verify::self_check::{Baseline, ExpectedDescriptors};
@@ -130,7 +130,7 @@ impl ShutdownRun {
         let began = world.now();
         let bound = Deadline::after(TimeLimits::new(&self.scene.config.shutdown).total());
         let report = bound.wait(self.shutdown().run(&manual())).await.expect("the total bound holds");
-        let ended = Ended { report, story: told(&progress).await, world, began };
+        let ended = Ended { report, story: published(&progress).await, world, began };
         ended.assert_invariants();
         ended
     }
@@ -160,7 +160,7 @@ impl ShutdownRun {
 }
 
 /// Everything that a late subscriber is told.
-pub async fn told(progress: &Progress) -> Vec<Arc<ShutdownEvent>> {
+pub async fn published(progress: &Progress) -> Vec<Arc<ShutdownEvent>> {
     let mut subscription = progress.subscribe();
     let mut story = vec![];
     while let Ok(Some(event)) = Deadline::after(ms(1)).wait(subscription.next()).await {
@@ -219,10 +219,10 @@ impl Ended {
     }
 
     /// What was done to a worker since the shutdown began, with seconds to a tenth.
-    pub fn deeds(&self, name: &str) -> Vec<(f64, Deed)> {
+    pub fn effects(&self, name: &str) -> Vec<(f64, Effect)> {
         let since =
-            |(at, deed): (Duration, Deed)| (at >= self.began).then(|| (tenths(at - self.began), deed));
-        self.world.timed_deeds(name).into_iter().filter_map(since).collect()
+            |(at, deed): (Duration, Effect)| (at >= self.began).then(|| (tenths(at - self.began), deed));
+        self.world.timed_effects(name).into_iter().filter_map(since).collect()
     }
 
     /// The steps of a worker.
@@ -252,9 +252,9 @@ impl Ended {
         assert_eq!(self.report.proof.is_some(), self.world.living() == 0, "the proof speaks of everybody");
         self.assert_story();
         for worker in &self.report.workers {
-            let deeds = self.world.timed_deeds(worker.name.as_str());
-            let restarted = deeds.iter().any(|(at, deed)| *at > self.began && *deed == Deed::Spawned);
-            assert!(!restarted, "restarted: {deeds:?}");
+            let effects = self.world.timed_effects(worker.name.as_str());
+            let restarted = effects.iter().any(|(at, deed)| *at > self.began && *deed == Effect::Spawned);
+            assert!(!restarted, "restarted: {effects:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use mcpd_common::os::{ContainedBy, Containment};
 use mcpd_common::outcome::ExitStatus;
 
 use super::script::Reply;
-use super::world::{Deed, Family, World};
+use super::world::{Effect, Family, World};
 use crate::deadline::Deadline;
 use crate::process::operations::{
     DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
@@ -23,21 +23,21 @@ impl ProcessOperations for World {
     fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
         let mut inner = self.inner();
         if inner.families.contains_key(&spec.slot) {
-            inner.note(spec.slot, Deed::SpawnedTooEarly);
+            inner.note(spec.slot, Effect::SpawnedTooEarly);
             return Err("its last process is not gone".to_owned());
         }
         let script = inner.script(spec.slot, &spec.program.to_string_lossy());
         let Some(script) = script.filter(|script| !script.refuses_to_start) else {
             return Err(format!("can't start {}", spec.program.display()));
         };
-        inner.note(spec.slot, Deed::Spawned);
+        inner.note(spec.slot, Effect::Spawned);
         let mut leader = inner.bear(script.leader, 'S');
         let own_end = script.own_end.and_then(|(after, exit)| leader.end_after(after, exit));
         let started = Started { pid: leader.pid, start: StartTime(1) };
         let descendants = script.descendants.iter().map(|nature| inner.bear(*nature, 'S')).collect();
         inner.families.insert(spec.slot, Family { leader, descendants, exit_told: false, killed: false });
         drop(inner);
-        self.tell_exit_at(own_end);
+        self.signal_exit_at(own_end);
         Ok(started)
     }
 
@@ -60,7 +60,7 @@ impl ProcessOperations for World {
         }
         for slot in gone {
             inner.families.remove(&slot);
-            inner.note(slot, Deed::Gone);
+            inner.note(slot, Effect::Gone);
         }
         inner.strays.retain(|stray| !stray.is_dead());
         changes
@@ -73,9 +73,9 @@ impl ProcessOperations for World {
         let mut inner = self.inner();
         let Some(family) = inner.families.get_mut(&slot) else { return };
         let ends: Vec<_> = family.bodies_mut().map(|body| body.take_term()).collect();
-        inner.note(slot, Deed::Termed);
+        inner.note(slot, Effect::Termed);
         drop(inner);
-        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+        ends.into_iter().for_each(|end| self.signal_exit_at(end));
     }
 
     fn kill(&mut self, slots: &BTreeSet<Slot>) {
@@ -92,7 +92,7 @@ impl ProcessOperations for World {
         let ends: Vec<_> = strays.map(|stray| stray.take_kill()).collect();
         drop(inner);
         let strays = ends.len();
-        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+        ends.into_iter().for_each(|end| self.signal_exit_at(end));
         members + strays
     }
 
@@ -129,10 +129,10 @@ impl World {
         let ends: Vec<_> = family.bodies_mut().map(|body| body.take_kill()).collect();
         let living = family.bodies().filter(|body| !body.is_dead()).count();
         if !std::mem::replace(&mut family.killed, true) {
-            inner.note(slot, Deed::Killed);
+            inner.note(slot, Effect::Killed);
         }
         drop(inner);
-        ends.into_iter().for_each(|end| self.tell_exit_at(end));
+        ends.into_iter().for_each(|end| self.signal_exit_at(end));
         living
     }
 }
@@ -149,7 +149,7 @@ impl WorkerClient for World {
     fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
         let slot = Self::slot(ask.port);
         let mut inner = self.inner();
-        inner.note(slot, Deed::Posted);
+        inner.note(slot, Effect::Posted);
         let script = inner.script(slot, "");
         let Some((family, script)) = inner.families.get_mut(&slot).zip(script) else {
             return Box::pin(std::future::ready(Err("connection refused".to_owned())));
@@ -158,7 +158,7 @@ impl WorkerClient for World {
         let wait = script.on_request.filter(|_| accepted);
         let end = wait.and_then(|wait| family.leader.end_after(wait, ExitStatus::Code(0)));
         drop(inner);
-        self.tell_exit_at(end);
+        self.signal_exit_at(end);
         Box::pin(async move {
             match script.reply {
                 Reply::Status(status) => Ok(status),

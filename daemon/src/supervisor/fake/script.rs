@@ -102,7 +102,7 @@ impl Script {
     }
 
     /// Exits this long after the stop request.
-    pub fn leaving_after(self, after: Duration) -> Self {
+    pub fn exiting_after(self, after: Duration) -> Self {
         Self { on_request: Some(after), ..self }
     }
 

@@ -23,7 +23,7 @@ const KILL: ExitStatus = ExitStatus::Signal(9);
 
 /// What was done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum Effect {
     /// A leader was started.
     Spawned,
     /// Starting was refused, since the last process was not gone.
@@ -55,7 +55,7 @@ pub(super) struct Inner {
     pub(super) strays: Vec<Body>,
     /// Ports held by other processes.
     pub(super) held: BTreeMap<Port, String>,
-    deeds: Vec<(Duration, Slot, Deed)>,
+    effects: Vec<(Duration, Slot, Effect)>,
     /// How often the process thread has looked for changes.
     pub(super) turns: usize,
     next_pid: i32,
@@ -88,7 +88,7 @@ impl World {
             families: BTreeMap::new(),
             strays: vec![],
             held: BTreeMap::new(),
-            deeds: vec![],
+            effects: vec![],
             turns: 0,
             next_pid: FIRST_PID,
         };
@@ -132,35 +132,35 @@ impl World {
     }
 
     /// What was done to this worker, in order.
-    pub fn deeds(&self, name: &str) -> Vec<Deed> {
-        self.timed_deeds(name).into_iter().map(|(_, deed)| deed).collect()
+    pub fn effects(&self, name: &str) -> Vec<Effect> {
+        self.timed_effects(name).into_iter().map(|(_, deed)| deed).collect()
     }
 
     /// The same with the time since the world began.
-    pub fn timed_deeds(&self, name: &str) -> Vec<(Duration, Deed)> {
+    pub fn timed_effects(&self, name: &str) -> Vec<(Duration, Effect)> {
         let inner = self.inner();
         let slot = inner.slot_of(name);
-        let of_slot = inner.deeds.iter().filter(|deed| deed.1 == slot);
+        let of_slot = inner.effects.iter().filter(|deed| deed.1 == slot);
         of_slot.map(|(at, _, deed)| (*at, *deed)).collect()
     }
 
     /// When this was done to this worker first, since the world began.
-    pub fn when(&self, name: &str, deed: Deed) -> Option<Duration> {
-        self.timed_deeds(name).into_iter().find(|(_, done)| *done == deed).map(|(at, _)| at)
+    pub fn when(&self, name: &str, deed: Effect) -> Option<Duration> {
+        self.timed_effects(name).into_iter().find(|(_, done)| *done == deed).map(|(at, _)| at)
     }
 
     /// How often this was done, to workers and helpers.
-    pub fn count(&self, deed: Deed) -> usize {
-        self.inner().deeds.iter().filter(|done| done.2 == deed).count()
+    pub fn count(&self, deed: Effect) -> usize {
+        self.inner().effects.iter().filter(|done| done.2 == deed).count()
     }
 
     /// The slots of helpers, as they were started.
     pub fn helpers(&self) -> Vec<Slot> {
         let inner = self.inner();
         let spawned = inner
-            .deeds
+            .effects
             .iter()
-            .filter(|(_, slot, deed)| *slot >= Slot::FIRST_HELPER && *deed == Deed::Spawned);
+            .filter(|(_, slot, deed)| *slot >= Slot::FIRST_HELPER && *deed == Effect::Spawned);
         spawned.map(|(_, slot, _)| *slot).collect()
     }
 
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// Like `SIGCHLD` when this moment comes.
-    pub(super) fn tell_exit_at(&self, at: Option<Instant>) {
+    pub(super) fn signal_exit_at(&self, at: Option<Instant>) {
         if let Some(at) = at {
             let exited = self.exited.clone();
             tokio::spawn(async move {
@@ -196,9 +196,9 @@ impl World {
 }
 
 impl Inner {
-    pub(super) fn note(&mut self, slot: Slot, deed: Deed) {
+    pub(super) fn note(&mut self, slot: Slot, deed: Effect) {
         let at = deadline::now().saturating_duration_since(self.began);
-        self.deeds.push((at, slot, deed));
+        self.effects.push((at, slot, deed));
     }
 
     pub(super) fn bear(&mut self, nature: Nature, state: char) -> Body {

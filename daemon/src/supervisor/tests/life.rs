@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::supervisor::backoff::QUICK_DEATHS;
 use crate::supervisor::fake::scene::Scene;
 use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::Deed;
+use crate::supervisor::fake::world::Effect;
 use crate::supervisor::handle::WorkerAction;
 
 const CRASH: ExitStatus = ExitStatus::Code(1);
@@ -43,12 +43,12 @@ async fn three_unanswered_probes_show_unhealthy_and_restart_nothing() {
     assert!(took > ms(29_000) && took < ms(31_000), "three probes, 10 s apart: {took:?}");
     scene.world.rewrite("docs", Script::polite());
     scene.until("docs", Ready).await;
-    assert_eq!(scene.world.deeds("docs"), [Deed::Spawned]);
+    assert_eq!(scene.world.effects("docs"), [Effect::Spawned]);
 }
 
 /// R-SUP-2.
 #[tokio::test(start_paused = true)]
-async fn an_unhealthy_worker_is_restarted_where_that_is_wished() {
+async fn an_unhealthy_worker_is_restarted_if_so_configured() {
     let scene = Scene::configured([("docs", Script::polite())], |config| {
         config.workers.values_mut().for_each(|worker| worker.restart_unhealthy = true);
     });
@@ -57,7 +57,7 @@ async fn an_unhealthy_worker_is_restarted_where_that_is_wished() {
     scene.until("docs", BackingOff).await;
     scene.world.rewrite("docs", Script::polite());
     scene.until("docs", Ready).await;
-    assert_eq!(scene.world.deeds("docs"), [Deed::Spawned, Deed::Posted, Deed::Gone, Deed::Spawned]);
+    assert_eq!(scene.world.effects("docs"), [Effect::Spawned, Effect::Posted, Effect::Gone, Effect::Spawned]);
 }
 
 /// R-SUP-3: noticed when it happens, back after the first step of the backoff.
@@ -66,7 +66,7 @@ async fn a_crash_is_noticed_at_once_and_mended_soon() {
     let scene = Scene::running([("docs", Script::ending(ms(5_000), CRASH))]).await;
     scene.world.rewrite("docs", Script::polite());
     scene.until("docs", BackingOff).await;
-    let gone = scene.world.when("docs", Deed::Gone).expect("gone");
+    let gone = scene.world.when("docs", Effect::Gone).expect("gone");
     assert!(gone >= ms(5_000) && gone < ms(5_010), "{gone:?}");
     assert_eq!(scene.status("docs").await.last_exit, Some(CRASH));
     let took = scene.until("docs", Starting).await;
@@ -81,7 +81,7 @@ async fn ten_quick_deaths_are_enough_until_it_is_restarted() {
     let scene = Scene::running([("docs", Script::ending(ms(100), CRASH))]).await;
     scene.until("docs", Failed).await;
     scene.pass(LONG).await;
-    assert_eq!(scene.world.count(Deed::Spawned), QUICK_DEATHS as usize);
+    assert_eq!(scene.world.count(Effect::Spawned), QUICK_DEATHS as usize);
     let reason = scene.status("docs").await.reason.expect("a reason");
     assert!(reason.contains("10 quick deaths") && reason.contains("mcpctl restart"), "{reason}");
     scene.world.rewrite("docs", Script::polite());
@@ -97,9 +97,9 @@ async fn a_crash_s_remnants_are_gone_before_it_comes_back() {
     scene.world.rewrite("docs", Script::polite());
     scene.until("docs", BackingOff).await;
     scene.until("docs", Ready).await;
-    let deeds = [Deed::Spawned, Deed::Termed, Deed::Killed, Deed::Gone, Deed::Spawned];
-    assert_eq!(scene.world.deeds("docs"), deeds);
-    let gone = scene.world.when("docs", Deed::Gone).expect("gone");
+    let effects = [Effect::Spawned, Effect::Termed, Effect::Killed, Effect::Gone, Effect::Spawned];
+    assert_eq!(scene.world.effects("docs"), effects);
+    let gone = scene.world.when("docs", Effect::Gone).expect("gone");
     assert!(gone >= ms(3_000) && gone < ms(3_050), "2 s for SIGTERM: {gone:?}");
 }
 
@@ -113,12 +113,12 @@ async fn remnants_that_can_t_be_ended_keep_it_from_coming_back() {
     scene.pass(LONG).await;
     let reason = scene.status("docs").await.reason.expect("a reason");
     assert!(reason.contains("could not be ended"), "{reason}");
-    assert_eq!(scene.world.count(Deed::Spawned), 1);
-    assert_eq!(scene.world.count(Deed::SpawnedTooEarly), 0);
+    assert_eq!(scene.world.count(Effect::Spawned), 1);
+    assert_eq!(scene.world.count(Effect::SpawnedTooEarly), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_policy_says_who_comes_back() {
+async fn the_policy_decides_which_worker_is_restarted() {
     let clean = Script::ending(ms(100), ExitStatus::Code(0));
     let crashing = Script::ending(ms(100), CRASH);
     let scripts = [("a", clean.clone()), ("b", clean), ("c", crashing.clone()), ("d", crashing)];
@@ -141,19 +141,19 @@ async fn the_policy_says_who_comes_back() {
 
 /// R-SUP-6: and the others start all the same.
 #[tokio::test(start_paused = true)]
-async fn a_held_port_is_told_with_its_holder() {
+async fn a_held_port_is_reported_with_its_holder() {
     let scene = Scene::of([("docs", Script::polite()), ("other", Script::polite())]);
     scene.world.hold_port("docs", "nginx (pid 80, www)");
     scene.start_all().await;
     let status = scene.status("docs").await;
     assert_eq!((status.state, scene.state("other").await), (BackingOff, Ready));
     assert_eq!(status.reason.as_deref(), Some("port 20000 is held by nginx (pid 80, www)"));
-    assert_eq!(scene.world.deeds("docs"), [], "not started to fail by itself");
+    assert_eq!(scene.world.effects("docs"), [], "not started to fail by itself");
 }
 
 /// R-CONF-4.
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_can_t_be_started_says_why_and_stops_no_other() {
+async fn a_worker_that_can_t_be_started_reports_why_and_stops_no_other() {
     let broken = Script { refuses_to_start: true, ..Script::polite() };
     let scene = Scene::running([("broken", broken), ("docs", Script::polite())]).await;
     assert_eq!(scene.state("docs").await, Ready);
@@ -181,7 +181,7 @@ async fn an_unknown_name_is_answered_with_the_known_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_change_of_state_is_told() {
+async fn every_change_of_state_is_published() {
     let scene = Scene::of([("docs", Script::polite())]);
     let mut transitions = scene.workers.transitions();
     scene.start_all().await;

@@ -29,6 +29,8 @@ pub fn light(count: u32) -> io::Result<()> {
     }
     for _ in 0..count {
         if let Side::Child = split()? {
+            // A pass of SIGTERM could end all of them by chance.
+            ignore(Signal::SIGTERM);
             hop(end, life);
         }
     }
