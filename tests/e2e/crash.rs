@@ -110,6 +110,13 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
 fn known_processes_are_killed_by_guardian_or_next_start() {
     let config = || ConfigBuilder::new().fixture("escaped", "--escape 2 --escape-polite 1 --ignore-term");
     let known = |daemon: &mut Daemon| {
+        // A process between its two forks leads a session; only the escaped ones do not. Then a full scan.
+        until("three escaped processes", BOUND, || {
+            let all = daemon.processes();
+            let workers = all.iter().filter(|it| it.name == "fixture_worker");
+            let (leaders, escaped): (Vec<_>, Vec<_>) = workers.partition(|it| it.session == it.pid.get());
+            (leaders.len() == 1 && escaped.len() == 3).then_some(())
+        });
         daemon.wait_status("its children", |status| status.workers[0].descendants == 3);
         daemon.remember();
     };
@@ -124,7 +131,8 @@ fn known_processes_are_killed_by_guardian_or_next_start() {
     let mut again = next.launch_again();
     again.wait_ready();
     let is_left = |now: &Process| left.iter().any(|it| (it.pid, it.start) == (now.pid, now.start));
-    assert_eq!(again.processes().iter().filter(|now| is_left(now)).count(), 0);
+    let survivors: Vec<_> = again.processes().into_iter().filter(is_left).collect();
+    assert!(survivors.is_empty(), "{survivors:?}\n{}", again.log());
     again.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
     again.assert_no_trace(3);
 }

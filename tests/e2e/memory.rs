@@ -2,6 +2,7 @@
 //! (R-LOG-1 to 5).
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -93,7 +94,7 @@ fn runs_are_remembered() {
 fn a_damaged_journal_is_set_aside() {
     let home = home();
     let state = home.path().join("state");
-    fs::create_dir(&state).expect("made");
+    fs::DirBuilder::new().mode(0o700).create(&state).expect("made");
     fs::write(state.join("journal.sqlite3"), "this is no database ".repeat(500)).expect("written");
     let mut daemon = Daemon::launch_in(home, polite());
     daemon.wait_ready();
