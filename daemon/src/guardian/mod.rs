@@ -90,16 +90,16 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
     match guardian::fork()? {
         ForkResult::Parent { child } => {
             drop(theirs);
-            let arrivals = ReceivedSignals::listen(&FORWARDED);
+            let signals = ReceivedSignals::listen(&FORWARDED);
             masked.restore_except(&[]);
             Ok(ForkSide::Guardian(Guardian {
-                launch,
+                config: launch,
                 daemon: child,
                 page,
                 line: ours,
-                arrivals,
+                signals,
                 preexisting,
-                asked: false,
+                is_shutdown_requested: false,
             }))
         }
         ForkResult::Child { parent } => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mcpd_common::crash::{CleanedUpBy, CrashRecord, DaemonEnd};
-use mcpd_common::ids::{Pid, Slot, WorkerName};
+use mcpd_common::ids::{Pid, RunId, Slot, WorkerName};
 use mcpd_common::known_processes;
 use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::guardian::{self, Origin, ReceivedSignals};
@@ -37,15 +37,15 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Guardian {
-    pub(super) launch: GuardianConfig,
+    pub(super) config: GuardianConfig,
     pub(super) daemon: Pid,
     pub(super) page: Page,
     /// The daemon writes a byte to it when the page has changed.
     pub(super) line: UnixStream,
-    pub(super) arrivals: io::Result<ReceivedSignals>,
+    pub(super) signals: io::Result<ReceivedSignals>,
     pub(super) preexisting: PreexistingChildren,
     /// A signal that requests a shutdown was forwarded.
-    pub(super) asked: bool,
+    pub(super) is_shutdown_requested: bool,
 }
 
 impl Guardian {
@@ -86,16 +86,16 @@ impl Guardian {
 
     /// The published bound; if the daemon hangs before it publishes one, the configured bound.
     fn bound(&self) -> Option<Duration> {
-        self.page.bound().or(self.asked.then_some(self.launch.bound))
+        self.page.bound().or(self.is_shutdown_requested.then_some(self.config.bound))
     }
 
     /// A signal that the kernel sent to the whole foreground group has reached the daemon as well.
     fn wait_and_forward(&mut self, timeout: Option<Duration>) {
-        for arrival in self.wait(timeout) {
+        for received in self.wait(timeout) {
             // SIGHUP may be a reload, which has no bound.
-            self.asked |= matches!(arrival.signal, Signal::Term | Signal::Int);
-            if arrival.origin == Origin::Process {
-                let _ = child::signal_child(self.daemon, arrival.signal);
+            self.is_shutdown_requested |= matches!(received.signal, Signal::Term | Signal::Int);
+            if received.origin == Origin::Process {
+                let _ = child::signal_child(self.daemon, received.signal);
             }
         }
         // The bytes only wake the guardian, which then reads the page.
@@ -104,8 +104,8 @@ impl Guardian {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Vec<guardian::ReceivedSignal> {
-        match &self.arrivals {
-            Ok(arrivals) => arrivals.wait(self.line.as_fd(), timeout),
+        match &self.signals {
+            Ok(signals) => signals.wait(self.line.as_fd(), timeout),
             Err(_) => {
                 deadline::pause(timeout.unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL));
                 vec![]
@@ -115,30 +115,54 @@ impl Guardian {
 
     fn clean_up(mut self, end: DaemonEnd) -> u8 {
         let detected_at = Timestamp::now();
-        let limit = match end {
-            DaemonEnd::Completed(_) => RECHECK_LIMIT,
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => {
-                self.launch.instance.mark_leaving();
-                CLEANUP_LIMIT
-            }
-        };
-        let Details { run, socket, state_dir, cgroups } =
-            self.page.details().unwrap_or_else(|| self.launch.details());
-        let state = StateDir::new(state_dir);
-        let kill_and_reap = KillAndReap {
-            preexisting: &self.preexisting,
-            run: run.tag(),
-            names: names(&state),
-            known: known_processes::of_run(&state.members(), run.tag()),
-            daemon: self.daemon,
-            cgroups: cgroups.filter(|layout| layout.is_of(run.tag())),
-        };
-        let CleanupResult { ended_count, ended, left, proved, is_complete, .. } =
-            kill_and_reap.kill_until_gone(Deadline::after(limit), |time| drop(self.wait(Some(time))));
-        if let (DaemonEnd::Completed(code), 0, true) = (end, ended_count, left.is_empty()) {
+        if !matches!(end, DaemonEnd::Completed(_)) {
+            self.config.instance.mark_leaving();
+        }
+        let details = self.page.details().unwrap_or_else(|| self.config.details());
+        let state = StateDir::new(&details.state_dir);
+        let result = self.kill_what_is_left(&details, &state, end);
+        if let (DaemonEnd::Completed(code), 0, true) = (end, result.ended_count, result.left.is_empty()) {
             return code;
         }
-        let record = CrashRecord {
+        let is_complete = result.is_complete;
+        let record = self.record(details.run, end, detected_at, result);
+        if state != self.config.state {
+            // The daemon replaced itself and has another state directory, whose lock the guardian never had.
+            // If another daemon holds it now, the files there belong to that daemon.
+            match Instance::acquire(&state, &details.socket, None) {
+                Ok(instance) => self.config.instance = instance,
+                Err(_) => return record.exit_code(),
+            }
+        }
+        cleanup::settle(&record, is_complete, &details.socket, &state)
+    }
+
+    fn kill_what_is_left(&self, details: &Details, state: &StateDir, end: DaemonEnd) -> CleanupResult {
+        let limit = match end {
+            DaemonEnd::Completed(_) => RECHECK_LIMIT,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => CLEANUP_LIMIT,
+        };
+        let run = details.run.tag();
+        let kill_and_reap = KillAndReap {
+            preexisting: &self.preexisting,
+            run,
+            names: names(state),
+            known: known_processes::of_run(&state.members(), run),
+            daemon: self.daemon,
+            cgroups: details.cgroups.clone().filter(|layout| layout.is_of(run)),
+        };
+        kill_and_reap.kill_until_gone(Deadline::after(limit), |time| drop(self.wait(Some(time))))
+    }
+
+    fn record(
+        &self,
+        run: RunId,
+        end: DaemonEnd,
+        detected_at: Timestamp,
+        result: CleanupResult,
+    ) -> CrashRecord {
+        let CleanupResult { ended_count, ended, left, proved, .. } = result;
+        CrashRecord {
             run,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cleaned_up_by: CleanedUpBy::Guardian,
@@ -153,16 +177,7 @@ impl Guardian {
             left,
             preexisting: self.preexisting.leftovers(),
             damaged_lines: 0,
-        };
-        if state != self.launch.state {
-            // The daemon replaced itself and has another state directory, whose lock the guardian never had.
-            // If another daemon holds it now, the files there belong to that daemon.
-            match Instance::acquire(&state, &socket, None) {
-                Ok(instance) => self.launch.instance = instance,
-                Err(_) => return record.exit_code(),
-            }
         }
-        cleanup::settle(&record, is_complete, &socket, &state)
     }
 }
 
