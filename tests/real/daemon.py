@@ -90,6 +90,12 @@ class Daemon:
         # A request that still reaches a dying worker would be in flight as well.
         wait_for("the killed workers to be dead", lambda: all(map(dead, pids)), 10)
 
+        # So would one that mcpd forwards before it has learned of the death.
+        def noticed():
+            return not any(worker["pid"] in pids and worker["state"] == "ready" for worker in self.workers().values())
+
+        wait_for("mcpd to notice that its workers are dead", noticed, 10)
+
     def end(self):
         """For the case that the shutdown was not reached."""
         if self.process.poll() is None:
