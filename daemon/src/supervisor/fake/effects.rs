@@ -146,8 +146,8 @@ impl WorkerClient for World {
         Box::pin(std::future::ready(lives && answers))
     }
 
-    fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
-        let slot = Self::slot(ask.port);
+    fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
+        let slot = Self::slot(request.port);
         let mut inner = self.inner();
         inner.note(slot, Effect::Posted);
         let script = inner.script(slot, "");
@@ -170,7 +170,7 @@ impl WorkerClient for World {
         })
     }
 
-    fn other_ports(&self, _: Pid, _: Port) -> ClientFuture<Option<Port>> {
+    fn wrong_port(&self, _: Pid, _: Port) -> ClientFuture<Option<Port>> {
         Box::pin(std::future::ready(None))
     }
 
