@@ -1,4 +1,4 @@
-//! The state machine of one worker. Pure: it turns a [`WorkerEvent`] into [`Action`]s, which the supervisor
+//! The state machine of one worker. Pure: it polls a [`WorkerEvent`] into [`Action`]s, which the supervisor
 //! performs.
 //!
 //! ```text
