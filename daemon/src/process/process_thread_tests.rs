@@ -1,15 +1,17 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::{Effect, World};
+use crate::supervisor::fake::behaviour::{Behaviour, SignalReaction, ms};
+use crate::supervisor::fake::system::{Effect, FakeSystem};
 
-/// The process thread of a world in which the program `command` behaves like this.
-fn process_thread_of(command: Script) -> (World, ProcessThread, mpsc::UnboundedReceiver<ProcessEvent>) {
-    let world = World::of(vec![("a".to_owned(), command.clone())]);
-    world.add_command("command", command);
-    let (process_thread, process_events) = ProcessThread::start_here(world.clone(), world.exited.clone());
-    (world, process_thread, process_events)
+/// The process thread of a system in which the program `command` behaves like this.
+fn process_thread_of(
+    command: Behaviour,
+) -> (FakeSystem, ProcessThread, mpsc::UnboundedReceiver<ProcessEvent>) {
+    let system = FakeSystem::of(vec![("a".to_owned(), command.clone())]);
+    system.add_command("command", command);
+    let (process_thread, process_events) = ProcessThread::start_here(system.clone(), system.exited.clone());
+    (system, process_thread, process_events)
 }
 
 fn spec(slot: Slot) -> LaunchSpec {
@@ -27,16 +29,17 @@ async fn settle(process_thread: &ProcessThread) {
 
 #[tokio::test(start_paused = true)]
 async fn a_helper_is_over_when_it_has_exited() {
-    let (world, process_thread, _news) = process_thread_of(Script::ending(ms(300), ExitStatus::Code(7)));
+    let (system, process_thread, _news) =
+        process_thread_of(Behaviour::exits_after(ms(300), ExitStatus::Code(7)));
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!(result, Ok(ExitStatus::Code(7)));
-    assert_eq!(world.now().as_millis(), 300, "noticed when it happened");
+    assert_eq!(system.now().as_millis(), 300, "noticed when it happened");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_helper_that_can_t_be_started_reports_why() {
     let (_world, process_thread, _news) =
-        process_thread_of(Script { refuses_to_start: true, ..Script::polite() });
+        process_thread_of(Behaviour { fails_to_start: true, ..Behaviour::exits_on_request() });
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!(result, Err("can't start command".to_owned()));
 }
@@ -44,35 +47,37 @@ async fn a_helper_that_can_t_be_started_reports_why() {
 /// R-SHUT-1: and what it started goes with it.
 #[tokio::test(start_paused = true)]
 async fn a_helper_that_takes_too_long_is_killed() {
-    let (world, process_thread, _news) = process_thread_of(Script::deaf().with_descendant(Nature::STUBBORN));
+    let (system, process_thread, _news) =
+        process_thread_of(Behaviour::ignores_request().with_descendant(SignalReaction::IGNORES_SIGTERM));
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!(result, Err("not done in time".to_owned()));
     settle(&process_thread).await;
-    assert_eq!(world.living(), 0);
+    assert_eq!(system.living(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_helper_whose_caller_stopped_waiting_is_killed() {
-    let (world, process_thread, _news) = process_thread_of(Script::deaf());
+    let (system, process_thread, _news) = process_thread_of(Behaviour::ignores_request());
     let running = process_thread.run(spec, Deadline::after(ms(10_000)));
     assert!(Deadline::after(ms(500)).wait(running).await.is_err());
     settle(&process_thread).await;
-    assert_eq!(world.living(), 0);
+    assert_eq!(system.living(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn descendants_of_a_helper_are_killed_at_once() {
-    let script = Script::ending(ms(10), ExitStatus::Code(0)).with_descendant(Nature::STUBBORN);
-    let (world, process_thread, _news) = process_thread_of(script);
+    let behaviour =
+        Behaviour::exits_after(ms(10), ExitStatus::Code(0)).with_descendant(SignalReaction::IGNORES_SIGTERM);
+    let (system, process_thread, _news) = process_thread_of(behaviour);
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
-    assert_eq!((result, world.living()), (Ok(ExitStatus::Code(0)), 0));
-    assert!(world.now() < ms(100));
+    assert_eq!((result, system.living()), (Ok(ExitStatus::Code(0)), 0));
+    assert!(system.now() < ms(100));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_gets_no_events_of_helpers() {
     let (_world, process_thread, mut process_events) =
-        process_thread_of(Script::ending(ms(1), ExitStatus::Code(0)));
+        process_thread_of(Behaviour::exits_after(ms(1), ExitStatus::Code(0)));
     process_thread.run(spec, Deadline::after(ms(1000))).await.expect("it runs");
     assert!(process_events.try_recv().is_err());
 }
@@ -80,21 +85,22 @@ async fn the_supervisor_gets_no_events_of_helpers() {
 /// More helpers than there are numbers for them, two of them at the same time.
 #[tokio::test(start_paused = true)]
 async fn helpers_never_share_a_slot_and_never_take_a_worker_s() {
-    let (world, process_thread, _news) = process_thread_of(Script::ending(ms(1), ExitStatus::Code(0)));
+    let (system, process_thread, _news) =
+        process_thread_of(Behaviour::exits_after(ms(1), ExitStatus::Code(0)));
     for _ in 0..3000 {
         let limit = Deadline::after(ms(1000));
         let (one, other) = tokio::join!(process_thread.run(spec, limit), process_thread.run(spec, limit));
         assert_eq!((one, other), (Ok(ExitStatus::Code(0)), Ok(ExitStatus::Code(0))));
     }
-    assert!(world.helpers().iter().all(|slot| *slot >= Slot::FIRST_HELPER));
+    assert!(system.helpers().iter().all(|slot| *slot >= Slot::FIRST_HELPER));
 }
 
 /// R-SHUT-2: a leader's exit is told when it happens, its end when all of it is gone.
 #[tokio::test(start_paused = true)]
 async fn a_leader_s_exit_is_reported_before_its_family_s_end() {
-    let patient = Nature { on_term: Some(ms(500)), ..Nature::MILD };
-    let script = Script::ending(ms(100), ExitStatus::Code(1)).with_descendant(patient);
-    let (_world, process_thread, mut process_events) = process_thread_of(script);
+    let patient = SignalReaction { on_term: Some(ms(500)), ..SignalReaction::EXITS };
+    let behaviour = Behaviour::exits_after(ms(100), ExitStatus::Code(1)).with_descendant(patient);
+    let (_world, process_thread, mut process_events) = process_thread_of(behaviour);
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     assert!(matches!(process_events.recv().await, Some(ProcessEvent::Spawned(WORKER, Ok(_)))));
     let exited = process_events.recv().await;
@@ -112,34 +118,36 @@ async fn a_leader_s_exit_is_reported_before_its_family_s_end() {
 
 #[tokio::test(start_paused = true)]
 async fn killing_one_leaves_the_others_alone() {
-    let scripts = ["a", "b"].map(|name| (name.to_owned(), Script::deaf()));
-    let world = World::of(scripts.into());
-    let (process_thread, _news) = ProcessThread::start_here(world.clone(), world.exited.clone());
+    let behaviours = ["a", "b"].map(|name| (name.to_owned(), Behaviour::ignores_request()));
+    let system = FakeSystem::of(behaviours.into());
+    let (process_thread, _news) = ProcessThread::start_here(system.clone(), system.exited.clone());
     process_thread.send(ProcessCommand::Spawn(spec(Slot(0))));
     process_thread.send(ProcessCommand::Spawn(spec(Slot(1))));
     process_thread.send(ProcessCommand::KillUntilGone(Slot(0)));
     settle(&process_thread).await;
-    assert_eq!(world.effects("a"), [Effect::Spawned, Effect::Killed, Effect::Gone]);
-    assert_eq!(world.effects("b"), [Effect::Spawned]);
+    assert_eq!(system.effects("a"), [Effect::Spawned, Effect::Killed, Effect::Gone]);
+    assert_eq!(system.effects("b"), [Effect::Spawned]);
 }
 
 /// The command to kill and the end of the family cross each other: the next family in this slot is
 /// another one.
 #[tokio::test(start_paused = true)]
 async fn a_kill_that_comes_too_late_does_not_hit_the_next_process() {
-    let (world, process_thread, _news) = process_thread_of(Script::ending(ms(100), ExitStatus::Code(1)));
+    let (system, process_thread, _news) =
+        process_thread_of(Behaviour::exits_after(ms(100), ExitStatus::Code(1)));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
-    world.rewrite("a", Script::deaf());
+    system.set_behaviour("a", Behaviour::ignores_request());
     process_thread.send(ProcessCommand::KillUntilGone(WORKER));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
-    assert_eq!(world.effects("a"), [Effect::Spawned, Effect::Gone, Effect::Spawned]);
+    assert_eq!(system.effects("a"), [Effect::Spawned, Effect::Gone, Effect::Spawned]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_is_not_killed_any_more() {
-    let (world, process_thread, _news) = process_thread_of(Script::deaf().with_leader(Nature::UNKILLABLE));
+    let (system, process_thread, _news) =
+        process_thread_of(Behaviour::ignores_request().with_leader(SignalReaction::UNKILLABLE));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     process_thread.send(ProcessCommand::KillUntilGone(WORKER));
     settle(&process_thread).await;
@@ -149,30 +157,33 @@ async fn what_is_given_up_is_not_killed_any_more() {
         matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Doubted(_))),
         "a process lives"
     );
-    let turns = world.turns();
+    let polls = system.polls();
     settle(&process_thread).await;
-    assert!(world.turns() - turns < 10, "it waits for process_events again");
+    assert!(system.polls() - polls < 10, "it waits for process_events again");
 }
 
 /// R-CONT-2: workers, helpers and strays alike; the proof comes after the last of them.
 #[tokio::test(start_paused = true)]
 async fn killing_all_leaves_no_process() {
-    let (world, process_thread, _news) = process_thread_of(Script::deaf().with_descendant(Nature::STUBBORN));
+    let (system, process_thread, _news) =
+        process_thread_of(Behaviour::ignores_request().with_descendant(SignalReaction::IGNORES_SIGTERM));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     process_thread.send(ProcessCommand::Spawn(spec(Slot::FIRST_HELPER)));
-    world.add_stray(Nature { on_term: None, on_kill: Some(ms(700)) }, 'S');
+    system.add_stray(SignalReaction { on_term: None, on_kill: Some(ms(700)) }, 'S');
     assert!(matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Doubted(_))));
     process_thread.send(ProcessCommand::KillAllUntilGone);
     settle(&process_thread).await;
-    assert_eq!(world.living(), 0);
+    assert_eq!(system.living(), 0);
     assert!(matches!(process_thread.ask(ProcessCommand::Prove).await, Ok(DescendantProof::Proved(_))));
 }
 
 /// R-CONT-3.
 #[tokio::test(start_paused = true)]
 async fn descendants_are_counted_by_leader() {
-    let script = Script::deaf().with_descendant(Nature::MILD).with_descendant(Nature::MILD);
-    let (_world, process_thread, mut process_events) = process_thread_of(script);
+    let behaviour = Behaviour::ignores_request()
+        .with_descendant(SignalReaction::EXITS)
+        .with_descendant(SignalReaction::EXITS);
+    let (_world, process_thread, mut process_events) = process_thread_of(behaviour);
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     let Some(ProcessEvent::Spawned(_, Ok(started))) = process_events.recv().await else {
         panic!("not started")

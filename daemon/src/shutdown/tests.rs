@@ -1,4 +1,4 @@
-//! The whole shutdown in a scripted world: every escalation, every bound, every exit code.
+//! The whole shutdown on a fake system: every escalation, every bound, every exit code.
 
 mod bounds;
 mod clients;

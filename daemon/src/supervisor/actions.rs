@@ -108,14 +108,14 @@ impl Supervisor {
         if !slow || worker.machine.reason().is_some() {
             return;
         }
-        let answer = self.worker_client.other_ports(started.pid, worker.listens_on);
+        let wrong_port = self.worker_client.wrong_port(started.pid, worker.listens_on);
         let process = worker.process;
         let task_results = self.task_results.clone();
-        let told = worker.listens_on;
+        let given = worker.listens_on;
         tokio::spawn(async move {
-            if let Some(other) = answer.await {
+            if let Some(wrong) = wrong_port.await {
                 let reason =
-                    format!("listens on {other} and not on {told}, the port it was given ({{port}}, PORT)");
+                    format!("listens on {wrong} and not on {given}, the port it was given ({{port}}, PORT)");
                 let _ = task_results.send(TaskResult::WrongPort(slot, process, reason));
             }
         });
@@ -173,13 +173,13 @@ impl Supervisor {
         let Some(worker) = self.workers.get(&slot) else {
             return;
         };
-        let ask = WorkerRequest {
+        let request = WorkerRequest {
             method: Method::POST,
             port: worker.listens_on,
             path: worker.config.shutdown_path.clone().unwrap_or_default(),
             token: self.deps.launch_env.token_for(&worker.config),
         };
-        let answer = self.worker_client.ask(ask, Deadline::after(RESPONSE_LIMIT));
+        let answer = self.worker_client.send(request, Deadline::after(RESPONSE_LIMIT));
         let process = worker.process;
         let task_results = self.task_results.clone();
         self.publish_step(slot, WorkerStep::Asked { how: Asked::Http });

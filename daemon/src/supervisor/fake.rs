@@ -1,14 +1,16 @@
-//! A scripted world behind [`ProcessOperations`](crate::process::operations::ProcessOperations) and
-//! [`WorkerClient`](super::probe::worker_client::WorkerClient), on tokio's paused clock: no process, no port, no waiting.
+//! A fake system for tests: it implements [`ProcessOperations`](crate::process::operations::ProcessOperations) and
+//! [`WorkerClient`](super::probe::worker_client::WorkerClient) without processes and ports, on tokio's paused clock.
 //!
 //! ```text
-//!   script.rs   how one worker behaves
-//!   world.rs    the processes of the world, and what was done to them
-//!   effects.rs  the two interfaces: signals and requests change the world
-//!   scene.rs    supervisor and process thread, the real ones, in such a world
+//!   behaviour.rs             how a worker reacts to requests, probes and signals
+//!   system.rs                the fake processes, and a record of what was done to them
+//!   process_operations.rs    signals change the fake processes
+//!   worker_client.rs         requests change the fake processes
+//!   harness.rs               the real supervisor and process thread on a fake system
 //! ```
 
-mod effects;
-pub mod scene;
-pub mod script;
-pub mod world;
+pub mod behaviour;
+pub mod harness;
+mod process_operations;
+pub mod system;
+mod worker_client;

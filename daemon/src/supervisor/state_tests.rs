@@ -1,5 +1,7 @@
+use super::health::LIVENESS_INTERVAL;
 use super::*;
 use crate::deadline;
+use crate::supervisor::stop_sequence::{SignalReason, StopResponse};
 use proptest::prelude::*;
 
 fn policy(restart: RestartPolicy) -> Policy {
@@ -32,7 +34,7 @@ fn a_worker_is_ready_when_its_probe_answers() {
     assert_eq!(machine.state(), WorkerState::Starting);
     assert!(machine.on(WorkerEvent::Probed { alive: true, busy: false }, now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
-    assert_eq!(machine.timer(), Some(now + LIVENESS));
+    assert_eq!(machine.timer(), Some(now + LIVENESS_INTERVAL));
 }
 
 /// R-SUP-2: three failures in a row, and only then.
@@ -58,7 +60,7 @@ fn an_unhealthy_worker_is_restarted_only_where_that_was_asked_for() {
     let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
     let acts: Vec<_> =
         (0..3).flat_map(|_| machine.on(WorkerEvent::Probed { alive: false, busy: false }, now)).collect();
-    assert_eq!(acts, vec![Action::Stop(stop_sequence::StopAction::Post)]);
+    assert_eq!(acts, vec![Action::Stop(StopAction::Post)]);
     assert_eq!(machine.state(), WorkerState::Stopping);
 }
 
@@ -74,7 +76,7 @@ fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done
     }
     assert_eq!(machine.state(), WorkerState::Unhealthy);
     let acts = machine.on(WorkerEvent::Probed { alive: false, busy: false }, now);
-    assert_eq!(acts, vec![Action::Stop(stop_sequence::StopAction::Post)]);
+    assert_eq!(acts, vec![Action::Stop(StopAction::Post)]);
 }
 
 /// R-SHUT-8: between the request and the stop request.
@@ -151,10 +153,7 @@ fn a_worker_that_was_never_ready_is_asked_by_sigterm() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     let acts = machine.on(WorkerEvent::Stop, now);
-    assert_eq!(
-        acts,
-        vec![Action::Stop(stop_sequence::StopAction::Terminate(stop_sequence::SignalReason::IsTheRequest))]
-    );
+    assert_eq!(acts, vec![Action::Stop(StopAction::Terminate(SignalReason::IsTheRequest))]);
 }
 
 #[test]

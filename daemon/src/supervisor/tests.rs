@@ -1,4 +1,4 @@
-//! The real supervisor in a scripted world: what it does, when, and in which order.
+//! The real supervisor on a fake system: what it does, when, and in which order.
 
 mod life;
 mod stopping;

@@ -14,9 +14,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::shutdown_run::{Ended, ShutdownRun};
 use crate::client_ports::ClientPorts;
-use crate::supervisor::fake::scene::{Scene, name};
-use crate::supervisor::fake::script::{Nature, Reply, Script, ms};
-use crate::supervisor::fake::world::Effect::{Gone, Killed, Posted, Termed};
+use crate::supervisor::fake::behaviour::{Behaviour, Reply, SignalReaction, ms};
+use crate::supervisor::fake::harness::{Harness, name};
+use crate::supervisor::fake::system::Effect::{Gone, Killed, Posted, Terminated};
 
 /// A connection to a worker's port that has no listener any more. The client's end is
 /// in flight through a Unix socket: a socket of this process would not count as a client.
@@ -45,9 +45,9 @@ fn on_its_way(socket: &TcpStream) -> (UnixStream, UnixStream) {
 }
 
 /// One worker, one client that stays for this time, and perhaps `--now` after a time.
-async fn with_client(script: Script, stays_ms: u64, now_after_ms: Option<u64>) -> Ended {
+async fn with_client(behaviour: Behaviour, stays_ms: u64, now_after_ms: Option<u64>) -> Ended {
     let (conversation, ports) = conversation();
-    let mut ending = ShutdownRun::of(Scene::running([("docs", script)]).await);
+    let mut ending = ShutdownRun::of(Harness::running([("docs", behaviour)]).await);
     ending.ports = ports;
     ending = ending.after(ms(stays_ms), move || drop(conversation));
     if let Some(wait) = now_after_ms {
@@ -59,7 +59,7 @@ async fn with_client(script: Script, stays_ms: u64, now_after_ms: Option<u64>) -
 /// R-SHUT-2: over when the last one has left.
 #[tokio::test(start_paused = true)]
 async fn clients_are_waited_for() {
-    let ended = with_client(Script::polite(), 3_000, None).await;
+    let ended = with_client(Behaviour::exits_on_request(), 3_000, None).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 3.0));
     let clients = &ended.report.clients;
     assert_eq!((clients.seen, clients.left, clients.forced), (1, 1, 0));
@@ -68,7 +68,7 @@ async fn clients_are_waited_for() {
 /// R-EXIT-1: 1. Thirty seconds for all of them together.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stays_is_cut_off_and_counted() {
-    let ended = with_client(Script::polite(), 31_000, None).await;
+    let ended = with_client(Behaviour::exits_on_request(), 31_000, None).await;
     assert_eq!(ended.code(), 1);
     assert_eq!(ended.faults(), [FindingKind::ClientForced]);
     assert_eq!(ended.phase(Phase::Clients).outcome, PhaseOutcome::Deadline);
@@ -78,7 +78,7 @@ async fn a_client_that_stays_is_cut_off_and_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn now_cuts_the_wait_for_clients_short() {
-    let ended = with_client(Script::polite(), 5_000, Some(4_000)).await;
+    let ended = with_client(Behaviour::exits_on_request(), 5_000, Some(4_000)).await;
     assert_eq!(ended.code(), 1);
     assert_eq!(ended.phase(Phase::Clients).outcome, PhaseOutcome::CutShort);
     assert!(ended.detail(FindingKind::ClientForced).contains("when the waits were cut short"));
@@ -87,23 +87,25 @@ async fn now_cuts_the_wait_for_clients_short() {
 /// Section 6: 20 s for `SIGTERM`, however long the clients took.
 #[tokio::test(start_paused = true)]
 async fn no_signal_is_sent_while_clients_are_waited_for() {
-    let ended = with_client(Script::deaf().with_leader(Nature::STUBBORN), 25_000, None).await;
+    let ended =
+        with_client(Behaviour::ignores_request().with_leader(SignalReaction::IGNORES_SIGTERM), 25_000, None)
+            .await;
     assert_eq!(ended.code(), 3);
-    assert_eq!(ended.effects("docs"), [(0.0, Posted), (25.0, Termed), (45.0, Killed), (45.0, Gone)]);
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (25.0, Terminated), (45.0, Killed), (45.0, Gone)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn sigkill_waits_for_the_clients_even_where_sigterm_was_early() {
-    let script = Script::replying(Reply::Status(500)).with_leader(Nature::STUBBORN);
-    let ended = with_client(script, 25_000, None).await;
-    assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.0, Termed), (25.0, Killed), (25.0, Gone)]);
+    let behaviour = Behaviour::replies(Reply::Status(500)).with_leader(SignalReaction::IGNORES_SIGTERM);
+    let ended = with_client(behaviour, 25_000, None).await;
+    assert_eq!(ended.effects("docs"), [(0.0, Posted), (0.0, Terminated), (25.0, Killed), (25.0, Gone)]);
 }
 
 /// R-EXIT-1: still being there after the graceful time counts, with or without a signal; but no
 /// signal is claimed that was not sent.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_exits_late_was_late() {
-    let ended = with_client(Script::polite().exiting_after(ms(12_000)), 15_000, None).await;
+    let ended = with_client(Behaviour::exits_on_request().exiting_after(ms(12_000)), 15_000, None).await;
     assert_eq!((ended.code(), ended.worker("docs").departure), (2, Departure::Terminated));
     assert_eq!(ended.effects("docs"), [(0.0, Posted), (12.0, Gone)]);
     let detail = ended.detail(FindingKind::WorkerTerminated);

@@ -4,11 +4,11 @@ use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::phase::Phase;
 
 use super::shutdown_run::{Ended, ShutdownRun, published, shut_down, shut_down_one};
-use crate::supervisor::fake::scene::Scene;
-use crate::supervisor::fake::script::{Nature, Script, ms};
+use crate::supervisor::fake::behaviour::{Behaviour, SignalReaction, ms};
+use crate::supervisor::fake::harness::Harness;
 
-fn stubborn() -> Script {
-    Script::deaf().with_leader(Nature::STUBBORN)
+fn stubborn() -> Behaviour {
+    Behaviour::ignores_request().with_leader(SignalReaction::IGNORES_SIGTERM)
 }
 
 /// The notices of a wait: after how many seconds, and what was awaited.
@@ -24,7 +24,9 @@ fn notices(ended: &Ended, phase: Phase) -> Vec<(u64, Vec<String>)> {
 /// R-SHUT-3: every 2 s and at the deadline.
 #[tokio::test(start_paused = true)]
 async fn who_is_awaited_is_named_every_two_seconds() {
-    let ended = shut_down([("docs", stubborn()), ("web", Script::polite().exiting_after(ms(5_000)))]).await;
+    let ended =
+        shut_down([("docs", stubborn()), ("web", Behaviour::exits_on_request().exiting_after(ms(5_000)))])
+            .await;
     let [docs, web] = ["docs (pid 5000001)", "web (pid 5000002)"].map(str::to_owned);
     let both = vec![docs.clone(), web];
     let graceful =
@@ -41,7 +43,8 @@ async fn each_step_of_a_worker_is_published_in_order() {
     let ended = shut_down_one(stubborn()).await;
     let steps: Vec<_> = ended.steps("docs").into_iter().map(short).collect();
     assert_eq!(steps, ["asked", "answered 202", "SIGTERM", "SIGKILL", "exited", "left"]);
-    let ended = shut_down_one(Script::without_route().with_descendant(Nature::STUBBORN)).await;
+    let ended =
+        shut_down_one(Behaviour::without_route().with_descendant(SignalReaction::IGNORES_SIGTERM)).await;
     let steps: Vec<_> = ended.steps("docs").into_iter().map(short).collect();
     assert_eq!(steps, ["SIGTERM", "exited", "SIGTERM", "SIGKILL", "left"]);
 }
@@ -61,7 +64,7 @@ fn short(step: &WorkerStep) -> String {
 /// reads nothing delays nothing.
 #[tokio::test(start_paused = true)]
 async fn a_late_subscriber_sees_everything() {
-    let ending = ShutdownRun::of(Scene::running([("docs", Script::deaf())]).await);
+    let ending = ShutdownRun::of(Harness::running([("docs", Behaviour::ignores_request())]).await);
     let progress = ending.progress.clone();
     let idle = ending.progress.subscribe();
     let (sender, early) = tokio::sync::oneshot::channel();
@@ -82,7 +85,7 @@ async fn a_late_subscriber_sees_everything() {
 /// R-SHUT-7.
 #[tokio::test(start_paused = true)]
 async fn status_has_the_phase() {
-    let ending = ShutdownRun::of(Scene::running([("docs", stubborn())]).await);
+    let ending = ShutdownRun::of(Harness::running([("docs", stubborn())]).await);
     let progress = ending.progress.clone();
     assert_eq!(progress.status(), None);
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();

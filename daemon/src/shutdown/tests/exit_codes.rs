@@ -11,9 +11,9 @@ use super::shutdown_run::{Ended, ShutdownRun, shut_down};
 use crate::client_ports::ClientPorts;
 use crate::deadline::Deadline;
 use crate::resources::{Closing, Resource};
-use crate::supervisor::fake::scene::{Scene, name};
-use crate::supervisor::fake::script::{Nature, Script, ms};
-use crate::supervisor::fake::world::Effect;
+use crate::supervisor::fake::behaviour::{Behaviour, SignalReaction, ms};
+use crate::supervisor::fake::harness::{Harness, name};
+use crate::supervisor::fake::system::Effect;
 
 struct Scripted(Option<Result<(), &'static str>>);
 
@@ -37,7 +37,7 @@ impl Resource for Scripted {
 }
 
 async fn polite() -> ShutdownRun {
-    ShutdownRun::of(Scene::running([("docs", Script::polite())]).await)
+    ShutdownRun::of(Harness::running([("docs", Behaviour::exits_on_request())]).await)
 }
 
 async fn with_resource(resource: Scripted) -> Ended {
@@ -71,7 +71,7 @@ async fn a_port_that_is_still_held_is_4() {
 #[tokio::test(start_paused = true)]
 async fn a_zombie_that_can_t_be_reaped_is_5() {
     let ending = polite().await;
-    ending.scene.world.add_stray(Nature::UNKILLABLE, 'Z');
+    ending.harness.system.add_stray(SignalReaction::UNKILLABLE, 'Z');
     let ended = ending.run().await;
     assert_eq!((ended.code(), ended.faults()), (5, vec![FindingKind::ZombieLeft]));
 }
@@ -80,9 +80,9 @@ async fn a_zombie_that_can_t_be_reaped_is_5() {
 #[tokio::test(start_paused = true)]
 async fn a_process_of_no_worker_is_killed_and_reported() {
     let ending = polite().await;
-    ending.scene.world.add_stray(Nature { on_term: None, on_kill: Some(ms(300)) }, 'S');
+    ending.harness.system.add_stray(SignalReaction { on_term: None, on_kill: Some(ms(300)) }, 'S');
     let ended = ending.run().await;
-    assert_eq!((ended.code(), ended.world.living()), (0, 0));
+    assert_eq!((ended.code(), ended.system.living()), (0, 0));
     assert!(ended.detail(FindingKind::Information).contains("belonged to no worker any more"));
 }
 
@@ -113,43 +113,49 @@ async fn an_internal_error_is_100_whatever_else_happened() {
 /// R-SUP-5: without a supervisor no worker gets a stop request, and none is left all the same.
 #[tokio::test(start_paused = true)]
 async fn without_a_supervisor_everybody_is_ended_in_verification() {
-    let scripts = [("docs", Script::polite()), ("web", Script::deaf().with_descendant(Nature::STUBBORN))];
-    let scene = Scene::running(scripts).await;
-    scene.supervising.abort();
-    let ended = ShutdownRun::of(scene).noting(FindingKind::InternalError).run().await;
-    assert_eq!((ended.code(), ended.world.living()), (100, 0));
-    assert_eq!(ended.world.count(Effect::Gone), 2);
+    let behaviours = [
+        ("docs", Behaviour::exits_on_request()),
+        ("web", Behaviour::ignores_request().with_descendant(SignalReaction::IGNORES_SIGTERM)),
+    ];
+    let harness = Harness::running(behaviours).await;
+    harness.supervising.abort();
+    let ended = ShutdownRun::of(harness).noting(FindingKind::InternalError).run().await;
+    assert_eq!((ended.code(), ended.system.living()), (100, 0));
+    assert_eq!(ended.system.count(Effect::Gone), 2);
     assert!(ended.seconds() < 1.0, "{}", ended.seconds());
 }
 
 /// R-EXIT-1: 102.
 #[tokio::test(start_paused = true)]
 async fn the_report_of_an_overrun_is_102_and_has_what_was_known_by_then() {
-    let scene = Scene::running([("docs", Script::deaf().with_leader(Nature::UNKILLABLE))]).await;
-    let report = ShutdownRun::of(scene).overrunning_after(ms(15_000)).await;
+    let harness =
+        Harness::running([("docs", Behaviour::ignores_request().with_leader(SignalReaction::UNKILLABLE))])
+            .await;
+    let report = ShutdownRun::of(harness).overrunning_after(ms(15_000)).await;
     assert_eq!(report.exit_code, 102);
     let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
     assert_eq!(phases, [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients]);
     assert!((15_000..15_100).contains(&report.duration_ms), "{} ms", report.duration_ms);
 }
 
-async fn with_stop_command(command: Script) -> Ended {
-    let scene = Scene::running([("docs", Script::polite().with_stop_command("docker-stop"))]).await;
-    scene.world.add_command("docker-stop", command);
-    ShutdownRun::of(scene).run().await
+async fn with_stop_command(command: Behaviour) -> Ended {
+    let harness =
+        Harness::running([("docs", Behaviour::exits_on_request().with_stop_command("docker-stop"))]).await;
+    harness.system.add_command("docker-stop", command);
+    ShutdownRun::of(harness).run().await
 }
 
 /// Section 6: run with the request, and waited for.
 #[tokio::test(start_paused = true)]
 async fn a_stop_command_is_part_of_the_stop() {
-    let ended = with_stop_command(Script::ending(ms(4_000), ExitStatus::Code(0))).await;
+    let ended = with_stop_command(Behaviour::exits_after(ms(4_000), ExitStatus::Code(0))).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 4.0));
-    assert_eq!(ended.world.helpers().len(), 1);
+    assert_eq!(ended.system.helpers().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_command_that_fails_is_information() {
-    let ended = with_stop_command(Script::ending(ms(100), ExitStatus::Code(3))).await;
+    let ended = with_stop_command(Behaviour::exits_after(ms(100), ExitStatus::Code(3))).await;
     assert_eq!(ended.code(), 0);
     assert_eq!(ended.detail(FindingKind::Information), "stop_command docker-stop: exit 3");
 }
@@ -157,7 +163,8 @@ async fn a_stop_command_that_fails_is_information() {
 /// R-SHUT-1.
 #[tokio::test(start_paused = true)]
 async fn a_stop_command_that_hangs_has_the_graceful_time_and_is_ended() {
-    let ended = with_stop_command(Script::deaf().with_leader(Nature::STUBBORN)).await;
+    let ended =
+        with_stop_command(Behaviour::ignores_request().with_leader(SignalReaction::IGNORES_SIGTERM)).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 10.0));
     let told = ended.details(FindingKind::Information);
     assert!(told.contains(&"stop_command docker-stop: not done in time"), "{told:?}");

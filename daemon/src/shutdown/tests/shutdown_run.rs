@@ -19,9 +19,9 @@ use crate::proxy::{Proxy, ProxyConfig};
 use crate::resources::Resource;
 use crate::shutdown::Shutdown;
 use crate::shutdown::request::Trigger;
-use crate::supervisor::fake::scene::{self, Scene};
-use crate::supervisor::fake::script::{Script, ms};
-use crate::supervisor::fake::world::{Effect, World};
+use crate::supervisor::fake::behaviour::{Behaviour, ms};
+use crate::supervisor::fake::harness::{self, Harness};
+use crate::supervisor::fake::system::{Effect, FakeSystem};
 use crate::supervisor::handle::Order;
 use crate::time_limits::TimeLimits;
 use crate::verify::self_check::{Baseline, ExpectedDescriptors};
@@ -34,8 +34,8 @@ const TICK_MS: u64 = 5;
 
 /// A shutdown before it begins.
 pub struct ShutdownRun {
-    pub scene: Scene,
-    /// Real ports to look at; the scripted ones do not exist.
+    pub harness: Harness,
+    /// Real ports to look at; the ports of the fake system do not exist.
     pub ports: ClientPorts,
     /// What has to be closed.
     pub resources: Vec<Box<dyn Resource>>,
@@ -52,8 +52,8 @@ pub struct Ended {
     /// Every step.
     pub story: Vec<Arc<ShutdownEvent>>,
     /// What was done to each worker.
-    pub world: World,
-    /// When it began, on the world's clock.
+    pub system: FakeSystem,
+    /// When it began, on the fake system's clock.
     pub began: Duration,
 }
 
@@ -62,21 +62,21 @@ fn manual() -> Trigger {
 }
 
 /// Shuts these workers down, without anything special.
-pub async fn shut_down<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Ended {
-    ShutdownRun::of(Scene::running(scripts).await).run().await
+pub async fn shut_down<'a>(behaviours: impl IntoIterator<Item = (&'a str, Behaviour)>) -> Ended {
+    ShutdownRun::of(Harness::running(behaviours).await).run().await
 }
 
 /// Shuts down one worker, `docs`.
-pub async fn shut_down_one(script: Script) -> Ended {
-    shut_down([("docs", script)]).await
+pub async fn shut_down_one(behaviour: Behaviour) -> Ended {
+    shut_down([("docs", behaviour)]).await
 }
 
 impl ShutdownRun {
-    /// Of this scene.
-    pub fn of(scene: Scene) -> Self {
+    /// Of this harness.
+    pub fn of(harness: Harness) -> Self {
         let (findings, received) = mpsc::unbounded_channel();
         Self {
-            scene,
+            harness,
             ports: ClientPorts::new(),
             resources: vec![],
             progress: Progress::new(),
@@ -89,7 +89,7 @@ impl ShutdownRun {
     /// `--now` comes this long after the beginning.
     pub fn cut_short_after(self, wait: Duration) -> Self {
         let cut_short = self.cut_short.clone();
-        let workers = self.scene.workers.clone();
+        let workers = self.harness.workers.clone();
         self.after(wait, move || {
             cut_short.cancel();
             workers.send(Order::KillAll);
@@ -125,30 +125,30 @@ impl ShutdownRun {
 
     /// From the beginning to the report; what always has to be true is.
     pub async fn run(self) -> Ended {
-        let world = self.scene.world.clone();
+        let system = self.harness.system.clone();
         let progress = self.progress.clone();
-        let began = world.now();
-        let bound = Deadline::after(TimeLimits::new(&self.scene.config.shutdown).total());
+        let began = system.now();
+        let bound = Deadline::after(TimeLimits::new(&self.harness.config.shutdown).total());
         let report = bound.wait(self.shutdown().run(&manual())).await.expect("the total bound holds");
-        let ended = Ended { report, story: published(&progress).await, world, began };
+        let ended = Ended { report, story: published(&progress).await, system, began };
         ended.assert_invariants();
         ended
     }
 
     fn proxy(&self) -> Proxy {
-        let run = scene::run().tag();
+        let run = harness::run().tag();
         let journal = JournalHandle::none();
         let opening = ProxyConfig { run, journal, kept: vec![], inherited: vec![] };
-        Proxy::open(&self.scene.config, opening).expect("a thread").0
+        Proxy::open(&self.harness.config, opening).expect("a thread").0
     }
 
     fn shutdown(self) -> Shutdown {
         Shutdown {
-            run: scene::run(),
-            supervisor: self.scene.workers.clone(),
+            run: harness::run(),
+            supervisor: self.harness.workers.clone(),
             proxy: Arc::new(self.proxy()),
             ports: self.ports,
-            limits: TimeLimits::new(&self.scene.config.shutdown),
+            limits: TimeLimits::new(&self.harness.config.shutdown),
             force_ports: ForcePorts::Own,
             resources: self.resources,
             baseline: Baseline::take(ExpectedDescriptors::default()),
@@ -221,8 +221,8 @@ impl Ended {
     /// What was done to a worker since the shutdown began, with seconds to a tenth.
     pub fn effects(&self, name: &str) -> Vec<(f64, Effect)> {
         let since =
-            |(at, deed): (Duration, Effect)| (at >= self.began).then(|| (tenths(at - self.began), deed));
-        self.world.timed_effects(name).into_iter().filter_map(since).collect()
+            |(at, effect): (Duration, Effect)| (at >= self.began).then(|| (tenths(at - self.began), effect));
+        self.system.timed_effects(name).into_iter().filter_map(since).collect()
     }
 
     /// The steps of a worker.
@@ -249,11 +249,11 @@ impl Ended {
             assert_ne!((phase.phase, phase.outcome), (Phase::Verification, PhaseOutcome::CutShort));
         }
         assert_eq!(self.code(), exit_code::of(&self.report.findings));
-        assert_eq!(self.report.proof.is_some(), self.world.living() == 0, "the proof speaks of everybody");
+        assert_eq!(self.report.proof.is_some(), self.system.living() == 0, "the proof speaks of everybody");
         self.assert_story();
         for worker in &self.report.workers {
-            let effects = self.world.timed_effects(worker.name.as_str());
-            let restarted = effects.iter().any(|(at, deed)| *at > self.began && *deed == Effect::Spawned);
+            let effects = self.system.timed_effects(worker.name.as_str());
+            let restarted = effects.iter().any(|(at, effect)| *at > self.began && *effect == Effect::Spawned);
             assert!(!restarted, "restarted: {effects:?}");
         }
     }

@@ -1,5 +1,4 @@
 //! Requests of the supervisor to a worker.
 
 pub mod http;
-pub mod ready;
 pub mod worker_client;

@@ -4,26 +4,29 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mcpd_common::config::{Transport, WorkerConfig};
+use hyper::Method;
+use mcpd_common::config::{Probe, Transport, WorkerConfig};
 use mcpd_common::ids::{Pid, Port};
 
-use super::http::WorkerRequest;
-use super::ready;
+use super::http::{self, WorkerRequest};
 use crate::deadline::Deadline;
 use crate::supervisor::private_ports;
+
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub type ClientFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub trait WorkerClient: Send + Sync {
-    /// Whether the probe succeeds.
+    /// Sends one probe (R-SUP-2) and returns whether it succeeds.
     fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool>;
 
-    /// Sends a request; the result is the status, or why there is none.
-    fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
+    /// Sends a request and returns the status of the response, or why there is no response.
+    fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
 
-    /// The port that a process of this leader's tree listens on, if it is not the given one.
-    fn other_ports(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>>;
+    /// See [`private_ports::wrong_port`].
+    fn wrong_port(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>>;
 
     /// The port that the worker has to bind: its client port, or a new private one.
     ///
@@ -36,18 +39,18 @@ pub struct HttpWorkerClient;
 
 impl WorkerClient for HttpWorkerClient {
     fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool> {
-        Box::pin(async move { ready::probe(&worker, port).await })
+        Box::pin(async move { probe(&worker, port).await })
     }
 
-    fn ask(&self, ask: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
-        Box::pin(ask.status(deadline))
+    fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
+        Box::pin(request.status(deadline))
     }
 
-    fn other_ports(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>> {
+    fn wrong_port(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>> {
         Box::pin(async move {
-            // Reads the descriptors of all processes: some milliseconds.
-            let looked = tokio::task::spawn_blocking(move || private_ports::other(leader, given));
-            looked.await.ok().flatten()
+            // Reads the descriptors of all processes, which takes some milliseconds.
+            let scan = tokio::task::spawn_blocking(move || private_ports::wrong_port(leader, given));
+            scan.await.ok().flatten()
         })
     }
 
@@ -55,6 +58,19 @@ impl WorkerClient for HttpWorkerClient {
         match worker.transport {
             Transport::Http => private_ports::private(),
             Transport::Direct => private_ports::is_free(worker).map(|()| worker.port),
+        }
+    }
+}
+
+/// A pid proves only that the process exists, not that it serves. Any HTTP status below 500 counts as alive.
+async fn probe(worker: &WorkerConfig, port: Port) -> bool {
+    let deadline = Deadline::after(PROBE_TIMEOUT);
+    match &worker.ready {
+        Probe::None => true,
+        Probe::Tcp => matches!(deadline.wait(http::connect(port)).await, Ok(Ok(_))),
+        Probe::Http(path) => {
+            let request = WorkerRequest { method: Method::GET, port, path: path.clone(), token: None };
+            matches!(request.status(deadline).await, Ok(..500))
         }
     }
 }

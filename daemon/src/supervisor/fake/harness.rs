@@ -1,4 +1,4 @@
-//! The real supervisor and the real process thread in a scripted world.
+//! The real supervisor and the real process thread on a fake system.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -14,8 +14,8 @@ use mcpd_common::ids::{RunId, RunTag, Slot, WorkerName};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::task::JoinHandle;
 
-use super::script::{Script, ms};
-use super::world::World;
+use super::behaviour::{Behaviour, ms};
+use super::system::FakeSystem;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::process::launch::LaunchEnv;
@@ -26,64 +26,62 @@ use crate::supervisor::handle::{Order, SupervisorHandle, UnknownWorker, WorkerAc
 use crate::supervisor::recorder::Recorder;
 use crate::supervisor::{self, Deps};
 
-/// A supervised world.
-pub struct Scene {
-    /// Who lives in it.
-    pub world: World,
-    /// The way to the supervisor.
+pub struct Harness {
+    pub system: FakeSystem,
     pub workers: SupervisorHandle,
     /// The supervisor's task.
     pub supervising: JoinHandle<()>,
-    /// What it was started with.
+    /// The configuration of the supervisor.
     pub config: Config,
 }
 
-/// The run that all scenes are.
+/// The run id of all harnesses.
 pub fn run() -> RunId {
     RunId::new(Timestamp::UNIX_EPOCH, RunTag(7))
 }
 
-/// A worker's name.
 pub fn name(text: &str) -> WorkerName {
     text.parse().expect("a name")
 }
 
-impl Scene {
-    /// No worker is started yet.
-    pub fn of<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Self {
-        Self::configured(scripts, |_| {})
+impl Harness {
+    /// Starts the supervisor, but no worker.
+    pub fn of<'a>(behaviours: impl IntoIterator<Item = (&'a str, Behaviour)>) -> Self {
+        Self::configured(behaviours, |_| {})
     }
 
-    /// The same with another configuration.
+    /// Like [`Harness::of`], with a changed configuration.
     pub fn configured<'a>(
-        scripts: impl IntoIterator<Item = (&'a str, Script)>,
+        behaviours: impl IntoIterator<Item = (&'a str, Behaviour)>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
-        let scripts: Vec<_> = scripts.into_iter().map(|(name, script)| (name.to_owned(), script)).collect();
-        let mut config = config(&scripts);
+        let behaviours: Vec<_> =
+            behaviours.into_iter().map(|(name, behaviour)| (name.to_owned(), behaviour)).collect();
+        let mut config = config(&behaviours);
         change(&mut config);
-        let world = World::of(scripts);
-        let (process_thread, process_events) = ProcessThread::start_here(world.clone(), world.exited.clone());
+        let system = FakeSystem::of(behaviours);
+        let (process_thread, process_events) =
+            ProcessThread::start_here(system.clone(), system.exited.clone());
         let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // No worker writes anything, so no log is ever opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
         let deps = Deps { process_thread, output, launch_env, recorder, proxies: HashMap::new() };
         let slots = Slots::allocate(config.workers.keys());
-        let worker_client = Arc::new(world.clone());
+        let worker_client = Arc::new(system.clone());
         let (workers, supervising) =
             supervisor::start_with_client(worker_client, &config, &slots, deps, process_events);
-        Self { world, workers, supervising, config }
+        Self { system, workers, supervising, config }
     }
 
-    /// All are started and had time for their first probe, or their first death.
-    pub async fn running<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>) -> Self {
-        let scene = Self::of(scripts);
-        scene.start_all().await;
-        scene
+    /// Starts the supervisor and all workers, and gives them time for the first probe or an early exit.
+    pub async fn running<'a>(behaviours: impl IntoIterator<Item = (&'a str, Behaviour)>) -> Self {
+        let harness = Self::of(behaviours);
+        harness.start_all().await;
+        harness
     }
 
-    /// Starts all, and gives them time for their first probe.
+    /// Starts all workers, and gives them time for the first probe.
     pub async fn start_all(&self) {
         for worker in self.config.workers.values().filter(|worker| worker.unusable.is_none()) {
             self.action(worker.name.as_str(), WorkerAction::Start).await.expect("a known worker");
@@ -91,10 +89,10 @@ impl Scene {
         self.pass(ms(50)).await;
     }
 
-    /// Tells the supervisor.
+    /// Sends an order for a worker to the supervisor.
     ///
     /// # Errors
-    /// That there is no such worker.
+    /// If no worker has this name.
     pub async fn action(&self, worker: &str, action: WorkerAction) -> Result<WorkerState, UnknownWorker> {
         self.workers.ask(|reply| Order::Worker(name(worker), action, reply)).await.expect("a supervisor")
     }
@@ -104,18 +102,16 @@ impl Scene {
         deadline::until(deadline::now() + time).await;
     }
 
-    /// A worker as it is now.
     pub async fn status(&self, worker: &str) -> WorkerStatus {
         let workers = self.workers.status().await.expect("a supervisor");
         workers.into_iter().find(|status| status.name == name(worker)).expect("a known worker")
     }
 
-    /// A worker's state now.
     pub async fn state(&self, worker: &str) -> WorkerState {
         self.status(worker).await.state
     }
 
-    /// Waits until a worker is, or was for a moment, in this state; how long that took.
+    /// Waits until a worker enters this state, and returns how long that took. The state may be over by then.
     pub async fn until(&self, worker: &str, state: WorkerState) -> Duration {
         let began = deadline::now();
         let mut transitions = self.workers.transitions();
@@ -134,8 +130,9 @@ impl Scene {
     }
 }
 
-fn config(scripts: &[(String, Script)]) -> Config {
-    let workers = Slot::of_workers().zip(scripts).map(|(slot, (name, script))| worker(slot, name, script));
+fn config(behaviours: &[(String, Behaviour)]) -> Config {
+    let workers =
+        Slot::of_workers().zip(behaviours).map(|(slot, (name, behaviour))| worker(slot, name, behaviour));
     let nowhere = PathBuf::from("nowhere");
     Config {
         file: None,
@@ -146,18 +143,18 @@ fn config(scripts: &[(String, Script)]) -> Config {
     }
 }
 
-fn worker(slot: Slot, text: &str, script: &Script) -> WorkerConfig {
+fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
     WorkerConfig {
         name: name(text),
         repo: PathBuf::from("nowhere"),
-        port: World::port(slot),
+        port: FakeSystem::port(slot),
         port_source: PortSource::Written,
         transport: Transport::Direct,
         program: Program::BuiltIn,
         env: BTreeMap::new(),
         ready: Probe::Tcp,
-        shutdown_path: script.has_route.then(|| "/shutdown".to_owned()),
-        stop_command: script.stop_command.map(|program| vec![program.into()]),
+        shutdown_path: behaviour.has_route.then(|| "/shutdown".to_owned()),
+        stop_command: behaviour.stop_command.map(|program| vec![program.into()]),
         restart: RestartPolicy::Always,
         restart_unhealthy: false,
         hold: Duration::from_secs(30),

@@ -1,0 +1,58 @@
+//! Requests change the fake processes.
+
+use std::sync::Arc;
+
+use mcpd_common::config::WorkerConfig;
+use mcpd_common::ids::{Pid, Port};
+use mcpd_common::outcome::ExitStatus;
+
+use super::behaviour::Reply;
+use super::system::{Effect, FakeSystem};
+use crate::deadline::Deadline;
+use crate::supervisor::probe::http::WorkerRequest;
+use crate::supervisor::probe::worker_client::{ClientFuture, WorkerClient};
+
+impl WorkerClient for FakeSystem {
+    fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> ClientFuture<bool> {
+        let slot = Self::slot(worker.port);
+        let inner = self.inner();
+        let is_running = inner.families.get(&slot).is_some_and(|family| !family.leader.has_exited());
+        let answers = inner.behaviour(slot, "").is_some_and(|behaviour| behaviour.answers_probe);
+        Box::pin(std::future::ready(is_running && answers))
+    }
+
+    fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
+        let slot = Self::slot(request.port);
+        let mut inner = self.inner();
+        inner.record(slot, Effect::Posted);
+        let behaviour = inner.behaviour(slot, "");
+        let Some((family, behaviour)) = inner.families.get_mut(&slot).zip(behaviour) else {
+            return Box::pin(std::future::ready(Err("connection refused".to_owned())));
+        };
+        let is_accepted = matches!(behaviour.reply, Reply::Status(200..300));
+        let wait = behaviour.on_request.filter(|_| is_accepted);
+        let exit = wait.and_then(|wait| family.leader.exit_after(wait, ExitStatus::Code(0)));
+        drop(inner);
+        self.signal_exit_at(exit);
+        Box::pin(async move {
+            match behaviour.reply {
+                Reply::Status(status) => Ok(status),
+                Reply::Refused => Err("connection refused".to_owned()),
+                Reply::Silence => {
+                    deadline.wait(std::future::pending()).await.unwrap_or_else(|late| Err(late.to_string()))
+                }
+            }
+        })
+    }
+
+    fn wrong_port(&self, _: Pid, _: Port) -> ClientFuture<Option<Port>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
+        match self.inner().held.get(&worker.port) {
+            Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
+            None => Ok(worker.port),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Input and output of the state machine: settings, events, actions.
+
+use std::time::Duration;
+
+use mcpd_common::config::RestartPolicy;
+use mcpd_common::os::ProcessInfo;
+use mcpd_common::outcome::ExitStatus;
+use tokio::time::Instant;
+
+use crate::supervisor::stop_sequence::{StopAction, StopOutcome, StopResponse};
+
+/// The settings of a worker that its state machine needs.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub restart: RestartPolicy,
+    /// Whether an unhealthy worker is restarted.
+    pub restart_unhealthy: bool,
+    /// Whether the worker has a shutdown route. Without a route, the stop request is `SIGTERM`.
+    pub has_route: bool,
+    /// Time limit between the stop request and `SIGTERM` outside a shutdown.
+    pub graceful: Duration,
+    /// Time limit between `SIGTERM` and `SIGKILL`.
+    pub term: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum WorkerEvent {
+    /// Start the worker (start of the daemon, `mcpctl start`).
+    Start,
+    /// Stop the worker and keep it stopped (`mcpctl stop`).
+    Stop,
+    /// Stop the worker and start it again (`mcpctl restart`).
+    Restart,
+    /// A shutdown was requested: the worker is not started any more. [`WorkerEvent::Shutdown`] follows.
+    DisableRestarts,
+    /// The daemon shuts down: send the stop request.
+    Shutdown {
+        /// End of the graceful time.
+        grace_until: Instant,
+    },
+    /// The shutdown phase that sends `SIGTERM` has begun.
+    Escalate,
+    /// Send `SIGKILL` now, without further waits.
+    KillAll,
+    SpawnFailed {
+        /// Shown to the user.
+        reason: String,
+    },
+    /// A probe has finished.
+    Probed {
+        alive: bool,
+        /// Whether requests are in flight. A busy worker is not restarted for being unhealthy.
+        busy: bool,
+    },
+    /// The worker listens on a port that it was not given (R-CONF-1).
+    WrongPort {
+        /// Shown to the user.
+        reason: String,
+    },
+    /// The `POST` to the shutdown route has a response or has failed.
+    Answered(StopResponse),
+    LeaderExited {
+        exit: ExitStatus,
+        /// Descendants that are still running.
+        remaining: Vec<ProcessInfo>,
+    },
+    /// Leader and descendants are gone.
+    Gone,
+    /// [`Machine::timer`](super::Machine::timer) is due.
+    Timer,
+}
+
+/// An instruction to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Spawn,
+    Probe,
+    Stop(StopAction),
+    /// Record the outcome: all processes of the worker are gone, or killing them was given up.
+    Left(Box<StopOutcome>),
+}
