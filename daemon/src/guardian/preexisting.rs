@@ -34,7 +34,7 @@ impl PreexistingChildren {
         if !self.may_grow() {
             return;
         }
-        // A child that can't be read now is told apart by its missing mark later.
+        // A child that can't be read now is recognized by `includes`: it has no mark of this run.
         let mut children = children().best_effort();
         children.retain(|child| child.pid != daemon);
         if daemon_lives() {

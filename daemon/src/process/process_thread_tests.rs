@@ -21,7 +21,7 @@ fn spec(slot: Slot) -> LaunchSpec {
 
 const WORKER: Slot = Slot(0);
 
-/// Lets the process thread do what it was told, and what follows within a second.
+/// Waits until the process thread has performed its commands, and for another second of the paused clock.
 async fn settle(process_thread: &ProcessThread) {
     deadline::until(deadline::now() + ms(1000)).await;
     process_thread.ask(ProcessCommand::Remaining).await.expect("a process thread");
@@ -95,7 +95,7 @@ async fn helpers_never_share_a_slot_and_never_take_a_worker_s() {
     assert!(system.helpers().iter().all(|slot| *slot >= Slot::FIRST_HELPER));
 }
 
-/// R-SHUT-2: a leader's exit is told when it happens, its end when all of it is gone.
+/// R-SHUT-2: a leader's exit is reported when it happens, the end of its family when no process of it is left.
 #[tokio::test(start_paused = true)]
 async fn a_leader_s_exit_is_reported_before_its_family_s_end() {
     let patient = SignalReaction { on_term: Some(ms(500)), ..SignalReaction::EXITS };

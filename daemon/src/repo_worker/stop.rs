@@ -29,7 +29,7 @@ const CUT: Duration = Duration::from_millis(500);
 /// The `retry:` field that ends each event stream.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Why the worker stops, as its sessions are told.
+/// Why the worker stops; its sessions get this text.
 pub type Reason = &'static str;
 
 /// The queue of stop requests; a second one has no effect.

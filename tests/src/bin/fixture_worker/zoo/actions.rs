@@ -78,7 +78,7 @@ pub fn trace_a_sibling() {
     });
 }
 
-/// Becomes the user `nobody`, in a session of its own. Needs root.
+/// Changes this process to the system user `nobody` (uid 65534), in a session of its own. Needs root.
 pub fn become_nobody() {
     let _ = setsid();
     let became = setgroups(&[]).and_then(|()| setgid(Gid::from_raw(NOBODY)));
