@@ -59,9 +59,8 @@ pub async fn connect(action: &str, sockets: &[PathBuf]) -> Result<Option<DaemonC
 
 /// The process on the socket gets the user's requests, so it must be the user's or root's (R-CLI-5).
 fn check_owner(action: &str, socket: &Path, stream: &UnixStream) -> Result<(), Failure> {
-    let user = this_process::user();
     match stream.peer_cred().map(|peer| peer.uid()) {
-        Ok(owner) if is_trusted(owner, user) => Ok(()),
+        Ok(owner) if this_process::trusts(owner) => Ok(()),
         Ok(owner) => Err(Failure::new(
             program::NOPERM,
             action,
@@ -70,10 +69,6 @@ fn check_owner(action: &str, socket: &Path, stream: &UnixStream) -> Result<(), F
         )),
         Err(error) => Err(connect_failed(action, socket, &error)),
     }
-}
-
-fn is_trusted(owner: u32, user: u32) -> bool {
-    owner == user || owner == 0
 }
 
 /// Retries while the accept queue is full, for instance because another program floods the socket.

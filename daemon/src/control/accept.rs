@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mcpd_common::os::this_process;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -56,9 +57,8 @@ async fn next(listener: &UnixListener, places: &Arc<Semaphore>, expected: &Expec
 }
 
 fn is_permitted(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own || peer.uid() == 0 => true,
+        Ok(peer) if this_process::trusts(peer.uid()) => true,
         Ok(peer) => {
             tracing::warn!(
                 uid = peer.uid(),
