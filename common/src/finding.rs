@@ -20,6 +20,11 @@ impl Finding {
     pub fn new(kind: FindingKind, subject: impl fmt::Display, detail: impl Into<String>) -> Self {
         Self { kind, subject: subject.to_string(), detail: detail.into() }
     }
+
+    /// Puts the most severe findings first; findings of one severity keep their order.
+    pub fn sort(findings: &mut [Self]) {
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+    }
 }
 
 /// The kinds of findings.

@@ -81,7 +81,7 @@ impl CrashRecord {
             findings.push(Finding::new(self.kind_of_ended(), "mcpd", detail));
         }
         findings.extend(self.preexisting.iter().map(preexisting));
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+        Finding::sort(&mut findings);
         findings
     }
 
@@ -121,7 +121,7 @@ impl CrashRecord {
         let new: Vec<_> =
             self.findings().into_iter().filter(|finding| !report.findings.contains(finding)).collect();
         report.findings.extend(new);
-        report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+        Finding::sort(&mut report.findings);
         report.exit_code = self.exit_code().max(exit_code::of(&report.findings));
         report.finished_at = report.finished_at.max(self.finished_at);
         report.proof = self.proved.then(|| PROOF.to_owned());

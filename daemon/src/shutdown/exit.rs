@@ -81,7 +81,7 @@ impl Exit {
             tracing::error!(%error, "the journal failed to close");
             let detail = format!("failed to close: {error}");
             report.findings.push(Finding::new(FindingKind::ResourceFailed, "journal", detail));
-            report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+            Finding::sort(&mut report.findings);
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use mcpd_common::exit_code;
 use mcpd_common::os::backend;
-use mcpd_common::outcome::{REPORT_SCHEMA, ShutdownReport};
+use mcpd_common::outcome::{Finding, REPORT_SCHEMA, ShutdownReport};
 
 use super::{Shutdown, SoFar, worker_rows};
 use crate::deadline;
@@ -16,7 +16,7 @@ impl Shutdown {
         while let Ok(finding) = self.other_findings.try_recv() {
             findings.push(finding);
         }
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity()));
+        Finding::sort(&mut findings);
         ShutdownReport {
             schema: REPORT_SCHEMA.to_owned(),
             run: self.run,
