@@ -39,9 +39,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
 
 fn make_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => {
-            private_directory::prepare(directory).map(drop)
-        }
+        Some(directory) if !directory.as_os_str().is_empty() => private_directory::prepare(directory),
         _ => Ok(()),
     }
 }

@@ -166,11 +166,8 @@ impl<'a> Boot<'a> {
     fn directory_warnings(&self) -> Vec<String> {
         let daemon = &self.config.daemon;
         let directories = [Some(self.state.path()), Some(&daemon.log_dir), daemon.socket.parent()];
-        let mut warnings: Vec<_> = directories
-            .into_iter()
-            .flatten()
-            .filter_map(|directory| private_directory::prepare(directory).ok().flatten())
-            .collect();
+        let mut warnings: Vec<_> =
+            directories.into_iter().flatten().filter_map(private_directory::warning).collect();
         warnings.dedup();
         warnings
     }
@@ -350,7 +347,7 @@ impl<'a> Boot<'a> {
         console: Option<Console>,
     ) -> Exit {
         Exit {
-            state: StateDir::new(&self.config.daemon.state_dir),
+            state: self.state.clone(),
             journal,
             socket: self.config.daemon.socket.clone(),
             progress: progress.clone(),
