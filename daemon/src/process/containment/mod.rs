@@ -85,19 +85,6 @@ impl Family {
 }
 
 impl Children {
-    fn has_unreported(&self, slot: Slot, descendants: &Listing<Process>) -> bool {
-        let is_reported = self.families.get(&slot).is_some_and(|family| family.has_reported_descendants);
-        !is_reported && !descendants.found().is_empty()
-    }
-
-    fn mark_reported(&mut self, slot: Slot, descendants: &Listing<Process>) {
-        if let Some(family) = self.families.get_mut(&slot) {
-            family.has_reported_descendants |= !descendants.found().is_empty();
-        }
-    }
-}
-
-impl Children {
     /// `open_files` is the limit that workers get; `cgroups` are the cgroups of this run, or why there are
     /// none; `known_file` gets the detached processes, for recovery after a crash.
     ///
@@ -125,6 +112,14 @@ impl Children {
             without_cgroup,
         })
     }
+
+    /// Whether these are the first descendants found of a family; from now on they count as reported.
+    fn finds_first_descendants(&mut self, slot: Slot, descendants: &Listing<Process>) -> bool {
+        let Some(family) = self.families.get_mut(&slot).filter(|_| !descendants.found().is_empty()) else {
+            return false;
+        };
+        !std::mem::replace(&mut family.has_reported_descendants, true)
+    }
 }
 
 impl ProcessOperations for Children {
@@ -150,8 +145,8 @@ impl ProcessOperations for Children {
         for (slot, exit) in without_leader {
             let descendants = self.descendants_of(slot, &orphans.living);
             // Descendants that fork fast may be missed when the leader exits: they are reported when found.
-            if exited.contains(&slot) || self.has_unreported(slot, &descendants) {
-                self.mark_reported(slot, &descendants);
+            let finds_first = self.finds_first_descendants(slot, &descendants);
+            if exited.contains(&slot) || finds_first {
                 let remaining = descendants.found().iter().map(report::describe).collect();
                 changes.push(FamilyChange::LeaderExited { slot, exit, remaining });
             }
