@@ -79,9 +79,9 @@ const AWAITED: [Signal; 3] = [Signal::Term, Signal::Int, Signal::Hup];
 ///
 /// # Errors
 /// When memory, a process or a signal handler is not available; then nothing has been started.
-pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
+pub fn fork(config: GuardianConfig) -> io::Result<ForkSide> {
     let page = Page::new()?;
-    page.publish(&launch.details())?;
+    page.publish(&config.details())?;
     let (ours, theirs) = UnixStream::pair()?;
     let preexisting = PreexistingChildren::children_of_this_process()?;
     // Before the child exists: its orphans are reparented to the guardian.
@@ -93,7 +93,7 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
             let signals = ReceivedSignals::listen(&FORWARDED);
             masked.restore_except(&[]);
             Ok(ForkSide::Guardian(Guardian {
-                config: launch,
+                config,
                 daemon: child,
                 page,
                 line: ours,
@@ -107,7 +107,7 @@ pub fn fork(launch: GuardianConfig) -> io::Result<ForkSide> {
             drop(ours);
             masked.restore_except(&AWAITED);
             guardian::die_with_parent(Signal::Term)?;
-            let GuardianConfig { instance, .. } = launch;
+            let GuardianConfig { instance, .. } = config;
             Ok(ForkSide::Daemon(GuardianLink::new(page, theirs, parent), instance))
         }
     }

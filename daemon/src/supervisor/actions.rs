@@ -11,7 +11,7 @@ use mcpd_common::status::WorkerState;
 use super::handle::Transition;
 use super::probe::http::WorkerRequest;
 use super::state::{Action, WorkerEvent};
-use super::stop_sequence::{self, RESPONSE_LIMIT, StopOutcome, StopResponse};
+use super::stop_sequence::{RESPONSE_LIMIT, SignalReason, StopAction, StopOutcome, StopResponse};
 use super::{Supervisor, TaskResult};
 use crate::deadline::Deadline;
 use crate::process::operations::{self, Started};
@@ -123,12 +123,8 @@ impl Supervisor {
 
     /// A requested restart lets requests in flight finish before the stop request
     /// (R-CLIENT-3). In a shutdown they may finish while the worker stops.
-    fn stop_when_drained(&mut self, slot: Slot, act: stop_sequence::StopAction) {
-        let request = matches!(
-            act,
-            stop_sequence::StopAction::Post
-                | stop_sequence::StopAction::Terminate(stop_sequence::SignalReason::IsTheRequest)
-        );
+    fn stop_when_drained(&mut self, slot: Slot, act: StopAction) {
+        let request = matches!(act, StopAction::Post | StopAction::Terminate(SignalReason::IsTheRequest));
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {
             let up = self.deps.proxies.get(&worker.config.name)?.detach()?;
@@ -146,25 +142,25 @@ impl Supervisor {
         });
     }
 
-    pub(super) fn stop(&mut self, slot: Slot, act: stop_sequence::StopAction) {
+    pub(super) fn stop(&mut self, slot: Slot, act: StopAction) {
         let process_thread = &self.deps.process_thread;
         match act {
-            stop_sequence::StopAction::Post => {
+            StopAction::Post => {
                 process_thread.send(ProcessCommand::Continue(slot));
                 self.send_stop_request(slot);
             }
-            stop_sequence::StopAction::Terminate(why) => {
+            StopAction::Terminate(why) => {
                 process_thread.send(ProcessCommand::Terminate(slot));
-                if why == stop_sequence::SignalReason::IsTheRequest {
+                if why == SignalReason::IsTheRequest {
                     self.run_stop_command(slot);
                 }
                 self.publish_signal(slot, "SIGTERM", why);
             }
-            stop_sequence::StopAction::KillUntilGone(why) => {
+            StopAction::KillUntilGone(why) => {
                 process_thread.send(ProcessCommand::KillUntilGone(slot));
                 self.publish_signal(slot, "SIGKILL", why);
             }
-            stop_sequence::StopAction::GiveUp => process_thread.send(ProcessCommand::StopKilling(slot)),
+            StopAction::GiveUp => process_thread.send(ProcessCommand::StopKilling(slot)),
         }
     }
 
@@ -237,7 +233,7 @@ impl Supervisor {
         self.publish_step(slot, step);
     }
 
-    fn publish_signal(&self, slot: Slot, signal: &str, why: stop_sequence::SignalReason) {
+    fn publish_signal(&self, slot: Slot, signal: &str, why: SignalReason) {
         if let Some(worker) = self.workers.get(&slot) {
             tracing::info!(worker = %worker.config.name, signal, why = why.text(), "signalled");
         }

@@ -38,7 +38,7 @@ use self::handle::{Order, SupervisorHandle, Transition, UnknownWorker, WorkerAct
 use self::probe::worker_client::{HttpWorkerClient, WorkerClient};
 use self::recorder::Recorder;
 use self::state::WorkerEvent;
-use self::stop_sequence::StopResponse;
+use self::stop_sequence::{StopAction, StopResponse};
 use self::worker::Worker;
 use crate::deadline;
 use crate::process::launch::LaunchEnv;
@@ -69,7 +69,7 @@ enum TaskResult {
     WrongPort(Slot, u32, String),
     Answered(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),
-    Drained(Slot, u32, stop_sequence::StopAction),
+    Drained(Slot, u32, StopAction),
 }
 
 /// Starts the task. It ends when all handles are dropped.
