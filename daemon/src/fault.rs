@@ -12,6 +12,13 @@ pub fn panic_if_asked_for(worker: &WorkerName) {
     }
 }
 
+/// Panics if `MCPD_FAULT=panic-in:PLACE` names this place in the code.
+pub fn panic_in(place: &str) {
+    if asked_for("panic-in").is_some_and(|named| named == place) {
+        panic!("a panic in {place} was asked for by MCPD_FAULT");
+    }
+}
+
 /// The first wait before a restart, from `MCPD_FAULT=first-wait-ms:N`: ten of the real waits
 /// take more than a minute.
 pub fn first_wait() -> Option<Duration> {

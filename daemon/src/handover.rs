@@ -41,7 +41,7 @@ pub struct Handover {
 /// The handover in the environment. It is valid for its own process only: children
 /// inherit environments too.
 #[derive(Serialize, Deserialize)]
-struct Note {
+struct Inherited {
     pid: Pid,
     #[serde(rename = "ward")]
     guardian_link: [i32; 2],
@@ -80,24 +80,24 @@ impl Handover {
             (program().map_err(io::Error::other)?, self.inheritable.proxy.hand_over()?);
         let control = self.inheritable.control.1.as_fd().try_clone_to_owned()?;
         let guarded = guardian_link.descriptors()?;
-        let note = self.note(&guarded, &control, &listeners)?;
+        let description = self.description(&guarded, &control, &listeners)?;
         // From now on signals are blocked; the next program receives them.
         hold_stop_signals()?;
         this_process::restore_open_files(self.inheritable.open_files);
         this_process::restore_umask();
         let mut env: Vec<_> = env::vars_os().filter(|(key, _)| key != HANDOVER_VARIABLE).collect();
-        env.push((HANDOVER_VARIABLE.into(), note.into()));
+        env.push((HANDOVER_VARIABLE.into(), description.into()));
         let args: Vec<OsString> = env::args_os().collect();
         Err(exec(&program, &args, &env))
     }
 
-    fn note(
+    fn description(
         &self,
         [page, line]: &[OwnedFd; 2],
         control: &OwnedFd,
         listeners: &[OwnedFd],
     ) -> io::Result<String> {
-        let note = Note {
+        let description = Inherited {
             pid: Pid::current(),
             guardian_link: [keep(page)?, keep(line)?],
             lock: (self.lock.0.clone(), keep(&self.lock.1)?),
@@ -105,7 +105,7 @@ impl Handover {
             listeners: listeners.iter().map(keep).collect::<io::Result<_>>()?,
             exit_reason: self.exit_reason.clone(),
         };
-        Ok(serde_json::to_string(&note)?)
+        Ok(serde_json::to_string(&description)?)
     }
 }
 
@@ -113,24 +113,27 @@ impl Inheritance {
     /// Reads the environment, which may have no handover, or that of another process. Descriptors that
     /// can't be used are ignored, and their sockets are bound anew.
     pub fn receive() -> Self {
-        let note = env::var(HANDOVER_VARIABLE).ok().and_then(|note| serde_json::from_str::<Note>(&note).ok());
-        let Some(note) = note.filter(|note| note.pid == Pid::current()) else {
+        let description = env::var(HANDOVER_VARIABLE)
+            .ok()
+            .and_then(|description| serde_json::from_str::<Inherited>(&description).ok());
+        let Some(description) = description.filter(|description| description.pid == Pid::current()) else {
             return Self::default();
         };
         let one = |(path, number): (PathBuf, i32)| Some((path, adopt(number).ok()?));
-        let guardian_link =
-            || GuardianLink::adopt([adopt(note.guardian_link[0])?, adopt(note.guardian_link[1])?]);
+        let guardian_link = || {
+            GuardianLink::adopt([adopt(description.guardian_link[0])?, adopt(description.guardian_link[1])?])
+        };
         Self {
             guardian_link: guardian_link().ok(),
-            lock: one(note.lock).map(|(path, lock)| (path, lock.into())),
-            control: one(note.control).map(|(path, listener)| (path, listener.into())),
-            listeners: note
+            lock: one(description.lock).map(|(path, lock)| (path, lock.into())),
+            control: one(description.control).map(|(path, listener)| (path, listener.into())),
+            listeners: description
                 .listeners
                 .into_iter()
                 .filter_map(|number| adopt(number).ok())
                 .map(Into::into)
                 .collect(),
-            exit_reason: note.exit_reason,
+            exit_reason: description.exit_reason,
         }
     }
 }
@@ -170,7 +173,7 @@ mod tests {
 
     /// The environment of these tests has no handover.
     #[test]
-    fn without_a_note_nothing_is_inherited() {
+    fn without_a_description_nothing_is_inherited() {
         let inheritance = Inheritance::receive();
         assert!(inheritance.lock.is_none() && inheritance.control.is_none());
         assert!(inheritance.listeners.is_empty() && inheritance.exit_reason.is_none());

@@ -13,9 +13,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::deadline::{self, Deadline};
 
 /// Limit for a predecessor that is shutting down to release the lock.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Between two attempts to take the lock.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// In the lock file of a holder that is shutting down.
 const LEAVING: &str = "leaving";
 
@@ -54,7 +54,7 @@ impl Instance {
             Some(file) => file,
             None => open(&state.lock()).map_err(unusable)?,
         };
-        let patience = Deadline::after(PATIENCE);
+        let limit = Deadline::after(LOCK_WAIT);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
@@ -62,10 +62,10 @@ impl Instance {
                 Err(error) => return Err(unusable(error.into())),
             }
             let holder = read(&mut file).map_err(unusable)?;
-            if !is_ending(&holder) || patience.remaining().is_zero() {
+            if !is_ending(&holder) || limit.remaining().is_zero() {
                 return Err(InstanceError::AlreadyRunning { holder });
             }
-            deadline::pause(LOOK);
+            deadline::pause(POLL_INTERVAL);
         }
         let mut instance = Self { file };
         let text = format!("pid {}, socket {}", Pid::current(), socket.display());
@@ -77,7 +77,7 @@ impl Instance {
     pub fn mark_leaving(&mut self) {
         let text = format!("pid {}, {LEAVING}", Pid::current());
         if let Err(error) = self.write(&text) {
-            tracing::warn!(%error, "can't say in the lock file that this daemon is leaving");
+            tracing::warn!(%error, "the lock file could not be marked as shutting down");
         }
     }
 

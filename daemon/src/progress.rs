@@ -19,12 +19,12 @@ use crate::deadline;
 pub struct Progress(Arc<Inner>);
 
 struct Inner {
-    story: Mutex<Story>,
+    log: Mutex<EventLog>,
     length: watch::Sender<usize>,
 }
 
 #[derive(Default)]
-struct Story {
+struct EventLog {
     began: Option<Instant>,
     events: Vec<Arc<ShutdownEvent>>,
     status: Option<ShutdownStatus>,
@@ -32,30 +32,30 @@ struct Story {
 
 impl Progress {
     pub fn new() -> Self {
-        Self(Arc::new(Inner { story: Mutex::default(), length: watch::Sender::new(0) }))
+        Self(Arc::new(Inner { log: Mutex::default(), length: watch::Sender::new(0) }))
     }
 
     /// Publishes one event.
     pub fn publish(&self, kind: EventKind) {
         let length = {
-            let mut story = self.story();
-            let began = *story.began.get_or_insert_with(deadline::now);
-            story.follow(&kind);
+            let mut log = self.log();
+            let began = *log.began.get_or_insert_with(deadline::now);
+            log.update_status(&kind);
             let event = ShutdownEvent {
-                seq: story.events.len() as u64,
+                seq: log.events.len() as u64,
                 at: Timestamp::now(),
                 elapsed_ms: millis(deadline::now().saturating_duration_since(began)),
                 kind,
             };
-            story.events.push(Arc::new(event));
-            story.events.len()
+            log.events.push(Arc::new(event));
+            log.events.len()
         };
         self.0.length.send_replace(length);
     }
 
     /// The state of the shutdown; `None` before it begins (R-SHUT-7).
     pub fn status(&self) -> Option<ShutdownStatus> {
-        self.story().status.clone()
+        self.log().status.clone()
     }
 
     /// Subscribes to all events from the first one on.
@@ -63,13 +63,13 @@ impl Progress {
         Subscription { progress: self.clone(), length: self.0.length.subscribe(), read: 0 }
     }
 
-    fn story(&self) -> MutexGuard<'_, Story> {
-        self.0.story.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> MutexGuard<'_, EventLog> {
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Story {
-    fn follow(&mut self, kind: &EventKind) {
+impl EventLog {
+    fn update_status(&mut self, kind: &EventKind) {
         match kind {
             EventKind::Started { reason, .. } => {
                 self.status = Some(ShutdownStatus {
@@ -103,7 +103,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Arc<ShutdownEvent>> {
         let read = self.read;
         self.length.wait_for(|length| *length > read).await.ok()?;
-        let event = self.progress.story().events.get(self.read).cloned();
+        let event = self.progress.log().events.get(self.read).cloned();
         self.read += 1;
         event
     }

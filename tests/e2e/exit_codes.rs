@@ -201,3 +201,13 @@ fn code_100_an_internal_error() {
     let status = daemon.mcpctl(&["status", "--json"]).expect_code(3).json();
     assert_eq!(status["last_shutdown"]["exit_code"], 100);
 }
+
+/// R-VER-2: a check that fails to run has not passed.
+#[test]
+fn code_100_when_the_ports_can_not_be_checked() {
+    let config = ConfigBuilder::new().env("MCPD_FAULT", "panic-in:port-check").fixture("alpha", "");
+    let mut daemon = Daemon::start(config);
+    let report = daemon.assert_shuts_down(100);
+    assert!(detail(&report, FindingKind::InternalError).contains("could not be checked"));
+    assert!(report.ports.is_empty());
+}

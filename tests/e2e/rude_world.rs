@@ -100,8 +100,9 @@ fn everything_that_mcpd_creates_is_for_its_user_only() {
             assert_eq!(mode(&path) & 0o077, 0, "{} is private", path.display());
         }
     }
-    daemon.mcpctl(&["shutdown", "--wait", "--now"]);
-    daemon.wait_exit(BOUND);
+    daemon.mcpctl(&["shutdown", "--wait", "--now"]).expect_code(3);
+    assert_eq!(daemon.wait_exit(BOUND), 3);
+    daemon.assert_no_trace(3);
 }
 
 fn below(root: &Path) -> Vec<PathBuf> {

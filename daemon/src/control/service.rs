@@ -10,7 +10,7 @@ use mcpd_common::check::zombies::{self, Scope};
 use mcpd_common::event::EventKind;
 use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::os::process;
-use mcpd_common::status::{DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport};
+use mcpd_common::status::{DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport, WorkerStatus};
 use mcpd_proto::v1;
 use mcpd_proto::v1::control_server::Control;
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ use crate::shutdown::request::Trigger;
 use crate::supervisor::handle::{SupervisorHandle, UnknownWorker, WorkerAction};
 
 /// Limit of results queued for a slow client.
-const AHEAD: usize = 16;
+const QUEUE_LIMIT: usize = 16;
 
 /// What the service has access to.
 #[derive(Clone)]
@@ -49,16 +49,16 @@ pub struct ControlService {
     pub last_shutdown: Option<LastShutdown>,
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ResultStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Control for ControlService {
-    type ShutdownStream = Answers<v1::ShutdownEvent>;
-    type RestartDaemonStream = Answers<v1::ShutdownEvent>;
-    type VerifyPortsStream = Answers<v1::PortReport>;
-    type StartWorkersStream = Answers<v1::WorkerResult>;
-    type StopWorkersStream = Answers<v1::WorkerResult>;
-    type RestartWorkersStream = Answers<v1::WorkerResult>;
+    type ShutdownStream = ResultStream<v1::ShutdownEvent>;
+    type RestartDaemonStream = ResultStream<v1::ShutdownEvent>;
+    type VerifyPortsStream = ResultStream<v1::PortReport>;
+    type StartWorkersStream = ResultStream<v1::WorkerResult>;
+    type StopWorkersStream = ResultStream<v1::WorkerResult>;
+    type RestartWorkersStream = ResultStream<v1::WorkerResult>;
 
     async fn shutdown(
         &self,
@@ -67,7 +67,7 @@ impl Control for ControlService {
         let v1::ShutdownRequest { reason, now } = request.into_inner();
         let reason = if reason.is_empty() { "manual".to_owned() } else { reason };
         let _ = self.triggers.send(Trigger::Rpc { reason, now });
-        Ok(Response::new(self.story()))
+        Ok(Response::new(self.event_stream()))
     }
 
     async fn restart_daemon(
@@ -79,7 +79,7 @@ impl Control for ControlService {
         let reason = request.into_inner().reason;
         let reason = if reason.is_empty() { "restart".to_owned() } else { reason };
         let _ = self.triggers.send(Trigger::Restart { reason });
-        Ok(Response::new(self.story()))
+        Ok(Response::new(self.event_stream()))
     }
 
     async fn status(
@@ -87,8 +87,7 @@ impl Control for ControlService {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let wanted = request.into_inner().worker;
-        let mut workers =
-            self.supervisor.status().await.map_err(|gone| Status::internal(gone.to_string()))?;
+        let mut workers = self.workers().await?;
         if !wanted.is_empty() {
             let name = self.known(&wanted)?;
             workers.retain(|worker| worker.name == name);
@@ -115,11 +114,11 @@ impl Control for ControlService {
         request: Request<v1::VerifyPortsRequest>,
     ) -> Result<Response<Self::VerifyPortsStream>, Status> {
         let known = self.ports_to_check(&request.into_inner().ports)?;
-        let leaders = self.leaders().await;
+        let leaders = self.leaders().await?;
         let examined =
             tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| worker_of(pid, &leaders)));
         let mut reports = examined.await.map_err(|error| Status::internal(error.to_string()))?;
-        reports.iter_mut().for_each(serving_at_the_front_door);
+        reports.iter_mut().for_each(mark_own_listener);
         Ok(Response::new(Box::pin(tokio_stream::iter(reports).map(|report| Ok(report.into())))))
     }
 
@@ -128,10 +127,10 @@ impl Control for ControlService {
         request: Request<v1::ListZombiesRequest>,
     ) -> Result<Response<v1::ListZombiesResponse>, Status> {
         let scope = if request.into_inner().all { Scope::Machine } else { Scope::Below(Pid::current()) };
-        let leaders = self.leaders().await;
-        let looked =
+        let leaders = self.leaders().await?;
+        let scanned =
             tokio::task::spawn_blocking(move || zombies::find(scope, &|pid| worker_of(pid, &leaders)));
-        let found = looked.await.map_err(|error| Status::internal(error.to_string()))?;
+        let found = scanned.await.map_err(|error| Status::internal(error.to_string()))?;
         let report = found.map_err(|error| Status::resource_exhausted(error.to_string()))?;
         Ok(Response::new(report.into()))
     }
@@ -171,12 +170,12 @@ impl Control for ControlService {
 
 impl ControlService {
     /// The events of the shutdown, from the first one.
-    fn story(&self) -> Answers<v1::ShutdownEvent> {
-        Box::pin(futures_util::stream::unfold(Some(self.progress.subscribe()), async |story| {
-            let mut story = story?;
-            let event = story.next().await?;
+    fn event_stream(&self) -> ResultStream<v1::ShutdownEvent> {
+        Box::pin(futures_util::stream::unfold(Some(self.progress.subscribe()), async |events| {
+            let mut events = events?;
+            let event = events.next().await?;
             let is_last = matches!(event.kind, EventKind::Finished { .. });
-            Some((Ok((*event).clone().into()), (!is_last).then_some(story)))
+            Some((Ok((*event).clone().into()), (!is_last).then_some(events)))
         }))
     }
 
@@ -194,14 +193,14 @@ impl ControlService {
         &self,
         request: &v1::WorkersRequest,
         action: WorkerAction,
-    ) -> Result<Response<Answers<v1::WorkerResult>>, Status> {
+    ) -> Result<Response<ResultStream<v1::WorkerResult>>, Status> {
         self.not_shutting_down()?;
         let names = if request.all {
             self.ports.values().cloned().collect()
         } else {
             request.names.iter().map(|name| self.known(name)).collect::<Result<Vec<_>, _>>()?
         };
-        let (results, received) = mpsc::channel(AHEAD);
+        let (results, received) = mpsc::channel(QUEUE_LIMIT);
         for name in names {
             let workers = self.supervisor.clone();
             let limit = self.stop_limit;
@@ -241,9 +240,13 @@ impl ControlService {
         Ok(ports.into_iter().map(|port| KnownPort { port, worker: self.ports.get(&port).cloned() }).collect())
     }
 
-    async fn leaders(&self) -> HashMap<Pid, WorkerName> {
-        let workers = self.supervisor.status().await.unwrap_or_default();
-        workers.into_iter().filter_map(|worker| Some((worker.pid?, worker.name))).collect()
+    async fn workers(&self) -> Result<Vec<WorkerStatus>, Status> {
+        self.supervisor.status().await.map_err(|gone| Status::internal(gone.to_string()))
+    }
+
+    async fn leaders(&self) -> Result<HashMap<Pid, WorkerName>, Status> {
+        let workers = self.workers().await?;
+        Ok(workers.into_iter().filter_map(|worker| Some((worker.pid?, worker.name))).collect())
     }
 }
 
@@ -265,7 +268,7 @@ fn worker_of(pid: Pid, leaders: &HashMap<Pid, WorkerName>) -> Option<WorkerName>
 }
 
 /// A port that mcpd itself listens on counts as its worker's.
-fn serving_at_the_front_door(report: &mut PortReport) {
+fn mark_own_listener(report: &mut PortReport) {
     for holder in report.holders.iter_mut().filter(|holder| holder.pid == Some(Pid::current())) {
         holder.worker = report.worker.clone();
     }

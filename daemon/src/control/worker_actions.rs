@@ -28,14 +28,15 @@ pub async fn carry_out(
 ) -> Result<v1::WorkerResult, tonic::Status> {
     let began = deadline::now();
     let mut transitions = workers.transitions();
-    let answer = workers.ask(|reply| Order::Worker(name.clone(), action, reply)).await;
-    let state = answer
+    let state = workers.ask(|reply| Order::Worker(name.clone(), action, reply)).await;
+    let state = state
         .map_err(|gone| tonic::Status::internal(gone.to_string()))?
         .map_err(|unknown| tonic::Status::not_found(unknown.to_string()))?;
     let limit = Deadline::after(stop_limit + START);
     let now = Transition { name: name.clone(), state, reason: None };
     let settled = follow(&mut transitions, now, action, limit).await;
-    let status = workers.status().await.unwrap_or_default().into_iter().find(|worker| worker.name == name);
+    let all = workers.status().await.map_err(|gone| tonic::Status::internal(gone.to_string()))?;
+    let status = all.into_iter().find(|worker| worker.name == name);
     let reason = status.as_ref().and_then(|worker| worker.reason.clone()).or(settled.reason);
     Ok(v1::WorkerResult {
         name: name.to_string(),
@@ -81,13 +82,13 @@ fn is_settled(action: WorkerAction, state: WorkerState) -> bool {
 
 fn sentence(action: WorkerAction, state: WorkerState, reason: Option<String>) -> String {
     let what = match (action, state) {
-        (_, WorkerState::Ready) => "answers",
-        (WorkerAction::Stop, WorkerState::Stopped) => "is stopped, nothing of it is left",
-        (_, WorkerState::Starting) => "runs, but does not answer yet",
-        (_, WorkerState::BackingOff) => "ended again; it will be tried again by itself",
+        (_, WorkerState::Ready) => "responds",
+        (WorkerAction::Stop, WorkerState::Stopped) => "is stopped; no process of it is left",
+        (_, WorkerState::Starting) => "is running, but does not respond yet",
+        (_, WorkerState::BackingOff) => "exited again; mcpd starts it again",
         (_, WorkerState::Failed) => "failed",
-        (_, WorkerState::Unhealthy) => "runs, but does not answer",
-        (_, WorkerState::Stopping) => "is still leaving",
+        (_, WorkerState::Unhealthy) => "is running, but does not respond",
+        (_, WorkerState::Stopping) => "is still stopping",
         (_, WorkerState::Stopped) => "is stopped",
     };
     match reason {

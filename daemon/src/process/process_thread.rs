@@ -92,7 +92,7 @@ impl ProcessThread {
         std::thread::Builder::new().name("mcpd-process".into()).spawn(move || {
             runtime.block_on(async {
                 let mut children = ChildSignals::listen();
-                core.drive(received, async || children.next().await).await;
+                core.run(received, async || children.next().await).await;
             });
         })?;
         Ok((process_thread, process_events))
@@ -105,7 +105,7 @@ impl ProcessThread {
         exited: Arc<tokio::sync::Notify>,
     ) -> (Self, mpsc::UnboundedReceiver<ProcessEvent>) {
         let (process_thread, process_events, core, received) = Self::parts(processes);
-        tokio::spawn(core.drive(received, async move || exited.notified().await));
+        tokio::spawn(core.run(received, async move || exited.notified().await));
         (process_thread, process_events)
     }
 
@@ -113,7 +113,7 @@ impl ProcessThread {
         processes: impl ProcessOperations + 'static,
     ) -> (Self, mpsc::UnboundedReceiver<ProcessEvent>, Core, mpsc::UnboundedReceiver<ProcessCommand>) {
         let (commands, received) = mpsc::unbounded_channel();
-        let (process_events, told) = mpsc::unbounded_channel();
+        let (process_events, events_received) = mpsc::unbounded_channel();
         let core = Core {
             processes: Box::new(processes),
             process_events,
@@ -124,7 +124,7 @@ impl ProcessThread {
             helpers: BTreeMap::new(),
         };
         let next_helper = Arc::default();
-        (Self { commands, next_helper }, told, core, received)
+        (Self { commands, next_helper }, events_received, core, received)
     }
 
     /// Sends a command that has no reply.
@@ -146,7 +146,7 @@ impl ProcessThread {
         let slot = helper_slot(self.next_helper.fetch_add(1, Ordering::Relaxed));
         let spec = spec(slot);
         let ended = self.ask(|reply| ProcessCommand::Run(spec, reply));
-        let _hunt = KillOnDrop { process_thread: self, slot };
+        let _kill_on_drop = KillOnDrop { process_thread: self, slot };
         match deadline.wait(ended).await {
             Ok(ended) => ended.unwrap_or_else(|gone| Err(gone.to_string())),
             Err(elapsed) => Err(elapsed.to_string()),
@@ -161,9 +161,9 @@ impl ProcessThread {
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> ProcessCommand,
     ) -> Result<T, ProcessThreadGone> {
-        let (sender, answer) = oneshot::channel();
+        let (sender, reply) = oneshot::channel();
         self.send(command(sender));
-        answer.await.map_err(|_| ProcessThreadGone)
+        reply.await.map_err(|_| ProcessThreadGone)
     }
 }
 
@@ -204,30 +204,30 @@ struct Helper {
 }
 
 impl Core {
-    async fn drive(
+    async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<ProcessCommand>,
         mut child_exited: impl AsyncFnMut(),
     ) {
         loop {
-            let again = deadline::now() + self.pause();
+            let again = deadline::now() + self.poll_interval();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(command) => self.perform(command),
+                    Some(command) => self.on_command(command),
                     None => return,
                 },
                 () = child_exited() => {}
                 () = deadline::until(again) => {}
             }
             while let Ok(command) = commands.try_recv() {
-                self.perform(command);
+                self.on_command(command);
             }
-            self.turn();
+            self.kill_and_reap();
         }
     }
 
-    fn pause(&self) -> Duration {
+    fn poll_interval(&self) -> Duration {
         match (self.killing_all || !self.killing.is_empty(), self.ended.is_empty()) {
             (true, _) => KILL_INTERVAL,
             (false, false) => ORPHAN_POLL_INTERVAL,
@@ -235,14 +235,14 @@ impl Core {
         }
     }
 
-    fn perform(&mut self, command: ProcessCommand) {
+    fn on_command(&mut self, command: ProcessCommand) {
         match command {
             ProcessCommand::Spawn(spec) => {
                 let slot = spec.slot;
                 let result = self.spawn(spec);
                 self.send_event(ProcessEvent::Spawned(slot, result));
             }
-            ProcessCommand::Run(spec, reply) => self.run(spec, reply),
+            ProcessCommand::Run(spec, reply) => self.run_helper(spec, reply),
             ProcessCommand::Continue(slot) => self.processes.resume(slot),
             ProcessCommand::Terminate(slot) => self.processes.terminate(slot),
             ProcessCommand::KillUntilGone(slot) => self.kill_until_gone(slot),
@@ -272,7 +272,7 @@ impl Core {
         }
     }
 
-    fn run(&mut self, spec: LaunchSpec, reply: oneshot::Sender<Result<ExitStatus, String>>) {
+    fn run_helper(&mut self, spec: LaunchSpec, reply: oneshot::Sender<Result<ExitStatus, String>>) {
         let slot = spec.slot;
         match self.spawn(spec) {
             Ok(_) => {
@@ -283,7 +283,7 @@ impl Core {
     }
 
     /// Sends `SIGKILL` where it is due, reaps, and sends events of what changed.
-    fn turn(&mut self) {
+    fn kill_and_reap(&mut self) {
         if self.killing_all {
             self.killing_all = self.processes.kill_all() > 0;
         }
@@ -291,11 +291,11 @@ impl Core {
             self.processes.kill(&self.killing);
         }
         for change in self.processes.collect() {
-            self.note(change);
+            self.on_change(change);
         }
     }
 
-    fn note(&mut self, change: FamilyChange) {
+    fn on_change(&mut self, change: FamilyChange) {
         match &change {
             FamilyChange::LeaderExited { slot, .. } => {
                 self.ended.insert(*slot);
@@ -323,15 +323,15 @@ impl Core {
             }
             FamilyChange::Gone { slot } => {
                 let Some(helper) = self.helpers.remove(slot) else { return false };
-                drop(helper.reply.send(helper.exit.ok_or_else(|| "it vanished".to_owned())));
+                drop(helper.reply.send(helper.exit.ok_or_else(|| "it exited without a status".to_owned())));
             }
         }
         true
     }
 
-    fn send_event(&self, process_events: ProcessEvent) {
+    fn send_event(&self, event: ProcessEvent) {
         // The supervisor may have ended already; its processes are killed all the same.
-        let _ = self.process_events.send(process_events);
+        let _ = self.process_events.send(event);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::progress::{Progress, millis};
 use crate::time_limits::EXIT;
 
 /// Limit for clients of the control socket to read the last event.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_EVENT_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a console that reads slowly may delay the exit.
 const CONSOLE_FLUSH_LIMIT: Duration = Duration::from_millis(200);
@@ -97,18 +97,19 @@ impl Exit {
 
     async fn close_service(&mut self, after: AfterShutdown) {
         self.stop_service.cancel();
-        let last_words = Deadline::after(LAST_WORDS);
-        if last_words.wait(&mut self.service).await.is_err() {
+        let limit = Deadline::after(LAST_EVENT_LIMIT);
+        if limit.wait(&mut self.service).await.is_err() {
             tracing::info!("a client of the control socket did not read the last event in time");
             self.service.abort();
         }
-        let members = durable::remove(&self.state.members());
+        let known_processes = durable::remove(&self.state.members());
         let run_file = RunFile::remove(&self.state.run_file()).map_err(std::io::Error::other);
         let socket = match after {
             AfterShutdown::Exit => durable::remove(&self.socket),
             AfterShutdown::Replace => Ok(()),
         };
-        for (what, result) in [("control socket", socket), ("members file", members), ("run file", run_file)]
+        for (what, result) in
+            [("control socket", socket), ("known-processes file", known_processes), ("run file", run_file)]
         {
             if let Err(error) = result {
                 tracing::error!(%error, "the {what} could not be removed");

@@ -42,7 +42,7 @@ use crate::progress::{Progress, millis};
 use crate::proxy::Proxy;
 use crate::proxy::observe::client_drain::ClientDrain;
 use crate::resources::Resource;
-use crate::supervisor::handle::{Order, SupervisorHandle, WorkerOutcome};
+use crate::supervisor::handle::{Order, SupervisorGone, SupervisorHandle, WorkerOutcome};
 use crate::time_limits::TimeLimits;
 use crate::verify::self_check::Baseline;
 use crate::verify::{self, Verification};
@@ -112,7 +112,10 @@ impl Shutdown {
     }
 
     async fn initiated(&mut self, so_far: &mut SoFar) {
-        so_far.workers_before = self.supervisor.status().await.unwrap_or_default();
+        match self.supervisor.status().await {
+            Ok(workers) => so_far.workers_before = workers,
+            Err(gone) => so_far.findings.push(internal_error(gone)),
+        }
         let before = &so_far.workers_before;
         self.progress.publish(EventKind::Started {
             run: self.run,
@@ -171,7 +174,7 @@ impl Shutdown {
         so_far.clients.scan();
         so_far.clients.set_notified(self.proxy.notified());
         let summary = match self.proxy.registry().all().len() {
-            0 => "nothing is in flight; new requests wait".to_owned(),
+            0 => "no request is in flight; new requests wait".to_owned(),
             1 => "1 connection still waits for a response; new requests wait".to_owned(),
             waiting => format!("{waiting} connections still wait for a response; new requests wait"),
         };
@@ -186,9 +189,7 @@ impl Shutdown {
         // Without outcomes the workers' processes are killed and reported by the verification all the same.
         match self.supervisor.ask(Order::Outcomes).await {
             Ok(outcomes) => so_far.outcomes = outcomes,
-            Err(gone) => {
-                so_far.findings.push(Finding::new(FindingKind::InternalError, "mcpd", gone.to_string()));
-            }
+            Err(gone) => so_far.findings.push(internal_error(gone)),
         }
         so_far.findings.extend(worker_rows::findings(&so_far.outcomes));
         if so_far.after == AfterShutdown::Replace {
@@ -251,6 +252,10 @@ impl SoFar {
             verification: Verification::default(),
         }
     }
+}
+
+fn internal_error(gone: SupervisorGone) -> Finding {
+    Finding::new(FindingKind::InternalError, "mcpd", gone.to_string())
 }
 
 /// How long the tasks of connections that were cut off may take to end.

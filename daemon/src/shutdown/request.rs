@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// Two `SIGINT`s closer together than this are one: a terminal sends it to guardian and
 /// daemon, and people press Ctrl-C twice.
-const ONE_KEYPRESS: Duration = Duration::from_secs(1);
+const DOUBLE_PRESS_LIMIT: Duration = Duration::from_secs(1);
 
 /// What follows when all workers are stopped and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Requests {
 
     fn interrupted_again(&mut self, now: Instant) -> bool {
         let first = *self.first_interrupt.get_or_insert(now);
-        now.saturating_duration_since(first) > ONE_KEYPRESS
+        now.saturating_duration_since(first) > DOUBLE_PRESS_LIMIT
     }
 }
 

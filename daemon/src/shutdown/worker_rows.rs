@@ -18,8 +18,9 @@ pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
     for outcome in outcomes {
         let departure = outcome.stop.as_ref().and_then(|stop| departure(outcome, stop));
         findings.extend(departure);
-        let note = |note: &String| Finding::new(FindingKind::Information, &outcome.name, note.clone());
-        findings.extend(outcome.notes.iter().map(note));
+        let information =
+            |information: &String| Finding::new(FindingKind::Information, &outcome.name, information.clone());
+        findings.extend(outcome.notes.iter().map(information));
     }
     findings
 }
@@ -27,12 +28,12 @@ pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
 fn departure(outcome: &WorkerOutcome, stop: &StopOutcome) -> Option<Finding> {
     let alone = stop.outlived.is_empty();
     let rest = names(&stop.outlived);
-    let answer = stop.answer.as_deref().map(|answer| format!(" (it answered: {answer})"));
+    let answer = stop.answer.as_deref().map(|answer| format!(" (response: {answer})"));
     let answer = answer.unwrap_or_default();
     let (kind, detail) = match (stop.departure, alone) {
         (Departure::NotRunning | Departure::Left, true) => return None,
         (Departure::NotRunning | Departure::Left, false) => {
-            (FindingKind::Information, format!("descendants outlived their leader and followed it: {rest}"))
+            (FindingKind::Information, format!("descendants outlived their leader, then exited: {rest}"))
         }
         (Departure::Terminated, true) if stop.forced.is_none() => {
             let seconds = stop.after.as_secs_f64();

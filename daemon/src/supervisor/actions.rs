@@ -22,12 +22,12 @@ use crate::progress::millis;
 const SLOW_START: i64 = 2;
 
 impl Supervisor {
-    pub(super) fn perform(&mut self, slot: Slot, act: Action) {
-        match act {
+    pub(super) fn perform(&mut self, slot: Slot, action: Action) {
+        match action {
             Action::Spawn => self.spawn(slot),
             Action::Probe => self.probe(slot),
-            Action::Stop(act) => self.stop_when_drained(slot, act),
-            Action::Left(leave) => self.left(slot, *leave),
+            Action::Stop(action) => self.stop_when_drained(slot, action),
+            Action::Left(outcome) => self.record_outcome(slot, *outcome),
         }
     }
 
@@ -50,8 +50,8 @@ impl Supervisor {
 
     /// Ports are checked before they are bound: the error then names the holder (R-SUP-6).
     fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
-        if let Some(door) = self.deps.proxies.get(&config.name) {
-            door.is_open()?;
+        if let Some(proxy) = self.deps.proxies.get(&config.name) {
+            proxy.is_open()?;
         }
         let port = self.worker_client.find_port(config)?;
         if let Some(worker) = self.workers.get_mut(&slot) {
@@ -123,28 +123,28 @@ impl Supervisor {
 
     /// A requested restart lets requests in flight finish before the stop request
     /// (R-CLIENT-3). In a shutdown they may finish while the worker stops.
-    fn stop_when_drained(&mut self, slot: Slot, act: StopAction) {
-        let request = matches!(act, StopAction::Post | StopAction::Terminate(SignalReason::IsTheRequest));
+    fn stop_when_drained(&mut self, slot: Slot, action: StopAction) {
+        let request = matches!(action, StopAction::Post | StopAction::Terminate(SignalReason::IsTheRequest));
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {
             let up = self.deps.proxies.get(&worker.config.name)?.detach()?;
             (up.in_flight() > 0).then_some((worker.process, up))
         });
         let Some((process, up)) = draining else {
-            return self.stop(slot, act);
+            return self.stop(slot, action);
         };
         let task_results = self.task_results.clone();
         let limit = Deadline::after(self.graceful);
         tokio::spawn(async move {
             // Requests that take longer than the graceful time are interrupted with their worker.
             let _ = limit.wait(up.drained()).await;
-            let _ = task_results.send(TaskResult::Drained(slot, process, act));
+            let _ = task_results.send(TaskResult::Drained(slot, process, action));
         });
     }
 
-    pub(super) fn stop(&mut self, slot: Slot, act: StopAction) {
+    pub(super) fn stop(&mut self, slot: Slot, action: StopAction) {
         let process_thread = &self.deps.process_thread;
-        match act {
+        match action {
             StopAction::Post => {
                 process_thread.send(ProcessCommand::Continue(slot));
                 self.send_stop_request(slot);
@@ -184,7 +184,7 @@ impl Supervisor {
                 Ok(status) => StopResponse::Status(status),
                 Err(why) => StopResponse::None(why),
             };
-            let _ = task_results.send(TaskResult::Answered(slot, process, answer));
+            let _ = task_results.send(TaskResult::Responded(slot, process, answer));
         });
     }
 
@@ -204,10 +204,10 @@ impl Supervisor {
         worker.stop_commands += 1;
         let (process_thread, task_results, limit) =
             (self.deps.process_thread.clone(), self.task_results.clone(), Deadline::after(self.graceful));
-        let hurried = self.hurried.clone();
+        let cut_short = self.cut_short.clone();
         tokio::spawn(async move {
             let order = |helper| launch_env.helper_spec(&command, &config.repo, helper);
-            let ended = hurried.run_until_cancelled(process_thread.run(order, limit)).await;
+            let ended = cut_short.run_until_cancelled(process_thread.run(order, limit)).await;
             let ended = ended.unwrap_or_else(|| Err("the remaining waits were cut short".to_owned()));
             let result = match ended {
                 Ok(ExitStatus::Code(0)) => Ok(()),
@@ -219,23 +219,26 @@ impl Supervisor {
         });
     }
 
-    fn left(&mut self, slot: Slot, leave: StopOutcome) {
+    fn record_outcome(&mut self, slot: Slot, outcome: StopOutcome) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
         tracing::info!(
-            worker = %worker.config.name, departure = ?leave.departure, exit = ?leave.exit,
-            after_ms = millis(leave.after), outlived = leave.outlived.len(), "left"
+            worker = %worker.config.name, departure = ?outcome.departure, exit = ?outcome.exit,
+            after_ms = millis(outcome.after), outlived = outcome.outlived.len(), "worker stopped"
         );
-        let step =
-            WorkerStep::Left { departure: leave.departure, exit: leave.exit, after_ms: millis(leave.after) };
-        worker.outcome.stop = Some(leave);
+        let step = WorkerStep::Left {
+            departure: outcome.departure,
+            exit: outcome.exit,
+            after_ms: millis(outcome.after),
+        };
+        worker.outcome.stop = Some(outcome);
         self.publish_step(slot, step);
     }
 
     fn publish_signal(&self, slot: Slot, signal: &str, why: SignalReason) {
         if let Some(worker) = self.workers.get(&slot) {
-            tracing::info!(worker = %worker.config.name, signal, why = why.text(), "signalled");
+            tracing::info!(worker = %worker.config.name, signal, why = why.text(), "signal sent");
         }
         self.publish_step(
             slot,
@@ -262,16 +265,16 @@ impl Supervisor {
             return;
         }
         worker.since = Timestamp::now();
-        if let Some(door) = self.deps.proxies.get(&worker.config.name) {
-            door.show(state, worker.process, worker.listens_on, worker.machine.reason());
+        if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
+            proxy.show(state, worker.process, worker.listens_on, worker.machine.reason());
         }
         let name = worker.config.name.clone();
         let reason = worker.machine.reason().map(str::to_owned);
         match state {
             WorkerState::Failed | WorkerState::Unhealthy | WorkerState::BackingOff => {
-                tracing::warn!(worker = %name, state = state.name(), reason, "state");
+                tracing::warn!(worker = %name, state = state.name(), reason, "state changed");
             }
-            _ => tracing::info!(worker = %name, state = state.name(), "state"),
+            _ => tracing::info!(worker = %name, state = state.name(), "state changed"),
         }
         // There may be no subscriber.
         let _ = self.transitions.send(Transition { name, state, reason });

@@ -85,7 +85,7 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The supervisor's task has panicked, has ended with the daemon, or hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the task that supervises the workers does not answer")]
+#[error("the task that supervises the workers does not respond")]
 pub struct SupervisorGone;
 
 /// Sends orders to the supervisor. Cloning it is cheap.
@@ -119,9 +119,9 @@ impl SupervisorHandle {
     /// # Errors
     /// When the supervisor has ended or does not reply in time.
     pub async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, SupervisorGone> {
-        let (sender, answer) = oneshot::channel();
+        let (sender, received) = oneshot::channel();
         self.send(order(sender));
-        Deadline::after(RESPONSE_LIMIT).wait(answer).await.ok().and_then(Result::ok).ok_or(SupervisorGone)
+        Deadline::after(RESPONSE_LIMIT).wait(received).await.ok().and_then(Result::ok).ok_or(SupervisorGone)
     }
 
     /// All workers as they are now, descendants counted.

@@ -67,7 +67,7 @@ pub struct Deps {
 enum TaskResult {
     Probed(Slot, u32, bool),
     WrongPort(Slot, u32, String),
-    Answered(Slot, u32, StopResponse),
+    Responded(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),
     Drained(Slot, u32, StopAction),
 }
@@ -109,7 +109,7 @@ pub(super) fn start_with_client(
         transitions,
         present,
         progress: None,
-        hurried: CancellationToken::new(),
+        cut_short: CancellationToken::new(),
     };
     (workers, tokio::spawn(supervisor.run(received, process_events, task_results_received)))
 }
@@ -133,7 +133,7 @@ struct Supervisor {
     present: watch::Sender<usize>,
     progress: Option<Progress>,
     /// Cancelled when the waits are cut short: it ends running stop commands.
-    hurried: CancellationToken,
+    cut_short: CancellationToken,
 }
 
 impl Supervisor {
@@ -150,8 +150,8 @@ impl Supervisor {
                     Some(order) => self.on_order(order),
                     None => return,
                 },
-                Some(process_events) = process_events.recv() => self.on_process_event(process_events),
-                Some(note) = task_results.recv() => self.on_task_result(note),
+                Some(event) = process_events.recv() => self.on_process_event(event),
+                Some(result) = task_results.recv() => self.on_task_result(result),
                 () = deadline::until_some(timer) => self.on_timer(),
             }
             let present = self.workers.values().filter(|worker| worker.is_present()).count();
@@ -170,7 +170,7 @@ impl Supervisor {
             Order::DisableRestarts => self.all(&WorkerEvent::DisableRestarts),
             Order::Escalate => self.all(&WorkerEvent::Escalate),
             Order::KillAll => {
-                self.hurried.cancel();
+                self.cut_short.cancel();
                 self.all(&WorkerEvent::KillAll);
             }
             Order::Remaining(reply) => {
@@ -228,8 +228,8 @@ impl Supervisor {
         }
     }
 
-    fn on_process_event(&mut self, process_events: ProcessEvent) {
-        match process_events {
+    fn on_process_event(&mut self, event: ProcessEvent) {
+        match event {
             ProcessEvent::Spawned(slot, Ok(started)) => self.spawned(slot, started),
             ProcessEvent::Spawned(slot, Err(reason)) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
             ProcessEvent::Changed(FamilyChange::LeaderExited { slot, exit, remaining }) => {
@@ -249,8 +249,8 @@ impl Supervisor {
         }
     }
 
-    fn on_task_result(&mut self, note: TaskResult) {
-        match note {
+    fn on_task_result(&mut self, result: TaskResult) {
+        match result {
             TaskResult::Probed(slot, process, alive) if self.is_current(slot, process) => {
                 let busy = self.is_busy(slot);
                 self.on(slot, WorkerEvent::Probed { alive, busy });
@@ -258,9 +258,9 @@ impl Supervisor {
             TaskResult::WrongPort(slot, process, reason) if self.is_current(slot, process) => {
                 self.on(slot, WorkerEvent::WrongPort { reason });
             }
-            TaskResult::Answered(slot, process, answer) if self.is_current(slot, process) => {
+            TaskResult::Responded(slot, process, answer) if self.is_current(slot, process) => {
                 self.publish_step(slot, WorkerStep::Answered { answer: answer.to_string() });
-                self.note_late_answer(slot, &answer);
+                self.record_late_response(slot, &answer);
                 self.on(slot, WorkerEvent::Answered(answer));
             }
             TaskResult::StopCommandEnded(slot, result) => {
@@ -269,25 +269,27 @@ impl Supervisor {
                     worker.outcome.notes.extend(result.err());
                 }
             }
-            TaskResult::Drained(slot, process, act) if self.is_current(slot, process) => self.stop(slot, act),
+            TaskResult::Drained(slot, process, action) if self.is_current(slot, process) => {
+                self.stop(slot, action)
+            }
             TaskResult::Probed(..)
             | TaskResult::WrongPort(..)
-            | TaskResult::Answered(..)
+            | TaskResult::Responded(..)
             | TaskResult::Drained(..) => {}
         }
     }
 
     /// A worker may exit before its response has been read; the response still counts.
-    fn note_late_answer(&mut self, slot: Slot, answer: &StopResponse) {
+    fn record_late_response(&mut self, slot: Slot, answer: &StopResponse) {
         let worker = self.workers.get_mut(&slot);
-        if let Some(leave) = worker.and_then(|worker| worker.outcome.stop.as_mut()) {
-            leave.answer.get_or_insert_with(|| answer.to_string());
+        if let Some(outcome) = worker.and_then(|worker| worker.outcome.stop.as_mut()) {
+            outcome.answer.get_or_insert_with(|| answer.to_string());
         }
     }
 
     fn is_busy(&self, slot: Slot) -> bool {
-        let door = self.workers.get(&slot).and_then(|worker| self.deps.proxies.get(&worker.config.name));
-        door.is_some_and(ProxyHandle::is_busy)
+        let proxy = self.workers.get(&slot).and_then(|worker| self.deps.proxies.get(&worker.config.name));
+        proxy.is_some_and(ProxyHandle::is_busy)
     }
 
     fn is_current(&self, slot: Slot, process: u32) -> bool {
@@ -298,9 +300,9 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
-        let acts = worker.machine.on(event, deadline::now());
-        for act in acts {
-            self.perform(slot, act);
+        let actions = worker.machine.on(event, deadline::now());
+        for action in actions {
+            self.perform(slot, action);
         }
         self.publish_state(slot);
     }

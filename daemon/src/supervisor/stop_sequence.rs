@@ -57,10 +57,10 @@ impl SignalReason {
     /// For logs and events.
     pub fn text(self) -> &'static str {
         match self {
-            Self::IsTheRequest => "this is how it is asked to leave",
-            Self::BadAnswer => "it did not accept the request",
-            Self::GraceOver => "still there after the graceful time",
-            Self::TermOver => "still there after the time for SIGTERM",
+            Self::IsTheRequest => "this is its stop request",
+            Self::BadAnswer => "it did not accept the stop request",
+            Self::GraceOver => "still running after the graceful time",
+            Self::TermOver => "still running after the time for SIGTERM",
             Self::OutlivedLeader => "descendants outlived their leader",
             Self::Hurried => "the remaining waits were cut short",
         }
@@ -150,13 +150,13 @@ impl StopSequence {
     /// has been ready, else [`Asked::Sigterm`].
     pub fn begin(asked: Asked, times: StopTimes, now: Instant) -> (Self, StopAction) {
         let stage = StopStage::Requested { grace_until: Some(times.grace_until) };
-        let act = match asked {
+        let action = match asked {
             Asked::Http => StopAction::Post,
             Asked::Sigterm | Asked::NotAsked | Asked::EndOfInput => {
                 StopAction::Terminate(SignalReason::IsTheRequest)
             }
         };
-        (Self::new(asked, times, stage, now), act)
+        (Self::new(asked, times, stage, now), action)
     }
 
     /// The leader exited without a request; its descendants are stopped.
@@ -168,8 +168,8 @@ impl StopSequence {
     ) -> (Self, Option<StopAction>) {
         let stage = StopStage::Orphans { until: now + ORPHAN_LIMIT };
         let mut sequence = Self::new(Asked::NotAsked, times, stage, now);
-        let act = sequence.leader_exited(exit, remaining, now);
-        (sequence, act)
+        let action = sequence.leader_exited(exit, remaining, now);
+        (sequence, action)
     }
 
     fn new(asked: Asked, times: StopTimes, stage: StopStage, now: Instant) -> Self {
@@ -188,7 +188,7 @@ impl StopSequence {
 
     /// The response to the stop request arrived.
     pub fn answered(&mut self, answer: StopResponse, now: Instant) -> Option<StopAction> {
-        let act = match (&answer, self.stage) {
+        let action = match (&answer, self.stage) {
             // SIGTERM is its stop request: an exit within the graceful time is clean (R-EXIT-1).
             (StopResponse::Status(400..=499 | 501), StopStage::Requested { .. }) => {
                 self.asked = Asked::Sigterm;
@@ -200,7 +200,7 @@ impl StopSequence {
             _ => None,
         };
         self.answer = Some(answer);
-        act
+        action
     }
 
     /// The leader exited; `remaining` descendants are still running.

@@ -87,8 +87,8 @@ impl Worker {
     /// The outcome; while the worker is stopping, as far as it is known.
     pub(super) fn outcome_so_far(&self) -> WorkerOutcome {
         let so_far = || {
-            let leave = self.machine.stop_sequence()?.so_far(deadline::now());
-            Some(StopOutcome { departure: Departure::Remains, ..leave })
+            let outcome = self.machine.stop_sequence()?.so_far(deadline::now());
+            Some(StopOutcome { departure: Departure::Remains, ..outcome })
         };
         let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);
         let stop = self.outcome.stop.clone().or_else(so_far);

@@ -73,33 +73,37 @@ pub struct Verification {
 
 /// Runs all checks; none of them waits past the deadline.
 pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verification {
-    let mut verdict = Verification::default();
+    let timer = CheckTimer::start(&scope, CheckName::Resources);
+    let resources = resources::close_all(scope.resources, deadline).await;
+    let mut findings: Vec<_> = resources.iter().filter_map(resource_finding).collect();
+    timer.stop(&findings, format!("{} closed", resources.len()));
 
-    let watch = CheckTimer::start(&scope, "resources");
-    verdict.resources = resources::close_all(scope.resources, deadline).await;
-    verdict.findings.extend(verdict.resources.iter().filter_map(resource_finding));
-    watch.stop(&verdict, format!("{} closed", verdict.resources.len()));
+    let timer = CheckTimer::start(&scope, CheckName::Ports);
+    let ports = ports::wait_until_free(&scope, deadline).await;
+    let ports_ms = timer.stop(&ports.findings, ports.evidence);
+    findings.extend(ports.findings);
 
-    let watch = CheckTimer::start(&scope, "ports");
-    let held = ports::free_them(&scope, deadline).await;
-    verdict.findings.extend(held.findings);
-    verdict.ports = held.reports;
-    let ports_ms = watch.stop(&verdict, ports::evidence(&verdict.ports));
+    let timer = CheckTimer::start(&scope, CheckName::Processes);
+    let processes = processes::kill_and_prove(&scope, deadline).await;
+    let processes_ms = timer.stop(&processes.findings, processes.evidence);
+    findings.extend(processes.findings);
 
-    let watch = CheckTimer::start(&scope, "processes");
-    let left = processes::end_them(&scope, deadline).await;
-    verdict.findings.extend(left.findings);
-    verdict.proof = left.proof;
-    verdict.containment = left.containment;
-    let processes_ms = watch.stop(&verdict, left.evidence);
+    let timer = CheckTimer::start(&scope, CheckName::Descriptors);
+    let own = scope.baseline.compare(deadline).await;
+    let leak = self_check::finding(&own);
+    timer.stop(leak.as_slice(), self_check::evidence(&own));
+    findings.extend(leak);
 
-    let watch = CheckTimer::start(&scope, "descriptors");
-    verdict.own = scope.baseline.compare(deadline).await;
-    verdict.findings.extend(self_check::finding(&verdict.own));
-    watch.stop(&verdict, self_check::evidence(&verdict.own));
-
-    verdict.checks = rows::checks(&scope, &verdict, &left.remaining, ports_ms, processes_ms);
-    verdict
+    let checks = rows::checks(&scope, &ports.reports, &processes.remaining, ports_ms, processes_ms);
+    Verification {
+        findings,
+        checks,
+        ports: ports.reports,
+        resources,
+        own,
+        proof: processes.proof,
+        containment: processes.containment,
+    }
 }
 
 fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
@@ -107,30 +111,45 @@ fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
     Some(Finding::new(FindingKind::ResourceFailed, &resource.name, format!("failed to close: {error}")))
 }
 
+/// The checks, as events and log lines name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckName {
+    Resources,
+    Ports,
+    Processes,
+    Descriptors,
+}
+
+impl CheckName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Resources => "resources",
+            Self::Ports => "ports",
+            Self::Processes => "processes",
+            Self::Descriptors => "descriptors",
+        }
+    }
+}
+
 /// Measures one check, logs and publishes it.
 struct CheckTimer<'a> {
     scope: &'a Scope<'a>,
-    check: &'static str,
+    check: CheckName,
     began: Instant,
 }
 
 impl<'a> CheckTimer<'a> {
-    fn start(scope: &'a Scope<'a>, check: &'static str) -> Self {
+    fn start(scope: &'a Scope<'a>, check: CheckName) -> Self {
         Self { scope, check, began: deadline::now() }
     }
 
-    /// Returns its duration in milliseconds.
-    fn stop(self, verdict: &Verification, evidence: String) -> u64 {
+    /// The check has passed if its findings are information. Returns its duration in milliseconds.
+    fn stop(self, findings: &[Finding], evidence: String) -> u64 {
         let duration_ms = millis(deadline::now().saturating_duration_since(self.began));
-        let kinds: &[FindingKind] = match self.check {
-            "resources" => &[FindingKind::ResourceFailed],
-            "ports" => &[FindingKind::PortInUse],
-            "processes" => &[FindingKind::ProcessLeft, FindingKind::ZombieLeft, FindingKind::InternalError],
-            _ => &[],
-        };
-        let passed = !verdict.findings.iter().any(|finding| kinds.contains(&finding.kind));
-        tracing::info!(check = self.check, passed, evidence, duration_ms, "verified");
-        let check = self.check.to_owned();
+        let passed = findings.iter().all(|finding| finding.kind == FindingKind::Information);
+        let check = self.check.name();
+        tracing::info!(check, passed, evidence, duration_ms, "verified");
+        let check = check.to_owned();
         self.scope.progress.publish(EventKind::Verified { check, passed, evidence, duration_ms });
         duration_ms
     }

@@ -9,6 +9,8 @@ use mcpd_common::ids::{Pid, Port, RunTag, Slot, WorkerName};
 use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::process;
 use mcpd_common::outcome::{Finding, FindingKind};
+use mcpd_common::wording::count;
+use tokio::task::JoinError;
 
 use super::Scope;
 use crate::deadline::{self, Deadline};
@@ -18,38 +20,57 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Limit when only foreign processes hold ports: waiting does not end them.
 const FOREIGN_HOLDER_LIMIT: Duration = Duration::from_secs(2);
 
-pub struct Held {
+pub struct PortsOutcome {
     pub findings: Vec<Finding>,
+    /// One line about all ports.
+    pub evidence: String,
     /// The last report of each port.
     pub reports: Vec<PortReport>,
 }
 
 /// Checks until every port is free or waiting is pointless; kills holders as far as
 /// `force_ports` allows.
-pub async fn free_them(scope: &Scope<'_>, deadline: Deadline) -> Held {
+pub async fn wait_until_free(scope: &Scope<'_>, deadline: Deadline) -> PortsOutcome {
     let known = known_ports(scope);
     let private = private_ports(scope);
-    let deadline = Deadline::at(deadline.instant() - deadline.remaining() / 3);
-    let strangers_until = deadline.at_most(FOREIGN_HOLDER_LIMIT);
+    // A third is reserved for the checks that follow.
+    let limit = Deadline::at(deadline.instant() - deadline.remaining() / 3);
+    let foreign_until = limit.at_most(FOREIGN_HOLDER_LIMIT);
+    let mut last = None;
     loop {
-        let reports = check(scope, &known).await;
-        let concerns_us = |report: &&PortReport| is_held(report) && !was_given_back(report, &private);
-        let held: Vec<_> = reports.iter().filter(concerns_us).collect();
-        let only_strangers = held.iter().all(|report| is_held_by_strangers(report));
-        let limit = if only_strangers { strangers_until } else { deadline };
-        if held.is_empty() || limit.remaining().is_zero() {
-            let findings = reports.iter().filter_map(|report| finding(report, &private)).collect();
-            return Held { findings, reports };
+        let reports = match deadline.wait(check(scope, &known)).await {
+            Ok(Ok(reports)) => reports,
+            Ok(Err(error)) => return last.unwrap_or_else(|| unknown(known.len(), &error.to_string())),
+            Err(elapsed) => return last.unwrap_or_else(|| unknown(known.len(), &elapsed.to_string())),
+        };
+        let concerns_mcpd = |report: &&PortReport| is_held(report) && !was_returned(report, &private);
+        let held: Vec<_> = reports.iter().filter(concerns_mcpd).collect();
+        let only_foreign = held.iter().all(|report| is_held_by_foreign_processes(report));
+        let until = if only_foreign { foreign_until } else { limit };
+        if held.is_empty() || until.remaining().is_zero() {
+            return outcome(reports, &private);
         }
         for report in held {
-            force(report, scope.run, scope.force_ports);
+            kill_holders(report, scope.run, scope.force_ports);
         }
+        last = Some(outcome(reports, &private));
         deadline::until(deadline::now() + POLL_INTERVAL).await;
     }
 }
 
-/// One line about all ports.
-pub fn evidence(reports: &[PortReport]) -> String {
+fn outcome(reports: Vec<PortReport>, private: &HashSet<Port>) -> PortsOutcome {
+    let findings = reports.iter().filter_map(|report| finding(report, private)).collect();
+    PortsOutcome { findings, evidence: evidence(&reports), reports }
+}
+
+/// The ports could not be checked even once, so nothing may be claimed about them.
+fn unknown(ports: usize, why: &str) -> PortsOutcome {
+    let evidence = format!("{} could not be checked: {why}", count(ports, "port"));
+    let findings = vec![Finding::new(FindingKind::InternalError, "mcpd", evidence.clone())];
+    PortsOutcome { findings, evidence, reports: vec![] }
+}
+
+fn evidence(reports: &[PortReport]) -> String {
     let held = reports.iter().filter(|report| is_held(report)).count();
     let lingering: u32 = reports.iter().map(|report| report.time_wait).sum();
     let seconds = reports.iter().map(|report| report.time_wait_seconds).max().unwrap_or(0);
@@ -85,17 +106,21 @@ fn private_ports(scope: &Scope<'_>) -> HashSet<Port> {
 }
 
 /// A private port came from the kernel and went back to it: its new holder is not a leak.
-fn was_given_back(report: &PortReport, private: &HashSet<Port>) -> bool {
-    private.contains(&report.port) && is_held_by_strangers(report)
+fn was_returned(report: &PortReport, private: &HashSet<Port>) -> bool {
+    private.contains(&report.port) && is_held_by_foreign_processes(report)
 }
 
-async fn check(scope: &Scope<'_>, known: &[KnownPort]) -> Vec<PortReport> {
+/// # Errors
+/// If the examining task panicked.
+async fn check(scope: &Scope<'_>, known: &[KnownPort]) -> Result<Vec<PortReport>, JoinError> {
     let known = known.to_vec();
     let run = scope.run;
     let names = names(scope);
-    let examined =
-        tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| owner(pid, run, &names)));
-    examined.await.unwrap_or_default()
+    tokio::task::spawn_blocking(move || {
+        crate::fault::panic_in("port-check");
+        ports::examine(&known, &|pid| owner(pid, run, &names))
+    })
+    .await
 }
 
 fn names(scope: &Scope<'_>) -> HashMap<Slot, WorkerName> {
@@ -107,21 +132,21 @@ fn owner(pid: Pid, run: RunTag, names: &HashMap<Slot, WorkerName>) -> Option<Wor
     names.get(&mark.slot).cloned()
 }
 
-fn is_held_by_strangers(report: &PortReport) -> bool {
+fn is_held_by_foreign_processes(report: &PortReport) -> bool {
     !report.holders.is_empty() && report.holders.iter().all(|holder| holder.worker.is_none())
 }
 
 /// Kills the holders that may be killed. Each is identified again right before, because the pid in
 /// the report may have been reused.
-fn force(report: &PortReport, run: RunTag, whose: ForcePorts) {
+fn kill_holders(report: &PortReport, run: RunTag, allowed: ForcePorts) {
     for pid in report.holders.iter().filter_map(|holder| holder.pid) {
         let ours = process::best_effort::mark(pid).is_some_and(|mark| mark.run == run);
-        let allowed = match whose {
+        let may_kill = match allowed {
             ForcePorts::Own => ours,
             ForcePorts::Never => false,
             ForcePorts::Any => pid != Pid::current(),
         };
-        if !allowed {
+        if !may_kill {
             continue;
         }
         if let Some(process) = process::best_effort::read(pid)
@@ -138,12 +163,12 @@ fn finding(report: &PortReport, private: &HashSet<Port>) -> Option<Finding> {
     if !is_held(report) {
         return None;
     }
-    if was_given_back(report, private) {
-        let detail = format!("a private port that was given back: {}", report.holders_sentence());
+    if was_returned(report, private) {
+        let detail = format!("a private port that mcpd had returned: {}", report.holders_sentence());
         return Some(Finding::new(FindingKind::Information, report.port, detail));
     }
     let mut detail = report.holders_sentence();
-    if is_held_by_strangers(report) {
+    if is_held_by_foreign_processes(report) {
         detail.push_str("; it is not a process of mcpd and was left alone");
     }
     Some(Finding::new(FindingKind::PortInUse, report.port, detail))

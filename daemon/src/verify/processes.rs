@@ -14,12 +14,12 @@ use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time that the check gets at least, even past its deadline.
-const MIN_LIMIT: Duration = Duration::from_millis(500);
+const MINIMUM_TIME: Duration = Duration::from_millis(500);
 /// Evidence where the kernel can give no proof.
 const UNPROVED: &str =
     "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)";
 
-pub struct Left {
+pub struct ProcessesOutcome {
     pub findings: Vec<Finding>,
     pub evidence: String,
     /// The kernel's statement that no descendant is left.
@@ -31,22 +31,22 @@ pub struct Left {
 }
 
 /// Kills and reaps all descendants of the daemon.
-pub async fn end_them(scope: &Scope<'_>, deadline: Deadline) -> Left {
+pub async fn kill_and_prove(scope: &Scope<'_>, deadline: Deadline) -> ProcessesOutcome {
     // Also when earlier checks took all the time: without a scan nothing may be claimed.
-    let limit = deadline.max(Deadline::after(MIN_LIMIT));
+    let limit = deadline.max(Deadline::after(MINIMUM_TIME));
     let mut seen = None;
-    match limit.wait(end_and_prove(scope, limit, &mut seen)).await {
+    match limit.wait(try_to_kill_and_prove(scope, limit, &mut seen)).await {
         Ok(Ok(left)) => left,
         Ok(Err(_)) | Err(_) => seen.filter(|seen| !seen.is_empty()).map_or_else(unknown, not_in_time),
     }
 }
 
 /// `seen` is the last snapshot: it is reported if the time runs out.
-async fn end_and_prove(
+async fn try_to_kill_and_prove(
     scope: &Scope<'_>,
     deadline: Deadline,
     seen: &mut Option<Vec<ProcessInfo>>,
-) -> Result<Left, ProcessThreadGone> {
+) -> Result<ProcessesOutcome, ProcessThreadGone> {
     // A second is reserved for the rest: the report must not be lost because of a process that can't be
     // killed.
     let limit = Deadline::at(deadline.instant() - Duration::from_secs(1).min(deadline.remaining() / 2));
@@ -57,24 +57,24 @@ async fn end_and_prove(
         remaining = kill_until_gone(scope, limit, seen).await?;
     }
     let containment = Some(scope.process_thread.ask(ProcessCommand::Containment).await?);
-    let mut word = scope.process_thread.ask(ProcessCommand::Prove).await?;
+    let mut proof_state = scope.process_thread.ask(ProcessCommand::Prove).await?;
     if !remaining.is_empty() {
         // The proof reaped the leaders that were kept unreaped because of their group ids.
         remaining = scope.process_thread.ask(ProcessCommand::Remaining).await?;
     }
-    while matches!(word, DescendantProof::Doubted(_)) && remaining.is_empty() {
+    while matches!(proof_state, DescendantProof::Doubted(_)) && remaining.is_empty() {
         // A descendant exists that no scan found: most likely no descriptor was left.
         let is_last = limit.remaining().is_zero();
         remaining = kill_until_gone(scope, limit, seen).await?;
-        word = scope.process_thread.ask(ProcessCommand::Prove).await?;
+        proof_state = scope.process_thread.ask(ProcessCommand::Prove).await?;
         if is_last {
             break;
         }
     }
     let mut findings: Vec<_> = remaining.iter().map(finding).collect();
     findings.extend(ended(&strays, &remaining).map(stray));
-    let is_doubted = matches!(word, DescendantProof::Doubted(_));
-    let (evidence, proof) = match (word, remaining.len()) {
+    let is_doubted = matches!(proof_state, DescendantProof::Doubted(_));
+    let (evidence, proof) = match (proof_state, remaining.len()) {
         (DescendantProof::Proved(proof), _) => (proof.clone(), Some(proof)),
         (DescendantProof::Unprovable, 0) => (UNPROVED.to_owned(), None),
         (DescendantProof::Doubted(why), 0) => {
@@ -86,7 +86,7 @@ async fn end_and_prove(
     if remaining.is_empty() && !is_doubted {
         findings.extend(dismantle(scope).await?);
     }
-    Ok(Left { findings, evidence, proof, containment, remaining })
+    Ok(ProcessesOutcome { findings, evidence, proof, containment, remaining })
 }
 
 /// The cgroups are empty: they are removed.
@@ -95,18 +95,25 @@ async fn dismantle(scope: &Scope<'_>) -> Result<Option<Finding>, ProcessThreadGo
     Ok(done.err().map(|error| Finding::new(FindingKind::ResourceFailed, "cgroups", error)))
 }
 
-/// The process thread does not answer, so nothing is known about its children.
-fn unknown() -> Left {
-    let detail = "what is left could not be found out: the thread that owns all children does not answer";
+/// The process thread does not respond, so nothing is known about its children.
+fn unknown() -> ProcessesOutcome {
+    let detail = "remaining processes are unknown: the thread that owns all children does not respond";
     let findings = vec![Finding::new(FindingKind::InternalError, "mcpd", detail)];
-    Left { findings, evidence: detail.to_owned(), proof: None, containment: None, remaining: vec![] }
+    ProcessesOutcome {
+        findings,
+        evidence: detail.to_owned(),
+        proof: None,
+        containment: None,
+        remaining: vec![],
+    }
 }
 
 /// Some processes could not be killed before the deadline; nothing more is known.
-fn not_in_time(remaining: Vec<ProcessInfo>) -> Left {
-    let evidence = format!("{} could not be ended; nothing more was found out in time", remaining.len());
+fn not_in_time(remaining: Vec<ProcessInfo>) -> ProcessesOutcome {
+    let evidence =
+        format!("{} could not be killed; nothing more is known, because the time ran out", remaining.len());
     let findings = remaining.iter().map(finding).collect();
-    Left { findings, evidence, proof: None, containment: None, remaining }
+    ProcessesOutcome { findings, evidence, proof: None, containment: None, remaining }
 }
 
 /// Kills all of them; returns what is left at the deadline.
@@ -134,7 +141,7 @@ fn ended<'a>(
 }
 
 fn stray(process: &ProcessInfo) -> Finding {
-    let detail = format!("{process} belonged to no worker any more and was ended with the daemon");
+    let detail = format!("{process} belonged to no worker any more and was killed with the daemon");
     Finding::new(FindingKind::Information, process.pid, detail)
 }
 
@@ -142,10 +149,10 @@ fn finding(left: &ProcessInfo) -> Finding {
     let zombie = left.state == 'Z';
     let kind = if zombie { FindingKind::ZombieLeft } else { FindingKind::ProcessLeft };
     let why = match (process::tracer(left.pid), zombie) {
-        (Some(tracer), _) => format!("it is traced by pid {tracer}, which must let go of it first"),
+        (Some(tracer), _) => format!("it is traced by pid {tracer}, which must detach from it first"),
         (None, true) => format!("its parent, pid {}, does not wait for it", left.ppid),
         (None, false) if left.state == 'D' => "it is in uninterruptible sleep".to_owned(),
-        (None, false) => "SIGKILL did not end it".to_owned(),
+        (None, false) => "it survived SIGKILL".to_owned(),
     };
     Finding::new(kind, left.pid, format!("{left} is left: {why}"))
 }

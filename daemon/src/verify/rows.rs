@@ -8,14 +8,14 @@ use mcpd_common::os::process::{self, Process};
 use mcpd_common::os::{Listing, ProcessInfo};
 use mcpd_common::outcome::{Check, CheckSubject};
 
-use super::{Scope, StoppedWorker, Verification, ports};
+use super::{Scope, StoppedWorker, ports};
 use crate::deadline;
 use crate::progress::millis;
 
 /// The checks of every worker.
 pub fn checks(
     scope: &Scope<'_>,
-    verdict: &Verification,
+    reports: &[PortReport],
     remaining: &[ProcessInfo],
     ports_ms: u64,
     processes_ms: u64,
@@ -23,8 +23,7 @@ pub fn checks(
     let began = deadline::now();
     let groups = Groups::of(process::all(), scope);
     let groups_ms = millis(deadline::now().saturating_duration_since(began));
-    let ports: HashMap<Port, &PortReport> =
-        verdict.ports.iter().map(|report| (report.port, report)).collect();
+    let ports: HashMap<Port, &PortReport> = reports.iter().map(|report| (report.port, report)).collect();
     let row = |worker: &StoppedWorker| {
         let checks = vec![
             processes(worker, remaining, processes_ms),
@@ -46,7 +45,7 @@ fn processes(worker: &StoppedWorker, remaining: &[ProcessInfo], duration_ms: u64
     let exit = worker.exit;
     let evidence = match (worker.pid, exit, left) {
         (None, ..) => "it was not running".to_owned(),
-        (Some(pid), _, true) => format!("pid {pid} is still there"),
+        (Some(pid), _, true) => format!("pid {pid} is still running"),
         (Some(pid), Some(exit), _) => format!("pid {pid}: {exit}, reaped; no descendant is left"),
         (Some(pid), None, _) => format!("pid {pid} is gone; no descendant is left"),
     };
@@ -71,7 +70,7 @@ fn zombies(worker: &StoppedWorker, remaining: &[ProcessInfo], duration_ms: u64) 
 
 fn port(report: Option<&PortReport>, duration_ms: u64) -> Check {
     let (passed, evidence) = match report {
-        None => (true, "not looked at".to_owned()),
+        None => (true, "not checked".to_owned()),
         Some(report) if ports::is_held(report) => (false, report.holders_sentence()),
         Some(report) if report.time_wait > 0 => {
             (true, format!("{} can be bound, {} in TIME_WAIT", report.port, report.time_wait))
@@ -106,7 +105,7 @@ impl Groups {
 
     fn check(&self, worker: &StoppedWorker, duration_ms: u64) -> Check {
         let Some(pid) = worker.pid else {
-            return check(CheckSubject::Group, true, "it had none".to_owned(), duration_ms);
+            return check(CheckSubject::Group, true, "it had no group".to_owned(), duration_ms);
         };
         let members: Vec<_> =
             self.members.get(&pid.get()).into_iter().flatten().map(|member| member.pid.to_string()).collect();

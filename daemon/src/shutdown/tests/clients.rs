@@ -109,5 +109,5 @@ async fn a_worker_that_exits_late_was_late() {
     assert_eq!((ended.code(), ended.worker("docs").departure), (2, Departure::Terminated));
     assert_eq!(ended.effects("docs"), [(0.0, Posted), (12.0, Gone)]);
     let detail = ended.detail(FindingKind::WorkerTerminated);
-    assert_eq!(detail, "exited only 12.0 s after the request (it answered: 202)");
+    assert_eq!(detail, "exited only 12.0 s after the request (response: 202)");
 }

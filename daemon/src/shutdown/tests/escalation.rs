@@ -60,7 +60,7 @@ async fn a_refusal_is_answered_by_sigterm_at_once() {
 async fn silence_is_a_refusal_after_five_seconds() {
     let ended = shut_down_one(Behaviour::replies(Reply::Silence)).await;
     assert_eq!((ended.code(), ended.seconds()), (2, 5.0));
-    assert!(ended.detail(FindingKind::WorkerTerminated).contains("it answered: not done in time"));
+    assert!(ended.detail(FindingKind::WorkerTerminated).contains("response: not done in time"));
 }
 
 /// R-EXIT-1: 2. The graceful time is 10 s.
@@ -118,7 +118,7 @@ async fn what_survives_sigkill_is_named() {
     assert_eq!(ended.code(), 5);
     assert_eq!(ended.faults(), [FindingKind::ProcessLeft, FindingKind::WorkerKilled]);
     assert_eq!(ended.worker("docs").departure, Departure::Remains);
-    assert!(ended.detail(FindingKind::ProcessLeft).contains("SIGKILL did not end it"));
+    assert!(ended.detail(FindingKind::ProcessLeft).contains("it survived SIGKILL"));
     assert!(ended.worker("docs").checks.iter().any(|check| !check.passed));
     assert!(ended.seconds() > 35.0 && ended.seconds() < 50.0, "{}", ended.seconds());
 }
@@ -146,7 +146,7 @@ async fn descendants_that_follow_sigterm_count_as_terminated() {
 async fn descendants_that_were_asked_by_sigterm_like_their_leader_may_follow_it() {
     let ended = shut_down_one(Behaviour::without_route().with_descendant(SLOW)).await;
     assert_eq!((ended.code(), ended.seconds()), (0, 0.5));
-    assert!(ended.detail(FindingKind::Information).contains("outlived their leader and followed it"));
+    assert!(ended.detail(FindingKind::Information).contains("outlived their leader, then exited"));
 }
 
 #[tokio::test(start_paused = true)]
