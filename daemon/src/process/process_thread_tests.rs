@@ -4,7 +4,7 @@ use super::*;
 use crate::supervisor::fake::behaviour::{Behaviour, SignalReaction, ms};
 use crate::supervisor::fake::system::{Effect, FakeSystem};
 
-/// The process thread of a system in which the program `command` behaves like this.
+/// The process thread of a system in which the worker `a` and the program `command` behave like this.
 fn process_thread_of(
     command: Behaviour,
 ) -> (FakeSystem, ProcessThread, mpsc::UnboundedReceiver<ProcessEvent>) {
@@ -28,26 +28,26 @@ async fn settle(process_thread: &ProcessThread) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_helper_is_over_when_it_has_exited() {
-    let (system, process_thread, _news) =
+async fn a_helper_returns_its_exit_status_as_soon_as_it_exits() {
+    let (system, process_thread, _events) =
         process_thread_of(Behaviour::exits_after(ms(300), ExitStatus::Code(7)));
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!(result, Ok(ExitStatus::Code(7)));
-    assert_eq!(system.now().as_millis(), 300, "noticed when it happened");
+    assert_eq!(system.now().as_millis(), 300, "at the time of the exit");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_helper_that_can_t_be_started_reports_why() {
-    let (_world, process_thread, _news) =
+    let (_system, process_thread, _events) =
         process_thread_of(Behaviour { fails_to_start: true, ..Behaviour::exits_on_request() });
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!(result, Err("can't start command".to_owned()));
 }
 
-/// R-SHUT-1: and what it started goes with it.
+/// R-SHUT-1: with its descendants.
 #[tokio::test(start_paused = true)]
-async fn a_helper_that_takes_too_long_is_killed() {
-    let (system, process_thread, _news) =
+async fn a_helper_that_exceeds_its_deadline_is_killed() {
+    let (system, process_thread, _events) =
         process_thread_of(Behaviour::ignores_request().with_descendant(SignalReaction::IGNORES_SIGTERM));
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!(result, Err("not done in time".to_owned()));
@@ -57,7 +57,7 @@ async fn a_helper_that_takes_too_long_is_killed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_helper_whose_caller_stopped_waiting_is_killed() {
-    let (system, process_thread, _news) = process_thread_of(Behaviour::ignores_request());
+    let (system, process_thread, _events) = process_thread_of(Behaviour::ignores_request());
     let running = process_thread.run(spec, Deadline::after(ms(10_000)));
     assert!(Deadline::after(ms(500)).wait(running).await.is_err());
     settle(&process_thread).await;
@@ -68,7 +68,7 @@ async fn a_helper_whose_caller_stopped_waiting_is_killed() {
 async fn descendants_of_a_helper_are_killed_at_once() {
     let behaviour =
         Behaviour::exits_after(ms(10), ExitStatus::Code(0)).with_descendant(SignalReaction::IGNORES_SIGTERM);
-    let (system, process_thread, _news) = process_thread_of(behaviour);
+    let (system, process_thread, _events) = process_thread_of(behaviour);
     let result = process_thread.run(spec, Deadline::after(ms(1000))).await;
     assert_eq!((result, system.living()), (Ok(ExitStatus::Code(0)), 0));
     assert!(system.now() < ms(100));
@@ -76,16 +76,16 @@ async fn descendants_of_a_helper_are_killed_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_gets_no_events_of_helpers() {
-    let (_world, process_thread, mut process_events) =
+    let (_system, process_thread, mut process_events) =
         process_thread_of(Behaviour::exits_after(ms(1), ExitStatus::Code(0)));
     process_thread.run(spec, Deadline::after(ms(1000))).await.expect("it runs");
     assert!(process_events.try_recv().is_err());
 }
 
-/// More helpers than there are numbers for them, two of them at the same time.
+/// More helpers than there are slots for them, two of them at the same time.
 #[tokio::test(start_paused = true)]
-async fn helpers_never_share_a_slot_and_never_take_a_worker_s() {
-    let (system, process_thread, _news) =
+async fn helpers_share_no_slot_with_each_other_or_with_workers() {
+    let (system, process_thread, _events) =
         process_thread_of(Behaviour::exits_after(ms(1), ExitStatus::Code(0)));
     for _ in 0..3000 {
         let limit = Deadline::after(ms(1000));
@@ -95,12 +95,12 @@ async fn helpers_never_share_a_slot_and_never_take_a_worker_s() {
     assert!(system.helpers().iter().all(|slot| *slot >= Slot::FIRST_HELPER));
 }
 
-/// R-SHUT-2: a leader's exit is reported when it happens, the end of its family when no process of it is left.
+/// R-SHUT-2.
 #[tokio::test(start_paused = true)]
-async fn a_leader_s_exit_is_reported_before_its_family_s_end() {
-    let patient = SignalReaction { on_term: Some(ms(500)), ..SignalReaction::EXITS };
-    let behaviour = Behaviour::exits_after(ms(100), ExitStatus::Code(1)).with_descendant(patient);
-    let (_world, process_thread, mut process_events) = process_thread_of(behaviour);
+async fn the_exit_of_a_leader_is_reported_before_the_end_of_its_family() {
+    let slow = SignalReaction { on_term: Some(ms(500)), ..SignalReaction::EXITS };
+    let behaviour = Behaviour::exits_after(ms(100), ExitStatus::Code(1)).with_descendant(slow);
+    let (_system, process_thread, mut process_events) = process_thread_of(behaviour);
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     assert!(matches!(process_events.recv().await, Some(ProcessEvent::Spawned(WORKER, Ok(_)))));
     let exited = process_events.recv().await;
@@ -117,10 +117,10 @@ async fn a_leader_s_exit_is_reported_before_its_family_s_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killing_one_leaves_the_others_alone() {
+async fn killing_one_family_does_not_affect_others() {
     let behaviours = ["a", "b"].map(|name| (name.to_owned(), Behaviour::ignores_request()));
     let system = FakeSystem::of(behaviours.into());
-    let (process_thread, _news) = ProcessThread::start_here(system.clone(), system.exited.clone());
+    let (process_thread, _events) = ProcessThread::start_here(system.clone(), system.exited.clone());
     process_thread.send(ProcessCommand::Spawn(spec(Slot(0))));
     process_thread.send(ProcessCommand::Spawn(spec(Slot(1))));
     process_thread.send(ProcessCommand::KillUntilGone(Slot(0)));
@@ -129,11 +129,10 @@ async fn killing_one_leaves_the_others_alone() {
     assert_eq!(system.effects("b"), [Effect::Spawned]);
 }
 
-/// The command to kill and the end of the family cross each other: the next family in this slot is
-/// another one.
+/// The family exits while the command to kill it is on its way, and the slot gets another family.
 #[tokio::test(start_paused = true)]
-async fn a_kill_that_comes_too_late_does_not_hit_the_next_process() {
-    let (system, process_thread, _news) =
+async fn a_late_kill_does_not_hit_the_next_family() {
+    let (system, process_thread, _events) =
         process_thread_of(Behaviour::exits_after(ms(100), ExitStatus::Code(1)));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     settle(&process_thread).await;
@@ -145,8 +144,8 @@ async fn a_kill_that_comes_too_late_does_not_hit_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_up_is_not_killed_any_more() {
-    let (system, process_thread, _news) =
+async fn stop_killing_ends_the_attempts_to_kill() {
+    let (system, process_thread, _events) =
         process_thread_of(Behaviour::ignores_request().with_leader(SignalReaction::UNKILLABLE));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     process_thread.send(ProcessCommand::KillUntilGone(WORKER));
@@ -159,13 +158,13 @@ async fn what_is_given_up_is_not_killed_any_more() {
     );
     let polls = system.polls();
     settle(&process_thread).await;
-    assert!(system.polls() - polls < 10, "it waits for process_events again");
+    assert!(system.polls() - polls < 10, "it waits for events instead of polling");
 }
 
-/// R-CONT-2: workers, helpers and strays alike; the proof comes after the last of them.
+/// R-CONT-2: workers, helpers and strays; there is a proof only when all of them are gone.
 #[tokio::test(start_paused = true)]
 async fn killing_all_leaves_no_process() {
-    let (system, process_thread, _news) =
+    let (system, process_thread, _events) =
         process_thread_of(Behaviour::ignores_request().with_descendant(SignalReaction::IGNORES_SIGTERM));
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     process_thread.send(ProcessCommand::Spawn(spec(Slot::FIRST_HELPER)));
@@ -183,7 +182,7 @@ async fn descendants_are_counted_by_leader() {
     let behaviour = Behaviour::ignores_request()
         .with_descendant(SignalReaction::EXITS)
         .with_descendant(SignalReaction::EXITS);
-    let (_world, process_thread, mut process_events) = process_thread_of(behaviour);
+    let (_system, process_thread, mut process_events) = process_thread_of(behaviour);
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
     let Some(ProcessEvent::Spawned(_, Ok(started))) = process_events.recv().await else {
         panic!("not started")

@@ -26,7 +26,7 @@ fn exited(exit: ExitStatus) -> WorkerEvent {
 
 /// R-SUP-2: readiness comes from the probe, not from the pid.
 #[test]
-fn a_worker_is_ready_when_its_probe_answers() {
+fn a_worker_is_ready_when_its_probe_succeeds() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     assert_eq!(machine.state(), WorkerState::Starting);
@@ -37,9 +37,9 @@ fn a_worker_is_ready_when_its_probe_answers() {
     assert_eq!(machine.timer(), Some(now + LIVENESS_INTERVAL));
 }
 
-/// R-SUP-2: three failures in a row, and only then.
+/// R-SUP-2: only failures in a row count.
 #[test]
-fn three_failed_probes_in_a_row_make_it_unhealthy_and_one_answer_well_again() {
+fn three_failed_probes_make_a_worker_unhealthy_and_a_successful_one_makes_it_ready() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     for alive in [true, false, false, true, false, false] {
@@ -53,20 +53,20 @@ fn three_failed_probes_in_a_row_make_it_unhealthy_and_one_answer_well_again() {
 }
 
 #[test]
-fn an_unhealthy_worker_is_restarted_only_where_that_was_asked_for() {
+fn an_unhealthy_worker_is_restarted_only_if_configured() {
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
     let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
-    let acts: Vec<_> =
+    let actions: Vec<_> =
         (0..3).flat_map(|_| machine.on(WorkerEvent::Probed { alive: false, busy: false }, now)).collect();
-    assert_eq!(acts, vec![Action::Stop(StopAction::Post)]);
+    assert_eq!(actions, vec![Action::Stop(StopAction::Post)]);
     assert_eq!(machine.state(), WorkerState::Stopping);
 }
 
-/// R-SUP-2: never with requests in flight.
+/// R-SUP-2.
 #[test]
-fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done() {
+fn an_unhealthy_worker_is_not_restarted_while_requests_are_in_flight() {
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
@@ -75,13 +75,13 @@ fn an_unhealthy_worker_with_requests_in_flight_is_left_alone_until_they_are_done
         assert!(machine.on(WorkerEvent::Probed { alive: false, busy: true }, now).is_empty());
     }
     assert_eq!(machine.state(), WorkerState::Unhealthy);
-    let acts = machine.on(WorkerEvent::Probed { alive: false, busy: false }, now);
-    assert_eq!(acts, vec![Action::Stop(StopAction::Post)]);
+    let actions = machine.on(WorkerEvent::Probed { alive: false, busy: false }, now);
+    assert_eq!(actions, vec![Action::Stop(StopAction::Post)]);
 }
 
-/// R-SHUT-8: between the request and the stop request.
+/// R-SHUT-8: the exit comes after the shutdown request and before the worker's stop request.
 #[test]
-fn a_worker_that_exits_after_the_request_is_not_started_again() {
+fn a_worker_that_exits_after_the_shutdown_request_is_not_restarted() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     assert_eq!(machine.on(WorkerEvent::DisableRestarts, now), vec![]);
@@ -100,7 +100,7 @@ fn a_worker_that_exits_after_the_request_is_not_started_again() {
 
 /// R-CONF-1.
 #[test]
-fn a_worker_on_another_port_reports_it_while_it_starts() {
+fn a_wrong_port_is_the_reason_until_the_worker_is_ready() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     let _ = machine.on(WorkerEvent::WrongPort { reason: "listens on 9000".into() }, now);
@@ -109,16 +109,16 @@ fn a_worker_on_another_port_reports_it_while_it_starts() {
     assert_eq!(machine.reason(), None);
 }
 
-/// R-SUP-3: ten quick deaths in a row, then `failed` until `mcpctl restart`.
+/// R-SUP-3: ten crashes soon after the start, then `failed` until `mcpctl restart`.
 #[test]
 fn a_crash_loop_ends_in_failed_and_restart_tries_again() {
     let mut now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    for death in 1..=10 {
+    for crash in 1..=10 {
         let _ = machine.on(exited(ExitStatus::Code(1)), now);
         let _ = machine.on(WorkerEvent::Gone, now);
-        let expected = if death < 10 { WorkerState::BackingOff } else { WorkerState::Failed };
-        assert_eq!(machine.state(), expected, "death {death}");
+        let expected = if crash < 10 { WorkerState::BackingOff } else { WorkerState::Failed };
+        assert_eq!(machine.state(), expected, "crash {crash}");
         if let Some(due) = machine.timer() {
             now = due;
             assert_eq!(machine.on(WorkerEvent::Timer, now), vec![Action::Spawn]);
@@ -149,15 +149,15 @@ fn restart_policies_depend_on_the_exit_status() {
 }
 
 #[test]
-fn a_worker_that_was_never_ready_is_asked_by_sigterm() {
+fn a_worker_that_was_never_ready_is_stopped_by_sigterm() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    let acts = machine.on(WorkerEvent::Stop, now);
-    assert_eq!(acts, vec![Action::Stop(StopAction::Terminate(SignalReason::IsTheRequest))]);
+    let actions = machine.on(WorkerEvent::Stop, now);
+    assert_eq!(actions, vec![Action::Stop(StopAction::Terminate(SignalReason::IsTheRequest))]);
 }
 
 #[test]
-fn a_restart_spawns_only_when_everything_of_the_old_one_is_gone() {
+fn a_restart_waits_until_the_old_family_is_gone() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     assert!(!machine.on(WorkerEvent::Restart, now).contains(&Action::Spawn));
@@ -166,7 +166,7 @@ fn a_restart_spawns_only_when_everything_of_the_old_one_is_gone() {
 }
 
 #[test]
-fn remains_of_the_last_process_make_it_failed() {
+fn a_worker_whose_processes_survive_sigkill_is_failed() {
     let mut now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     let _ = machine.on(WorkerEvent::Stop, now);
@@ -206,8 +206,8 @@ fn restart_policy() -> impl Strategy<Value = RestartPolicy> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// R-SUP-4: whatever happened before, and whatever happens in the very moment of the request
-    /// and afterwards, in any order: nothing is started once the shutdown has begun.
+    /// R-SUP-4: nothing is started once the shutdown has begun, whatever events come before and after the
+    /// request, in any order.
     #[test]
     fn nothing_is_started_while_shutting_down(
         restart in restart_policy(),
@@ -230,8 +230,7 @@ proptest! {
         }
     }
 
-    /// Every act that starts a process is answered for: as long as nothing is reported gone, at
-    /// most one process is asked for.
+    /// No second process is spawned before the first is reported as gone or as failed to start.
     #[test]
     fn there_is_never_a_second_process(restart in restart_policy(), events in timeline()) {
         let mut now = deadline::now();
@@ -239,7 +238,7 @@ proptest! {
         let mut processes = 0u32;
         for (ms, event) in events {
             now += Duration::from_millis(ms);
-            // The process thread tells of exits and failures only where there is a process.
+            // The process thread reports exits and failures only if there is a process.
             let about_a_process =
                 matches!(event, WorkerEvent::LeaderExited { .. } | WorkerEvent::Gone | WorkerEvent::SpawnFailed { .. });
             if about_a_process && processes == 0 || machine.state() == WorkerState::Failed {
@@ -251,7 +250,7 @@ proptest! {
             if matches!(event, WorkerEvent::Gone | WorkerEvent::SpawnFailed { .. }) {
                 processes -= 1;
             }
-            let spawned = machine.on(event, now).iter().filter(|act| **act == Action::Spawn).count();
+            let spawned = machine.on(event, now).iter().filter(|action| **action == Action::Spawn).count();
             processes += u32::try_from(spawned).expect("few");
             prop_assert!(processes <= 1);
         }

@@ -26,31 +26,32 @@ fn descendant() -> ProcessInfo {
 fn sigterm_is_the_stop_request_of_a_worker_without_a_route() {
     let now = deadline::now();
     for status in [404, 405, 501] {
-        let (mut sequence, act) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
-        assert_eq!(act, StopAction::Post);
-        let act = sequence.answered(StopResponse::Status(status), now);
-        assert_eq!(act, Some(StopAction::Terminate(SignalReason::IsTheRequest)));
-        let leave = sequence.gone(now + GRACE / 2);
-        assert_eq!((leave.departure, leave.asked), (Departure::Left, Asked::Sigterm));
+        let (mut sequence, action) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
+        assert_eq!(action, StopAction::Post);
+        let action = sequence.answered(StopResponse::Status(status), now);
+        assert_eq!(action, Some(StopAction::Terminate(SignalReason::IsTheRequest)));
+        let outcome = sequence.gone(now + GRACE / 2);
+        assert_eq!((outcome.departure, outcome.asked), (Departure::Left, Asked::Sigterm));
     }
 }
 
 #[test]
-fn no_answer_a_refusal_or_an_error_escalates_at_once() {
+fn no_response_or_an_error_response_escalates_at_once() {
     let now = deadline::now();
-    for answer in [StopResponse::Status(500), StopResponse::Status(503), StopResponse::None("refused".into())]
+    for response in
+        [StopResponse::Status(500), StopResponse::Status(503), StopResponse::None("refused".into())]
     {
         let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
-        assert_eq!(sequence.answered(answer, now), Some(StopAction::Terminate(SignalReason::BadAnswer)));
+        assert_eq!(sequence.answered(response, now), Some(StopAction::Terminate(SignalReason::BadAnswer)));
         assert_eq!(sequence.gone(now).departure, Departure::Terminated);
     }
 }
 
 #[test]
-fn an_exit_in_the_clients_phase_is_later_than_the_graceful_time() {
+fn an_exit_during_the_clients_phase_is_not_graceful() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
-    assert_eq!(sequence.tick(now + GRACE), None, "the clients come first");
+    assert_eq!(sequence.tick(now + GRACE), None, "no signal before the clients phase is over");
     assert_eq!(sequence.timer(), None);
     assert_eq!(sequence.gone(now + GRACE).departure, Departure::Terminated);
 }
@@ -60,8 +61,8 @@ fn sigkill_waits_for_its_phase() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
     let _ = sequence.answered(StopResponse::Status(500), now);
-    assert_eq!(sequence.timer(), None, "held until the clients have gone");
-    assert_eq!(sequence.escalate(now + TERM / 2), None, "SIGTERM has the rest of its time");
+    assert_eq!(sequence.timer(), None, "held until the clients phase is over");
+    assert_eq!(sequence.escalate(now + TERM / 2), None, "the time for SIGTERM is not over");
     assert_eq!(sequence.timer(), Some(now + TERM));
     assert_eq!(sequence.tick(now + TERM), Some(StopAction::KillUntilGone(SignalReason::TermOver)));
 }
@@ -70,18 +71,18 @@ fn sigkill_waits_for_its_phase() {
 fn descendants_that_outlive_their_leader_have_two_seconds() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Hold, now), now);
-    let act = sequence.leader_exited(ExitStatus::Code(0), vec![descendant()], now);
-    assert_eq!(act, Some(StopAction::Terminate(SignalReason::OutlivedLeader)));
+    let action = sequence.leader_exited(ExitStatus::Code(0), vec![descendant()], now);
+    assert_eq!(action, Some(StopAction::Terminate(SignalReason::OutlivedLeader)));
     assert_eq!(
         sequence.tick(now + ORPHAN_LIMIT),
         Some(StopAction::KillUntilGone(SignalReason::OutlivedLeader))
     );
-    let leave = sequence.gone(now + ORPHAN_LIMIT);
-    assert_eq!((leave.departure, leave.outlived.len()), (Departure::Killed, 1));
+    let outcome = sequence.gone(now + ORPHAN_LIMIT);
+    assert_eq!((outcome.departure, outcome.outlived.len()), (Departure::Killed, 1));
 }
 
 #[test]
-fn descendants_have_no_longer_than_sigterm_has() {
+fn the_time_for_descendants_ends_with_the_time_for_sigterm() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Escalate, now), now);
     assert_eq!(sequence.tick(now + GRACE), Some(StopAction::Terminate(SignalReason::GraceOver)));
@@ -91,7 +92,7 @@ fn descendants_have_no_longer_than_sigterm_has() {
 }
 
 #[test]
-fn descendants_asked_by_sigterm_like_their_leader_may_follow_it() {
+fn descendants_that_got_the_stop_request_sigterm_may_outlive_their_leader() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Sigterm, times(AfterGrace::Hold, now), now);
     let _ = sequence.leader_exited(ExitStatus::Signal(15), vec![descendant()], now);
@@ -99,7 +100,7 @@ fn descendants_asked_by_sigterm_like_their_leader_may_follow_it() {
 }
 
 #[test]
-fn what_resists_sigkill_is_given_up_and_forgiven_when_it_goes_after_all() {
+fn a_process_that_survives_sigkill_is_given_up_and_counts_as_killed_once_it_is_gone() {
     let now = deadline::now();
     let (mut sequence, _) = StopSequence::begin(Asked::Sigterm, times(AfterGrace::Escalate, now), now);
     assert_eq!(sequence.kill_now(now), Some(StopAction::KillUntilGone(SignalReason::Hurried)));
@@ -113,7 +114,7 @@ fn what_resists_sigkill_is_given_up_and_forgiven_when_it_goes_after_all() {
 enum Step {
     Wait(u64),
     StopResponse(u16),
-    NoAnswer,
+    NoResponse,
     LeaderExits(bool),
     Escalate,
     KillAll,
@@ -123,7 +124,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (0u64..25_000).prop_map(Step::Wait),
         (200u16..600).prop_map(Step::StopResponse),
-        Just(Step::NoAnswer),
+        Just(Step::NoResponse),
         any::<bool>().prop_map(Step::LeaderExits),
         Just(Step::Escalate),
         Just(Step::KillAll),
@@ -132,20 +133,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens, once the signal phase has come the sequence ends in bounded time, and its
-    /// outcome never gets better while it continues.
+    /// After any events, the sequence ends within its limits once it may send signals, and its outcome never
+    /// becomes less severe.
     #[test]
-    fn every_course_ends_and_never_forgets(http: bool, hold: bool, steps in steps()) {
+    fn every_sequence_ends_and_its_outcome_never_improves(http: bool, hold: bool, steps in steps()) {
         let mut now = deadline::now();
         let asked = if http { Asked::Http } else { Asked::Sigterm };
         let after_grace = if hold { AfterGrace::Hold } else { AfterGrace::Escalate };
         let (mut sequence, _) = StopSequence::begin(asked, times(after_grace, now), now);
-        let mut needed = sequence.so_far(now).departure;
+        let mut worst = sequence.so_far(now).departure;
         for step in steps {
             let _ = match step {
                 Step::Wait(ms) => { now += Duration::from_millis(ms); sequence.tick(now) }
                 Step::StopResponse(status) => sequence.answered(StopResponse::Status(status), now),
-                Step::NoAnswer => sequence.answered(StopResponse::None("refused".into()), now),
+                Step::NoResponse => sequence.answered(StopResponse::None("refused".into()), now),
                 Step::LeaderExits(alone) => {
                     let remaining = if alone { vec![] } else { vec![descendant()] };
                     sequence.leader_exited(ExitStatus::Code(0), remaining, now)
@@ -153,8 +154,8 @@ proptest! {
                 Step::Escalate => sequence.escalate(now),
                 Step::KillAll => sequence.kill_now(now),
             };
-            prop_assert!(sequence.so_far(now).departure >= needed);
-            needed = sequence.so_far(now).departure;
+            prop_assert!(sequence.so_far(now).departure >= worst);
+            worst = sequence.so_far(now).departure;
         }
         let _ = sequence.escalate(now);
         for _ in 0..4 {
@@ -164,12 +165,12 @@ proptest! {
                 let _ = sequence.tick(now);
             }
         }
-        prop_assert!(sequence.is_given_up(), "nothing answers, so it is given up: {:?}", sequence);
+        prop_assert!(sequence.is_given_up(), "the processes never exit, so they are given up: {:?}", sequence);
     }
 
-    /// R-EXIT-1: a worker that needed a signal it was not asked by is never called clean.
+    /// R-EXIT-1: a worker that needed a signal beyond the stop request is never reported as clean.
     #[test]
-    fn force_is_never_hidden(ms in 0u64..60_000) {
+    fn the_outcome_is_as_severe_as_the_signals_sent(ms in 0u64..60_000) {
         let start = deadline::now();
         let (mut sequence, _) = StopSequence::begin(Asked::Http, times(AfterGrace::Escalate, start), start);
         let mut forced = Severity::Clean;
@@ -181,11 +182,11 @@ proptest! {
                 _ => forced,
             };
         }
-        let said = match sequence.gone(end).departure {
+        let reported = match sequence.gone(end).departure {
             Departure::NotRunning | Departure::Left => Severity::Clean,
             Departure::Terminated => Severity::Terminated,
             Departure::Killed | Departure::Remains => Severity::Killed,
         };
-        prop_assert_eq!(said, forced);
+        prop_assert_eq!(reported, forced);
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever is scanned is understood as if it had been read whole.
+//! Scanning a message in pieces gives the same result as parsing it whole.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,15 +19,15 @@ fn scanned(text: &[u8], cuts: &[usize]) -> Scanner {
     scanner
 }
 
-fn read(text: &str) -> Option<Messages> {
+fn scan_whole(text: &str) -> Option<Messages> {
     scanned(text.as_bytes(), &[text.len().max(1)]).messages()
 }
 
-/// R-CLIENT-1: the id is found wherever it stands, and only the outermost one.
+/// R-CLIENT-1: the id is found at any position, and only that of the outermost object.
 #[test]
 fn only_the_members_of_the_message_itself_count() {
     let request = |id: Value| Message::Request { id, method: "tools/call".to_owned() };
-    let one = |text: &str| read(text).expect("a message").all.remove(0);
+    let one = |text: &str| scan_whole(text).expect("a message").all.remove(0);
     assert_eq!(one(r#"{"id":7,"method":"tools/call","params":{}}"#), request(json!(7)));
     let last = r#" {"params":{"id":1,"x":[{"method":"no"},"}]\""]},"method":"tools/call" , "id" : "a" } "#;
     assert_eq!(one(last), request(json!("a")));
@@ -37,9 +37,9 @@ fn only_the_members_of_the_message_itself_count() {
 }
 
 #[test]
-fn what_is_no_single_message_is_given_up() {
+fn text_that_is_not_one_message_is_rejected() {
     let long = format!(r#"{{"id":"{}","method":"a"}}"#, "x".repeat(LONGEST));
-    let given_up = [
+    let rejected = [
         r#"[{"id":1,"method":"a"}]"#,
         r#"{"id":1,"id":2,"method":"a"}"#,
         r#"{"id":1,"method":7}"#,
@@ -49,14 +49,14 @@ fn what_is_no_single_message_is_given_up() {
         "{]",
         &long,
     ];
-    for text in given_up {
-        assert_eq!(read(text), None, "{text}");
+    for text in rejected {
+        assert_eq!(scan_whole(text), None, "{text}");
     }
 }
 
-/// An interrupted body has often said enough.
+/// An interrupted body often contains the id and the method.
 #[test]
-fn what_was_said_is_known_before_the_end() {
+fn id_and_method_are_known_before_the_end() {
     let mut scanner = Scanner::default();
     scanner.push(br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"data":"aaaa"#);
     assert!(scanner.is_done());
@@ -99,9 +99,8 @@ fn message() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Wherever the network cuts it, it says the same as when it is read whole.
     #[test]
-    fn scanning_and_reading_agree(
+    fn scanning_in_pieces_and_parsing_agree(
         message in message(),
         pretty: bool,
         cuts in proptest::collection::vec(1usize..9, 1..20),
@@ -112,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_scanned_alike_wherever_they_are_cut(
+    fn the_cuts_do_not_change_the_result_for_any_text(
         bytes in "[\\[\\]{}\"\\\\:, idmetho1n]{0,60}",
         cuts in proptest::collection::vec(1usize..9, 1..20),
     ) {
@@ -121,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_pass(bytes: Vec<u8>) {
+    fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
         scanned(&bytes, &[1]);
     }
 }

@@ -1,4 +1,4 @@
-//! R-EXIT-1: what else decides the code, besides the workers.
+//! R-EXIT-1: exit codes that do not come from workers.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use mcpd_common::ids::Port;
 use mcpd_common::outcome::{ExitStatus, FindingKind};
 use mcpd_common::phase::Phase;
 
-use super::shutdown_run::{Ended, ShutdownRun, shut_down};
+use super::shutdown_run::{RunResult, ShutdownRun, shut_down};
 use crate::client_ports::ClientPorts;
 use crate::deadline::Deadline;
 use crate::resources::{Closing, Resource};
@@ -15,9 +15,10 @@ use crate::supervisor::fake::behaviour::{Behaviour, SignalReaction, ms};
 use crate::supervisor::fake::harness::{Harness, name};
 use crate::supervisor::fake::system::Effect;
 
-struct Scripted(Option<Result<(), &'static str>>);
+/// A resource whose `close` returns this result; `None`: it hangs.
+struct FakeResource(Option<Result<(), &'static str>>);
 
-impl Resource for Scripted {
+impl Resource for FakeResource {
     fn name(&self) -> String {
         "database".to_owned()
     }
@@ -36,136 +37,136 @@ impl Resource for Scripted {
     }
 }
 
-async fn polite() -> ShutdownRun {
+async fn graceful_run() -> ShutdownRun {
     ShutdownRun::of(Harness::running([("docs", Behaviour::exits_on_request())]).await)
 }
 
-async fn with_resource(resource: Scripted) -> Ended {
-    let mut ending = polite().await;
-    ending.resources.push(Box::new(resource));
-    ending.run().await
+async fn with_resource(resource: FakeResource) -> RunResult {
+    let mut run = graceful_run().await;
+    run.resources.push(Box::new(resource));
+    run.run().await
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_workers_there_is_nothing_to_do() {
-    let ended = shut_down([]).await;
-    assert_eq!((ended.code(), ended.seconds()), (0, 0.0));
+async fn a_shutdown_without_workers_is_clean_and_immediate() {
+    let result = shut_down([]).await;
+    assert_eq!((result.code(), result.seconds()), (0, 0.0));
 }
 
-/// R-VER-2: 4. A stranger is named and left alone, and not waited for as long as our own.
+/// R-VER-2: a process that does not belong to mcpd is named and not killed, and the check does not wait until its limit.
 #[tokio::test(start_paused = true)]
-async fn a_port_that_is_still_held_is_4() {
+async fn a_port_that_is_still_held_is_code_4() {
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let number = holder.local_addr().expect("an address").port();
-    let mut ending = polite().await;
-    ending.ports = ClientPorts::from([(Port::new(number).expect("not 0"), name("docs"))]);
-    let ended = ending.run().await;
-    assert_eq!((ended.code(), ended.faults()), (4, vec![FindingKind::PortInUse]));
-    let detail = ended.detail(FindingKind::PortInUse);
+    let mut run = graceful_run().await;
+    run.ports = ClientPorts::from([(Port::new(number).expect("not 0"), name("docs"))]);
+    let result = run.run().await;
+    assert_eq!((result.code(), result.faults()), (4, vec![FindingKind::PortInUse]));
+    let detail = result.detail(FindingKind::PortInUse);
     assert!(detail.contains(&format!("pid {}", std::process::id())), "{detail}");
     assert!(detail.ends_with("it is not a process of mcpd and was left alone"), "{detail}");
-    assert!(ended.seconds() < 3.0, "{}", ended.seconds());
+    assert!(result.seconds() < 3.0, "{}", result.seconds());
 }
 
-/// R-VER-1: 5.
+/// R-VER-1.
 #[tokio::test(start_paused = true)]
-async fn a_zombie_that_can_t_be_reaped_is_5() {
-    let ending = polite().await;
-    ending.harness.system.add_stray(SignalReaction::UNKILLABLE, 'Z');
-    let ended = ending.run().await;
-    assert_eq!((ended.code(), ended.faults()), (5, vec![FindingKind::ZombieLeft]));
+async fn a_zombie_that_can_t_be_reaped_is_code_5() {
+    let run = graceful_run().await;
+    run.harness.system.add_stray(SignalReaction::UNKILLABLE, 'Z');
+    let result = run.run().await;
+    assert_eq!((result.code(), result.faults()), (5, vec![FindingKind::ZombieLeft]));
 }
 
-/// R-CONT-3: it is told, and ends with the daemon.
+/// R-CONT-3: it is reported as information.
 #[tokio::test(start_paused = true)]
 async fn a_process_of_no_worker_is_killed_and_reported() {
-    let ending = polite().await;
-    ending.harness.system.add_stray(SignalReaction { on_term: None, on_kill: Some(ms(300)) }, 'S');
-    let ended = ending.run().await;
-    assert_eq!((ended.code(), ended.system.living()), (0, 0));
-    assert!(ended.detail(FindingKind::Information).contains("belonged to no worker any more"));
+    let run = graceful_run().await;
+    run.harness.system.add_stray(SignalReaction { on_term: None, on_kill: Some(ms(300)) }, 'S');
+    let result = run.run().await;
+    assert_eq!((result.code(), result.system.living()), (0, 0));
+    assert!(result.detail(FindingKind::Information).contains("belonged to no worker any more"));
 }
 
-/// R-VER-3: 6, and the code is the highest that applies.
+/// R-VER-3.
 #[tokio::test(start_paused = true)]
-async fn a_resource_that_fails_to_close_is_6() {
-    let ended = with_resource(Scripted(Some(Err("disk full")))).await;
-    assert_eq!((ended.code(), ended.faults()), (6, vec![FindingKind::ResourceFailed]));
-    assert_eq!(ended.detail(FindingKind::ResourceFailed), "failed to close: disk full");
+async fn a_resource_that_fails_to_close_is_code_6() {
+    let result = with_resource(FakeResource(Some(Err("disk full")))).await;
+    assert_eq!((result.code(), result.faults()), (6, vec![FindingKind::ResourceFailed]));
+    assert_eq!(result.detail(FindingKind::ResourceFailed), "failed to close: disk full");
 }
 
 /// R-VER-3: each has its own timeout.
 #[tokio::test(start_paused = true)]
-async fn a_resource_that_hangs_is_6_after_its_timeout() {
-    let ended = with_resource(Scripted(None)).await;
-    assert_eq!((ended.code(), ended.seconds()), (6, 5.1));
-    let ended = with_resource(Scripted(Some(Ok(())))).await;
-    assert_eq!((ended.code(), ended.report.resources.len()), (0, 1));
+async fn a_resource_that_hangs_is_code_6_after_its_timeout() {
+    let result = with_resource(FakeResource(None)).await;
+    assert_eq!((result.code(), result.seconds()), (6, 5.1));
+    let result = with_resource(FakeResource(Some(Ok(())))).await;
+    assert_eq!((result.code(), result.report.resources.len()), (0, 1));
 }
 
-/// Section 6: an internal error during any shutdown still adds 100.
+/// Section 6.
 #[tokio::test(start_paused = true)]
-async fn an_internal_error_is_100_whatever_else_happened() {
-    let ended = polite().await.noting(FindingKind::InternalError).run().await;
-    assert_eq!((ended.code(), ended.faults()), (100, vec![FindingKind::InternalError]));
+async fn an_internal_error_is_code_100() {
+    let result = graceful_run().await.with_finding(FindingKind::InternalError).run().await;
+    assert_eq!((result.code(), result.faults()), (100, vec![FindingKind::InternalError]));
 }
 
-/// R-SUP-5: without a supervisor no worker gets a stop request, and none is left all the same.
+/// R-SUP-5: the workers get no stop request then.
 #[tokio::test(start_paused = true)]
-async fn without_a_supervisor_everybody_is_ended_in_verification() {
+async fn without_a_supervisor_the_workers_are_killed_in_verification() {
     let behaviours = [
         ("docs", Behaviour::exits_on_request()),
         ("web", Behaviour::ignores_request().with_descendant(SignalReaction::IGNORES_SIGTERM)),
     ];
     let harness = Harness::running(behaviours).await;
-    harness.supervising.abort();
-    let ended = ShutdownRun::of(harness).noting(FindingKind::InternalError).run().await;
-    assert_eq!((ended.code(), ended.system.living()), (100, 0));
-    assert_eq!(ended.system.count(Effect::Gone), 2);
-    assert!(ended.seconds() < 1.0, "{}", ended.seconds());
+    harness.supervisor_task.abort();
+    let result = ShutdownRun::of(harness).with_finding(FindingKind::InternalError).run().await;
+    assert_eq!((result.code(), result.system.living()), (100, 0));
+    assert_eq!(result.system.count(Effect::Gone), 2);
+    assert!(result.seconds() < 1.0, "{}", result.seconds());
 }
 
-/// R-EXIT-1: 102.
+/// R-EXIT-1.
 #[tokio::test(start_paused = true)]
-async fn the_report_of_an_overrun_is_102_and_has_what_was_known_by_then() {
+async fn the_report_of_an_overrun_has_code_102_and_all_phases_so_far() {
     let harness =
         Harness::running([("docs", Behaviour::ignores_request().with_leader(SignalReaction::UNKILLABLE))])
             .await;
-    let report = ShutdownRun::of(harness).overrunning_after(ms(15_000)).await;
+    let report = ShutdownRun::of(harness).run_with_limit(ms(15_000)).await;
     assert_eq!(report.exit_code, 102);
     let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
     assert_eq!(phases, [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients]);
     assert!((15_000..15_100).contains(&report.duration_ms), "{} ms", report.duration_ms);
 }
 
-async fn with_stop_command(command: Behaviour) -> Ended {
+async fn with_stop_command(command: Behaviour) -> RunResult {
     let harness =
         Harness::running([("docs", Behaviour::exits_on_request().with_stop_command("docker-stop"))]).await;
     harness.system.add_command("docker-stop", command);
     ShutdownRun::of(harness).run().await
 }
 
-/// Section 6: run with the request, and waited for.
+/// Section 6: the command runs together with the request, and the shutdown waits for it.
 #[tokio::test(start_paused = true)]
 async fn a_stop_command_is_part_of_the_stop() {
-    let ended = with_stop_command(Behaviour::exits_after(ms(4_000), ExitStatus::Code(0))).await;
-    assert_eq!((ended.code(), ended.seconds()), (0, 4.0));
-    assert_eq!(ended.system.helpers().len(), 1);
+    let result = with_stop_command(Behaviour::exits_after(ms(4_000), ExitStatus::Code(0))).await;
+    assert_eq!((result.code(), result.seconds()), (0, 4.0));
+    assert_eq!(result.system.helpers().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_command_that_fails_is_information() {
-    let ended = with_stop_command(Behaviour::exits_after(ms(100), ExitStatus::Code(3))).await;
-    assert_eq!(ended.code(), 0);
-    assert_eq!(ended.detail(FindingKind::Information), "stop_command docker-stop: exit 3");
+    let result = with_stop_command(Behaviour::exits_after(ms(100), ExitStatus::Code(3))).await;
+    assert_eq!(result.code(), 0);
+    assert_eq!(result.detail(FindingKind::Information), "stop_command docker-stop: exit 3");
 }
 
 /// R-SHUT-1.
 #[tokio::test(start_paused = true)]
-async fn a_stop_command_that_hangs_has_the_graceful_time_and_is_ended() {
-    let ended =
+async fn a_stop_command_that_hangs_is_killed_after_the_graceful_time() {
+    let result =
         with_stop_command(Behaviour::ignores_request().with_leader(SignalReaction::IGNORES_SIGTERM)).await;
-    assert_eq!((ended.code(), ended.seconds()), (0, 10.0));
-    let told = ended.details(FindingKind::Information);
-    assert!(told.contains(&"stop_command docker-stop: not done in time"), "{told:?}");
+    assert_eq!((result.code(), result.seconds()), (0, 10.0));
+    let information = result.details(FindingKind::Information);
+    assert!(information.contains(&"stop_command docker-stop: not done in time"), "{information:?}");
 }

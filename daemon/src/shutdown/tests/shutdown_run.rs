@@ -1,4 +1,4 @@
-//! Runs a shutdown and holds the result against what always has to be true.
+//! Runs a shutdown and checks the invariants of its result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::supervisor::handle::Order;
 use crate::time_limits::TimeLimits;
 use crate::verify::self_check::{Baseline, ExpectedDescriptors};
 
-/// The phases that `Shutdown::run` has; the last one needs its report.
+/// The phases of `Shutdown::run`. The phase `exit` comes after the report.
 const PHASES: [Phase; 5] =
     [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients, Phase::WorkersTerminate, Phase::Verification];
 /// Timers have a resolution of a millisecond.
@@ -35,25 +35,21 @@ const TICK_MS: u64 = 5;
 /// A shutdown before it begins.
 pub struct ShutdownRun {
     pub harness: Harness,
-    /// Real ports to look at; the ports of the fake system do not exist.
+    /// Real client ports to check; the ports of the fake system are never bound.
     pub ports: ClientPorts,
-    /// What has to be closed.
     pub resources: Vec<Box<dyn Resource>>,
-    /// Where every step is told.
     pub progress: Progress,
     cut_short: CancellationToken,
     findings: mpsc::UnboundedSender<Finding>,
     received: mpsc::UnboundedReceiver<Finding>,
 }
 
-/// A shutdown that is over.
-pub struct Ended {
+/// The report and the events of a shutdown.
+pub struct RunResult {
     pub report: ShutdownReport,
-    /// Every step.
-    pub story: Vec<Arc<ShutdownEvent>>,
-    /// What was done to each worker.
+    pub events: Vec<Arc<ShutdownEvent>>,
     pub system: FakeSystem,
-    /// When it began, on the fake system's clock.
+    /// The start of the shutdown, on the fake system's clock.
     pub began: Duration,
 }
 
@@ -61,18 +57,17 @@ fn manual() -> Trigger {
     Trigger::Rpc { reason: "manual".to_owned(), now: false }
 }
 
-/// Shuts these workers down, without anything special.
-pub async fn shut_down<'a>(behaviours: impl IntoIterator<Item = (&'a str, Behaviour)>) -> Ended {
+/// Shuts down these workers.
+pub async fn shut_down<'a>(behaviours: impl IntoIterator<Item = (&'a str, Behaviour)>) -> RunResult {
     ShutdownRun::of(Harness::running(behaviours).await).run().await
 }
 
 /// Shuts down one worker, `docs`.
-pub async fn shut_down_one(behaviour: Behaviour) -> Ended {
+pub async fn shut_down_one(behaviour: Behaviour) -> RunResult {
     shut_down([("docs", behaviour)]).await
 }
 
 impl ShutdownRun {
-    /// Of this harness.
     pub fn of(harness: Harness) -> Self {
         let (findings, received) = mpsc::unbounded_channel();
         Self {
@@ -86,7 +81,7 @@ impl ShutdownRun {
         }
     }
 
-    /// `--now` comes this long after the beginning.
+    /// Cuts the waits short, like `--now`, this long from now.
     pub fn cut_short_after(self, wait: Duration) -> Self {
         let cut_short = self.cut_short.clone();
         let workers = self.harness.workers.clone();
@@ -96,50 +91,50 @@ impl ShutdownRun {
         })
     }
 
-    /// `--now` was said before it began.
+    /// Cuts the waits short before the shutdown starts.
     pub fn cut_short(self) -> Self {
         self.cut_short.cancel();
         self
     }
 
-    /// Something happens this long after the beginning.
-    pub fn after(self, wait: Duration, act: impl FnOnce() + Send + 'static) -> Self {
+    /// Runs an action this long from now.
+    pub fn after(self, wait: Duration, action: impl FnOnce() + Send + 'static) -> Self {
         let at = deadline::now() + wait;
         tokio::spawn(async move {
             deadline::until(at).await;
-            act();
+            action();
         });
         self
     }
 
-    /// Something is found outside.
-    pub fn noting(self, kind: FindingKind) -> Self {
+    /// Sends a finding from outside of the shutdown.
+    pub fn with_finding(self, kind: FindingKind) -> Self {
         self.findings.send(Finding::new(kind, "mcpd", "a panic")).expect("the receiver exists");
         self
     }
 
-    /// The report of a shutdown whose total bound passes so early.
-    pub async fn overrunning_after(self, bound: Duration) -> ShutdownReport {
-        self.shutdown().run_until(Deadline::after(bound), &manual()).await
+    /// Runs the shutdown with this limit for all phases, and returns its report.
+    pub async fn run_with_limit(self, limit: Duration) -> ShutdownReport {
+        self.shutdown().run_until(Deadline::after(limit), &manual()).await
     }
 
-    /// From the beginning to the report; what always has to be true is.
-    pub async fn run(self) -> Ended {
+    /// Runs the shutdown and checks its invariants.
+    pub async fn run(self) -> RunResult {
         let system = self.harness.system.clone();
         let progress = self.progress.clone();
         let began = system.now();
-        let bound = Deadline::after(TimeLimits::new(&self.harness.config.shutdown).total());
-        let report = bound.wait(self.shutdown().run(&manual())).await.expect("the total bound holds");
-        let ended = Ended { report, story: published(&progress).await, system, began };
-        ended.assert_invariants();
-        ended
+        let limit = Deadline::after(TimeLimits::new(&self.harness.config.shutdown).total());
+        let report = limit.wait(self.shutdown().run(&manual())).await.expect("within the total limit");
+        let result = RunResult { report, events: published(&progress).await, system, began };
+        result.assert_invariants();
+        result
     }
 
     fn proxy(&self) -> Proxy {
         let run = harness::run().tag();
         let journal = JournalHandle::none();
-        let opening = ProxyConfig { run, journal, kept: vec![], inherited: vec![] };
-        Proxy::open(&self.harness.config, opening).expect("a thread").0
+        let config = ProxyConfig { run, journal, kept: vec![], inherited: vec![] };
+        Proxy::open(&self.harness.config, config).expect("a thread").0
     }
 
     fn shutdown(self) -> Shutdown {
@@ -159,17 +154,17 @@ impl ShutdownRun {
     }
 }
 
-/// Everything that a late subscriber is told.
+/// All events that a late subscriber receives.
 pub async fn published(progress: &Progress) -> Vec<Arc<ShutdownEvent>> {
     let mut subscription = progress.subscribe();
-    let mut story = vec![];
+    let mut events = vec![];
     while let Ok(Some(event)) = Deadline::after(ms(1)).wait(subscription.next()).await {
-        story.push(event);
+        events.push(event);
     }
-    story
+    events
 }
 
-impl Ended {
+impl RunResult {
     pub fn code(&self) -> u8 {
         self.report.exit_code
     }
@@ -180,64 +175,55 @@ impl Ended {
         kinds.filter(|kind| *kind != FindingKind::Information).collect()
     }
 
-    /// What the findings of this kind say, except for descriptors: those of other tests are open in
-    /// this process, too.
+    /// The details of the findings of this kind. Open descriptors are left out, because other tests have some open in
+    /// this process.
     pub fn details(&self, kind: FindingKind) -> Vec<&str> {
-        let found = self.report.findings.iter().filter(|finding| finding.kind == kind);
-        found
+        let findings = self.report.findings.iter().filter(|finding| finding.kind == kind);
+        findings
             .map(|finding| finding.detail.as_str())
             .filter(|detail| !detail.starts_with("opened since"))
             .collect()
     }
 
-    /// What the only finding of this kind says.
+    /// The detail of the only finding of this kind.
     pub fn detail(&self, kind: FindingKind) -> &str {
         let details = self.details(kind);
         assert_eq!(details.len(), 1, "{kind:?} in {:#?}", self.report.findings);
         details[0]
     }
 
-    /// How this phase went.
     pub fn phase(&self, phase: Phase) -> &PhaseReport {
         self.report.phases.iter().find(|report| report.phase == phase).expect("every phase runs")
     }
 
-    /// How long all of it took, in seconds, to a tenth; but for the look at descriptors, which
-    /// waits for those that other tests have open.
+    /// The duration in seconds, to a tenth, without the check of the descriptors: it waits for descriptors that other
+    /// tests have open.
     pub fn seconds(&self) -> f64 {
-        let look = |event: &Arc<ShutdownEvent>| match &event.kind {
+        let descriptor_check = |event: &Arc<ShutdownEvent>| match &event.kind {
             EventKind::Verified { check, duration_ms, .. } if check == "descriptors" => Some(*duration_ms),
             _ => None,
         };
-        let looking = self.story.iter().find_map(look).expect("descriptors are looked at");
-        tenths(ms(self.report.duration_ms - looking))
+        let excluded = self.events.iter().find_map(descriptor_check).expect("descriptors are checked");
+        tenths(ms(self.report.duration_ms - excluded))
     }
 
-    /// A worker's row.
     pub fn worker(&self, name: &str) -> &WorkerReport {
         self.report.workers.iter().find(|worker| worker.name.as_str() == name).expect("a known worker")
     }
 
-    /// What was done to a worker since the shutdown began, with seconds to a tenth.
+    /// The effects on a worker since the shutdown began, with seconds to a tenth.
     pub fn effects(&self, name: &str) -> Vec<(f64, Effect)> {
         let since =
             |(at, effect): (Duration, Effect)| (at >= self.began).then(|| (tenths(at - self.began), effect));
         self.system.timed_effects(name).into_iter().filter_map(since).collect()
     }
 
-    /// The steps of a worker.
     pub fn steps(&self, worker: &str) -> Vec<&WorkerStep> {
-        let step = |event: &'_ Arc<ShutdownEvent>| match &event.kind {
-            EventKind::Worker { name, .. } => name.as_str() == worker,
-            _ => false,
-        };
-        let of_worker = self.story.iter().filter(|event| step(event));
-        of_worker
-            .filter_map(|event| match &event.kind {
-                EventKind::Worker { step, .. } => Some(step),
-                _ => None,
-            })
-            .collect()
+        let steps = self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Worker { name, step, .. } if name.as_str() == worker => Some(step),
+            _ => None,
+        });
+        steps.collect()
     }
 
     /// R-SHUT-1, R-SHUT-4, R-SUP-4, R-EXIT-1.
@@ -249,8 +235,12 @@ impl Ended {
             assert_ne!((phase.phase, phase.outcome), (Phase::Verification, PhaseOutcome::CutShort));
         }
         assert_eq!(self.code(), exit_code::of(&self.report.findings));
-        assert_eq!(self.report.proof.is_some(), self.system.living() == 0, "the proof speaks of everybody");
-        self.assert_story();
+        assert_eq!(
+            self.report.proof.is_some(),
+            self.system.living() == 0,
+            "there is a proof exactly if no process is left"
+        );
+        self.assert_events();
         for worker in &self.report.workers {
             let effects = self.system.timed_effects(worker.name.as_str());
             let restarted = effects.iter().any(|(at, effect)| *at > self.began && *effect == Effect::Spawned);
@@ -258,17 +248,17 @@ impl Ended {
         }
     }
 
-    fn assert_story(&self) {
-        assert!(self.story.iter().enumerate().all(|(number, event)| event.seq == number as u64));
-        assert!(matches!(self.story[0].kind, EventKind::Started { .. }));
-        let border = |event: &Arc<ShutdownEvent>| match &event.kind {
+    fn assert_events(&self) {
+        assert!(self.events.iter().enumerate().all(|(number, event)| event.seq == number as u64));
+        assert!(matches!(self.events[0].kind, EventKind::Started { .. }));
+        let boundary = |event: &Arc<ShutdownEvent>| match &event.kind {
             EventKind::PhaseStarted { phase, .. } => Some((*phase, "started")),
             EventKind::PhaseFinished { phase, .. } => Some((*phase, "finished")),
             _ => None,
         };
-        let borders: Vec<_> = self.story.iter().filter_map(border).collect();
+        let boundaries: Vec<_> = self.events.iter().filter_map(boundary).collect();
         let expected = PHASES.into_iter().flat_map(|phase| [(phase, "started"), (phase, "finished")]);
-        assert_eq!(borders, expected.collect::<Vec<_>>());
+        assert_eq!(boundaries, expected.collect::<Vec<_>>());
     }
 }
 

@@ -35,15 +35,15 @@ pub enum Reply {
 /// The behaviour of a worker or a helper.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
-    pub answers_probe: bool,
+    pub probe_succeeds: bool,
     pub reply: Reply,
     /// Time between an accepted stop request and the exit; `None`: the worker does not exit.
     pub on_request: Option<Duration>,
     pub leader: SignalReaction,
     /// Descendants that exist from the start of the leader and outlive it.
     pub descendants: Vec<SignalReaction>,
-    /// The leader exits this long after its start, without a request.
-    pub own_exit: Option<(Duration, ExitStatus)>,
+    /// The leader exits this long after its start.
+    pub unrequested_exit: Option<(Duration, ExitStatus)>,
     pub fails_to_start: bool,
     /// Whether the worker has a shutdown route.
     pub has_route: bool,
@@ -55,12 +55,12 @@ impl Behaviour {
     /// Accepts the stop request and exits 100 ms later.
     pub fn exits_on_request() -> Self {
         Self {
-            answers_probe: true,
+            probe_succeeds: true,
             reply: Reply::Status(202),
             on_request: Some(ms(100)),
             leader: SignalReaction::EXITS,
             descendants: vec![],
-            own_exit: None,
+            unrequested_exit: None,
             fails_to_start: false,
             has_route: true,
             stop_command: None,
@@ -82,12 +82,12 @@ impl Behaviour {
     }
 
     pub fn never_ready() -> Self {
-        Self { answers_probe: false, ..Self::ignores_request() }
+        Self { probe_succeeds: false, ..Self::ignores_request() }
     }
 
     /// Exits this long after its start, without a request.
     pub fn exits_after(after: Duration, exit: ExitStatus) -> Self {
-        Self { own_exit: Some((after, exit)), ..Self::exits_on_request() }
+        Self { unrequested_exit: Some((after, exit)), ..Self::exits_on_request() }
     }
 
     /// Exits this long after the stop request.

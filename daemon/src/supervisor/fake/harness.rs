@@ -29,9 +29,7 @@ use crate::supervisor::{self, Deps};
 pub struct Harness {
     pub system: FakeSystem,
     pub workers: SupervisorHandle,
-    /// The supervisor's task.
-    pub supervising: JoinHandle<()>,
-    /// The configuration of the supervisor.
+    pub supervisor_task: JoinHandle<()>,
     pub config: Config,
 }
 
@@ -64,14 +62,14 @@ impl Harness {
             ProcessThread::start_here(system.clone(), system.exited.clone());
         let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
-        // No worker writes anything, so no log is ever opened there.
+        // The workers have no output, so no log is opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
         let deps = Deps { process_thread, output, launch_env, recorder, proxies: HashMap::new() };
         let slots = Slots::allocate(config.workers.keys());
         let worker_client = Arc::new(system.clone());
-        let (workers, supervising) =
+        let (workers, supervisor_task) =
             supervisor::start_with_client(worker_client, &config, &slots, deps, process_events);
-        Self { system, workers, supervising, config }
+        Self { system, workers, supervisor_task, config }
     }
 
     /// Starts the supervisor and all workers, and gives them time for the first probe or an early exit.
@@ -97,7 +95,6 @@ impl Harness {
         self.workers.ask(|reply| Order::Worker(name(worker), action, reply)).await.expect("a supervisor")
     }
 
-    /// Lets time pass.
     pub async fn pass(&self, time: Duration) {
         deadline::until(deadline::now() + time).await;
     }
@@ -111,7 +108,8 @@ impl Harness {
         self.status(worker).await.state
     }
 
-    /// Waits until a worker enters this state, and returns how long that took. The state may be over by then.
+    /// Waits until a worker enters this state, and returns how long that took. The worker may have left the state by
+    /// then.
     pub async fn until(&self, worker: &str, state: WorkerState) -> Duration {
         let began = deadline::now();
         let mut transitions = self.workers.transitions();

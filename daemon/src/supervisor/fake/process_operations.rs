@@ -1,4 +1,4 @@
-//! Signals change the fake processes.
+//! Starts, signals and lookups of the process thread.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +25,15 @@ impl ProcessOperations for FakeSystem {
         };
         inner.record(spec.slot, Effect::Spawned);
         let mut leader = inner.new_process(behaviour.leader, 'S');
-        let own_exit = behaviour.own_exit.and_then(|(after, exit)| leader.exit_after(after, exit));
+        let unrequested_exit =
+            behaviour.unrequested_exit.and_then(|(after, exit)| leader.exit_after(after, exit));
         let started = Started { pid: leader.pid, start: StartTime(1) };
         let descendants =
             behaviour.descendants.iter().map(|reaction| inner.new_process(*reaction, 'S')).collect();
         let family = Family { leader, descendants, exit_reported: false, killed: false };
         inner.families.insert(spec.slot, family);
         drop(inner);
-        self.signal_exit_at(own_exit);
+        self.signal_exit_at(unrequested_exit);
         Ok(started)
     }
 

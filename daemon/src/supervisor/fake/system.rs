@@ -23,17 +23,14 @@ const KILLED_BY_SIGKILL: ExitStatus = ExitStatus::Signal(9);
 /// What was done to a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A leader was started.
     Spawned,
     /// A start was refused, because the last family in this slot was not gone.
     SpawnedTooEarly,
     /// `POST` to the shutdown route.
     Posted,
-    /// `SIGTERM`.
     Terminated,
     /// The first `SIGKILL` of this family.
     Killed,
-    /// Leader and descendants are gone.
     Gone,
 }
 
@@ -147,12 +144,12 @@ impl FakeSystem {
         of_slot.map(|(at, _, effect)| (*at, *effect)).collect()
     }
 
-    /// When this was first done to this worker, since the system was created.
+    /// The time of the first such effect on this worker, since the system was created.
     pub fn when(&self, name: &str, effect: Effect) -> Option<Duration> {
         self.timed_effects(name).into_iter().find(|(_, done)| *done == effect).map(|(at, _)| at)
     }
 
-    /// How often this was done to workers and helpers.
+    /// Number of such effects on workers and helpers.
     pub fn count(&self, effect: Effect) -> usize {
         self.inner().effects.iter().filter(|done| done.2 == effect).count()
     }

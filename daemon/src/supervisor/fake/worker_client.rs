@@ -1,4 +1,4 @@
-//! Requests change the fake processes.
+//! The requests of the supervisor to its workers.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ impl WorkerClient for FakeSystem {
         let slot = Self::slot(worker.port);
         let inner = self.inner();
         let is_running = inner.families.get(&slot).is_some_and(|family| !family.leader.has_exited());
-        let answers = inner.behaviour(slot, "").is_some_and(|behaviour| behaviour.answers_probe);
-        Box::pin(std::future::ready(is_running && answers))
+        let succeeds = inner.behaviour(slot, "").is_some_and(|behaviour| behaviour.probe_succeeds);
+        Box::pin(std::future::ready(is_running && succeeds))
     }
 
     fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {

@@ -1,4 +1,4 @@
-//! Starting, probing, dying, coming back.
+//! Starts, probes, crashes and restarts.
 
 use mcpd_common::config::RestartPolicy;
 use mcpd_common::outcome::ExitStatus;
@@ -12,20 +12,20 @@ use crate::supervisor::fake::system::Effect;
 use crate::supervisor::handle::WorkerAction;
 
 const CRASH: ExitStatus = ExitStatus::Code(1);
-/// Past ten quick deaths with all waits between them.
+/// Longer than ten crashes with all backoff delays between them.
 const LONG: Duration = Duration::from_secs(300);
 
-/// R-SUP-1, R-SUP-2: being there is not being ready.
+/// R-SUP-1, R-SUP-2: a running worker is not yet ready.
 #[tokio::test(start_paused = true)]
-async fn a_worker_is_ready_when_its_probe_is_answered() {
+async fn a_worker_is_ready_when_its_probe_succeeds() {
     let harness =
-        Harness::running([("mute", Behaviour::never_ready()), ("polite", Behaviour::exits_on_request())])
-            .await;
-    assert_eq!((harness.state("mute").await, harness.state("polite").await), (Starting, Ready));
-    let status = harness.status("mute").await;
+        Harness::running([("docs", Behaviour::exits_on_request()), ("slow", Behaviour::never_ready())]).await;
+    assert_eq!(harness.state("docs").await, Ready);
+    let status = harness.status("slow").await;
+    assert_eq!(status.state, Starting);
     assert!(status.pid.is_some() && status.started_at.is_some());
-    harness.system.set_behaviour("mute", Behaviour::exits_on_request());
-    assert!(harness.until("mute", Ready).await <= ms(251), "it is asked again and again");
+    harness.system.set_behaviour("slow", Behaviour::exits_on_request());
+    assert!(harness.until("slow", Ready).await <= ms(251), "the probe is repeated");
 }
 
 /// R-CONT-3.
@@ -38,9 +38,9 @@ async fn status_counts_descendants() {
     assert_eq!(harness.status("docs").await.descendants, 2);
 }
 
-/// R-SUP-2: shown, and no more.
+/// R-SUP-2.
 #[tokio::test(start_paused = true)]
-async fn three_unanswered_probes_show_unhealthy_and_restart_nothing() {
+async fn three_failed_probes_show_unhealthy_and_restart_nothing() {
     let harness = Harness::running([("docs", Behaviour::exits_on_request())]).await;
     harness.system.set_behaviour("docs", Behaviour::never_ready());
     let took = harness.until("docs", Unhealthy).await;
@@ -52,12 +52,14 @@ async fn three_unanswered_probes_show_unhealthy_and_restart_nothing() {
 
 /// R-SUP-2.
 #[tokio::test(start_paused = true)]
-async fn an_unhealthy_worker_is_restarted_if_so_configured() {
+async fn an_unhealthy_worker_is_restarted_if_configured() {
     let harness = Harness::configured([("docs", Behaviour::exits_on_request())], |config| {
         config.workers.values_mut().for_each(|worker| worker.restart_unhealthy = true);
     });
     harness.start_all().await;
-    harness.system.set_behaviour("docs", Behaviour { answers_probe: false, ..Behaviour::exits_on_request() });
+    harness
+        .system
+        .set_behaviour("docs", Behaviour { probe_succeeds: false, ..Behaviour::exits_on_request() });
     harness.until("docs", BackingOff).await;
     harness.system.set_behaviour("docs", Behaviour::exits_on_request());
     harness.until("docs", Ready).await;
@@ -67,9 +69,9 @@ async fn an_unhealthy_worker_is_restarted_if_so_configured() {
     );
 }
 
-/// R-SUP-3: noticed when it happens, back after the first step of the backoff.
+/// R-SUP-3: the restart comes after the first delay of the backoff.
 #[tokio::test(start_paused = true)]
-async fn a_crash_is_noticed_at_once_and_mended_soon() {
+async fn a_crash_is_noticed_at_once_and_the_worker_restarted_soon() {
     let harness = Harness::running([("docs", Behaviour::exits_after(ms(5_000), CRASH))]).await;
     harness.system.set_behaviour("docs", Behaviour::exits_on_request());
     harness.until("docs", BackingOff).await;
@@ -84,7 +86,7 @@ async fn a_crash_is_noticed_at_once_and_mended_soon() {
 
 /// R-SUP-3.
 #[tokio::test(start_paused = true)]
-async fn ten_quick_deaths_are_enough_until_it_is_restarted() {
+async fn a_worker_that_crashes_ten_times_fails_until_mcpctl_restart() {
     let harness = Harness::running([("docs", Behaviour::exits_after(ms(100), CRASH))]).await;
     harness.until("docs", Failed).await;
     harness.pass(LONG).await;
@@ -96,9 +98,9 @@ async fn ten_quick_deaths_are_enough_until_it_is_restarted() {
     harness.until("docs", Ready).await;
 }
 
-/// R-SUP-3: whatever the old one left is gone before the new one starts.
+/// R-SUP-3.
 #[tokio::test(start_paused = true)]
-async fn a_crash_s_remnants_are_gone_before_it_comes_back() {
+async fn descendants_of_a_crashed_worker_are_killed_before_its_restart() {
     let behaviour = Behaviour::exits_after(ms(1_000), CRASH).with_descendant(SignalReaction::IGNORES_SIGTERM);
     let harness = Harness::running([("docs", behaviour)]).await;
     harness.system.set_behaviour("docs", Behaviour::exits_on_request());
@@ -110,9 +112,9 @@ async fn a_crash_s_remnants_are_gone_before_it_comes_back() {
     assert!(gone >= ms(3_000) && gone < ms(3_050), "2 s for SIGTERM: {gone:?}");
 }
 
-/// R-SUP-3: if that can't be had, it has failed and says why.
+/// R-SUP-3.
 #[tokio::test(start_paused = true)]
-async fn remnants_that_can_t_be_ended_keep_it_from_coming_back() {
+async fn descendants_that_survive_sigkill_prevent_the_restart() {
     let behaviour = Behaviour::exits_after(ms(1_000), CRASH).with_descendant(SignalReaction::UNKILLABLE);
     let harness = Harness::running([("docs", behaviour)]).await;
     let took = harness.until("docs", Failed).await;
@@ -150,7 +152,7 @@ async fn the_policy_decides_which_worker_is_restarted() {
     assert_eq!(states, [BackingOff, Stopped, BackingOff, Failed]);
 }
 
-/// R-SUP-6: and the others start all the same.
+/// R-SUP-6: the other workers start.
 #[tokio::test(start_paused = true)]
 async fn a_held_port_is_reported_with_its_holder() {
     let harness =
@@ -160,12 +162,12 @@ async fn a_held_port_is_reported_with_its_holder() {
     let status = harness.status("docs").await;
     assert_eq!((status.state, harness.state("other").await), (BackingOff, Ready));
     assert_eq!(status.reason.as_deref(), Some("port 20000 is held by nginx (pid 80, www)"));
-    assert_eq!(harness.system.effects("docs"), [], "not started to fail by itself");
+    assert_eq!(harness.system.effects("docs"), [], "not started only to fail");
 }
 
 /// R-CONF-4.
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_can_t_be_started_reports_why_and_stops_no_other() {
+async fn a_worker_that_can_t_be_started_reports_why_and_affects_no_other() {
     let broken = Behaviour { fails_to_start: true, ..Behaviour::exits_on_request() };
     let harness = Harness::running([("broken", broken), ("docs", Behaviour::exits_on_request())]).await;
     assert_eq!(harness.state("docs").await, Ready);
@@ -176,7 +178,7 @@ async fn a_worker_that_can_t_be_started_reports_why_and_stops_no_other() {
 
 /// R-CONF-4.
 #[tokio::test(start_paused = true)]
-async fn an_unusable_worker_has_failed_from_the_beginning() {
+async fn an_unusable_worker_is_failed_from_the_start() {
     let harness = Harness::configured([("docs", Behaviour::exits_on_request())], |config| {
         config.workers.values_mut().for_each(|worker| worker.unusable = Some("no such directory".into()));
     });
@@ -186,7 +188,7 @@ async fn an_unusable_worker_has_failed_from_the_beginning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_name_is_answered_with_the_known_ones() {
+async fn the_error_for_an_unknown_name_lists_the_known_ones() {
     let harness =
         Harness::of([("docs", Behaviour::exits_on_request()), ("web", Behaviour::exits_on_request())]);
     let unknown = harness.action("dogs", WorkerAction::Start).await.expect_err("unknown");
@@ -200,9 +202,9 @@ async fn every_change_of_state_is_published() {
     harness.start_all().await;
     harness.action("docs", WorkerAction::Stop).await.expect("known");
     harness.until("docs", Stopped).await;
-    let mut told = vec![];
+    let mut published = vec![];
     while let Ok(transition) = transitions.try_recv() {
-        told.push(transition.state.name());
+        published.push(transition.state.name());
     }
-    assert_eq!(told, ["starting", "ready", "stopping", "stopped"]);
+    assert_eq!(published, ["starting", "ready", "stopping", "stopped"]);
 }

@@ -10,7 +10,7 @@ use crate::supervisor::fake::harness::Harness;
 use crate::supervisor::fake::system::Effect;
 use crate::supervisor::handle::{Order, WorkerAction};
 
-/// Starts one worker, stops it, and waits until it is stopped. Times count from the request.
+/// Starts one worker, stops it, and waits until it is stopped.
 async fn stopped(behaviour: Behaviour) -> Harness {
     let harness = Harness::running([("docs", behaviour)]).await;
     assert_eq!(harness.action("docs", WorkerAction::Stop).await, Ok(Stopping));
@@ -18,22 +18,22 @@ async fn stopped(behaviour: Behaviour) -> Harness {
     harness
 }
 
-/// Between the start of the worker and this effect: 50 ms until the request, then...
+/// Seconds from the stop request, which comes 50 ms after the start of the worker, to this effect.
 fn seconds_until(harness: &Harness, effect: Effect) -> f64 {
-    let at = harness.system.when("docs", effect).expect("it was done");
+    let at = harness.system.when("docs", effect).expect("the effect is recorded");
     ((at - ms(50)).as_secs_f64() * 10.0).round() / 10.0
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_polite_worker_exits_on_request() {
+async fn a_worker_that_exits_on_request_gets_no_signal() {
     let harness = stopped(Behaviour::exits_on_request()).await;
     assert_eq!(harness.system.effects("docs"), [Effect::Spawned, Effect::Posted, Effect::Gone]);
     harness.pass(ms(60_000)).await;
-    assert_eq!(harness.state("docs").await, Stopped, "and stays away");
+    assert_eq!(harness.state("docs").await, Stopped, "not restarted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deaf_worker_gets_sigterm_after_ten_seconds_and_sigkill_after_twenty_more() {
+async fn a_worker_that_ignores_everything_gets_sigterm_after_10_s_and_sigkill_after_20_s_more() {
     let harness = stopped(Behaviour::ignores_request().with_leader(SignalReaction::IGNORES_SIGTERM)).await;
     let effects = [Effect::Spawned, Effect::Posted, Effect::Terminated, Effect::Killed, Effect::Gone];
     assert_eq!(harness.system.effects("docs"), effects);
@@ -44,7 +44,7 @@ async fn a_deaf_worker_gets_sigterm_after_ten_seconds_and_sigkill_after_twenty_m
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_answer_within_five_seconds_is_as_good_as_no() {
+async fn no_response_within_five_seconds_counts_as_a_failed_request() {
     let harness = stopped(Behaviour::replies(Reply::Silence)).await;
     assert_eq!(
         harness.system.effects("docs"),
@@ -64,7 +64,7 @@ async fn a_worker_without_a_route_or_never_ready_is_not_posted_to() {
 
 /// R-SUP-3.
 #[tokio::test(start_paused = true)]
-async fn a_restart_starts_the_new_one_when_all_of_the_old_one_is_gone() {
+async fn a_restart_waits_until_the_old_family_is_gone() {
     let behaviour = Behaviour::exits_on_request().with_descendant(SignalReaction::IGNORES_SIGTERM);
     let harness = Harness::running([("docs", behaviour)]).await;
     let old = harness.status("docs").await.pid;
@@ -77,7 +77,7 @@ async fn a_restart_starts_the_new_one_when_all_of_the_old_one_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_action_counts_while_it_stops() {
+async fn while_a_worker_stops_the_last_action_counts() {
     let harness = Harness::running([("docs", Behaviour::exits_on_request().exiting_after(ms(2_000)))]).await;
     for action in [WorkerAction::Restart, WorkerAction::Stop, WorkerAction::Start] {
         assert_eq!(harness.action("docs", action).await, Ok(Stopping));
@@ -89,9 +89,9 @@ async fn the_last_action_counts_while_it_stops() {
     );
 }
 
-/// R-SUP-3: it is not started beside its own remains, however often that is wished.
+/// R-SUP-3: not started beside processes of its last run, even on request.
 #[tokio::test(start_paused = true)]
-async fn what_can_t_be_ended_is_never_started_twice() {
+async fn a_worker_that_survives_sigkill_is_not_started_again() {
     let harness =
         Harness::running([("docs", Behaviour::ignores_request().with_leader(SignalReaction::UNKILLABLE))])
             .await;
@@ -130,9 +130,9 @@ async fn a_stop_command_runs_again_for_the_next_process() {
     }
 }
 
-/// R-EXIT-1: outcomes that are taken a moment too early do not forget what it took.
+/// R-EXIT-1: an outcome that is read before the worker has exited reports the process as left.
 #[tokio::test(start_paused = true)]
-async fn the_outcome_of_a_running_worker_says_so() {
+async fn the_outcome_of_a_running_worker_reports_a_left_process() {
     let harness =
         Harness::running([("docs", Behaviour::ignores_request().with_leader(SignalReaction::UNKILLABLE))])
             .await;
