@@ -33,6 +33,7 @@ mod start;
 mod supervisor;
 mod time_limits;
 mod verify;
+mod worker_listener;
 
 use std::process::ExitCode;
 

@@ -16,3 +16,11 @@ pub fn bytes<const N: usize>() -> std::io::Result<[u8; N]> {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// A token that can't be guessed: 128 random bits as hexadecimal text.
+///
+/// # Errors
+/// When no random bytes are available.
+pub fn token() -> std::io::Result<String> {
+    Ok(hex(&bytes::<16>()?))
+}

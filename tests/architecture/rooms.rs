@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 13] = [
+const GROUND: [&str; 14] = [
     "progress",
     "time_limits",
+    "worker_listener",
     "deadline",
     "journal",
     "logging",

@@ -28,6 +28,7 @@ mod mcp_client;
 mod memory;
 mod misbehaviour;
 mod no_descriptors;
+mod private_port;
 mod repository;
 mod restarts;
 mod rude_world;

@@ -14,6 +14,10 @@ use super::worker::{PortSource, Probe, Program, RestartPolicy, SessionsPolicy, T
 use crate::ids::{Port, WorkerName};
 use crate::paths;
 
+/// Default of `ready_within`.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Programs whose containers are listened for by a process that is not their child.
+const CONTAINER_ENGINES: [&str; 4] = ["docker", "podman", "nerdctl", "finch"];
 /// Default of `hold`.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,17 +59,22 @@ pub(super) fn complete(
             .or(defaults.ready.as_ref())
             .cloned()
             .unwrap_or_else(|| default_probe(&program)),
-        program,
         env,
         shutdown_path: shutdown_path.unwrap_or_else(|| Some("/shutdown".to_owned())),
         stop_command,
         restart: own.restart.or(defaults.restart).unwrap_or(RestartPolicy::Always),
         restart_unhealthy: own.restart_unhealthy.or(defaults.restart_unhealthy).unwrap_or(false),
+        ready_within: own.ready_within.or(defaults.ready_within).unwrap_or(READY_TIMEOUT),
+        trust_listener: own
+            .trust_listener
+            .or(defaults.trust_listener)
+            .unwrap_or_else(|| is_container_engine(&program)),
         hold: own.hold.or(defaults.hold).unwrap_or(HOLD_TIMEOUT),
         sessions: own.sessions.or(defaults.sessions).unwrap_or(SessionsPolicy::Keep),
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
         unusable,
+        program,
         name: named.name,
         repo: named.repo,
     }
@@ -73,6 +82,12 @@ pub(super) fn complete(
 
 fn has_unknown_placeholder(text: &PortText) -> bool {
     !placeholder::unknown(&text.to_string()).is_empty()
+}
+
+fn is_container_engine(program: &Program) -> bool {
+    let Program::Command(command) = program else { return false };
+    let name = PathBuf::from(command[0].to_string());
+    name.file_name().is_some_and(|name| CONTAINER_ENGINES.iter().any(|engine| name == *engine))
 }
 
 fn default_probe(program: &Program) -> Probe {

@@ -37,6 +37,11 @@ pub struct WorkerConfig {
     pub restart: RestartPolicy,
     /// Whether three failed probes in a row restart it.
     pub restart_unhealthy: bool,
+    /// How long a start may take before it counts as failed.
+    pub ready_within: Duration,
+    /// Whether every process of this user may listen on the worker's port, as the port proxy of a container engine
+    /// does.
+    pub trust_listener: bool,
     /// How long the proxy holds requests while the worker restarts.
     pub hold: Duration,
     /// Whether MCP sessions survive a restart of the worker.

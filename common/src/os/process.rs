@@ -62,6 +62,11 @@ pub fn describe(pid: Pid) -> Option<ProcessInfo> {
     })
 }
 
+/// The effective user id of a process; `None` if it can't be read.
+pub fn user(pid: Pid) -> Option<u32> {
+    system::owner(pid)
+}
+
 /// The command line, arguments joined by spaces; the name in brackets if it is empty, or can't be read.
 pub fn command(process: &Process) -> String {
     let line = system::command_line(process.pid).filter(|line| !line.is_empty());

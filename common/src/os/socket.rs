@@ -16,6 +16,11 @@ pub fn listeners() -> io::Result<Vec<Socket>> {
     system::listeners()
 }
 
+/// The listening TCP sockets with this local port, on every address.
+pub fn listeners_on(port: u16) -> io::Result<Vec<Socket>> {
+    system::listeners_on(port)
+}
+
 /// All TCP sockets, IPv4 and IPv6, in every state.
 pub fn sockets() -> io::Result<Vec<Socket>> {
     system::sockets()
@@ -31,6 +36,11 @@ pub fn connections() -> io::Result<Vec<Socket>> {
 /// by root) and processes that can't be read now are missing.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
     system::owners(inodes)
+}
+
+/// The inodes of the sockets that a process holds; none if its descriptors can't be read.
+pub fn held_by(pid: Pid) -> HashSet<u64> {
+    system::sockets_of(pid)
 }
 
 /// The inodes of the TCP sockets that this process holds.

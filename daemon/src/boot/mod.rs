@@ -41,7 +41,6 @@ use crate::process::process_thread::{ProcessEvent, ProcessThread};
 use crate::progress::Progress;
 use crate::proxy::handle::ProxyHandle;
 use crate::proxy::{Proxy, ProxyConfig};
-use crate::random;
 use crate::recovery::LastRun;
 use crate::resources::Resource;
 use crate::resources::declared::Declared;
@@ -218,9 +217,7 @@ impl<'a> Boot<'a> {
         open_files: OpenFileLimit,
         cgroups: Result<Cgroups, String>,
     ) -> Result<(ProcessParts, mpsc::UnboundedReceiver<ProcessEvent>), StartError> {
-        let token = random::bytes::<16>().map_err(StartError::system("get random bytes"))?;
-        let launch_env = LaunchEnv::from_this_process(random::hex(&token))
-            .map_err(StartError::system("find this program"))?;
+        let launch_env = LaunchEnv::from_this_process().map_err(StartError::system("find this program"))?;
         let run = self.options.run.tag();
         let known_file = KnownProcessesFile::new(self.state.members(), run);
         let children = Children::new(run, open_files, cgroups, known_file)

@@ -28,31 +28,30 @@ pub struct LaunchEnv {
     pub mcpd: PathBuf,
     /// The daemon's environment without the variables that concern the daemon.
     pub env: BTreeMap<OsString, OsString>,
-    /// The token of the shutdown route of built-in workers.
-    pub token: String,
 }
 
 impl LaunchEnv {
     ///
     /// # Errors
     /// When the path of this program can't be read.
-    pub fn from_this_process(token: String) -> std::io::Result<Self> {
+    pub fn from_this_process() -> std::io::Result<Self> {
         let env = std::env::vars_os().filter(|(key, _)| is_for_workers(key)).collect();
-        Ok(Self { mcpd: std::env::current_exe()?, env, token })
+        Ok(Self { mcpd: std::env::current_exe()?, env })
     }
 
-    /// The specification of this worker on this port.
+    /// The specification of this worker on this port. `token` is for a built-in worker.
     pub fn worker_spec(
         &self,
         worker: &WorkerConfig,
         port: Port,
         slot: Slot,
+        token: Option<&str>,
         output: Option<OwnedFd>,
     ) -> LaunchSpec {
         let (program, args) = self.command(worker, port);
         let mut env = self.env.clone();
         env.insert("PORT".into(), port.to_string().into());
-        env.extend(self.token_for(worker).map(|token| (TOKEN_VARIABLE.into(), token.into())));
+        env.extend(token.map(|token| (TOKEN_VARIABLE.into(), token.into())));
         env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.with(port).into())));
         LaunchSpec {
             slot,
@@ -62,11 +61,6 @@ impl LaunchEnv {
             env: env.into_iter().collect(),
             output,
         }
-    }
-
-    /// The token that this worker's shutdown route requires; `None` if it is not a built-in worker.
-    pub fn token_for(&self, worker: &WorkerConfig) -> Option<String> {
-        (worker.program == Program::BuiltIn).then(|| self.token.clone())
     }
 
     /// The specification of a helper command, for instance a `stop_command`.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use mcpd_common::ids::{Port, RunTag};
+use mcpd_common::ids::RunTag;
 use mcpd_common::status::WorkerState;
 use tokio::sync::watch;
 
 use super::http::upstream::{Live, Publisher, Upstream};
 use super::mcp::session;
+use crate::worker_listener::WorkerListener;
 
 /// Whether the port is bound; the error names its holder.
 pub type BindState = watch::Receiver<Result<(), String>>;
@@ -33,15 +34,30 @@ impl ProxyHandle {
     }
 
     /// Publishes the state of the worker's `process`; the first one is 1.
-    pub fn show(&self, state: WorkerState, process: u32, port: Port, reason: Option<&str>) {
+    pub fn show(
+        &self,
+        state: WorkerState,
+        process: u32,
+        listener: Option<&Arc<WorkerListener>>,
+        reason: Option<&str>,
+    ) {
         let epoch = session::epoch(self.run, process);
-        let next = match state {
-            WorkerState::Ready | WorkerState::Unhealthy => match &*self.publisher.borrow() {
-                Upstream::Live(up) if up.epoch == epoch => return,
-                _ => Upstream::Live(Arc::new(Live::new(epoch, port))),
-            },
-            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => Upstream::Waiting,
-            WorkerState::Failed | WorkerState::Stopped => {
+        let next = match (state, listener) {
+            (WorkerState::Ready | WorkerState::Unhealthy, Some(listener)) => {
+                match &*self.publisher.borrow() {
+                    Upstream::Live(up) if up.epoch == epoch => return,
+                    _ => Upstream::Live(Arc::new(Live::new(epoch, listener.clone()))),
+                }
+            }
+            (
+                WorkerState::Ready
+                | WorkerState::Unhealthy
+                | WorkerState::Starting
+                | WorkerState::BackingOff
+                | WorkerState::Stopping,
+                _,
+            ) => Upstream::Waiting,
+            (WorkerState::Failed | WorkerState::Stopped, _) => {
                 Upstream::Down(reason.unwrap_or(state.name()).to_owned())
             }
         };

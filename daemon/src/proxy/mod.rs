@@ -224,5 +224,5 @@ fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread
 /// # Errors
 /// When no random bytes are available.
 pub fn mint() -> std::io::Result<String> {
-    Ok(random::hex(&random::bytes::<16>()?))
+    random::token()
 }

@@ -1,25 +1,28 @@
 //! Performs what a worker's machine decided: start, probe, stop request, signal, publish.
 
+use std::collections::HashSet;
+
 use hyper::Method;
 use jiff::Timestamp;
-use mcpd_common::config::WorkerConfig;
+use mcpd_common::check::listener::ListenerOwner;
+use mcpd_common::config::{Program, WorkerConfig};
 use mcpd_common::event::{EventKind, WorkerStep};
-use mcpd_common::ids::Slot;
+use mcpd_common::ids::{Mark, Port, Slot};
 use mcpd_common::outcome::{Asked, ExitStatus};
 use mcpd_common::status::WorkerState;
 
 use super::handle::Transition;
 use super::probe::http::WorkerRequest;
+use super::probe::worker_client::Diagnosis;
 use super::state::{Action, WorkerEvent};
 use super::stop_sequence::{RESPONSE_LIMIT, SignalReason, StopAction, StopOutcome, StopResponse};
 use super::{Supervisor, TaskResult};
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::process::operations::{self, Started};
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::millis;
-
-/// Seconds after which a worker that is still starting is examined.
-const SLOW_START: i64 = 2;
+use crate::random;
+use crate::worker_listener::WorkerListener;
 
 impl Supervisor {
     pub(super) fn perform(&mut self, slot: Slot, action: Action) {
@@ -48,23 +51,38 @@ impl Supervisor {
         }
     }
 
-    /// Ports are checked before they are bound: the error then names the holder (R-SUP-6).
+    /// Ports are checked before they are bound: the error then names the holder (R-SUP-6). Each process gets a token
+    /// of its own, so that no worker can stop another one.
     fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
         if let Some(proxy) = self.deps.proxies.get(&config.name) {
             proxy.is_open()?;
         }
-        let port = self.worker_client.find_port(config)?;
+        let port = self.worker_client.find_port(config, &self.assigned_ports(slot))?;
+        let token = (config.program == Program::BuiltIn).then(random::token).transpose();
+        let token = token.map_err(|error| format!("no random bytes for its token: {error}"))?;
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.listens_on = port;
+            worker.token.clone_from(&token);
         }
         let pipe = self.deps.output.pipe(&config.name);
         let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
-        Ok(self.deps.launch_env.worker_spec(config, port, slot, Some(pipe)))
+        Ok(self.deps.launch_env.worker_spec(config, port, slot, token.as_deref(), Some(pipe)))
+    }
+
+    /// The client ports of all workers, and the private ports of all other workers.
+    fn assigned_ports(&self, slot: Slot) -> HashSet<Port> {
+        let others = self.workers.iter().filter(|(other, _)| **other != slot);
+        let private = others.map(|(_, worker)| worker.listens_on);
+        self.workers.values().map(|worker| worker.config.port).chain(private).collect()
     }
 
     pub(super) fn spawned(&mut self, slot: Slot, started: Started) {
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.started = Some(started);
+            let mark = Mark { run: self.deps.recorder.run.tag(), slot };
+            let trusts_user = worker.config.trust_listener;
+            let owner = ListenerOwner { leader: started.pid, mark, trusts_user };
+            worker.listener = Some(WorkerListener::new(worker.listens_on, owner));
             worker.started_at = Some(Timestamp::now());
             // A shutdown that began during the start counts this process, too.
             worker.outcome.pid = Some(started.pid);
@@ -79,45 +97,24 @@ impl Supervisor {
                 self.deps.recorder.ended(started, worker.machine.last_exit());
             }
             worker.started_at = None;
+            worker.listener = None;
         }
     }
 
     fn probe(&self, slot: Slot) {
-        let Some(worker) = self.workers.get(&slot) else {
-            return;
-        };
-        let answer = self.worker_client.probe(worker.config.clone(), worker.listens_on);
-        let process = worker.process;
-        let task_results = self.task_results.clone();
-        tokio::spawn(async move {
-            let alive = answer.await;
-            let _ = task_results.send(TaskResult::Probed(slot, process, alive));
-        });
-        self.check_for_wrong_port(slot);
-    }
-
-    /// A worker that is slow to become ready may listen on another port than its own (R-CONF-1).
-    fn check_for_wrong_port(&self, slot: Slot) {
-        let Some((worker, started)) =
-            self.workers.get(&slot).and_then(|worker| Some((worker, worker.started?)))
+        let Some((worker, listener)) =
+            self.workers.get(&slot).and_then(|worker| Some((worker, worker.listener.clone()?)))
         else {
             return;
         };
-        let age = worker.started_at.map(|at| Timestamp::now().duration_since(at).as_secs());
-        let slow = worker.machine.state() == WorkerState::Starting && age >= Some(SLOW_START);
-        if !slow || worker.machine.reason().is_some() {
-            return;
-        }
-        let wrong_port = self.worker_client.wrong_port(started.pid, worker.listens_on);
+        let is_slow = worker.machine.is_slow_to_start(deadline::now());
+        let diagnosis = if is_slow { Diagnosis::Thorough } else { Diagnosis::Quick };
+        let probe = self.worker_client.probe(worker.config.clone(), listener, diagnosis);
         let process = worker.process;
         let task_results = self.task_results.clone();
-        let given = worker.listens_on;
         tokio::spawn(async move {
-            if let Some(wrong) = wrong_port.await {
-                let reason =
-                    format!("listens on {wrong} and not on {given}, the port it was given ({{port}}, PORT)");
-                let _ = task_results.send(TaskResult::WrongPort(slot, process, reason));
-            }
+            let result = probe.await;
+            let _ = task_results.send(TaskResult::Probed(slot, process, result));
         });
     }
 
@@ -166,25 +163,27 @@ impl Supervisor {
 
     fn send_stop_request(&mut self, slot: Slot) {
         self.run_stop_command(slot);
-        let Some(worker) = self.workers.get(&slot) else {
+        let Some((worker, listener)) =
+            self.workers.get(&slot).and_then(|worker| Some((worker, worker.listener.clone()?)))
+        else {
             return;
         };
         let request = WorkerRequest {
             method: Method::POST,
-            port: worker.listens_on,
+            listener,
             path: worker.config.shutdown_path.clone().unwrap_or_default(),
-            token: self.deps.launch_env.token_for(&worker.config),
+            token: worker.token.clone(),
         };
-        let answer = self.worker_client.send(request, Deadline::after(RESPONSE_LIMIT));
+        let response = self.worker_client.send(request, Deadline::after(RESPONSE_LIMIT));
         let process = worker.process;
         let task_results = self.task_results.clone();
         self.publish_step(slot, WorkerStep::Asked { how: Asked::Http });
         tokio::spawn(async move {
-            let answer = match answer.await {
+            let response = match response.await {
                 Ok(status) => StopResponse::Status(status),
                 Err(why) => StopResponse::None(why),
             };
-            let _ = task_results.send(TaskResult::Responded(slot, process, answer));
+            let _ = task_results.send(TaskResult::Responded(slot, process, response));
         });
     }
 
@@ -266,7 +265,7 @@ impl Supervisor {
         }
         worker.since = Timestamp::now();
         if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
-            proxy.show(state, worker.process, worker.listens_on, worker.machine.reason());
+            proxy.show(state, worker.process, worker.listener.as_ref(), worker.machine.reason());
         }
         let name = worker.config.name.clone();
         let reason = worker.machine.reason().map(str::to_owned);

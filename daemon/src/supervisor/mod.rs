@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use self::handle::{Order, SupervisorHandle, Transition, UnknownWorker, WorkerAction};
 use self::probe::worker_client::{HttpWorkerClient, WorkerClient};
 use self::recorder::Recorder;
-use self::state::WorkerEvent;
+use self::state::{ProbeResult, WorkerEvent};
 use self::stop_sequence::{StopAction, StopResponse};
 use self::worker::Worker;
 use crate::deadline;
@@ -65,8 +65,7 @@ pub struct Deps {
 /// Results of tasks. The number counts the processes of the worker: a result about an earlier
 /// process is ignored.
 enum TaskResult {
-    Probed(Slot, u32, bool),
-    WrongPort(Slot, u32, String),
+    Probed(Slot, u32, ProbeResult),
     Responded(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),
     Drained(Slot, u32, StopAction),
@@ -251,12 +250,9 @@ impl Supervisor {
 
     fn on_task_result(&mut self, result: TaskResult) {
         match result {
-            TaskResult::Probed(slot, process, alive) if self.is_current(slot, process) => {
+            TaskResult::Probed(slot, process, result) if self.is_current(slot, process) => {
                 let busy = self.is_busy(slot);
-                self.on(slot, WorkerEvent::Probed { alive, busy });
-            }
-            TaskResult::WrongPort(slot, process, reason) if self.is_current(slot, process) => {
-                self.on(slot, WorkerEvent::WrongPort { reason });
+                self.on(slot, WorkerEvent::Probed { result, busy });
             }
             TaskResult::Responded(slot, process, answer) if self.is_current(slot, process) => {
                 self.publish_step(slot, WorkerStep::Answered { answer: answer.to_string() });
@@ -272,10 +268,7 @@ impl Supervisor {
             TaskResult::Drained(slot, process, action) if self.is_current(slot, process) => {
                 self.stop(slot, action)
             }
-            TaskResult::Probed(..)
-            | TaskResult::WrongPort(..)
-            | TaskResult::Responded(..)
-            | TaskResult::Drained(..) => {}
+            TaskResult::Probed(..) | TaskResult::Responded(..) | TaskResult::Drained(..) => {}
         }
     }
 

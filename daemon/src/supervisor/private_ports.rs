@@ -1,14 +1,15 @@
-//! Chooses and checks the port that a worker is to bind (R-SUP-6), and finds a worker that listens on another port
-//! (R-CONF-1).
+//! Chooses and checks the port that a worker is to bind (R-SUP-6, R-SUP-7).
 
 use std::collections::HashSet;
 
 use mcpd_common::check::ports;
 use mcpd_common::config::WorkerConfig;
-use mcpd_common::ids::{Pid, Port};
-use mcpd_common::os::{process, socket};
+use mcpd_common::ids::Port;
 
 use crate::port_holder;
+
+/// The kernel assigns the same port again in a tenth of all rounds of fifty, so a few tries are enough.
+const MAX_TRIES: usize = 100;
 
 /// Checks that the worker's port can be bound.
 ///
@@ -21,32 +22,37 @@ pub fn is_free(worker: &WorkerConfig) -> Result<(), String> {
     Err(port_holder::sentence(worker.port, &worker.name))
 }
 
-/// A private port, chosen by the kernel. Another process may bind it before the worker does; then the
-/// worker exits, and the next start gets another port.
+/// A private port, chosen by the kernel, that is none of `assigned`. Another process may bind it before the worker
+/// does: the probe notices it, and the next start gets another port.
 ///
 /// # Errors
 /// If the kernel has no free port.
-pub fn private() -> Result<Port, String> {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    let port = address.map_err(|error| format!("the kernel assigns no private port: {error}"))?.port();
-    Port::new(port).ok_or_else(|| "the kernel gave port 0".to_owned())
+pub fn private(assigned: &HashSet<Port>) -> Result<Port, String> {
+    // The listeners of refused ports stay open, so that the kernel assigns another port each time.
+    let mut refused = vec![];
+    for _ in 0..MAX_TRIES {
+        let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+        let listener = listener.map_err(|error| format!("the kernel assigns no private port: {error}"))?;
+        let number = listener.local_addr().map_err(|error| error.to_string())?.port();
+        match Port::new(number) {
+            Some(port) if !assigned.contains(&port) => return Ok(port),
+            _ => refused.push(listener),
+        }
+    }
+    Err(format!("the kernel assigned only ports that are in use, {MAX_TRIES} times"))
 }
 
-/// The first port on which the process tree of `leader` listens, if no process of the tree listens on `given`.
-/// `None` if the sockets can't be read.
-pub fn wrong_port(leader: Pid, given: Port) -> Option<Port> {
-    let tree: HashSet<Pid> =
-        process::best_effort::tree(leader).iter().map(|process| process.pid).chain([leader]).collect();
-    let listeners = socket::listeners().ok()?;
-    let inodes = listeners.iter().map(|listener| listener.inode).collect();
-    let owners = socket::owners(&inodes);
-    let in_tree = |inode| owners.get(inode).is_some_and(|pids| pids.iter().any(|pid| tree.contains(pid)));
-    let mut ports =
-        listeners.iter().filter(|listener| in_tree(&listener.inode)).map(|listener| listener.local.port());
-    let first = ports.next()?;
-    if first == given.get() || ports.any(|port| port == given.get()) {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R-SUP-7: a port that was assigned is not assigned again, however often the kernel returns it.
+    #[test]
+    fn no_port_is_assigned_twice() {
+        let mut assigned = HashSet::new();
+        for _ in 0..500 {
+            let port = private(&assigned).expect("a port");
+            assert!(assigned.insert(port), "{port} was assigned before");
+        }
     }
-    Port::new(first)
 }

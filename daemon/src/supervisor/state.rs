@@ -32,7 +32,7 @@ use mcpd_common::outcome::{Asked, ExitStatus};
 use mcpd_common::status::WorkerState;
 use tokio::time::Instant;
 
-pub use self::events::{Action, Policy, WorkerEvent};
+pub use self::events::{Action, Policy, ProbeResult, WorkerEvent};
 use self::health::{HealthChange, MAX_FAILED_PROBES, Running};
 use super::backoff::{Backoff, RestartDecision};
 use super::stop_sequence::{AfterGrace, StopAction, StopSequence, StopTimes};
@@ -101,6 +101,11 @@ impl Machine {
         }
     }
 
+    /// Whether a probe should find out in detail why the worker is not ready.
+    pub fn is_slow_to_start(&self, now: Instant) -> bool {
+        matches!(&self.state, State::Running(running) if running.is_slow_to_start(now))
+    }
+
     /// Why the worker is in its state; `None` if the state needs no explanation.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
@@ -130,7 +135,7 @@ impl Machine {
         match &self.state {
             State::Stopped | State::Failed => None,
             State::BackingOff { until } => Some(*until),
-            State::Running(running) => running.probe_at(),
+            State::Running(running) => running.timer(),
             State::Stopping { sequence, .. } => sequence.timer(),
         }
     }
@@ -147,8 +152,7 @@ impl Machine {
             WorkerEvent::Escalate => self.advance(|sequence| sequence.escalate(now), now),
             WorkerEvent::KillAll => self.advance(|sequence| sequence.kill_now(now), now),
             WorkerEvent::SpawnFailed { reason } => self.spawn_failed(reason, now),
-            WorkerEvent::Probed { alive, busy } => self.probed(alive, busy, now),
-            WorkerEvent::WrongPort { reason } => self.wrong_port(reason),
+            WorkerEvent::Probed { result, busy } => self.probed(result, busy, now),
             WorkerEvent::Answered(response) => self.advance(|sequence| sequence.answered(response, now), now),
             WorkerEvent::LeaderExited { exit, remaining } => self.leader_exited(exit, remaining, now),
             WorkerEvent::Gone => self.gone(now),
@@ -187,7 +191,7 @@ impl Machine {
             return vec![];
         }
         self.reason = None;
-        self.state = State::Running(Running::starting(now));
+        self.state = State::Running(Running::starting(now, self.policy.ready_within));
         vec![Action::Spawn]
     }
 
@@ -267,16 +271,22 @@ impl Machine {
         }
     }
 
-    fn probed(&mut self, alive: bool, busy: bool, now: Instant) -> Vec<Action> {
+    fn probed(&mut self, result: ProbeResult, busy: bool, now: Instant) -> Vec<Action> {
         let State::Running(running) = &mut self.state else {
             return vec![];
         };
-        match running.probed(alive, now) {
-            HealthChange::Unchanged => {}
-            HealthChange::BecameReady => self.reason = None,
-            HealthChange::BecameUnhealthy => {
-                self.reason = Some(format!("{MAX_FAILED_PROBES} probes in a row failed"));
+        let failure = match result {
+            ProbeResult::Alive => None,
+            ProbeResult::NotReady(why) => Some(why),
+            ProbeResult::ForeignListener(holder) => return self.give_up_port(holder, now),
+        };
+        match (running.probed(failure.is_none(), now), failure) {
+            (HealthChange::BecameReady, _) => self.reason = None,
+            (HealthChange::BecameUnhealthy, Some(why)) => {
+                self.reason = Some(format!("{MAX_FAILED_PROBES} probes in a row failed: {why}"));
             }
+            (_, why) if running.is_slow_to_start(now) => self.reason = why,
+            _ => {}
         }
         if running.state() == WorkerState::Unhealthy && self.policy.restart_unhealthy && !busy {
             let next = self.after_failure(None, now);
@@ -285,11 +295,23 @@ impl Machine {
         vec![]
     }
 
-    fn wrong_port(&mut self, reason: String) -> Vec<Action> {
-        if self.state() == WorkerState::Starting {
-            self.reason = Some(reason);
-        }
-        vec![]
+    /// Another process listens on the port: the worker is started again, behind the proxy with another port.
+    fn give_up_port(&mut self, holder: String, now: Instant) -> Vec<Action> {
+        self.reason = Some(holder);
+        let next = self.after_failure(None, now);
+        self.stop(next, now)
+    }
+
+    fn start_timed_out(&mut self, now: Instant) -> Vec<Action> {
+        let seconds = self.policy.ready_within.as_secs_f64();
+        let why = self.reason.take().unwrap_or_else(|| "it did not pass its probe".to_owned());
+        let reason = format!("not ready within {seconds} s (ready_within): {why}");
+        self.reason = Some(reason.clone());
+        let next = match self.policy.restart {
+            RestartPolicy::Never => NextAction::Fail(format!("{reason}, and restart = \"never\"")),
+            RestartPolicy::Always | RestartPolicy::OnFailure => self.after_failure(None, now),
+        };
+        self.stop(next, now)
     }
 
     fn leader_exited(&mut self, exit: ExitStatus, remaining: Vec<ProcessInfo>, now: Instant) -> Vec<Action> {
@@ -340,6 +362,7 @@ impl Machine {
         }
         match &mut self.state {
             State::BackingOff { .. } => self.spawn(now),
+            State::Running(running) if running.is_start_overdue(now) => self.start_timed_out(now),
             State::Running(running) => {
                 running.probe_started();
                 vec![Action::Probe]

@@ -8,10 +8,16 @@ fn policy(restart: RestartPolicy) -> Policy {
     Policy {
         restart,
         restart_unhealthy: false,
+        ready_within: Duration::from_secs(120),
         has_route: true,
         graceful: Duration::from_secs(10),
         term: Duration::from_secs(20),
     }
+}
+
+fn probed(is_alive: bool, busy: bool) -> WorkerEvent {
+    let not_ready = || ProbeResult::NotReady("nothing listens on 9000 yet".to_owned());
+    WorkerEvent::Probed { result: if is_alive { ProbeResult::Alive } else { not_ready() }, busy }
 }
 
 fn running(policy: Policy, now: Instant) -> Machine {
@@ -30,9 +36,9 @@ fn a_worker_is_ready_when_its_probe_succeeds() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     assert_eq!(machine.state(), WorkerState::Starting);
-    assert!(machine.on(WorkerEvent::Probed { alive: false, busy: false }, now).is_empty());
+    assert!(machine.on(probed(false, false), now).is_empty());
     assert_eq!(machine.state(), WorkerState::Starting);
-    assert!(machine.on(WorkerEvent::Probed { alive: true, busy: false }, now).is_empty());
+    assert!(machine.on(probed(true, false), now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
     assert_eq!(machine.timer(), Some(now + LIVENESS_INTERVAL));
 }
@@ -43,12 +49,12 @@ fn three_failed_probes_make_a_worker_unhealthy_and_a_successful_one_makes_it_rea
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
     for alive in [true, false, false, true, false, false] {
-        assert!(machine.on(WorkerEvent::Probed { alive, busy: false }, now).is_empty());
+        assert!(machine.on(probed(alive, false), now).is_empty());
         assert_eq!(machine.state(), WorkerState::Ready);
     }
-    assert!(machine.on(WorkerEvent::Probed { alive: false, busy: false }, now).is_empty());
+    assert!(machine.on(probed(false, false), now).is_empty());
     assert_eq!(machine.state(), WorkerState::Unhealthy);
-    assert!(machine.on(WorkerEvent::Probed { alive: true, busy: false }, now).is_empty());
+    assert!(machine.on(probed(true, false), now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
 }
 
@@ -57,9 +63,8 @@ fn an_unhealthy_worker_is_restarted_only_if_configured() {
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
-    let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
-    let actions: Vec<_> =
-        (0..3).flat_map(|_| machine.on(WorkerEvent::Probed { alive: false, busy: false }, now)).collect();
+    let _ = machine.on(probed(true, false), now);
+    let actions: Vec<_> = (0..3).flat_map(|_| machine.on(probed(false, false), now)).collect();
     assert_eq!(actions, vec![Action::Stop(StopAction::Post)]);
     assert_eq!(machine.state(), WorkerState::Stopping);
 }
@@ -70,12 +75,12 @@ fn an_unhealthy_worker_is_not_restarted_while_requests_are_in_flight() {
     let now = deadline::now();
     let unhealthy = Policy { restart_unhealthy: true, ..policy(RestartPolicy::Always) };
     let mut machine = running(unhealthy, now);
-    let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
+    let _ = machine.on(probed(true, false), now);
     for _ in 0..5 {
-        assert!(machine.on(WorkerEvent::Probed { alive: false, busy: true }, now).is_empty());
+        assert!(machine.on(probed(false, true), now).is_empty());
     }
     assert_eq!(machine.state(), WorkerState::Unhealthy);
-    let actions = machine.on(WorkerEvent::Probed { alive: false, busy: false }, now);
+    let actions = machine.on(probed(false, false), now);
     assert_eq!(actions, vec![Action::Stop(StopAction::Post)]);
 }
 
@@ -98,15 +103,56 @@ fn a_worker_that_exits_after_the_shutdown_request_is_not_restarted() {
     assert_eq!((waiting.state(), waiting.timer()), (WorkerState::Stopped, None));
 }
 
-/// R-CONF-1.
+/// R-SUP-8: only a start that takes long shows why, and only until it is over.
 #[test]
-fn a_wrong_port_is_the_reason_until_the_worker_is_ready() {
+fn a_worker_that_is_slow_to_start_shows_why() {
     let now = deadline::now();
     let mut machine = running(policy(RestartPolicy::Always), now);
-    let _ = machine.on(WorkerEvent::WrongPort { reason: "listens on 9000".into() }, now);
-    assert_eq!(machine.reason(), Some("listens on 9000"));
-    let _ = machine.on(WorkerEvent::Probed { alive: true, busy: false }, now);
+    let _ = machine.on(probed(false, false), now + Duration::from_secs(4));
     assert_eq!(machine.reason(), None);
+    let _ = machine.on(probed(false, false), now + Duration::from_secs(5));
+    assert_eq!(machine.reason(), Some("nothing listens on 9000 yet"));
+    let _ = machine.on(probed(true, false), now + Duration::from_secs(6));
+    assert_eq!(machine.reason(), None);
+}
+
+/// R-SUP-8: `ready_within` ends the start, also while a probe hangs, and the next start follows.
+#[test]
+fn a_start_that_never_becomes_ready_ends() {
+    let mut now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    now += LIVENESS_INTERVAL;
+    assert_eq!(machine.on(WorkerEvent::Timer, now), vec![Action::Probe]);
+    let _ = machine.on(probed(false, false), now);
+    now += Duration::from_secs(120);
+    let terminate = StopAction::Terminate(SignalReason::IsTheRequest);
+    assert_eq!(machine.on(WorkerEvent::Timer, now), vec![Action::Stop(terminate)]);
+    let expected = "not ready within 120 s (ready_within): nothing listens on 9000 yet";
+    assert_eq!((machine.state(), machine.reason()), (WorkerState::Stopping, Some(expected)));
+    let _ = machine.on(exited(ExitStatus::Signal(15)), now);
+    let _ = machine.on(WorkerEvent::Gone, now);
+    assert_eq!((machine.state(), machine.reason()), (WorkerState::BackingOff, Some(expected)));
+}
+
+/// R-SUP-7: whenever it is found, and with requests in flight.
+#[test]
+fn a_worker_whose_port_another_process_took_is_started_again() {
+    let foreign = || {
+        let holder = "127.0.0.1:9000 is held by nc".to_owned();
+        WorkerEvent::Probed { result: ProbeResult::ForeignListener(holder), busy: true }
+    };
+    let now = deadline::now();
+    for was_ready in [false, true] {
+        let mut machine = running(policy(RestartPolicy::Always), now);
+        if was_ready {
+            let _ = machine.on(probed(true, false), now);
+        }
+        assert_eq!(machine.on(foreign(), now).len(), 1);
+        let _ = machine.on(exited(ExitStatus::Signal(15)), now);
+        let _ = machine.on(WorkerEvent::Gone, now);
+        assert_eq!(machine.state(), WorkerState::BackingOff);
+        assert_eq!(machine.reason(), Some("127.0.0.1:9000 is held by nc"));
+    }
 }
 
 /// R-SUP-3: ten crashes soon after the start, then `failed` until `mcpctl restart`.
@@ -187,7 +233,7 @@ fn event() -> impl Strategy<Value = WorkerEvent> {
         Just(WorkerEvent::KillAll),
         Just(WorkerEvent::DisableRestarts),
         Just(WorkerEvent::SpawnFailed { reason: "no".into() }),
-        any::<(bool, bool)>().prop_map(|(alive, busy)| WorkerEvent::Probed { alive, busy }),
+        any::<(bool, bool)>().prop_map(|(alive, busy)| probed(alive, busy)),
         (200u16..600).prop_map(|status| WorkerEvent::Answered(StopResponse::Status(status))),
         exit.prop_map(exited),
         Just(WorkerEvent::Gone),

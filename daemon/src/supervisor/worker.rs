@@ -15,6 +15,7 @@ use super::stop_sequence::StopOutcome;
 use crate::deadline;
 use crate::process::operations::Started;
 use crate::time_limits::TimeLimits;
+use crate::worker_listener::WorkerListener;
 
 pub(super) struct Worker {
     pub(super) config: Arc<WorkerConfig>,
@@ -23,6 +24,10 @@ pub(super) struct Worker {
     pub(super) process: u32,
     /// The port that the worker itself binds: its client port, or a private one.
     pub(super) listens_on: Port,
+    /// The listener of its current process.
+    pub(super) listener: Option<Arc<WorkerListener>>,
+    /// The token that the shutdown route of its current process requires; only of a built-in worker.
+    pub(super) token: Option<String>,
     pub(super) started: Option<Started>,
     pub(super) started_at: Option<Timestamp>,
     pub(super) shown: WorkerState,
@@ -39,6 +44,7 @@ impl Worker {
         let policy = Policy {
             restart: config.restart,
             restart_unhealthy: config.restart_unhealthy,
+            ready_within: config.ready_within,
             has_route: config.shutdown_path.is_some(),
             graceful: *graceful,
             term: limits.term(),
@@ -66,6 +72,8 @@ impl Worker {
             machine,
             process: 0,
             listens_on: config.port,
+            listener: None,
+            token: None,
             started: None,
             started_at: None,
             since: Timestamp::now(),

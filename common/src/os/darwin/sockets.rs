@@ -34,6 +34,13 @@ pub fn listeners() -> io::Result<Vec<Socket>> {
     Ok(sockets)
 }
 
+/// The listening sockets with this local port.
+pub fn listeners_on(port: u16) -> io::Result<Vec<Socket>> {
+    let mut listeners = listeners()?;
+    listeners.retain(|socket| socket.local.port() == port);
+    Ok(listeners)
+}
+
 /// The sockets that have a peer.
 pub fn connections() -> io::Result<Vec<Socket>> {
     let mut sockets = sockets()?;

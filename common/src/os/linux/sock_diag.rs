@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-    Parseable,
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
+    NetlinkMessage, Parseable,
 };
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY};
@@ -18,12 +18,20 @@ use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddress};
 use super::tcp_state::state;
 use crate::os::tcp::Socket;
 
+/// No filter by local port.
+const ANY_PORT: u16 = 0;
+
 /// The kernel's limit for one datagram of a dump, in bytes.
 const MAX_DATAGRAM: usize = 32 * 1024;
 
 /// Listening sockets.
 pub fn listeners() -> io::Result<Vec<Socket>> {
-    table(&StateFlags::LISTEN)
+    table(&StateFlags::LISTEN, ANY_PORT)
+}
+
+/// Listening sockets with this local port; the kernel filters.
+pub fn listeners_on(port: u16) -> io::Result<Vec<Socket>> {
+    table(&StateFlags::LISTEN, port)
 }
 
 /// The bit that requests sockets that are only bound: they hold a port too. Kernels before 6.8 ignore it and
@@ -32,22 +40,39 @@ const BOUND_INACTIVE: u32 = 1 << 13;
 
 /// Sockets in every state.
 pub fn sockets() -> io::Result<Vec<Socket>> {
-    table(&StateFlags::from_bits_retain(StateFlags::all().bits() | BOUND_INACTIVE))
+    table(&StateFlags::from_bits_retain(StateFlags::all().bits() | BOUND_INACTIVE), ANY_PORT)
 }
 
 /// Sockets that have a peer, without `TIME_WAIT`.
 pub fn connections() -> io::Result<Vec<Socket>> {
     let others = StateFlags::LISTEN | StateFlags::TIME_WAIT | StateFlags::CLOSE;
-    table(&(StateFlags::all() - others))
+    table(&(StateFlags::all() - others), ANY_PORT)
 }
 
-fn table(states: &StateFlags) -> io::Result<Vec<Socket>> {
+/// The table changed while the kernel listed it, so that sockets may be missing (`NLM_F_DUMP_INTR`, netlink(7)).
+const INTERRUPTED: io::ErrorKind = io::ErrorKind::Interrupted;
+/// How often an interrupted listing is repeated.
+const MAX_TRIES: usize = 5;
+
+fn table(states: &StateFlags, port: u16) -> io::Result<Vec<Socket>> {
+    for _ in 1..MAX_TRIES {
+        match try_table(states, port) {
+            Err(error) if error.kind() == INTERRUPTED => {}
+            result => return result,
+        }
+    }
+    try_table(states, port)
+}
+
+fn try_table(states: &StateFlags, port: u16) -> io::Result<Vec<Socket>> {
     let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
     netlink.connect(&NetlinkAddress::new(0, 0))?;
     let mut found = Vec::new();
-    dump(&netlink, AF_INET, SocketId::new_v4(), states, &mut found)?;
+    let v4 = SocketId { source_port: port, ..SocketId::new_v4() };
+    dump(&netlink, AF_INET, v4, states, &mut found)?;
+    let v6 = SocketId { source_port: port, ..SocketId::new_v6() };
     // Without IPv6 on this machine the kernel returns an error; there are no such sockets then.
-    if let Err(error) = dump(&netlink, AF_INET6, SocketId::new_v6(), states, &mut found)
+    if let Err(error) = dump(&netlink, AF_INET6, v6, states, &mut found)
         && error.kind() != io::ErrorKind::NotFound
     {
         return Err(error);
@@ -100,6 +125,9 @@ pub(super) enum Dump {
 pub(super) fn take(mut datagram: &[u8], found: &mut Vec<Socket>) -> io::Result<Dump> {
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram).map_err(io::Error::other)?;
+        if message.flags() & NLM_F_DUMP_INTR != 0 {
+            return Err(INTERRUPTED.into());
+        }
         match message.message_type() {
             SOCK_DIAG_BY_FAMILY => found.extend(socket(message.payload())),
             NLMSG_DONE => return Ok(Dump::Done),

@@ -21,6 +21,15 @@ pub fn listeners() -> io::Result<Vec<Socket>> {
     sock_diag::listeners().or_else(|refused| from_proc(&refused, |state| state == TcpState::Listen))
 }
 
+/// The listening TCP sockets with this local port.
+pub fn listeners_on(port: u16) -> io::Result<Vec<Socket>> {
+    sock_diag::listeners_on(port).or_else(|refused| {
+        let mut listeners = from_proc(&refused, |state| state == TcpState::Listen)?;
+        listeners.retain(|socket| socket.local.port() == port);
+        Ok(listeners)
+    })
+}
+
 /// All TCP sockets.
 pub fn sockets() -> io::Result<Vec<Socket>> {
     sock_diag::sockets().or_else(|refused| from_proc(&refused, |_| true))

@@ -10,8 +10,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
@@ -19,13 +19,13 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use mcpd_common::ids::Port;
 use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::body::Upload;
 use super::turn::quietly;
 use super::upstream::InFlightGuard;
+use crate::worker_listener::WorkerListener;
 
 /// A connection that handles one request at a time.
 pub struct Link {
@@ -38,10 +38,9 @@ impl Link {
     /// Connects to a worker's private port.
     ///
     /// # Errors
-    /// Those of the kernel: most likely no process listens.
-    pub async fn open(port: Port) -> io::Result<Box<Self>> {
-        let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()))).await?;
-        stream.set_nodelay(true)?;
+    /// Most likely no process listens.
+    pub async fn open(listener: &Arc<WorkerListener>) -> io::Result<Box<Self>> {
+        let stream = listener.connect().await.map_err(io::Error::other)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         Ok(Box::new(Self { sender, driver: Some(driver) }))
     }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::{Request, Response};
-use mcpd_common::ids::Port;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use super::body::Upload;
 use super::link::{Link, WorkerBody};
 use crate::deadline::{self, Deadline};
 use crate::proxy::mcp::session::Epoch;
+use crate::worker_listener::WorkerListener;
 
 /// Idle connections are dropped before the servers' own limit of 5 s.
 const IDLE: Duration = Duration::from_secs(4);
@@ -37,7 +37,7 @@ pub struct Live {
     pub epoch: Epoch,
     /// Cancelled when it is about to stop, or has exited: long-lived streams detach.
     pub detach: CancellationToken,
-    port: Port,
+    listener: Arc<WorkerListener>,
     idle: Mutex<Vec<Idle>>,
     is_swept: AtomicBool,
     in_flight: AtomicUsize,
@@ -64,14 +64,13 @@ pub enum SendError {
 pub struct InFlightGuard(Arc<Live>);
 
 impl Live {
-    /// A worker that listens on this private port.
-    pub fn new(epoch: Epoch, port: Port) -> Self {
+    pub fn new(epoch: Epoch, listener: Arc<WorkerListener>) -> Self {
         let detach = CancellationToken::new();
         let idle = Mutex::default();
         let is_swept = AtomicBool::new(false);
         let in_flight = AtomicUsize::new(0);
         let drained = Notify::new();
-        Self { epoch, detach, port, idle, is_swept, in_flight, drained }
+        Self { epoch, detach, listener, idle, is_swept, in_flight, drained }
     }
 
     /// Requests whose responses have not been read to their end.
@@ -104,7 +103,7 @@ impl Live {
         loop {
             let (mut link, is_used) = match self.take_idle() {
                 Some(link) => (link, true),
-                None => match Link::open(self.port).await {
+                None => match Link::open(&self.listener).await {
                     Ok(link) => (link, false),
                     Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
                 },

@@ -60,7 +60,7 @@ impl Harness {
         let system = FakeSystem::of(behaviours);
         let (process_thread, process_events) =
             ProcessThread::start_here(system.clone(), system.exited.clone());
-        let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new(), token: "token".to_owned() };
+        let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new() };
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // The workers have no output, so no log is opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
@@ -155,6 +155,8 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         stop_command: behaviour.stop_command.map(|program| vec![program.into()]),
         restart: RestartPolicy::Always,
         restart_unhealthy: false,
+        ready_within: Duration::from_secs(120),
+        trust_listener: false,
         hold: Duration::from_secs(30),
         sessions: SessionsPolicy::Keep,
         allowed_hosts: vec![],

@@ -1,28 +1,38 @@
 //! The requests of the supervisor to its workers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mcpd_common::config::WorkerConfig;
-use mcpd_common::ids::{Pid, Port};
+use mcpd_common::ids::Port;
 use mcpd_common::outcome::ExitStatus;
 
 use super::behaviour::Reply;
 use super::system::{Effect, FakeSystem};
 use crate::deadline::Deadline;
 use crate::supervisor::probe::http::WorkerRequest;
-use crate::supervisor::probe::worker_client::{ClientFuture, WorkerClient};
+use crate::supervisor::probe::worker_client::{ClientFuture, Diagnosis, WorkerClient};
+use crate::supervisor::state::ProbeResult;
+use crate::worker_listener::WorkerListener;
 
 impl WorkerClient for FakeSystem {
-    fn probe(&self, worker: Arc<WorkerConfig>, _: Port) -> ClientFuture<bool> {
+    fn probe(
+        &self,
+        worker: Arc<WorkerConfig>,
+        _: Arc<WorkerListener>,
+        _: Diagnosis,
+    ) -> ClientFuture<ProbeResult> {
         let slot = Self::slot(worker.port);
         let inner = self.inner();
         let is_running = inner.families.get(&slot).is_some_and(|family| !family.leader.has_exited());
         let succeeds = inner.behaviour(slot, "").is_some_and(|behaviour| behaviour.probe_succeeds);
-        Box::pin(std::future::ready(is_running && succeeds))
+        let not_ready = || ProbeResult::NotReady("nothing listens yet".to_owned());
+        let result = if is_running && succeeds { ProbeResult::Alive } else { not_ready() };
+        Box::pin(std::future::ready(result))
     }
 
     fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
-        let slot = Self::slot(request.port);
+        let slot = Self::slot(request.listener.port());
         let mut inner = self.inner();
         inner.record(slot, Effect::Posted);
         let behaviour = inner.behaviour(slot, "");
@@ -45,11 +55,7 @@ impl WorkerClient for FakeSystem {
         })
     }
 
-    fn wrong_port(&self, _: Pid, _: Port) -> ClientFuture<Option<Port>> {
-        Box::pin(std::future::ready(None))
-    }
-
-    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
+    fn find_port(&self, worker: &WorkerConfig, _: &HashSet<Port>) -> Result<Port, String> {
         match self.inner().held.get(&worker.port) {
             Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
             None => Ok(worker.port),

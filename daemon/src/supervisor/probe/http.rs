@@ -3,25 +3,23 @@
 //! The daemon closes the connection as soon as it has the status, so that no worker waits for it and
 //! `TIME_WAIT` mostly stays on the daemon's side.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use mcpd_common::ids::Port;
-use tokio::net::TcpStream;
 
 use crate::deadline::Deadline;
+use crate::worker_listener::WorkerListener;
 
 /// A request to a worker.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WorkerRequest {
     /// `GET` or `POST`.
     pub method: Method,
-    /// On 127.0.0.1.
-    pub port: Port,
+    pub listener: Arc<WorkerListener>,
     pub path: String,
     /// Sent as bearer token.
     pub token: Option<String>,
@@ -35,17 +33,17 @@ impl WorkerRequest {
     pub async fn status(self, deadline: Deadline) -> Result<u16, String> {
         match deadline.wait(self.exchange()).await {
             Ok(result) => result,
-            Err(_) => Err("no answer in time".to_owned()),
+            Err(_) => Err("no response in time".to_owned()),
         }
     }
 
     async fn exchange(self) -> Result<u16, String> {
-        let stream = connect(self.port).await?;
+        let stream = self.listener.connect().await.map_err(|error| error.to_string())?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(describe)?;
         let mut request = Request::builder()
             .method(self.method)
             .uri(&self.path)
-            .header("host", format!("127.0.0.1:{}", self.port));
+            .header("host", format!("127.0.0.1:{}", self.listener.port()));
         if let Some(token) = self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -68,15 +66,4 @@ fn describe(error: hyper::Error) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
-}
-
-/// Opens a connection to a worker's port.
-///
-/// # Errors
-/// The kernel's error.
-pub async fn connect(port: Port) -> Result<TcpStream, String> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    Ok(stream)
 }

@@ -1,76 +1,110 @@
 //! The narrow interface between the supervisor and the network. Tests use a fake (`fake.rs`),
 //! so that no process has to listen.
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
 use mcpd_common::config::{Probe, Transport, WorkerConfig};
-use mcpd_common::ids::{Pid, Port};
+use mcpd_common::ids::Port;
 
-use super::http::{self, WorkerRequest};
+use super::http::WorkerRequest;
 use crate::deadline::Deadline;
 use crate::supervisor::private_ports;
+use crate::supervisor::state::ProbeResult;
+use crate::worker_listener::{ConnectError, WorkerListener};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub type ClientFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Whether a failed probe also looks for the addresses on which the worker listens instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diagnosis {
+    Quick,
+    /// Reads the descriptors of all processes.
+    Thorough,
+}
+
 pub trait WorkerClient: Send + Sync {
-    /// Sends one probe (R-SUP-2) and returns whether it succeeds.
-    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool>;
+    /// Sends one probe (R-SUP-2).
+    fn probe(
+        &self,
+        worker: Arc<WorkerConfig>,
+        listener: Arc<WorkerListener>,
+        diagnosis: Diagnosis,
+    ) -> ClientFuture<ProbeResult>;
 
     /// Sends a request and returns the status of the response, or why there is no response.
     fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
 
-    /// See [`private_ports::wrong_port`].
-    fn wrong_port(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>>;
-
-    /// The port that the worker has to bind: its client port, or a new private one.
+    /// The port that the worker has to bind: its client port, or a private one that is none of `assigned`.
     ///
     /// # Errors
     /// Names the holder of the port, and what to do.
-    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String>;
+    fn find_port(&self, worker: &WorkerConfig, assigned: &HashSet<Port>) -> Result<Port, String>;
 }
 
 pub struct HttpWorkerClient;
 
 impl WorkerClient for HttpWorkerClient {
-    fn probe(&self, worker: Arc<WorkerConfig>, port: Port) -> ClientFuture<bool> {
-        Box::pin(async move { probe(&worker, port).await })
+    fn probe(
+        &self,
+        worker: Arc<WorkerConfig>,
+        listener: Arc<WorkerListener>,
+        diagnosis: Diagnosis,
+    ) -> ClientFuture<ProbeResult> {
+        Box::pin(async move { probe(&worker, &listener, diagnosis).await })
     }
 
     fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>> {
         Box::pin(request.status(deadline))
     }
 
-    fn wrong_port(&self, leader: Pid, given: Port) -> ClientFuture<Option<Port>> {
-        Box::pin(async move {
-            // Reads the descriptors of all processes, which takes some milliseconds.
-            let scan = tokio::task::spawn_blocking(move || private_ports::wrong_port(leader, given));
-            scan.await.ok().flatten()
-        })
-    }
-
-    fn find_port(&self, worker: &WorkerConfig) -> Result<Port, String> {
+    fn find_port(&self, worker: &WorkerConfig, assigned: &HashSet<Port>) -> Result<Port, String> {
         match worker.transport {
-            Transport::Http => private_ports::private(),
+            Transport::Http => private_ports::private(assigned),
             Transport::Direct => private_ports::is_free(worker).map(|()| worker.port),
         }
     }
 }
 
-/// A pid proves only that the process exists, not that it serves. Any HTTP status below 500 counts as alive.
-async fn probe(worker: &WorkerConfig, port: Port) -> bool {
-    let deadline = Deadline::after(PROBE_TIMEOUT);
-    match &worker.ready {
-        Probe::None => true,
-        Probe::Tcp => matches!(deadline.wait(http::connect(port)).await, Ok(Ok(_))),
-        Probe::Http(path) => {
-            let request = WorkerRequest { method: Method::GET, port, path: path.clone(), token: None };
-            matches!(request.status(deadline).await, Ok(..500))
-        }
+/// A pid proves only that the process exists, not that it serves. A listener is needed for every probe but `none`.
+async fn probe(worker: &WorkerConfig, listener: &Arc<WorkerListener>, diagnosis: Diagnosis) -> ProbeResult {
+    if worker.ready == Probe::None {
+        return ProbeResult::Alive;
     }
+    let deadline = Deadline::after(PROBE_TIMEOUT);
+    match deadline.wait(listener.connect()).await {
+        Ok(Ok(_)) => match &worker.ready {
+            Probe::Http(path) => get(path, listener.clone(), deadline).await,
+            Probe::Tcp | Probe::None => ProbeResult::Alive,
+        },
+        Ok(Err(ConnectError::Foreign(holder))) => ProbeResult::ForeignListener(holder),
+        Ok(Err(error @ ConnectError::NotListening(given))) if diagnosis == Diagnosis::Thorough => {
+            let others = listener.other_addresses().await;
+            ProbeResult::NotReady(listens_elsewhere(&others, given).unwrap_or_else(|| error.to_string()))
+        }
+        Ok(Err(error)) => ProbeResult::NotReady(error.to_string()),
+        Err(_) => ProbeResult::NotReady(format!("{} accepts no connection", listener.port())),
+    }
+}
+
+/// Any HTTP status below 500 counts as alive.
+async fn get(path: &str, listener: Arc<WorkerListener>, deadline: Deadline) -> ProbeResult {
+    let request = WorkerRequest { method: Method::GET, listener, path: path.to_owned(), token: None };
+    match request.status(deadline).await {
+        Ok(..500) => ProbeResult::Alive,
+        Ok(status) => ProbeResult::NotReady(format!("responds to GET {path} with {status}")),
+        Err(error) => ProbeResult::NotReady(format!("does not respond to GET {path}: {error}")),
+    }
+}
+
+fn listens_elsewhere(addresses: &[SocketAddr], given: Port) -> Option<String> {
+    let first = addresses.first()?;
+    Some(format!("listens on {first} and not on {given}, the port it was given ({{port}}, PORT)"))
 }

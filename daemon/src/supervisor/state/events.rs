@@ -15,6 +15,8 @@ pub struct Policy {
     pub restart: RestartPolicy,
     /// Whether an unhealthy worker is restarted.
     pub restart_unhealthy: bool,
+    /// How long a start may take.
+    pub ready_within: Duration,
     /// Whether the worker has a shutdown route. Without a route, the stop request is `SIGTERM`.
     pub has_route: bool,
     /// Time limit between the stop request and `SIGTERM` outside a shutdown.
@@ -48,14 +50,9 @@ pub enum WorkerEvent {
     },
     /// A probe has finished.
     Probed {
-        alive: bool,
+        result: ProbeResult,
         /// Whether requests are in flight. A busy worker is not restarted for being unhealthy.
         busy: bool,
-    },
-    /// The worker listens on a port that it was not given (R-CONF-1).
-    WrongPort {
-        /// Shown to the user.
-        reason: String,
     },
     /// The `POST` to the shutdown route has a response or has failed.
     Answered(StopResponse),
@@ -68,6 +65,16 @@ pub enum WorkerEvent {
     Gone,
     /// [`Machine::timer`](super::Machine::timer) is due.
     Timer,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    Alive,
+    /// Shown to the user if it lasts.
+    NotReady(String),
+    /// Another process listens on the worker's port; the text names it (R-SUP-7).
+    ForeignListener(String),
 }
 
 /// An instruction to the supervisor.

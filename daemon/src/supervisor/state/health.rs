@@ -15,6 +15,9 @@ pub const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 /// First interval between probes of a worker that is starting. The interval doubles with every probe.
 const FIRST_READINESS_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_READINESS_INTERVAL: Duration = Duration::from_millis(100);
+/// From then on a worker that is starting shows why, and is probed less often (R-SUP-8).
+pub const SLOW_START: Duration = Duration::from_secs(5);
+const SLOW_READINESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Failed probes in a row after which a worker is unhealthy.
 pub const MAX_FAILED_PROBES: u8 = 3;
 
@@ -22,6 +25,9 @@ pub const MAX_FAILED_PROBES: u8 = 3;
 #[derive(Clone, Debug)]
 pub struct Running {
     health: Health,
+    began: Instant,
+    /// When the start counts as failed.
+    ready_by: Instant,
     probe_at: Option<Instant>,
     readiness_interval: Duration,
 }
@@ -42,9 +48,11 @@ pub enum HealthChange {
 }
 
 impl Running {
-    pub fn starting(now: Instant) -> Self {
+    pub fn starting(now: Instant, ready_within: Duration) -> Self {
         Self {
             health: Health::Starting,
+            began: now,
+            ready_by: now + ready_within,
             probe_at: Some(now + FIRST_READINESS_INTERVAL),
             readiness_interval: FIRST_READINESS_INTERVAL,
         }
@@ -66,9 +74,20 @@ impl Running {
         }
     }
 
-    /// When the next probe is due; `None` while a probe is running.
-    pub fn probe_at(&self) -> Option<Instant> {
-        self.probe_at
+    /// Whether it has been starting for so long that the user wants to know why.
+    pub fn is_slow_to_start(&self, now: Instant) -> bool {
+        self.health == Health::Starting && now >= self.began + SLOW_START
+    }
+
+    /// Whether the time for the start is over.
+    pub fn is_start_overdue(&self, now: Instant) -> bool {
+        self.health == Health::Starting && now >= self.ready_by
+    }
+
+    /// When the next probe is due, or the time for the start is over.
+    pub fn timer(&self) -> Option<Instant> {
+        let ready_by = Some(self.ready_by).filter(|_| self.health == Health::Starting);
+        self.probe_at.into_iter().chain(ready_by).min()
     }
 
     /// A probe was started. The next one is scheduled when this one has a result.
@@ -92,12 +111,13 @@ impl Running {
             (health, false) => (health, HealthChange::Unchanged),
         };
         self.health = health;
-        self.probe_at = Some(now + self.next_interval());
+        self.probe_at = Some(now + self.next_interval(now));
         change
     }
 
-    fn next_interval(&mut self) -> Duration {
+    fn next_interval(&mut self, now: Instant) -> Duration {
         match self.health {
+            Health::Starting if self.is_slow_to_start(now) => SLOW_READINESS_INTERVAL,
             Health::Starting => {
                 self.readiness_interval = (self.readiness_interval * 2).min(MAX_READINESS_INTERVAL);
                 self.readiness_interval

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::zoo::Hostile;
@@ -102,6 +103,8 @@ pub struct Options {
     pub hand_over_socket: bool,
     /// Processes that keep forking.
     pub fork_bomb: u32,
+    /// Where it listens instead of 127.0.0.1 and ::1.
+    pub host: Option<IpAddr>,
     /// Binds after this time.
     pub start_delay: Duration,
     /// `GET /big` writes 16 MiB.
@@ -138,6 +141,7 @@ impl Options {
             escape_polite: 0,
             hand_over_socket: false,
             fork_bomb: 0,
+            host: None,
             start_delay: Duration::ZERO,
             big_answer: false,
             unhealthy_after: None,
@@ -182,6 +186,7 @@ impl Options {
             "--escape-polite" => self.escape_polite = args.number()?,
             "--hand-over-socket" => self.hand_over_socket = true,
             "--fork-bomb" => self.fork_bomb = args.number()?,
+            "--host" => self.host = Some(args.number()?),
             "--start-delay" => self.start_delay = args.millis()?,
             "--never-ready" => self.port = None,
             "--big-answer" => self.big_answer = true,

@@ -1,7 +1,7 @@
 //! HTTP, as little of it as probes and requests to exit need: a thread for each connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::process::parent_id;
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ pub fn run(options: Options) -> ExitCode {
         thread::sleep(WORKER_LIFETIME);
         return ExitCode::FAILURE;
     };
-    let listeners = match bind(port) {
+    let listeners = match bind(options.host, port) {
         Ok(listeners) => listeners,
         Err(error) => return crate::complain(&format!("can't bind port {port}: {error}")),
     };
@@ -78,7 +78,12 @@ pub fn heir(mut options: Options, worker: u32) -> ExitCode {
     }
 }
 
-fn bind(port: u16) -> io::Result<Vec<TcpListener>> {
+fn bind(host: Option<IpAddr>, port: u16) -> io::Result<Vec<TcpListener>> {
+    if let Some(host) = host {
+        let listener = TcpListener::bind(SocketAddr::from((host, port)))?;
+        listener.set_nonblocking(true)?;
+        return Ok(vec![listener]);
+    }
     let mut listeners = vec![TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?];
     // Machines without IPv6 exist.
     listeners.extend(TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).ok());
