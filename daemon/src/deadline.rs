@@ -35,6 +35,16 @@ pub async fn until_some(moment: Option<Instant>) {
     }
 }
 
+/// Waits before another attempt to accept a connection. Only if descriptors or memory are short: every other error
+/// concerns one connection, accept(2).
+pub async fn pause_after_accept_error(error: &std::io::Error, pause: Duration) {
+    let errno = rustix::io::Errno::from_io_error(error);
+    use rustix::io::Errno;
+    if matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) {
+        until(now() + pause).await;
+    }
+}
+
 /// A moment by which work has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);

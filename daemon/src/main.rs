@@ -10,6 +10,7 @@ mod client_ports;
 mod commands;
 mod control;
 mod deadline;
+mod descriptors;
 mod fault;
 mod guardian;
 mod handover;

@@ -22,7 +22,11 @@ pub fn listen(
     triggers: &mpsc::UnboundedSender<Trigger>,
     guardian_link: &Arc<GuardianLink>,
 ) -> std::io::Result<()> {
-    let listener = Listener { triggers: triggers.clone(), guardian_link: guardian_link.clone() };
+    let listener = Listener {
+        triggers: triggers.clone(),
+        guardian_link: guardian_link.clone(),
+        has_terminal: this_process::has_controlling_terminal(),
+    };
     listener.forward(SignalKind::terminate(), "SIGTERM")?;
     // Signals that were ignored at the start (nohup, a shell's background job) stay ignored.
     if !this_process::ignored_at_start(Signal::Int) {
@@ -40,6 +44,8 @@ pub fn listen(
 struct Listener {
     triggers: mpsc::UnboundedSender<Trigger>,
     guardian_link: Arc<GuardianLink>,
+    /// At the start: a hang-up takes the terminal away before its signal arrives.
+    has_terminal: bool,
 }
 
 impl Listener {
@@ -57,7 +63,7 @@ impl Listener {
     fn on_signal(&self, name: &'static str) {
         tracing::info!(signal = name, "received");
         match name {
-            "SIGHUP" if !this_process::has_controlling_terminal() => {
+            "SIGHUP" if !self.has_terminal => {
                 tracing::warn!("this version can't read its configuration again; restart it instead");
             }
             // The parent-death signal: the guardian exited, no person asked for a shutdown.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 14] = [
+const GROUND: [&str; 15] = [
     "progress",
     "time_limits",
     "worker_listener",
@@ -14,6 +14,7 @@ const GROUND: [&str; 14] = [
     "logging",
     "instance",
     "random",
+    "descriptors",
     "fault",
     "socket_file",
     "client_ports",

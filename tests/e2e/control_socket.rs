@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -274,6 +274,27 @@ async fn a_subscriber_that_never_reads_delays_nothing() {
     drop(unread);
 }
 
+/// The names of the services, by the version of reflection that most tools use.
+async fn old_reflection(socket: PathBuf) -> Vec<String> {
+    use tonic_reflection::pb::v1alpha;
+    let request = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let channel = control::connect(&socket, None).await;
+    let mut reflection = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let responses = reflection.server_reflection_info(tokio_stream::once(request)).await;
+    let response = responses.expect("a response").into_inner().message().await.expect("one").expect("one");
+    match response.message_response {
+        Some(v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(list)) => {
+            list.service.into_iter().map(|service| service.name).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Section 10: the standard health service, and reflection that names all services.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_standard_services_answer() {
@@ -299,6 +320,7 @@ async fn the_standard_services_answer() {
     for name in ["mcpd.v1.Control", "grpc.health.v1.Health"] {
         assert!(names.contains(&name), "{names:?}");
     }
+    assert_eq!(old_reflection(daemon.places().socket.clone()).await, names);
 
     // R-SHUT-7: while the worker takes its time, it says that it is going.
     daemon.mcpctl(&["shutdown"]).expect_code(0);

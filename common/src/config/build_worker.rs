@@ -71,6 +71,7 @@ pub(super) fn complete(
             .unwrap_or_else(|| is_container_engine(&program)),
         hold: own.hold.or(defaults.hold).unwrap_or(HOLD_TIMEOUT),
         sessions: own.sessions.or(defaults.sessions).unwrap_or(SessionsPolicy::Keep),
+        allow_other_users: own.allow_other_users.or(defaults.allow_other_users).unwrap_or(false),
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
         unusable,

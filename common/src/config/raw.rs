@@ -58,6 +58,7 @@ pub(super) struct Shared {
     pub trust_listener: Option<bool>,
     pub hold: Option<Duration>,
     pub sessions: Option<SessionsPolicy>,
+    pub allow_other_users: Option<bool>,
     pub allowed_hosts: Vec<String>,
     pub allowed_origins: Vec<String>,
 }
@@ -193,6 +194,7 @@ fn read_shared(section: &mut Section) -> Shared {
         trust_listener: section.boolean("trust_listener"),
         hold: section.duration("hold").map(|found| found.value),
         sessions: section.choice("sessions", &SESSIONS),
+        allow_other_users: section.boolean("allow_other_users"),
         allowed_hosts: read_texts(section, "allowed_hosts"),
         allowed_origins: read_texts(section, "allowed_origins"),
     };

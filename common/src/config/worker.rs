@@ -46,6 +46,8 @@ pub struct WorkerConfig {
     pub hold: Duration,
     /// Whether MCP sessions survive a restart of the worker.
     pub sessions: SessionsPolicy,
+    /// Whether programs of other users may connect.
+    pub allow_other_users: bool,
     /// Values of `Host` that requests may have, besides loopback.
     pub allowed_hosts: Vec<String>,
     /// Values of `Origin` that requests may have, besides loopback.

@@ -24,7 +24,9 @@ mod pipe_info;
 mod sockets;
 
 pub use pipe_info::{pipe_of, pipes};
-pub use sockets::{SHOWS_EVERY_SOCKET, connections, listeners, listeners_on, owners, sockets, sockets_of};
+pub use sockets::{
+    SHOWS_EVERY_SOCKET, connection, connections, listeners, listeners_on, owners, sockets, sockets_of,
+};
 
 /// The largest limit of open files that setrlimit(2) accepts (`OPEN_MAX`).
 pub const MOST_OPEN_FILES: u64 = 10_240;

@@ -21,7 +21,9 @@ pub use procfs::{
     children, command_line, environment, has_lists_of_children, has_other_threads, mark, owner, pids, read,
     tracer,
 };
-pub use sockets::{SHOWS_EVERY_SOCKET, connections, listeners, listeners_on, sockets, tcp_socket};
+pub use sockets::{
+    SHOWS_EVERY_SOCKET, connection, connections, listeners, listeners_on, sockets, tcp_socket,
+};
 pub use tree::tree;
 
 /// The soft limit of open files to ask for: the kernel's default for its own maximum (`fs.nr_open`).

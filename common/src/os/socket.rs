@@ -32,6 +32,28 @@ pub fn connections() -> io::Result<Vec<Socket>> {
     system::connections()
 }
 
+/// The user at the other end of a connection, which is on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerUser {
+    /// The user id of the socket.
+    Known(u32),
+    /// No process holds the socket any more, so that nobody reads a response.
+    Gone,
+}
+
+/// The user of the client of a connection. The kernel gives a socket without a process the user id 0.
+///
+/// # Errors
+/// When the socket table can't be read, or does not show other users' sockets.
+pub fn client_user(client: SocketAddr, server: SocketAddr) -> io::Result<PeerUser> {
+    let found = system::connection(client, server)?.filter(|socket| socket.inode != 0);
+    match found {
+        Some(socket) => Ok(PeerUser::Known(socket.uid)),
+        None if SHOWS_ALL => Ok(PeerUser::Gone),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// The processes that hold these sockets, by inode. Only for reports: processes of other users (unless run
 /// by root) and processes that can't be read now are missing.
 pub fn owners(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Pid>> {
@@ -123,6 +145,23 @@ mod tests {
         for (here, there) in [(local, remote), (remote, local)] {
             let end = table.iter().find(|socket| (socket.local, socket.peer) == (here, there));
             assert_eq!(end.map(|end| end.state), Some(TcpState::Established));
+        }
+    }
+
+    /// R-CLIENT-12: the user of a client, and that a closed client has none.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_user_of_a_client_is_known() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).expect("a free port");
+            let server = listener.local_addr().expect("bound");
+            let client = TcpStream::connect(server).expect("our own listener");
+            let (accepted, peer) = listener.accept().expect("the client");
+            let user = crate::os::this_process::user();
+            assert_eq!(client_user(peer, server).expect("a table"), PeerUser::Known(user));
+            drop(client);
+            assert_eq!(client_user(peer, server).expect("a table"), PeerUser::Gone);
+            drop(accepted);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpd_common::config::Config;
 use mcpd_common::crash::last_shutdown;
@@ -28,6 +29,7 @@ use crate::app::{Daemon, Inheritable, Options};
 use crate::client_ports::ClientPorts;
 use crate::control::service::ControlService;
 use crate::control::{self, ControlServer};
+use crate::descriptors::Descriptors;
 use crate::guardian::{Details, GuardianLink};
 use crate::handover::Inheritance;
 use crate::instance::Instance;
@@ -65,6 +67,7 @@ pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, 
     let boot = Boot::new(&options);
     // First, because workers get the original limit back.
     let open_files = this_process::raise_open_files();
+    let descriptors = Descriptors::divide(this_process::open_files(), boot.config.workers.len());
     let Places { instance, control, listeners, exit_reason } = boot.take_places(inheritance)?;
     boot.inform_guardian(None)?;
     let logs = logging::start(&boot.config.daemon.log_dir, options.run, options.console);
@@ -73,12 +76,18 @@ pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, 
     let (cgroups, cgroup_warning) = boot.set_up_cgroups(&last_run).await?;
     let directories = boot.directory_warnings();
     let warnings = [&options.warnings, &directories, &logs.warnings, &journal_warnings, &last_run.warnings];
-    let warnings: Vec<String> = warnings.into_iter().flatten().cloned().chain(cgroup_warning).collect();
+    let warnings = warnings.into_iter().flatten().cloned();
+    let warnings: Vec<String> = warnings.chain(cgroup_warning).chain(descriptors.warning()).collect();
     boot.start_records(&journal, &warnings)?;
     let (triggers, received) = boot.listen_for_requests(exit_reason)?;
     let (processes, events) = boot.start_processes(open_files, cgroups)?;
-    let opening =
-        ProxyConfig { run: options.run.tag(), journal: journal.clone(), kept, inherited: listeners };
+    let opening = ProxyConfig {
+        run: options.run.tag(),
+        journal: journal.clone(),
+        kept,
+        max_clients: descriptors.clients,
+        inherited: listeners,
+    };
     let (proxy, handles) =
         Proxy::open(boot.config, opening).map_err(StartError::system("start the proxy's thread"))?;
     let proxy = Arc::new(proxy);
@@ -89,7 +98,7 @@ pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, 
     let expected = ExpectedDescriptors::default();
     let service = boot.control_service(&supervisor, &proxy, &progress, triggers, warnings);
     let ControlServer { health, task, stop } =
-        control::serve(service, control.clone(), expected.clone()).await;
+        control::serve(service, control.clone(), descriptors.control, expected.clone()).await;
     let (findings, other_findings) = mpsc::unbounded_channel();
     let shutdown = boot.shutdown(&supervisor, &proxy, resources, &progress, expected, other_findings);
     Ok(Daemon {
@@ -271,6 +280,12 @@ impl<'a> Boot<'a> {
         self.config.workers.values().map(|worker| (worker.port, worker.name.clone())).collect()
     }
 
+    /// For the worker that may take longest to become ready.
+    fn action_limit(&self) -> Duration {
+        let ready = self.config.workers.values().map(|worker| worker.ready_within).max();
+        TimeLimits::new(&self.config.shutdown).total() + ready.unwrap_or_default()
+    }
+
     fn control_service(
         &self,
         supervisor: &SupervisorHandle,
@@ -288,7 +303,7 @@ impl<'a> Boot<'a> {
             progress: progress.clone(),
             triggers,
             replaceable: self.options.replaceable.clone(),
-            stop_limit: TimeLimits::new(&self.config.shutdown).total(),
+            action_limit: self.action_limit(),
             last_shutdown: last_shutdown(&self.state).as_ref().map(LastShutdown::from),
         }
     }

@@ -1,9 +1,10 @@
 //! Accepting on the control socket: the peer's uid must be the daemon's or root's (section 10).
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,48 +12,100 @@ use mcpd_common::os::this_process;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
-use crate::deadline;
+use crate::deadline::{self, Deadline};
 use crate::verify::self_check::ExpectedDescriptors;
 
-/// More connections than this at once are refused (R-RPC-3).
-const MAX_CONNECTIONS: usize = 256;
-/// A connection that has not sent a byte by then is closed.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that has not begun to speak HTTP/2 by then is closed.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Length in bytes of the text with which every HTTP/2 client begins (RFC 9113, section 3.4).
+const PREFACE: usize = 24;
+/// Limit for a closed connection to make its place free.
+const EVICTION_LIMIT: Duration = Duration::from_millis(500);
 
 /// All permitted connections, as a stream without end.
 pub fn accept(
     listener: Arc<UnixListener>,
+    max_connections: usize,
     expected: ExpectedDescriptors,
 ) -> impl tokio_stream::Stream<Item = io::Result<Peer>> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    futures_util::stream::unfold((listener, places, expected), async |(listener, places, expected)| {
-        let peer = next(&listener, &places, &expected).await;
-        Some((Ok(peer), (listener, places, expected)))
+    let acceptor = Acceptor {
+        listener,
+        max_connections,
+        places: Arc::new(Semaphore::new(max_connections)),
+        newcomers: VecDeque::new(),
+        expected,
+    };
+    futures_util::stream::unfold(acceptor, async |mut acceptor| {
+        let peer = acceptor.next().await;
+        Some((Ok(peer), acceptor))
     })
 }
 
-async fn next(listener: &UnixListener, places: &Arc<Semaphore>, expected: &ExpectedDescriptors) -> Peer {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Most likely no descriptor is left; one may become free soon.
-                tracing::warn!(%error, "can't accept a control connection");
-                deadline::until(deadline::now() + Duration::from_millis(100)).await;
+struct Acceptor {
+    listener: Arc<UnixListener>,
+    max_connections: usize,
+    places: Arc<Semaphore>,
+    /// Connections that may not have begun to speak, the oldest first.
+    newcomers: VecDeque<Weak<Newcomer>>,
+    expected: ExpectedDescriptors,
+}
+
+/// A connection that has not begun to speak; dropped when it has, or is closed.
+#[derive(Default)]
+struct Newcomer {
+    /// Cancelled when the connection has to make room.
+    evicted: CancellationToken,
+}
+
+impl Acceptor {
+    async fn next(&mut self) -> Peer {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept a control connection");
+                    deadline::pause_after_accept_error(&error, Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            if !is_permitted(&stream) {
                 continue;
             }
-        };
-        if !is_permitted(&stream) {
-            continue;
-        }
-        match places.clone().try_acquire_owned() {
-            Ok(place) => return Peer::new(stream, place, expected.clone()),
-            Err(_) => {
-                tracing::warn!(limit = MAX_CONNECTIONS, "too many control connections, one was refused")
+            match self.find_place().await {
+                Some(place) => return self.admit(stream, place),
+                None => tracing::warn!(
+                    limit = self.max_connections,
+                    "too many control connections, one was refused"
+                ),
             }
         }
+    }
+
+    /// A connection that has not begun to speak gives way to a new one, so that idle connections never lock the
+    /// user's tools out.
+    async fn find_place(&mut self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return Some(place);
+            }
+            let oldest = std::iter::from_fn(|| self.newcomers.pop_front()).find_map(|it| it.upgrade())?;
+            oldest.evicted.cancel();
+            drop(oldest);
+            let place = Deadline::after(EVICTION_LIMIT).wait(self.places.clone().acquire_owned()).await;
+            if let Ok(Ok(place)) = place {
+                return Some(place);
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: UnixStream, place: OwnedSemaphorePermit) -> Peer {
+        let newcomer = Arc::new(Newcomer::default());
+        self.newcomers.retain(|newcomer| newcomer.strong_count() > 0);
+        self.newcomers.push_back(Arc::downgrade(&newcomer));
+        Peer::new(stream, place, newcomer, self.expected.clone())
     }
 }
 
@@ -77,16 +130,30 @@ fn is_permitted(stream: &UnixStream) -> bool {
 /// A permitted connection.
 pub struct Peer {
     stream: UnixStream,
-    silence: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// `None` when the client has begun to speak.
+    preface: Option<Preface>,
     expected: ExpectedDescriptors,
     _place: OwnedSemaphorePermit,
 }
 
+struct Preface {
+    received: usize,
+    /// Completes when the connection has to be closed.
+    is_over: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
 impl Peer {
-    fn new(stream: UnixStream, place: OwnedSemaphorePermit, expected: ExpectedDescriptors) -> Self {
+    fn new(
+        stream: UnixStream,
+        place: OwnedSemaphorePermit,
+        newcomer: Arc<Newcomer>,
+        expected: ExpectedDescriptors,
+    ) -> Self {
         expected.opened(stream.as_raw_fd());
-        let silence = Box::pin(deadline::until(deadline::now() + FIRST_BYTE_TIMEOUT));
-        Self { stream, silence: Some(silence), expected, _place: place }
+        let is_over = Box::pin(async move {
+            let _ = Deadline::after(PREFACE_TIMEOUT).wait(newcomer.evicted.cancelled()).await;
+        });
+        Self { stream, preface: Some(Preface { received: 0, is_over }), expected, _place: place }
     }
 }
 
@@ -110,15 +177,17 @@ impl AsyncRead for Peer {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(context, buffer) {
-            self.silence = None;
-            return Poll::Ready(result);
-        }
-        if let Some(silence) = &mut self.silence {
-            ready!(silence.as_mut().poll(context));
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(preface) = &mut self.preface else { return polled };
+        preface.received += buffer.filled().len() - before;
+        if preface.received >= PREFACE {
+            self.preface = None;
+        } else if polled.is_pending() {
+            ready!(preface.is_over.as_mut().poll(context));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Poll::Pending
+        polled
     }
 }
 

@@ -35,6 +35,7 @@ pub struct ControlServer {
 pub async fn serve(
     service: ControlService,
     listener: Arc<UnixListener>,
+    max_connections: usize,
     expected: ExpectedDescriptors,
 ) -> ControlServer {
     let health = Health::new().await;
@@ -43,8 +44,12 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .add_service(ControlGrpc::new(service))
         .add_service(health.service())
-        .add_service(reflection())
-        .serve_with_incoming_shutdown(accept::accept(listener, expected), stop.clone().cancelled_owned());
+        .add_service(reflection().build_v1().expect(DESCRIPTORS))
+        .add_service(reflection().build_v1alpha().expect(DESCRIPTORS))
+        .serve_with_incoming_shutdown(
+            accept::accept(listener, max_connections, expected),
+            stop.clone().cancelled_owned(),
+        );
     let task = tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the control service ended");
@@ -53,11 +58,11 @@ pub async fn serve(
     ControlServer { health, task, stop }
 }
 
-fn reflection()
--> tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection> {
+const DESCRIPTORS: &str = "the descriptors were made by our own build";
+
+/// For both versions: most tools still ask for `v1alpha` (grpcurl before 1.9, Python's grpcio-reflection).
+fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(mcpd_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("the descriptors were made by our own build")
 }

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::worker_actions;
 use crate::client_ports::ClientPorts;
+use crate::deadline::Deadline;
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::Progress;
 use crate::proxy::observe::registry::Registry;
@@ -43,8 +44,8 @@ pub struct ControlService {
     pub triggers: mpsc::UnboundedSender<Trigger>,
     /// Whether a new program could replace the daemon; the error is a sentence.
     pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Limit for stopping one worker.
-    pub stop_limit: Duration,
+    /// Limit for stopping a worker and starting it again.
+    pub action_limit: Duration,
     /// The last shutdown of an earlier run.
     pub last_shutdown: Option<LastShutdown>,
 }
@@ -92,7 +93,9 @@ impl Control for ControlService {
             let name = self.known(&wanted)?;
             workers.retain(|worker| worker.name == name);
         }
-        let clients = socket_table::count(&self.ports);
+        let ports = self.ports.clone();
+        let counted = tokio::task::spawn_blocking(move || socket_table::count(&ports));
+        let clients = counted.await.map_err(|error| Status::internal(error.to_string()))?;
         for worker in &mut workers {
             worker.clients = clients.get(&worker.name).copied().unwrap_or(0);
         }
@@ -203,7 +206,7 @@ impl ControlService {
         let (results, received) = mpsc::channel(QUEUE_LIMIT);
         for name in names {
             let workers = self.supervisor.clone();
-            let limit = self.stop_limit;
+            let limit = Deadline::after(self.action_limit);
             let results = results.clone();
             tokio::spawn(async move {
                 let result = worker_actions::carry_out(&workers, name, action, limit).await;

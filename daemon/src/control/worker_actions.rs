@@ -1,22 +1,18 @@
 //! Starts, stops and restarts workers on request. Each worker is followed until the action
 //! is done.
 
-use std::time::Duration;
-
 use mcpd_common::ids::WorkerName;
-use mcpd_common::status::WorkerState;
+use mcpd_common::status::{WorkerState, WorkerStatus};
 use mcpd_proto::v1;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tonic::Status;
 
 use crate::deadline::{self, Deadline};
 use crate::progress::millis;
-use crate::supervisor::handle::{Order, SupervisorHandle, Transition, WorkerAction};
+use crate::supervisor::handle::{Order, SupervisorGone, SupervisorHandle, Transition, WorkerAction};
 
-/// Limit for becoming ready; then the worker is reported in its current state.
-const START: Duration = Duration::from_secs(30);
-
-/// Carries out one action; `stop_limit` bounds the stop.
+/// Carries out one action and follows the worker, until `limit` at most.
 ///
 /// # Errors
 /// When the worker does not exist, or the supervisor does not reply.
@@ -24,19 +20,15 @@ pub async fn carry_out(
     workers: &SupervisorHandle,
     name: WorkerName,
     action: WorkerAction,
-    stop_limit: Duration,
-) -> Result<v1::WorkerResult, tonic::Status> {
+    limit: Deadline,
+) -> Result<v1::WorkerResult, Status> {
     let began = deadline::now();
     let mut transitions = workers.transitions();
     let state = workers.ask(|reply| Order::Worker(name.clone(), action, reply)).await;
-    let state = state
-        .map_err(|gone| tonic::Status::internal(gone.to_string()))?
-        .map_err(|unknown| tonic::Status::not_found(unknown.to_string()))?;
-    let limit = Deadline::after(stop_limit + START);
-    let now = Transition { name: name.clone(), state, reason: None };
-    let settled = follow(&mut transitions, now, action, limit).await;
-    let all = workers.status().await.map_err(|gone| tonic::Status::internal(gone.to_string()))?;
-    let status = all.into_iter().find(|worker| worker.name == name);
+    let state = state.map_err(internal)?.map_err(|unknown| Status::not_found(unknown.to_string()))?;
+    let first = Transition { name: name.clone(), state, reason: None };
+    let settled = follow(workers, &mut transitions, first, action, limit).await?;
+    let status = status_of(workers, &name).await?;
     let reason = status.as_ref().and_then(|worker| worker.reason.clone()).or(settled.reason);
     Ok(v1::WorkerResult {
         name: name.to_string(),
@@ -49,20 +41,35 @@ pub async fn carry_out(
 }
 
 async fn follow(
+    workers: &SupervisorHandle,
     transitions: &mut Receiver<Transition>,
     mut last: Transition,
     action: WorkerAction,
     limit: Deadline,
-) -> Transition {
+) -> Result<Transition, Status> {
     while !is_settled(action, last.state) {
         match limit.wait(transitions.recv()).await {
             Ok(Ok(transition)) if transition.name == last.name => last = transition,
-            // Another worker's; or this receiver lagged behind, and a later transition says the same.
-            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
+            Ok(Ok(_)) => {}
+            // The transition that settles it may be among the lost ones.
+            Ok(Err(RecvError::Lagged(_))) => {
+                if let Some(worker) = status_of(workers, &last.name).await? {
+                    last = Transition { name: worker.name, state: worker.state, reason: worker.reason };
+                }
+            }
             Ok(Err(RecvError::Closed)) | Err(_) => break,
         }
     }
-    last
+    Ok(last)
+}
+
+async fn status_of(workers: &SupervisorHandle, name: &WorkerName) -> Result<Option<WorkerStatus>, Status> {
+    let all = workers.status().await.map_err(internal)?;
+    Ok(all.into_iter().find(|worker| worker.name == *name))
+}
+
+fn internal(gone: SupervisorGone) -> Status {
+    Status::internal(gone.to_string())
 }
 
 fn is_fulfilled(action: WorkerAction, state: WorkerState) -> bool {
@@ -72,27 +79,37 @@ fn is_fulfilled(action: WorkerAction, state: WorkerState) -> bool {
     }
 }
 
+/// Whether the action is done, has failed, or was superseded: after a stop only a later request starts a worker.
 fn is_settled(action: WorkerAction, state: WorkerState) -> bool {
     match state {
-        WorkerState::Starting | WorkerState::Stopping => false,
-        WorkerState::Ready | WorkerState::Unhealthy => action != WorkerAction::Stop,
-        WorkerState::BackingOff | WorkerState::Failed | WorkerState::Stopped => true,
+        WorkerState::Stopping => false,
+        WorkerState::Starting => action == WorkerAction::Stop,
+        WorkerState::Ready
+        | WorkerState::Unhealthy
+        | WorkerState::BackingOff
+        | WorkerState::Failed
+        | WorkerState::Stopped => true,
     }
 }
 
 fn sentence(action: WorkerAction, state: WorkerState, reason: Option<String>) -> String {
     let what = match (action, state) {
-        (_, WorkerState::Ready) => "responds",
         (WorkerAction::Stop, WorkerState::Stopped) => "is stopped; no process of it is left",
+        (WorkerAction::Stop, WorkerState::Starting | WorkerState::Ready | WorkerState::Unhealthy) => {
+            return "superseded by a later start".to_owned();
+        }
+        (WorkerAction::Start | WorkerAction::Restart, WorkerState::Stopped) => {
+            return "superseded by a later stop".to_owned();
+        }
+        (_, WorkerState::Ready) => return "responds".to_owned(),
         (_, WorkerState::Starting) => "is running, but does not respond yet",
         (_, WorkerState::BackingOff) => "exited again; mcpd starts it again",
         (_, WorkerState::Failed) => "failed",
         (_, WorkerState::Unhealthy) => "is running, but does not respond",
         (_, WorkerState::Stopping) => "is still stopping",
-        (_, WorkerState::Stopped) => "is stopped",
     };
     match reason {
-        Some(reason) if state != WorkerState::Ready => format!("{what}: {reason}"),
-        _ => what.to_owned(),
+        Some(reason) => format!("{what}: {reason}"),
+        None => what.to_owned(),
     }
 }

@@ -56,7 +56,7 @@ impl ProxyHandle {
                 | WorkerState::BackingOff
                 | WorkerState::Stopping,
                 _,
-            ) => Upstream::Waiting,
+            ) => Upstream::Waiting { reason: reason.map(str::to_owned) },
             (WorkerState::Failed | WorkerState::Stopped, _) => {
                 Upstream::Down(reason.unwrap_or(state.name()).to_owned())
             }
@@ -69,12 +69,12 @@ impl ProxyHandle {
 
     /// The worker stops: new requests wait, streams detach from it.
     pub fn detach(&self) -> Option<Arc<Live>> {
-        match self.publisher.send_replace(Upstream::Waiting) {
+        match self.publisher.send_replace(Upstream::Waiting { reason: None }) {
             Upstream::Live(up) => {
                 up.detach.cancel();
                 Some(up)
             }
-            Upstream::Waiting | Upstream::Down(_) => None,
+            Upstream::Waiting { .. } | Upstream::Down(_) => None,
         }
     }
 }

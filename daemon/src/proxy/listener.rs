@@ -12,13 +12,15 @@ use std::time::Duration;
 use mcpd_common::config::{SessionsPolicy, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
 use mcpd_common::journal::KeptSession;
+use mcpd_common::os::socket::{self, PeerUser};
+use mcpd_common::os::this_process;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::serve::{serve, turn_away};
+use super::http::serve::{TurnedAway, serve, turn_away};
 use super::http::upstream::{Live, Upstream, Watcher};
 use super::mcp::message::SHUTTING_DOWN;
 use super::mcp::sessions::Sessions;
@@ -73,6 +75,10 @@ pub struct Listener {
     /// The port that clients use.
     pub port: Port,
     pub allowed: Allowed,
+    /// Whether programs of other users may connect.
+    allows_other_users: bool,
+    /// The worker's own route, which clients may not request.
+    pub shutdown_path: Option<String>,
     /// How long a request is held until the worker is live.
     pub hold: Duration,
     pub upstream: Watcher,
@@ -84,14 +90,28 @@ pub struct Listener {
     /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
     registry: Registry,
-    places: Arc<Semaphore>,
+    places: Places,
     turned_away: Arc<Semaphore>,
     /// Closes all connections by force.
     pub forced: CancellationToken,
 }
 
+/// Bounds the connections of one listener, and those of all together.
+struct Places {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+impl Places {
+    fn try_enter(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        Some([self.own.clone().try_acquire_owned().ok()?, self.all.clone().try_acquire_owned().ok()?])
+    }
+}
+
 /// What all listeners share.
 pub struct Shared {
+    /// Bounds the connections of all clients, so that descriptors are left for everything else.
+    pub places: Arc<Semaphore>,
     pub phase: watch::Receiver<ProxyPhase>,
     pub registry: Registry,
     pub notified: Arc<AtomicU32>,
@@ -113,6 +133,8 @@ impl Listener {
             name: worker.name.clone(),
             port: worker.port,
             allowed,
+            allows_other_users: worker.allow_other_users,
+            shutdown_path: worker.shutdown_path.clone(),
             hold: worker.hold,
             upstream,
             phase: shared.phase.clone(),
@@ -120,7 +142,7 @@ impl Listener {
             keeps_sessions: worker.sessions == SessionsPolicy::Keep,
             notified: shared.notified.clone(),
             registry: shared.registry.clone(),
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            places: Places { own: Arc::new(Semaphore::new(CONNECTIONS)), all: shared.places.clone() },
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
             forced: shared.forced.clone(),
         })
@@ -161,9 +183,8 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => self.clone().admit(stream, peer, &tasks),
                 Err(error) => {
-                    // Most likely no descriptor is left; one may become free soon.
                     tracing::warn!(worker = %self.name, %error, "can't accept a client");
-                    deadline::until(deadline::now() + AGAIN).await;
+                    deadline::pause_after_accept_error(&error, AGAIN).await;
                 }
             }
         }
@@ -172,17 +193,41 @@ impl Listener {
     fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &TaskTracker) {
         // Without TCP_NODELAY a small event waits for the acknowledgement of the previous one.
         let _ = stream.set_nodelay(true);
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            let here = SocketAddr::new(peer.ip(), self.port.get());
-            let endpoints = Endpoints { client: peer, server: stream.local_addr().unwrap_or(here) };
+        let here = SocketAddr::new(peer.ip(), self.port.get());
+        let endpoints = Endpoints { client: peer, server: stream.local_addr().unwrap_or(here) };
+        if !self.is_permitted(endpoints) {
+            self.turn_away(stream, TurnedAway::OtherUser, tasks);
+        } else if let Some(places) = self.places.try_enter() {
             let entry = self.registry.enter(&self.name, endpoints);
             tasks.spawn(async move {
                 serve(self, stream, entry).await;
-                drop(place);
+                drop(places);
             });
-        } else if let Ok(place) = self.turned_away.clone().try_acquire_owned() {
+        } else {
+            self.turn_away(stream, TurnedAway::TooMany, tasks);
+        }
+    }
+
+    /// Whether the client is of this user or root (R-CLIENT-12). If the kernel does not say whose it is, it is let in:
+    /// `status` shows that at the start.
+    fn is_permitted(&self, endpoints: Endpoints) -> bool {
+        if self.allows_other_users {
+            return true;
+        }
+        match socket::client_user(endpoints.client, endpoints.server) {
+            Ok(PeerUser::Known(uid)) if !this_process::trusts(uid) => {
+                tracing::warn!(worker = %self.name, uid, "refused a client of another user");
+                false
+            }
+            Ok(PeerUser::Known(_)) | Err(_) => true,
+            Ok(PeerUser::Gone) => false,
+        }
+    }
+
+    fn turn_away(&self, stream: TcpStream, why: TurnedAway, tasks: &TaskTracker) {
+        if let Ok(place) = self.turned_away.clone().try_acquire_owned() {
             tasks.spawn(async move {
-                turn_away(stream).await;
+                turn_away(stream, why).await;
                 drop(place);
             });
         }
@@ -192,27 +237,37 @@ impl Listener {
     ///
     /// # Errors
     /// A sentence for the client.
-    pub async fn worker(&self) -> Result<Arc<Live>, String> {
+    pub async fn worker(&self, deadline: Deadline) -> Result<Arc<Live>, String> {
         // Fast path: nearly always the worker is live, and no timer is needed.
         if let Upstream::Live(up) = &*self.upstream.borrow() {
             return Ok(up.clone());
         }
         let mut upstream = self.upstream.clone();
         let mut phase = self.phase.clone();
-        let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting));
+        let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting { .. }));
         let there = tokio::select! {
-            there = Deadline::after(self.hold).wait(there) => there,
+            there = deadline.wait(there) => there,
             _ = phase.wait_for(ProxyPhase::is_shutting_down) => return Err(SHUTTING_DOWN.1.to_owned()),
         };
         match there {
             Ok(Ok(state)) => match &*state {
                 Upstream::Live(up) => Ok(up.clone()),
                 Upstream::Down(why) => Err(format!("{} is not running: {why}", self.name)),
-                Upstream::Waiting => Err(format!("{} is not running", self.name)),
+                Upstream::Waiting { .. } => Err(format!("{} is not running", self.name)),
             },
             Ok(Err(_)) => Err(SHUTTING_DOWN.1.to_owned()),
-            Err(_) => Err(format!("{} did not come back within {} s", self.name, self.hold.as_secs())),
+            Err(_) => Err(self.not_in_time()),
         }
+    }
+
+    /// The sentence for a client whose request was held for as long as `hold` allows.
+    pub fn not_in_time(&self) -> String {
+        let reason = match &*self.upstream.borrow() {
+            Upstream::Waiting { reason } => reason.clone(),
+            Upstream::Live(_) | Upstream::Down(_) => None,
+        };
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("{} was not ready within {} s (hold){reason}", self.name, self.hold.as_secs())
     }
 }
 

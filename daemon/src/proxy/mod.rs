@@ -19,7 +19,7 @@ use mcpd_common::ids::{Port, RunTag, WorkerName};
 use mcpd_common::journal::KeptSession;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,8 @@ pub struct ProxyConfig {
     pub journal: JournalHandle,
     /// Sessions that an earlier daemon kept.
     pub kept: Vec<KeptSession>,
+    /// Limit of connections of all clients together.
+    pub max_clients: usize,
     /// Listening sockets of the program that this one replaced.
     pub inherited: Vec<std::net::TcpListener>,
 }
@@ -87,6 +89,7 @@ impl Proxy {
             ports: http().map(|worker| worker.port).collect(),
         };
         let shared = Shared {
+            places: Arc::new(Semaphore::new(opening.max_clients)),
             phase: watched,
             registry: front.registry.clone(),
             notified: front.notified.clone(),
@@ -99,7 +102,7 @@ impl Proxy {
         let mut handles = HashMap::new();
         let mut inherited = opening.inherited;
         for (worker, thread) in http().zip(front.thread.iter().cycle()) {
-            let (publisher, upstream) = watch::channel(Upstream::Waiting);
+            let (publisher, upstream) = watch::channel(Upstream::Waiting { reason: None });
             let listener = Listener::new(worker, upstream, &shared);
             let ours = |listener: &mut std::net::TcpListener| {
                 listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())

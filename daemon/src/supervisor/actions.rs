@@ -254,21 +254,24 @@ impl Supervisor {
         }
     }
 
-    /// Publishes a changed state to the proxy, the log and the subscribers.
+    /// Publishes a changed state or reason to the proxy, the log and the subscribers.
     pub(super) fn publish_state(&mut self, slot: Slot) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
         let state = worker.machine.state();
-        if std::mem::replace(&mut worker.shown, state) == state {
+        let reason = worker.machine.reason().map(str::to_owned);
+        let before = std::mem::replace(&mut worker.shown, (state, reason.clone()));
+        if before == worker.shown {
             return;
         }
-        worker.since = Timestamp::now();
+        if before.0 != state {
+            worker.since = Timestamp::now();
+        }
         if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
             proxy.show(state, worker.process, worker.listener.as_ref(), worker.machine.reason());
         }
         let name = worker.config.name.clone();
-        let reason = worker.machine.reason().map(str::to_owned);
         match state {
             WorkerState::Failed | WorkerState::Unhealthy | WorkerState::BackingOff => {
                 tracing::warn!(worker = %name, state = state.name(), reason, "state changed");

@@ -142,6 +142,10 @@ impl Supervisor {
         mut process_events: mpsc::UnboundedReceiver<ProcessEvent>,
         mut task_results: mpsc::UnboundedReceiver<TaskResult>,
     ) {
+        // Workers that can't be started: requests to them get the reason at once.
+        for slot in self.workers.keys().copied().collect::<Vec<_>>() {
+            self.publish_state(slot);
+        }
         loop {
             let timer = self.workers.values().filter_map(|worker| worker.machine.timer()).min();
             tokio::select! {

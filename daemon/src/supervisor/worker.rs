@@ -30,7 +30,8 @@ pub(super) struct Worker {
     pub(super) token: Option<String>,
     pub(super) started: Option<Started>,
     pub(super) started_at: Option<Timestamp>,
-    pub(super) shown: WorkerState,
+    /// The state and reason that were published last.
+    pub(super) shown: (WorkerState, Option<String>),
     pub(super) since: Timestamp,
     pub(super) stop_commands: u32,
     /// The process for which the stop command was run, so that it runs once: after a 404 to the
@@ -67,7 +68,7 @@ impl Worker {
             notes: vec![],
         };
         Self {
-            shown: machine.state(),
+            shown: (WorkerState::Stopped, None),
             config: Arc::new(config.clone()),
             machine,
             process: 0,

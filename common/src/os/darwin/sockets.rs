@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_int;
 use std::io;
+use std::net::SocketAddr;
 
 use nix::libc;
 
@@ -46,6 +47,11 @@ pub fn connections() -> io::Result<Vec<Socket>> {
     let mut sockets = sockets()?;
     sockets.retain(|socket| socket.state.is_connected());
     Ok(sockets)
+}
+
+/// The socket with these addresses; `None` if there is none.
+pub fn connection(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
+    Ok(connections()?.into_iter().find(|socket| (socket.local, socket.peer) == (local, peer)))
 }
 
 /// The processes that hold these sockets, by id.

@@ -18,6 +18,8 @@ use netlink_sys::{Socket as Netlink, SocketAddr as NetlinkAddress};
 use super::tcp_state::state;
 use crate::os::tcp::Socket;
 
+/// No comparison of the kernel's own number of a socket (`INET_DIAG_NOCOOKIE`).
+const ANY_COOKIE: [u8; 8] = [0xff; 8];
 /// No filter by local port.
 const ANY_PORT: u16 = 0;
 
@@ -54,6 +56,33 @@ const INTERRUPTED: io::ErrorKind = io::ErrorKind::Interrupted;
 /// How often an interrupted listing is repeated.
 const MAX_TRIES: usize = 5;
 
+/// The socket with these addresses; `None` if there is none.
+pub fn connection(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
+    let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
+    netlink.connect(&NetlinkAddress::new(0, 0))?;
+    let (family, any) = match local {
+        SocketAddr::V4(_) => (AF_INET, SocketId::new_v4()),
+        SocketAddr::V6(_) => (AF_INET6, SocketId::new_v6()),
+    };
+    let socket_id = SocketId {
+        source_port: local.port(),
+        source_address: local.ip(),
+        destination_port: peer.port(),
+        destination_address: peer.ip(),
+        cookie: ANY_COOKIE,
+        ..any
+    };
+    netlink.send(&request(family, socket_id, &StateFlags::all(), NLM_F_REQUEST), 0)?;
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    let length = netlink.recv(&mut &mut buffer[..], 0)?;
+    let mut found = vec![];
+    match take(&buffer[..length.min(MAX_DATAGRAM)], &mut found) {
+        Ok(_) => Ok(found.pop()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn table(states: &StateFlags, port: u16) -> io::Result<Vec<Socket>> {
     for _ in 1..MAX_TRIES {
         match try_table(states, port) {
@@ -87,7 +116,7 @@ fn dump(
     states: &StateFlags,
     found: &mut Vec<Socket>,
 ) -> io::Result<()> {
-    netlink.send(&request(family, socket_id, states), 0)?;
+    netlink.send(&request(family, socket_id, states, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let length = netlink.recv(&mut &mut buffer[..], 0)?;
@@ -97,9 +126,9 @@ fn dump(
     }
 }
 
-fn request(family: u8, socket_id: SocketId, states: &StateFlags) -> Vec<u8> {
+fn request(family: u8, socket_id: SocketId, states: &StateFlags, flags: u16) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = flags;
     let body = InetRequest {
         family,
         protocol: IPPROTO_TCP,

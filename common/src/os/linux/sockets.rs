@@ -35,6 +35,14 @@ pub fn sockets() -> io::Result<Vec<Socket>> {
     sock_diag::sockets().or_else(|refused| from_proc(&refused, |_| true))
 }
 
+/// The socket with these addresses; `None` if there is none.
+pub fn connection(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
+    sock_diag::connection(local, peer).or_else(|refused| {
+        let all = from_proc(&refused, TcpState::is_connected)?;
+        Ok(all.into_iter().find(|socket| (socket.local, socket.peer) == (local, peer)))
+    })
+}
+
 /// TCP sockets that have a peer, without `TIME_WAIT`.
 pub fn connections() -> io::Result<Vec<Socket>> {
     sock_diag::connections().or_else(|refused| from_proc(&refused, TcpState::is_connected))

@@ -57,6 +57,11 @@ pub fn raise_open_files() -> OpenFileLimit {
     OpenFileLimit { soft: original.current.unwrap_or(u64::MAX), hard: original.maximum.unwrap_or(u64::MAX) }
 }
 
+/// The soft limit of open files; the largest number if there is none.
+pub fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Undoes [`raise_open_files`], before another program is executed.
 pub fn restore_open_files(original: OpenFileLimit) {
     let limit = |value| (value != u64::MAX).then_some(value);

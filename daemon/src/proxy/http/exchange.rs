@@ -14,6 +14,7 @@ use super::headers::{LAST_EVENT, SESSION, accepts_events, forget_connection, of_
 use super::passing::Passing;
 use super::payload::{self, BODY, Payload};
 use super::pipe::Pipe;
+use super::shutdown_path;
 use super::upstream::{Live, SendError};
 use crate::deadline::Deadline;
 use crate::proxy::listener::Listener;
@@ -58,6 +59,14 @@ pub async fn answer(
     connection.requests.fetch_add(1, Ordering::Relaxed);
     if let Err(refused) = listener.allowed.check(request.uri(), request.headers()) {
         return errors::text(StatusCode::FORBIDDEN, format!("{refused}\n"));
+    }
+    if let Some(path) = &listener.shutdown_path
+        && shutdown_path::is_requested(request.uri().path(), path)
+    {
+        return errors::text(
+            StatusCode::FORBIDDEN,
+            format!("only mcpd may request {path} (shutdown_path)\n"),
+        );
     }
     if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
         return errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n");
@@ -169,7 +178,7 @@ impl Exchange {
         let mut body = payload.into_body();
         let deadline = Deadline::after(self.listener.hold);
         loop {
-            let up = match self.listener.worker().await {
+            let up = match self.listener.worker(deadline).await {
                 Ok(up) => up,
                 Err(why) => return self.refused(&why).await,
             };
@@ -200,7 +209,8 @@ impl Exchange {
                 Err(SendError::NotSent(request, error)) => {
                     tracing::debug!(worker = %self.listener.name, %error, "waiting for the worker");
                     if deadline.remaining().is_zero() {
-                        return self.refused(&error.to_string()).await;
+                        let why = format!("{}: {error}", self.listener.not_in_time());
+                        return self.refused(&why).await;
                     }
                     body = self.take_back(*request);
                     self.wait_for_another(&up, deadline).await;

@@ -10,5 +10,6 @@ pub mod payload;
 pub mod pipe;
 pub mod reply;
 pub mod serve;
+mod shutdown_path;
 pub mod turn;
 pub mod upstream;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -102,13 +102,29 @@ async fn wait_for_end(mut phase: watch::Receiver<ProxyPhase>, connection: Arc<Co
     .await;
 }
 
-async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    Ok(errors::later("too many connections to this server\n".to_owned()))
+/// Why a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    TooMany,
+    OtherUser,
 }
 
-/// Answers a connection over the limit.
-pub async fn turn_away(stream: TcpStream) {
-    let service = service_fn(too_many);
+impl TurnedAway {
+    fn response(self) -> Response<Body> {
+        match self {
+            Self::TooMany => errors::later("too many connections to this server\n".to_owned()),
+            Self::OtherUser => errors::text(
+                StatusCode::FORBIDDEN,
+                "this server belongs to another user of this machine; its owner can write \
+                 allow_other_users = true under [workers.NAME] in the configuration of mcpd\n",
+            ),
+        }
+    }
+}
+
+/// Responds to the first request of a connection that is not served.
+pub async fn turn_away(stream: TcpStream, why: TurnedAway) {
+    let service = service_fn(async |_: Request<Incoming>| Ok::<_, Infallible>(why.response()));
     let mut timer = HeadTimer::new(HEADERS);
     let connection = http1::Builder::new()
         .timer(timer.handle())

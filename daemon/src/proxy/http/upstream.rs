@@ -22,7 +22,10 @@ const IDLE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub enum Upstream {
     /// No worker yet, or none at the moment: requests wait.
-    Waiting,
+    Waiting {
+        /// Why, if the start takes long.
+        reason: Option<String>,
+    },
     /// A worker that is ready.
     Live(Arc<Live>),
     /// No worker, and none is started without a request.

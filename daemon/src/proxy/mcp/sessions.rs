@@ -42,7 +42,9 @@ struct Known {
 impl Sessions {
     /// The sessions of this worker that an earlier daemon kept.
     pub fn new(worker: WorkerName, journal: JournalHandle, kept: &[KeptSession]) -> Self {
-        let known = kept.iter().filter(|kept| kept.worker == worker).filter_map(restored).collect();
+        let mut of_worker: Vec<_> = kept.iter().filter(|kept| kept.worker == worker).collect();
+        of_worker.sort_by_key(|kept| std::cmp::Reverse(kept.used_at));
+        let known = of_worker.into_iter().take(MOST).filter_map(restored).collect();
         Self { worker, journal, known: Mutex::new(known) }
     }
 

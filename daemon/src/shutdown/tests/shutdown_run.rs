@@ -133,7 +133,7 @@ impl ShutdownRun {
     fn proxy(&self) -> Proxy {
         let run = harness::run().tag();
         let journal = JournalHandle::none();
-        let config = ProxyConfig { run, journal, kept: vec![], inherited: vec![] };
+        let config = ProxyConfig { run, journal, kept: vec![], max_clients: 64, inherited: vec![] };
         Proxy::open(&self.harness.config, config).expect("a thread").0
     }
 

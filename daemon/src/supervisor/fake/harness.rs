@@ -157,6 +157,7 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         restart_unhealthy: false,
         ready_within: Duration::from_secs(120),
         trust_listener: false,
+        allow_other_users: false,
         hold: Duration::from_secs(30),
         sessions: SessionsPolicy::Keep,
         allowed_hosts: vec![],
