@@ -1,4 +1,4 @@
-//! Wrong configurations, names, variables and arguments get clear errors, and nothing is lost.
+//! Invalid configurations, names, variables and arguments are reported, and change nothing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -62,8 +62,8 @@ command = ["true", "{port}"]
 repo = "."
 "#;
 
-/// What is said of [`WRONG`], by line.
-const SAID: [(usize, &str); 12] = [
+/// The problems of [`WRONG`], by line.
+const PROBLEMS: [(usize, &str); 12] = [
     (7, "is \"-1s\", which is negative"),
     (8, "is \"0s\", which is zero"),
     (9, "is \"nan\", which is not a duration"),
@@ -78,47 +78,46 @@ const SAID: [(usize, &str); 12] = [
     (33, "\"Bad_Name\" is not a worker name"),
 ];
 
-/// R-CONF-3: all problems at once, each with its line and what is allowed; nothing is started and
-/// nothing is written.
+/// R-CONF-3: all problems at once, each with its line and the allowed values; nothing is started or written.
 #[test]
 fn all_problems_of_a_configuration_are_reported() {
     let home = home();
     fs::write(home.path().join("config.toml"), WRONG).expect("written");
     let run = mcpd(home.path(), &["--config", "config.toml"]).expect_code(program::CONFIG);
     let check = mcpd(home.path(), &["check-config", "config.toml"]).expect_code(program::CONFIG);
-    for said in [&run.stderr, &format!("{}{}", check.stdout, check.stderr)] {
-        for (line, words) in SAID {
+    for output in [&run.stderr, &format!("{}{}", check.stdout, check.stderr)] {
+        for (line, words) in PROBLEMS {
             let head = format!("config.toml:{line}: ");
-            let found = said.lines().any(|line| line.starts_with(&head) && line.contains(words));
-            assert!(found, "{head}{words} in\n{said}");
+            let found = output.lines().any(|line| line.starts_with(&head) && line.contains(words));
+            assert!(found, "{head}{words} in\n{output}");
         }
     }
-    assert_eq!(run.stderr.lines().count(), SAID.len(), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), PROBLEMS.len(), "{}", run.stderr);
     assert_eq!(files(home.path()), BTreeSet::from(["config.toml".into()]));
 }
 
-/// R-CONF-3: what can't be read at all.
+/// R-CONF-3.
 #[test]
-fn a_file_that_is_no_configuration_starts_nothing() {
+fn a_file_that_is_not_a_configuration_is_an_error() {
     let home = home();
     let file = home.path().join("config.toml");
-    for (bytes, said) in [
+    for (bytes, problem) in [
         (&b"a = [[[\n= 4\n"[..], "config.toml:2: this is not valid TOML"),
         (b"# \xff\n", "line 1 is not UTF-8"),
         (b"repos = 7\n", "config.toml:1: "),
     ] {
         fs::write(&file, bytes).expect("written");
         let output = mcpd(home.path(), &["--config", "config.toml"]).expect_code(program::CONFIG);
-        assert!(output.stderr.contains(said), "{output:?}");
+        assert!(output.stderr.contains(problem), "{output:?}");
     }
     let output = mcpd(home.path(), &["--config", "nowhere.toml"]).expect_code(program::CONFIG);
     assert!(output.stderr.contains("nowhere.toml: No such file"), "{output:?}");
     assert_eq!(files(home.path()), BTreeSet::from(["config.toml".into()]));
 }
 
-/// R-CLI: outside of a repository and without a configuration it says how to begin.
+/// R-CLI: outside of a repository and without a configuration.
 #[test]
-fn with_nothing_to_serve_it_says_how_to_begin() {
+fn without_a_repository_or_a_configuration_the_error_shows_how_to_start() {
     let home = home();
     let output = mcpd(home.path(), &[]).expect_code(program::CONFIG);
     for words in ["not inside a git repository", "mcpd --repo DIR", "mcpd init DIR", "config.toml"] {
@@ -127,10 +126,10 @@ fn with_nothing_to_serve_it_says_how_to_begin() {
     assert!(files(home.path()).is_empty());
 }
 
-/// R-CONF-4: the worker that can't be started is failed, with its reason; the others run. With
-/// `--strict` nothing does.
+/// R-CONF-4: a worker that can't be started is failed, with a reason; the others run. With `--strict` the daemon
+/// does not start.
 #[test]
-fn one_bad_worker_does_not_stop_the_rest() {
+fn an_unusable_worker_does_not_affect_others() {
     let gone = ports::claim();
     let lost = ports::claim();
     let bad = format!(
@@ -155,7 +154,7 @@ fn one_bad_worker_does_not_stop_the_rest() {
     let health = daemon.mcpctl(&["health"]).expect_code(1);
     assert_eq!(health.stdout, "degraded: gone is failed, lost is failed\n");
 
-    // What was missing can be put in place, without a restart of the daemon.
+    // The directory can be created without a restart of the daemon.
     mcpd_tests::repo::init(&daemon.home().join("nowhere"));
     daemon.mcpctl(&["start", "gone"]).expect_code(0);
     daemon.wait_state("gone", WorkerState::Ready);
@@ -163,11 +162,11 @@ fn one_bad_worker_does_not_stop_the_rest() {
     assert!(ports::is_free(gone.port()) && ports::is_free(lost.port()));
 }
 
-/// R-CLI-2: an unknown worker is a usage error that names the known ones, and nothing changes.
+/// R-CLI-2: a usage error that names the known workers.
 #[test]
 fn an_unknown_worker_changes_nothing() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
-    let before = daemon.try_status().expect("it answers").workers;
+    let before = daemon.try_status().expect("the daemon responds").workers;
     for line in [
         "start nope",
         "stop nope",
@@ -189,12 +188,11 @@ fn an_unknown_worker_changes_nothing() {
         assert_eq!(error["schema"], "mcpd.error.v1", "{line}");
         assert_eq!(error["code"], program::USAGE, "{line}");
     }
-    assert_eq!(daemon.try_status().expect("it answers").workers, before);
+    assert_eq!(daemon.try_status().expect("the daemon responds").workers, before);
     daemon.assert_shuts_down(0);
 }
 
-/// R-CONF-5: an invalid variable is a warning and the configured value stays; a valid one comes
-/// before the file.
+/// R-CONF-5: an invalid variable leaves the configured value in force; a valid one overrides it.
 #[test]
 fn invalid_variables_are_warnings() {
     for (clients, total) in [("soon", "-4"), ("NaN", "inf"), ("1e300", "0")] {
@@ -208,10 +206,10 @@ fn invalid_variables_are_warnings() {
         let warnings = daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings;
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         for (value, stays) in [(clients, "clients stays 7s"), (total, "worker_total stays 4s")] {
-            let names_it = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
-            assert!(warnings.iter().any(|warning| names_it(warning)), "{warnings:?}");
+            let is_warning = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
+            assert!(warnings.iter().any(|warning| is_warning(warning)), "{warnings:?}");
             assert!(
-                daemon.log().lines().any(|line| line.contains("WARN") && names_it(line)),
+                daemon.log().lines().any(|line| line.contains("WARN") && is_warning(line)),
                 "{}",
                 daemon.log()
             );
@@ -263,9 +261,9 @@ fn wrong_arguments_are_usage_errors() {
     assert!(files(home.path()).is_empty());
 }
 
-/// R-EXIT-2: with damaged files and sockets `mcpctl` exits with a code of its own and does not panic.
+/// R-EXIT-2: damaged files and invalid socket paths.
 #[test]
-fn garbage_does_not_make_mcpctl_panic() {
+fn mcpctl_does_not_panic_on_garbage() {
     let home = home();
     let state = home.path().join("state");
     fs::create_dir_all(&state).expect("made");

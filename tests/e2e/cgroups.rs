@@ -1,6 +1,6 @@
-//! A cgroup for each worker where one is delegated to the daemon, and none where not (R-CONT-4).
+//! A cgroup for each worker, if one is delegated to the daemon (R-CONT-4).
 //!
-//! Each test makes a cgroup of its own; it is skipped where the machine allows none.
+//! Each test creates a cgroup; it is skipped if the machine does not allow that.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, skip, until};
 
 const SHORT: Duration = Duration::from_millis(700);
 
-/// A scratch cgroup, unless the backend under test does without.
+/// A scratch cgroup; `None` if the test is skipped.
 fn scratch() -> Option<Scratch> {
     if skip::unless_linux_backend("it uses no cgroups") {
         return None;
@@ -28,14 +28,14 @@ fn config_in(scratch: &Scratch) -> ConfigBuilder {
 
 fn containment(daemon: &mut Daemon) -> Containment {
     let status = daemon.wait_status("the containment", |status| containment_in(status).is_some());
-    containment_in(&status).expect("just seen")
+    containment_in(&status).expect("it was there")
 }
 
 fn containment_in(status: &StatusReport) -> Option<Containment> {
     status.daemon.as_ref()?.containment.clone()
 }
 
-/// R-CONT-4: born in it, killed by it, proved empty by it, and nothing of it is left.
+/// R-CONT-4: started in its cgroup, killed as a cgroup, proved gone by `populated 0`; the cgroup is removed.
 #[test]
 fn every_worker_lives_in_a_cgroup_of_its_own() {
     let Some(scratch) = scratch() else { return };
@@ -93,7 +93,7 @@ fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
     assert_eq!(scratch.children(), [".control"]);
 }
 
-/// R-CONT-4: found by the attribute that systemd sets, without a variable that names it.
+/// R-CONT-4: found by the attribute that systemd sets, without a variable with its path.
 #[test]
 fn a_delegated_cgroup_is_found_and_given_back() {
     let Some(scratch) = scratch() else { return };
@@ -106,7 +106,7 @@ fn a_delegated_cgroup_is_found_and_given_back() {
     assert_eq!(scratch.children(), [] as [&str; 0]);
 }
 
-/// R-CONT-4: being writable does not prove that it is ours.
+/// R-CONT-4: even if it is writable.
 #[test]
 fn a_cgroup_that_is_not_delegated_is_left_alone() {
     let Some(scratch) = scratch() else { return };
@@ -128,13 +128,13 @@ fn launch_inside(scratch: &Scratch) -> Daemon {
     daemon
 }
 
-/// Not usable, missing, of v1, or switched off: the daemon works without it and says why.
+/// Not usable, missing, of v1, or disabled: the daemon runs without a cgroup and reports why.
 #[test]
 fn without_a_usable_cgroup_there_is_none() {
     let Some(scratch) = scratch() else { return };
     let threaded = scratch.cgroup().make_child("threaded").expect("made");
     fs::write(threaded.path().join("cgroup.type"), "threaded").expect("made threaded");
-    // Room for the daemon's leaf alone: half of what is needed.
+    // Allows the daemon's leaf only, and no cgroup for a worker.
     let Some(narrow) = Scratch::make_or_skip() else { return };
     fs::write(narrow.cgroup().path().join("cgroup.max.descendants"), "1").expect("limited");
     let root = cgroup::current().expect("the scratch is below it");
@@ -152,15 +152,16 @@ fn without_a_usable_cgroup_there_is_none() {
         let contained = containment(&mut daemon);
         assert_eq!(contained.by, ContainedBy::Subreaper, "{value}: {contained}");
         assert!(contained.detail.contains(why), "{value}: {contained}");
-        let warned = daemon.try_status().and_then(|status| status.daemon).expect("it answers").warnings;
-        assert_eq!(warned.is_empty(), value == "off", "{warned:?}");
+        let warnings =
+            daemon.try_status().and_then(|status| status.daemon).expect("the daemon responds").warnings;
+        assert_eq!(warnings.is_empty(), value == "off", "{warnings:?}");
         let path = cgroup::path_of(daemon.pid());
         assert!(matches!(path, Ok(Some(_))), "it is in one");
         assert_eq!(path, cgroup::path_of(mcpd_common::ids::Pid::current()), "{value}: not moved");
         daemon.assert_shuts_down(0);
     }
     assert!(root.exists());
-    assert_eq!(narrow.children(), [] as [&str; 0], "what was begun is undone");
+    assert_eq!(narrow.children(), [] as [&str; 0], "the cgroup of the run is removed again");
 }
 
 /// A hierarchy of v1, if one is mounted.
@@ -170,7 +171,6 @@ fn v1() -> Option<String> {
     Some(line.split(' ').nth(4)?.to_owned())
 }
 
-/// Two daemons can't both have it.
 #[test]
 fn a_cgroup_belongs_to_one_daemon() {
     let Some(scratch) = scratch() else { return };
@@ -190,8 +190,8 @@ fn a_cgroup_belongs_to_one_daemon() {
 fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     let Some(scratch) = scratch() else { return };
     let foreign = scratch.cgroup().make_child("mcpd-0badcafe").expect("made");
-    let mut stranger = std::process::Command::new("sleep").arg("120").spawn().expect("sleep(1)");
-    let pid = mcpd_common::ids::Pid::new(stranger.id().cast_signed()).expect("positive");
+    let mut other = std::process::Command::new("sleep").arg("120").spawn().expect("sleep(1)");
+    let pid = mcpd_common::ids::Pid::new(other.id().cast_signed()).expect("positive");
     foreign.take(pid).expect("moved");
     let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--escape 3"));
     daemon.kill_both();
@@ -203,18 +203,18 @@ fn cgroups_of_a_crashed_run_are_emptied_and_removed() {
     assert_eq!(foreign.members().found(), [pid]);
     again.assert_shuts_down(3);
     assert_eq!(scratch.children(), ["mcpd-0badcafe"]);
-    stranger.kill().expect("our child");
-    stranger.wait().expect("our child");
+    other.kill().expect("our child");
+    other.wait().expect("our child");
 }
 
-/// R-CONT-4, R-CONT-5: the guardian kills the cgroups of its daemon as a whole, removes them, and is in
-/// its first cgroup again.
+/// R-CONT-4, R-CONT-5: the guardian kills each cgroup of its daemon as a whole, removes it, and moves back to its own
+/// first cgroup.
 #[test]
 fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
     let Some(scratch) = scratch() else { return };
     let config = config_in(&scratch).fixture("alpha", "--escape 3").fixture("beta", "--ignore-term");
     let mut daemon = Daemon::start(config);
-    daemon.wait_status("its children", |status| status.workers.iter().any(|it| it.descendants == 3));
+    daemon.wait_status("the descendants", |status| status.workers.iter().any(|it| it.descendants == 3));
     daemon.remember();
     let deep = scratch.run().child("0").make_child("made").and_then(|it| it.make_child("by alpha"));
     let escaped = daemon.processes().into_iter().find(|found| found.session != found.ppid);
@@ -225,7 +225,7 @@ fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
     assert_eq!(scratch.children(), [] as [&str; 0], "not even its own leaf");
 }
 
-/// Without a cgroup that was removed while the daemon runs, a worker is contained by the subreaper only.
+/// If no cgroup can be made for a worker, it is contained by the subreaper only.
 #[test]
 fn a_worker_that_gets_no_cgroup_runs_without() {
     let Some(scratch) = scratch() else { return };

@@ -1,4 +1,4 @@
-//! Every command of `mcpctl` on a real daemon: JSON, pipes, terminals, codes (R-CLI-1, R-CLI-2).
+//! Every command of `mcpctl` with a real daemon: JSON, pipes, terminals, exit codes (R-CLI-1, R-CLI-2).
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,8 +10,8 @@ use mcpd_tests::daemon::mcpctl;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, WorkerSpec, binaries, command, skip, until};
 use serde_json::Value;
 
-/// Commands that show something; `report` needs an earlier run.
-const LOOKING: [&str; 13] = [
+/// Commands that change nothing; `report` needs an earlier run.
+const QUERIES: [&str; 13] = [
     "status",
     "status alpha",
     "verify-ports",
@@ -27,18 +27,18 @@ const LOOKING: [&str; 13] = [
     "logs --daemon",
 ];
 
-/// Commands that change something, one after the other.
-const DOING: [&str; 5] = ["stop alpha", "start alpha", "restart beta", "restart --all", "shutdown --wait"];
+/// Commands that change something, in this order.
+const CHANGES: [&str; 5] = ["stop alpha", "start alpha", "restart beta", "restart --all", "shutdown --wait"];
 
-/// A worker without a port: `SIGTERM` is its request to leave.
-fn plain(script: &str) -> WorkerSpec {
+/// A worker that does not listen; `SIGTERM` is its stop request.
+fn script_worker(script: &str) -> WorkerSpec {
     WorkerSpec::command(["sh", "-c", script]).with("ready = \"none\"").with("shutdown_path = \"\"")
 }
 
 /// A daemon with an earlier run, two workers, and output in a log.
 fn second_run() -> Daemon {
-    let talkative = plain("echo one line; echo another; exec sleep 600");
-    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "").worker("chatty", talkative);
+    let chatty = script_worker("echo one line; echo another; exec sleep 600");
+    let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "").worker("chatty", chatty);
     let mut first = Daemon::start(config);
     first.assert_shuts_down(0);
     let mut daemon = first.launch_again();
@@ -63,13 +63,13 @@ fn check_shape(key: &str, value: &Value) {
 
 /// R-CLI-1.
 #[test]
-fn every_command_speaks_json() {
+fn every_command_has_json_output() {
     let mut daemon = second_run();
     daemon.remember();
-    for line in LOOKING.iter().chain(&DOING) {
+    for line in QUERIES.iter().chain(&CHANGES) {
         let args: Vec<_> = line.split(' ').chain(["--json"]).collect();
         let output = daemon.mcpctl(&args);
-        // The machine may have zombies that are not ours.
+        // Other programs on the machine may have zombies.
         let has_zombies = *line == "zombies --all" && output.json()["zombies"] != serde_json::json!([]);
         assert_eq!(output.code, Some(if has_zombies { 5 } else { 0 }), "{line}: {output:?}");
         assert!(!output.stdout.is_empty(), "{line}: {output:?}");
@@ -83,22 +83,22 @@ fn every_command_speaks_json() {
 
 /// R-CLI-1: without a terminal no colours, no spinners, no cursor movement.
 #[test]
-fn pipes_get_plain_lines() {
+fn output_to_a_pipe_is_plain_lines() {
     let mut daemon = second_run();
     daemon.remember();
-    for line in LOOKING.iter().chain(&DOING) {
+    for line in QUERIES.iter().chain(&CHANGES) {
         let output = daemon.mcpctl(&line.split(' ').collect::<Vec<_>>());
-        let said = format!("{}{}", output.stdout, output.stderr);
+        let text = format!("{}{}", output.stdout, output.stderr);
         assert!(output.stdout.ends_with('\n'), "{line}: {output:?}");
-        assert!(!said.contains(['\x1b', '\r', '\x08']), "{line}: {said:?}");
+        assert!(!text.contains(['\x1b', '\r', '\x08']), "{line}: {text:?}");
     }
     daemon.assert_no_trace(0);
 }
 
-/// What stands on a terminal of 80 columns; `None` where `script` can't be had.
+/// The output on a terminal of 80 columns; `None` if script(1) is not installed.
 fn on_a_terminal(daemon: &Daemon, args: &str, no_color: bool) -> Option<String> {
     let inner = format!("stty cols 80 rows 24; exec '{}' {args}", binaries::mcpctl().display());
-    // Its environment is that of any `mcpctl` of this daemon.
+    // The environment is that of other `mcpctl` calls.
     let mut script = Command::new("script");
     script.env_clear().args(["--quiet", "--return", "--command", &inner, "/dev/null"]);
     for (name, value) in mcpctl(daemon.home()).get_envs() {
@@ -112,7 +112,7 @@ fn on_a_terminal(daemon: &Daemon, args: &str, no_color: bool) -> Option<String> 
     is_there.then(|| command::start(&mut script).finish(BOUND).stdout)
 }
 
-/// The lines without control sequences, each as wide as it was drawn.
+/// The lines without control sequences.
 fn lines(screen: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut characters = screen.chars().peekable();
@@ -136,8 +136,8 @@ fn tables_fit_the_terminal() {
     let mut daemon = second_run();
     daemon.remember();
     let mut coloured = 0;
-    // Logs are not tables: lines stay as they were written.
-    for line in LOOKING.iter().filter(|line| !line.starts_with("logs")).chain(&DOING) {
+    // Log lines are not wrapped.
+    for line in QUERIES.iter().filter(|line| !line.starts_with("logs")).chain(&CHANGES) {
         let no_color = line.len() % 2 == 0;
         let Some(screen) = on_a_terminal(&daemon, line, no_color) else {
             return skip::test("there is no script(1)");
@@ -157,13 +157,13 @@ fn tables_fit_the_terminal() {
         assert!(colours == 0 || !no_color, "{line}: {screen:?}");
         coloured += colours;
     }
-    assert!(coloured > 0, "a terminal gets colours");
+    assert!(coloured > 0, "there are colours on a terminal");
     daemon.assert_no_trace(0);
 }
 
-/// R-CLI-1: one object a line for streams; Ctrl-C ends it.
+/// R-CLI-1: one object for each line, until Ctrl-C.
 #[test]
-fn a_watched_status_is_a_stream() {
+fn status_watch_is_a_stream() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let watching = command::follow(mcpctl(daemon.home()).args(["status", "--watch", "--json"]));
     for _ in 0..2 {
@@ -171,7 +171,7 @@ fn a_watched_status_is_a_stream() {
         assert_eq!((status.workers.len(), status.workers[0].state), (1, WorkerState::Ready));
     }
     daemon.assert_shuts_down(0);
-    until("it to see that", BOUND, || {
+    until("a status without a daemon", BOUND, || {
         let status: StatusReport = serde_json::from_str(&watching.line(BOUND)).expect("a status");
         status.daemon.is_none().then_some(())
     });
@@ -179,14 +179,14 @@ fn a_watched_status_is_a_stream() {
     assert_eq!(ended.code(), Some(0));
 }
 
-/// `logs -f` goes on past the rotation of the file, and loses nothing.
+/// `logs -f` continues after a rotation of the file and loses no line.
 #[test]
 fn followed_logs_survive_rotation() {
-    // 13 MB in numbered lines, on a signal from the test: one rotation.
+    // 13 MB of numbered lines, enough for one rotation. The script starts when the file `go` exists.
     const LINES: u32 = 13_000;
     const SCRIPT: &str = "echo waiting; until [ -e go ]; do sleep 0.05; done; pad=$(printf %01000d 0); i=0; \
                           while [ $i -lt 13000 ]; do echo \"$i $pad\"; i=$((i + 1)); done; exec sleep 600";
-    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", plain(SCRIPT)));
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", script_worker(SCRIPT)));
     let following = command::follow(mcpctl(daemon.home()).args(["logs", "alpha", "--follow"]));
     assert_eq!(following.line(BOUND), "waiting");
     fs::write(daemon.home().join("repos/alpha/go"), "").expect("written");
@@ -202,21 +202,21 @@ fn followed_logs_survive_rotation() {
 
 /// R-VER-2, R-VER-5: the process that holds a port is named.
 #[test]
-fn a_stranger_on_a_port_is_a_finding() {
+fn ports_names_another_process_on_a_port() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
     let ports = daemon.mcpctl(&["verify-ports", "--json"]).expect_code(0).json_lines();
     assert!(ports.len() == 2 && ports.iter().all(|port| port["state"] == "serving"), "{ports:?}");
 
     daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
     let port = daemon.port("alpha").get();
-    let stranger = TcpListener::bind(("127.0.0.1", port)).expect("it is free");
+    let other = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let ports = daemon.mcpctl(&["ports", "--json"]).expect_code(4).json_lines();
     let report = ports.iter().find(|report| report["port"] == port).expect("alpha's");
     assert_eq!((&report["state"], &report["worker"]), (&"in_use".into(), &"alpha".into()));
     assert_eq!(report["holders"][0]["pid"], std::process::id(), "{report}");
-    let said = daemon.mcpctl(&["ports", "--port", &port.to_string()]).expect_code(4).stdout;
-    assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
-    drop(stranger);
+    let text = daemon.mcpctl(&["ports", "--port", &port.to_string()]).expect_code(4).stdout;
+    assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
+    drop(other);
     daemon.mcpctl(&["ports"]).expect_code(0);
     daemon.mcpctl(&["start", "alpha"]).expect_code(0);
     daemon.assert_shuts_down(0);
@@ -224,7 +224,7 @@ fn a_stranger_on_a_port_is_a_finding() {
 
 /// R-VER-1, R-VER-5.
 #[test]
-fn zombies_below_the_daemon_are_listed() {
+fn zombies_among_the_descendants_are_listed() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--zombies 3").fixture("beta", ""));
     let alpha = daemon.wait_state("alpha", WorkerState::Ready).pid.expect("it runs").get();
     let of_alpha = |args: &[&str]| {
@@ -236,23 +236,23 @@ fn zombies_below_the_daemon_are_listed() {
         let found = until("three zombies", BOUND, || Some(of_alpha(args)).filter(|found| found.len() == 3));
         assert!(found.iter().all(|zombie| zombie["worker"] == "alpha"), "{args:?}: {found:?}");
     }
-    let said = daemon.mcpctl(&["list-zombies"]).expect_code(5).stdout;
-    assert!(said.contains(&format!("(pid {alpha})")), "{said}");
+    let text = daemon.mcpctl(&["list-zombies"]).expect_code(5).stdout;
+    assert!(text.contains(&format!("(pid {alpha})")), "{text}");
     daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
     daemon.mcpctl(&["list-zombies"]).expect_code(0);
     daemon.assert_shuts_down(0);
     daemon.mcpctl(&["list-zombies"]).expect_code(0);
 }
 
-/// `health`: 0, 1, 3; a worker that was stopped on request counts as healthy.
+/// Codes 0, 1 and 3; a worker that was stopped on request counts as healthy.
 #[test]
-fn health_is_a_code() {
+fn health_is_the_exit_code() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
     assert_eq!(daemon.mcpctl(&["health"]).expect_code(0).stdout, "healthy\n");
     daemon.mcpctl(&["stop", "beta"]).expect_code(0);
     daemon.mcpctl(&["health"]).expect_code(0);
-    // A worker that can't start again: its repository is gone.
-    fs::rename(daemon.home().join("repos/beta"), daemon.home().join("elsewhere")).expect("renamed");
+    // The worker can't be started again without its repository.
+    fs::rename(daemon.home().join("repos/beta"), daemon.home().join("moved")).expect("renamed");
     daemon.mcpctl(&["start", "beta"]).expect_code(69);
     let output = daemon.mcpctl(&["health", "--json"]).expect_code(1).json();
     assert_eq!((&output["schema"], &output["health"]), (&"mcpd.health.v1".into(), &"degraded".into()));
@@ -261,7 +261,7 @@ fn health_is_a_code() {
     daemon.mcpctl(&["status"]).expect_code(3);
 }
 
-/// Completions that the shells take, with every command in them.
+/// The shells accept the scripts, which contain every command.
 #[test]
 fn completions_are_for_three_shells() {
     let home = tempfile::tempdir().expect("a temporary directory");
@@ -270,7 +270,7 @@ fn completions_are_for_three_shells() {
         let output = command::start(command.args(["completions", shell])).finish(BOUND).expect_code(0);
         for name in ["shutdown", "verify-ports", "list-zombies", "restart", "history", "--socket"] {
             let known = output.stdout.contains(name.trim_start_matches('-'));
-            assert!(known, "{shell} does not know {name}");
+            assert!(known, "{name} is missing for {shell}");
         }
         let file = home.path().join(shell);
         fs::write(&file, &output.stdout).expect("written");

@@ -1,4 +1,4 @@
-//! Clients of workers that hold their own ports: seen, counted, waited for, never for ever
+//! Clients of workers that hold their own ports: they are counted, and the shutdown waits for them up to a limit
 //! (R-CLIENT-5 and 6).
 
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn wait_clients(daemon: &mut Daemon, worker: &str, count: u32) {
 }
 
 #[test]
-fn they_are_counted_while_they_are_connected() {
+fn clients_are_counted_while_they_are_connected() {
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "");
     let mut daemon = Daemon::start(config);
     wait_clients(&mut daemon, "alpha", 0);
@@ -32,9 +32,9 @@ fn they_are_counted_while_they_are_connected() {
     daemon.assert_shuts_down(0);
 }
 
-/// Their worker's end is theirs, too: nothing has to be forced.
+/// None is disconnected by force.
 #[test]
-fn many_leave_with_a_worker_that_leaves() {
+fn clients_disconnect_when_their_worker_exits() {
     const MANY: u32 = 100;
     let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "");
     let mut daemon = Daemon::start(config);
@@ -45,21 +45,21 @@ fn many_leave_with_a_worker_that_leaves() {
     assert_eq!((report.clients.seen, report.clients.left, report.clients.forced), (MANY, MANY, 0));
     let me = std::process::id();
     for client in &report.clients.connections {
-        let process = client.process.as_ref().expect("it is on this machine");
+        let process = client.process.as_ref().expect("a process on this machine");
         assert_eq!(process.pid.get().cast_unsigned(), me);
         assert!(client.left_after_ms.is_some());
     }
 }
 
-/// Each phase ends at its deadline; both findings are reported, the worse one is the exit code.
+/// Each phase ends at its deadline; both findings are reported, and the worse one decides the exit code.
 #[test]
-fn one_that_hangs_and_a_worker_that_waits_for_it() {
+fn a_client_that_hangs_and_its_worker_end_at_their_deadlines() {
     let config = ConfigBuilder::new()
         .times(SHORT, LONG)
-        .fixture("patient", "--wait-for-clients")
-        .fixture("polite", "");
+        .fixture("waiting", "--wait-for-clients")
+        .fixture("graceful", "");
     let mut daemon = Daemon::start(config);
-    let hanging = http::open_stream(daemon.port("patient"));
+    let hanging = http::open_stream(daemon.port("waiting"));
     daemon.signal(Signal::SIGTERM);
     let report = daemon.assert_no_trace(2);
     drop(hanging);
@@ -70,22 +70,25 @@ fn one_that_hangs_and_a_worker_that_waits_for_it() {
     assert_eq!(outcome(Phase::Clients), Some(PhaseOutcome::Deadline));
     assert_eq!(outcome(Phase::Verification), Some(PhaseOutcome::Done));
     assert_eq!(report.clients.forced, 1);
-    assert!(report.findings[1].detail.contains(&std::process::id().to_string()), "it is named");
+    assert!(
+        report.findings[1].detail.contains(&std::process::id().to_string()),
+        "the detail names the client"
+    );
     daemon.launch_again().wait_ready();
 }
 
-/// It leaves in the clients phase, before any signal that was not asked for.
+/// The client disconnects in the clients phase, and the worker exits without a signal, but late.
 #[test]
-fn one_that_leaves_in_time_is_not_forced() {
+fn a_client_that_disconnects_in_time_is_not_forced() {
     let config =
-        ConfigBuilder::new().shutdown("worker_graceful = \"300ms\"").fixture("patient", "--wait-for-clients");
+        ConfigBuilder::new().shutdown("worker_graceful = \"300ms\"").fixture("waiting", "--wait-for-clients");
     let mut daemon = Daemon::start(config);
-    let client = http::open_stream(daemon.port("patient"));
+    let client = http::open_stream(daemon.port("waiting"));
     daemon.signal(Signal::SIGTERM);
     let began = "phase started phase=clients";
     until("the clients phase", BOUND, || daemon.log().contains(began).then_some(()));
     drop(client);
     let report = daemon.assert_no_trace(2);
     assert_eq!((report.clients.seen, report.clients.left, report.clients.forced), (1, 1, 0));
-    assert_eq!(report.workers[0].departure, Departure::Terminated, "late is late");
+    assert_eq!(report.workers[0].departure, Departure::Terminated, "it exited after the graceful phase");
 }

@@ -1,4 +1,4 @@
-//! The control socket: whatever is done to it, the daemon goes on, and nothing is left of it
+//! The control socket: bad clients do not disturb the daemon, and the socket is removed at the end
 //! (R-RPC-1 to 3, R-LOG-6).
 
 use std::fs::{self, Permissions};
@@ -22,14 +22,14 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-/// What every HTTP/2 connection begins with.
+/// The start of every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An empty SETTINGS frame.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-/// The daemon's own uid is another one than this.
+/// A uid that the daemon does not have.
 const NOBODY: u32 = 65534;
 
-fn polite() -> ConfigBuilder {
+fn one_worker() -> ConfigBuilder {
     ConfigBuilder::new().fixture("alpha", "")
 }
 
@@ -44,15 +44,15 @@ fn descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.pid())).map_or(0, Iterator::count)
 }
 
-/// What `mcpctl` itself and the looking around opened is gone again.
+/// Waits until the connections of the test and of `mcpctl` are closed.
 fn wait_descriptors(daemon: &Daemon, baseline: usize) {
     until("the connections to be closed", BOUND, || (descriptors(daemon) <= baseline).then_some(()));
 }
 
 /// R-RPC-3.
 #[test]
-fn garbage_does_no_harm() {
-    let mut daemon = Daemon::start(polite());
+fn garbage_on_the_socket_does_no_harm() {
+    let mut daemon = Daemon::start(one_worker());
     let baseline = descriptors(&daemon);
     let frame = |head: &[u8], body: &[u8]| [PREFACE, SETTINGS, head, body].concat();
     let noise: Vec<u8> = (0..100_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
@@ -61,7 +61,7 @@ fn garbage_does_no_harm() {
         vec![0; 70_000],
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
-        // A frame of 16 MiB that never comes.
+        // The header of a frame of 16 MiB, without its data.
         frame(&[255, 255, 255, 0, 0, 0, 0, 0, 1], b"x"),
         // Headers that can't be decoded.
         frame(&[0, 0, 4, 1, 4, 0, 0, 0, 1], &[255; 4]),
@@ -71,21 +71,21 @@ fn garbage_does_no_harm() {
     ];
     for bytes in garbage.iter().cycle().take(80) {
         let mut stream = connect(&daemon);
-        // The daemon may have hung up before all of it was written.
+        // The daemon may close the connection before all of it is written.
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response);
     }
     daemon.mcpctl(&["status"]).expect_code(0);
     wait_descriptors(&daemon, baseline);
     daemon.assert_shuts_down(0);
 }
 
-/// R-RPC-3: a client that sends nothing is disconnected after a timeout.
+/// R-RPC-3.
 #[test]
-fn silence_is_not_waited_for_for_ever() {
-    let mut daemon = Daemon::start(polite());
+fn a_client_that_sends_nothing_is_disconnected_after_a_timeout() {
+    let mut daemon = Daemon::start(one_worker());
     let baseline = descriptors(&daemon);
     let mut silent = [connect(&daemon), connect(&daemon)];
     daemon.mcpctl(&["status"]).expect_code(0);
@@ -97,37 +97,40 @@ fn silence_is_not_waited_for_for_ever() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-RPC-1, R-RPC-3: half requests and silent ones delay no shutdown either.
+/// R-RPC-1, R-RPC-3.
 #[test]
-fn half_requests_do_not_delay_the_shutdown() {
-    let mut daemon = Daemon::start(polite());
-    let mut half: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
-    for (number, stream) in half.iter_mut().enumerate() {
-        let said: &[u8] = match number % 3 {
+fn incomplete_requests_do_not_delay_the_shutdown() {
+    let mut daemon = Daemon::start(one_worker());
+    let mut incomplete: Vec<_> = (0..60).map(|_| connect(&daemon)).collect();
+    for (number, stream) in incomplete.iter_mut().enumerate() {
+        let sent: &[u8] = match number % 3 {
             0 => &[],
             1 => PREFACE,
             _ => &[PREFACE, SETTINGS, &[0, 0, 50, 1, 4, 0, 0, 0, 1, 0x83]].concat(),
         };
-        stream.write_all(said).expect("written");
+        stream.write_all(sent).expect("written");
     }
     daemon.mcpctl(&["status"]).expect_code(0);
     daemon.signal(Signal::SIGTERM);
     let (_, took) = timed(|| daemon.assert_no_trace(0));
     assert!(took < Duration::from_secs(15), "{took:?}");
-    drop(half);
+    drop(incomplete);
 }
 
-/// R-RPC-3: the daemon's descriptors are not used up, and afterwards all is as before.
+/// R-RPC-3: the daemon keeps free descriptors, and closes all connections at the end.
 #[test]
 fn a_thousand_connections_do_no_harm() {
     raise_open_files();
-    let mut daemon = Daemon::start(polite());
+    let mut daemon = Daemon::start(one_worker());
     let baseline = descriptors(&daemon);
     let held: Vec<_> = (0..1000).map(|_| connect(&daemon)).collect();
     let refused = || daemon.log().contains("too many control connections");
-    until("most of them to be refused", BOUND, || refused().then_some(()));
+    until("connections to be refused", BOUND, || refused().then_some(()));
     assert!(descriptors(&daemon) < baseline + 300);
-    assert_eq!(mcpd_tests::http::ask(daemon.port("alpha"), "GET /health").expect("it serves").status, 200);
+    assert_eq!(
+        mcpd_tests::http::request(daemon.port("alpha"), "GET /health").expect("the worker responds").status,
+        200
+    );
     drop(held);
     wait_descriptors(&daemon, baseline);
     daemon.mcpctl(&["status"]).expect_code(0);
@@ -140,34 +143,34 @@ fn raise_open_files() {
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).expect("raised");
 }
 
-/// R-RPC: directory and socket are the user's alone.
+/// R-RPC.
 #[test]
-fn the_socket_is_the_users_alone() {
-    let mut daemon = Daemon::start(polite());
+fn only_the_user_can_reach_directory_and_socket() {
+    let mut daemon = Daemon::start(one_worker());
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
     assert_eq!(mode(&daemon.places().socket), 0o600);
     assert_eq!(mode(daemon.state().path()), 0o700);
     daemon.assert_shuts_down(0);
 }
 
-/// R-RPC: another user is refused by the file's mode, and by the daemon where the mode lets it in.
+/// R-RPC: by the file's mode, and by the daemon if the mode permits the connection.
 #[test]
 fn another_user_is_refused() {
     if skip::unless_root() {
         return;
     }
-    let mut daemon = Daemon::start(polite());
+    let mut daemon = Daemon::start(one_worker());
     let socket = daemon.places().socket.clone();
     for directory in [daemon.home(), socket.parent().expect("a directory")] {
         fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("set");
     }
     assert_eq!(as_nobody(&socket).expect_err("not permitted").kind(), std::io::ErrorKind::PermissionDenied);
     fs::set_permissions(&socket, Permissions::from_mode(0o777)).expect("set");
-    let mut refused = as_nobody(&socket).expect("the mode lets it in");
+    let mut refused = as_nobody(&socket).expect("permitted by the mode");
     let _ = refused.write_all(&[PREFACE, SETTINGS].concat());
-    let mut answer = Vec::new();
-    let _ = refused.read_to_end(&mut answer);
-    assert!(answer.is_empty(), "{answer:?}");
+    let mut response = Vec::new();
+    let _ = refused.read_to_end(&mut response);
+    assert!(response.is_empty(), "{response:?}");
     let log = daemon.log();
     let refusal = format!("refused a control connection of another user uid={NOBODY}");
     assert!(log.contains(&refusal), "{log}");
@@ -175,7 +178,7 @@ fn another_user_is_refused() {
     daemon.assert_shuts_down(0);
 }
 
-/// Connects as another user; only the one thread changes its identity.
+/// Connects as another user, from a thread that changes its own uid only.
 fn as_nobody(socket: &Path) -> std::io::Result<UnixStream> {
     let socket = socket.to_owned();
     let connecting = thread::spawn(move || {
@@ -188,16 +191,16 @@ fn as_nobody(socket: &Path) -> std::io::Result<UnixStream> {
     connecting.join().expect("no panic")
 }
 
-/// R-CLI-2: `mcpctl` says that the daemon belongs to another user.
+/// R-CLI-2: the daemon belongs to another user.
 #[test]
 fn mcpctl_of_another_user_names_the_reason() {
     if skip::unless_root() {
         return;
     }
-    let mut daemon = Daemon::start(polite());
+    let mut daemon = Daemon::start(one_worker());
     fs::set_permissions(daemon.home(), Permissions::from_mode(0o755)).expect("set");
     fs::set_permissions(daemon.home().join("run"), Permissions::from_mode(0o755)).expect("set");
-    // Another user may not reach the directory in which it was built.
+    // Another user may have no access to the directory in which it was built.
     let program = daemon.home().join("mcpctl");
     fs::copy(mcpd_tests::binaries::mcpctl(), &program).expect("copied");
     let nobody = NOBODY.to_string();
@@ -216,18 +219,18 @@ fn a_stale_socket_is_replaced() {
     let home = tempfile::tempdir().expect("a temporary directory");
     fs::create_dir(home.path().join("run")).expect("made");
     drop(UnixListener::bind(home.path().join("run/control.sock")).expect("bound"));
-    let mut daemon = Daemon::launch_in(home, polite());
+    let mut daemon = Daemon::launch_in(home, one_worker());
     daemon.wait_ready();
     daemon.assert_shuts_down(0);
 }
 
-/// R-LOG-6: a socket file with a listener is not replaced, nor is any other file.
+/// R-LOG-6.
 #[test]
-fn what_is_not_ours_is_left_alone() {
-    let mut daemon = Daemon::start(polite());
+fn a_live_socket_or_another_file_is_not_replaced() {
+    let mut daemon = Daemon::start(one_worker());
     let refused = |socket: &str, code: u8, words: &str| {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let config = polite();
+        let config = one_worker();
         let own = home.path().join("run/control.sock").display().to_string();
         let file = config.write(home.path());
         let text = config.to_toml(home.path());
@@ -248,22 +251,23 @@ fn what_is_not_ours_is_left_alone() {
     refused(&other.display().to_string(), program::CONFIG, "not a socket; it was left alone");
     assert_eq!(fs::read_to_string(&other).expect("there"), "mine");
 
-    // Where not even root may make a file, and a directory of which it would have to be one.
+    // Paths at which not even root can create a file or a directory.
     refused("/proc/mcpd-control.sock", program::CONFIG, "can't listen on the control socket");
     refused("/proc/mcpd/control.sock", program::CONFIG, "can't use the directory of the control socket");
     refused(&other.join("s").display().to_string(), program::CONFIG, "can't use the directory");
     daemon.assert_shuts_down(0);
 }
 
-/// R-RPC-1: a subscriber that takes one byte and no more delays nothing, and the others see all.
+/// R-RPC-1: its receive window is one byte; the others receive all events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_that_never_reads_delays_nothing() {
+async fn a_subscriber_that_never_reads_does_not_delay_the_shutdown() {
     let config = (0..5).fold(ConfigBuilder::new(), |config, n| config.fixture(&format!("w{n}"), ""));
     let mut daemon = Daemon::start(config);
     daemon.remember();
     let channel = control::connect(&daemon.places().socket, Some(1)).await;
     let request = ShutdownRequest { reason: "never read".to_owned(), now: false };
-    let unread = ControlClient::new(channel).shutdown(request).await.expect("it begins").into_inner();
+    let unread =
+        ControlClient::new(channel).shutdown(request).await.expect("the shutdown starts").into_inner();
     let (output, took) = timed(|| daemon.mcpctl(&["shutdown", "--wait", "--json"]));
     let output = output.expect_code(0);
     assert!(took < Duration::from_secs(20), "{took:?}");
@@ -295,26 +299,26 @@ async fn old_reflection(socket: PathBuf) -> Vec<String> {
     }
 }
 
-/// Section 10: the standard health service, and reflection that names all services.
+/// Section 10: reflection names all services, in both versions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_standard_services_answer() {
+async fn the_standard_health_and_reflection_services_respond() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 1500"));
     let channel = control::connect(&daemon.places().socket, None).await;
     let mut health = HealthClient::new(channel.clone());
     for service in ["mcpd.v1.Control", ""] {
         let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = health.check(request).await.expect("an answer").into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+        let response = health.check(request).await.expect("a response").into_inner();
+        assert_eq!(response.status(), ServingStatus::Serving, "{service}");
     }
-    let question = ServerReflectionRequest {
+    let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
     let mut reflection = ServerReflectionClient::new(channel);
-    let answers = reflection.server_reflection_info(tokio_stream::once(question)).await;
-    let answer = answers.expect("an answer").into_inner().message().await.expect("one").expect("one");
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
-        panic!("{answer:?}")
+    let responses = reflection.server_reflection_info(tokio_stream::once(request)).await;
+    let response = responses.expect("a response").into_inner().message().await.expect("one").expect("one");
+    let Some(MessageResponse::ListServicesResponse(list)) = response.message_response else {
+        panic!("{response:?}")
     };
     let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
     for name in ["mcpd.v1.Control", "grpc.health.v1.Health"] {
@@ -322,20 +326,20 @@ async fn the_standard_services_answer() {
     }
     assert_eq!(old_reflection(daemon.places().socket.clone()).await, names);
 
-    // R-SHUT-7: while the worker takes its time, it says that it is going.
+    // R-SHUT-7: not serving while the worker exits slowly.
     daemon.mcpctl(&["shutdown"]).expect_code(0);
     let request = HealthCheckRequest { service: "mcpd.v1.Control".to_owned() };
-    let answer = health.check(request).await.expect("it answers to the end").into_inner();
-    assert_eq!(answer.status(), ServingStatus::NotServing);
-    let said = daemon.mcpctl(&["health"]).expect_code(1).stdout;
-    assert!(said.starts_with("shutting down: "), "{said}");
+    let response = health.check(request).await.expect("it responds until the end").into_inner();
+    assert_eq!(response.status(), ServingStatus::NotServing);
+    let text = daemon.mcpctl(&["health"]).expect_code(1).stdout;
+    assert!(text.starts_with("shutting down: "), "{text}");
     daemon.assert_no_trace(0);
 }
 
-/// The credentials of the socket name the daemon before any request.
+/// `SO_PEERCRED` has the daemon's pid, not the guardian's.
 #[test]
-fn the_socket_names_the_daemon() {
-    let mut daemon = Daemon::start(polite());
+fn the_peer_credentials_of_the_socket_name_the_daemon() {
+    let mut daemon = Daemon::start(one_worker());
     let peer = nix::sys::socket::getsockopt(&connect(&daemon), nix::sys::socket::sockopt::PeerCredentials);
     assert_eq!(peer.expect("known").pid(), daemon.pid().get());
     assert!(describe(daemon.pid()).is_some_and(|info| info.command.contains("mcpd")));

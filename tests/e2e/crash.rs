@@ -15,24 +15,24 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, http, skip, unti
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
-/// One worker of each kind that is hard to stop, and one that exits when asked.
+/// One worker of each kind that is hard to stop, and one that exits on request.
 fn zoo() -> ConfigBuilder {
     ConfigBuilder::new()
         .times(LONG, LONG)
-        .fixture("polite", "")
+        .fixture("graceful", "")
         .fixture("escaped", "--escape 3 --escape-polite 2 --ignore-term")
         .fixture("tree", "--tree 2 3 --ignore-shutdown")
         .fixture("heir", "--hand-over-socket --zombies 5")
 }
 
-/// Kills the daemon, and checks what R-CONT-5 promises.
+/// Kills the daemon with `SIGKILL` and checks the cleanup.
 #[track_caller]
 fn killed(daemon: &mut Daemon) -> ShutdownReport {
     daemon.signal_daemon(Signal::SIGKILL);
     assert_killed(daemon)
 }
 
-/// What R-CONT-5 promises after a kill. A following `mcpctl` must have ended: it binds the ports, too.
+/// Checks what R-CONT-5 promises after a kill. A following `mcpctl` must have exited, because it binds the ports, too.
 #[track_caller]
 fn assert_killed(daemon: &mut Daemon) -> ShutdownReport {
     let report = daemon.assert_cleaned_up(101);
@@ -43,13 +43,13 @@ fn assert_killed(daemon: &mut Daemon) -> ShutdownReport {
     report
 }
 
-/// An immediate restart has all workers, shows the crash, and its shutdown leaves nothing.
+/// Starts the daemon again at once: all workers are ready, the crash is shown, and a shutdown leaves nothing.
 #[track_caller]
-fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
+fn assert_restarts(daemon: Daemon, report: &ShutdownReport) {
     let mut next = daemon.launch_again();
     next.wait_ready();
-    let status = next.try_status().expect("it answers");
-    let last = status.last_shutdown.expect("remembered");
+    let status = next.try_status().expect("the daemon responds");
+    let last = status.last_shutdown.expect("a last shutdown");
     assert_eq!((last.run, last.exit_code), (report.run, report.exit_code));
     let warnings = status.daemon.expect("it runs").warnings;
     assert!(warnings.iter().any(|it| it.contains(&report.run.to_string())), "{warnings:?}");
@@ -57,15 +57,15 @@ fn restarts_well(daemon: Daemon, report: &ShutdownReport) {
     next.assert_no_trace(3);
 }
 
-/// R-CONT-5: 101, nothing is left, and every command shows what happened, at once and later.
+/// R-CONT-5: code 101; every command shows the crash, with and without a daemon.
 #[test]
-fn a_killed_daemon_leaves_nothing_and_an_account() {
+fn a_killed_daemon_leaves_no_process_and_a_report() {
     let mut daemon = Daemon::start(zoo());
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     let report = killed(&mut daemon);
     assert_eq!(report.run, run);
-    let said = daemon.log();
-    assert!(said.contains("mcp-guardian: exit code 101, see `mcpctl report`: the daemon"), "{said}");
+    let log = daemon.log();
+    assert!(log.contains("mcp-guardian: exit code 101, see `mcpctl report`: the daemon"), "{log}");
 
     let record = CrashRecord::read(&daemon.state().crash()).expect("readable").expect("written");
     assert_eq!((record.run, record.left.len(), record.damaged_lines), (run, 0, 0));
@@ -86,38 +86,39 @@ fn a_killed_daemon_leaves_nothing_and_an_account() {
         (&history["runs"][0]["exit_code"], &history["runs"][0]["reason"]),
         (&101.into(), &"daemon_died".into())
     );
-    let asked = daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
-    assert_eq!(asked.stdout, "mcpd is not running, and nothing of it is left\n");
+    let output = daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
+    assert_eq!(output.stdout, "mcpd is not running, and nothing of it is left\n");
 
-    // The next run shows it too, and `mcpctl` alone after that run.
-    let home = {
+    // After the next run, without a daemon.
+    let last = {
         let mut next = daemon.launch_again();
         next.wait_ready();
-        assert!(!next.state().crash().exists(), "the journal has it");
+        assert!(!next.state().crash().exists(), "it is in the journal now");
         next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
         assert_eq!(next.wait_exit(BOUND), 3);
         next
     };
-    let shown = home.mcpctl(&["report", &run.to_string(), "--json"]).expect_code(0).json();
+    let shown = last.mcpctl(&["report", &run.to_string(), "--json"]).expect_code(0).json();
     assert_eq!((&shown["exit_code"], &shown["findings"][0]["kind"]), (&101.into(), &"daemon_died".into()));
-    let history = home.mcpctl(&["history", "--json"]).expect_code(0).json();
+    let history = last.mcpctl(&["history", "--json"]).expect_code(0).json();
     assert_eq!(history["runs"][1]["exit_code"], 101, "{history}");
 }
 
-/// R-CONT-7: processes that the daemon knew are killed although they carry no mark: by the guardian, or,
-/// if that was killed too, by the next start; on every backend.
+/// R-CONT-7: processes without a mark that the daemon had recorded are killed by the guardian or, if the guardian was
+/// killed, too, by the next start; on every backend.
 #[test]
 fn known_processes_are_killed_by_guardian_or_next_start() {
     let config = || ConfigBuilder::new().fixture("escaped", "--escape 2 --escape-polite 1 --ignore-term");
     let known = |daemon: &mut Daemon| {
-        // A process between its two forks leads a session; only the escaped ones do not. Then a full scan.
+        // The middle process of a double fork leads a session, an escaped process does not. The status comes from a
+        // full scan after that.
         until("three escaped processes", BOUND, || {
             let all = daemon.processes();
             let workers = all.iter().filter(|it| it.name == "fixture_worker");
             let (leaders, escaped): (Vec<_>, Vec<_>) = workers.partition(|it| it.session == it.pid.get());
             (leaders.len() == 1 && escaped.len() == 3).then_some(())
         });
-        daemon.wait_status("its children", |status| status.workers[0].descendants == 3);
+        daemon.wait_status("the descendants", |status| status.workers[0].descendants == 3);
         daemon.remember();
     };
     let mut daemon = Daemon::start(config());
@@ -137,7 +138,7 @@ fn known_processes_are_killed_by_guardian_or_next_start() {
     again.assert_no_trace(3);
 }
 
-/// R-CONT-5: at several moments of its start.
+/// R-CONT-5: after several delays.
 #[test]
 fn killed_while_it_starts() {
     let why = "a process that escapes while the daemon dies was never seen";
@@ -149,13 +150,13 @@ fn killed_while_it_starts() {
         daemon.pid();
         std::thread::sleep(Duration::from_millis(pause));
         let report = killed(&mut daemon);
-        restarts_well(daemon, &report);
+        assert_restarts(daemon, &report);
     }
 }
 
-/// Asks for a shutdown, and follows it until this phase has begun.
+/// Starts a shutdown, and follows it until this phase has begun.
 #[track_caller]
-fn shutting_down(daemon: &Daemon, phase: &str) -> command::Following {
+fn start_shutdown(daemon: &Daemon, phase: &str) -> command::Following {
     daemon.mcpctl(&["shutdown"]).expect_code(0);
     let following = command::follow(mcpctl(daemon.home()).args(["shutdown", "--wait", "--json"]));
     let begun = format!(r#""event":"phase_started","phase":"{phase}""#);
@@ -172,46 +173,46 @@ fn killed_and_followed(daemon: &mut Daemon, following: command::Following) -> Sh
     assert_killed(daemon)
 }
 
-/// A shutdown that stays in this phase, killed there.
+/// Kills the daemon in this phase of a shutdown; the workers keep it from ending earlier.
 #[track_caller]
 fn killed_in_phase(phase: &str, config: ConfigBuilder) {
     let mut daemon = Daemon::start(config);
-    let following = shutting_down(&daemon, phase);
+    let following = start_shutdown(&daemon, phase);
     let report = killed_and_followed(&mut daemon, following);
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }
 
 #[test]
-fn killed_while_workers_are_asked() {
-    killed_in_phase("workers-graceful", zoo().fixture("deaf", "--ignore-shutdown"));
+fn killed_in_the_graceful_phase() {
+    killed_in_phase("workers-graceful", zoo().fixture("stubborn", "--ignore-shutdown"));
 }
 
 #[test]
-fn killed_while_clients_disconnect() {
+fn killed_in_the_clients_phase() {
     let config = ConfigBuilder::new()
         .shutdown("worker_graceful = \"300ms\"")
         .fixture("escaped", "--escape 3")
         .fixture("gate", "--wait-for-clients");
     let mut daemon = Daemon::start(config);
     let gate = http::open_stream(daemon.port("gate"));
-    let following = shutting_down(&daemon, "clients");
+    let following = start_shutdown(&daemon, "clients");
     let report = killed_and_followed(&mut daemon, following);
     drop(gate);
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }
 
 #[test]
-fn killed_while_workers_are_terminated() {
+fn killed_in_the_terminate_phase() {
     let config = ConfigBuilder::new()
         .times(SHORT, LONG)
-        .fixture("deaf", "--ignore-shutdown --ignore-term --escape 3")
+        .fixture("stubborn", "--ignore-shutdown --ignore-term --escape 3")
         .fixture("tree", "--tree 2 3 --ignore-term");
     killed_in_phase("workers-terminate", config);
 }
 
 #[test]
-fn killed_while_it_verifies() {
-    // Slow in the first shutdown only, so that the next run can end in order.
+fn killed_in_the_verification_phase() {
+    // Slow in the first shutdown only, so that the shutdown of the next run is quick.
     let resource = r#"
         [resources.slow]
         close = ["sh", "-c", "mkdir was-closed 2>/dev/null && exec sleep 20; true"]
@@ -219,39 +220,38 @@ fn killed_while_it_verifies() {
     "#;
     let config = ConfigBuilder::new().times(SHORT, SHORT).fixture("escaped", "--escape 3").toml(resource);
     let mut daemon = Daemon::start(config);
-    let following = shutting_down(&daemon, "verification");
+    let following = start_shutdown(&daemon, "verification");
     let closing = daemon.home().join("was-closed");
     until("the resource to be closed", BOUND, || closing.exists().then_some(()));
     let report = killed_and_followed(&mut daemon, following);
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }
 
-/// R-CLI-3: the daemon dies with a request that it never read. Once the guardian has cleaned up, nothing
-/// runs and nothing is left, which is what was asked for.
+/// R-CLI-3: once the guardian has cleaned up, no process is left, so the request has succeeded.
 #[test]
-fn a_shutdown_that_the_daemon_never_read_ends_well() {
+fn a_shutdown_request_that_a_killed_daemon_never_read_succeeds() {
     let mut daemon = Daemon::start(zoo());
     daemon.signal_daemon(Signal::SIGSTOP);
     let pid = daemon.pid().get();
     until("the daemon to be stopped", BOUND, || all_threads_are(pid, 'T').then_some(()));
-    let asking = daemon.mcpctl_start(&["shutdown", "--wait"]);
-    let mcpctl = asking.pid().as_raw();
+    let running = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    let mcpctl = running.pid().as_raw();
     let socket = daemon.places().socket.clone();
-    // Twice: a thread may wake another one between two looks at them.
+    // Twice: a thread may wake another one while the threads are read.
     let waits = || is_unaccepted(&socket) && all_threads_are(mcpctl, 'S') && all_threads_are(mcpctl, 'S');
-    until("mcpctl to wait for the answer", BOUND, || waits().then_some(()));
+    until("mcpctl to wait for the response", BOUND, || waits().then_some(()));
     daemon.signal_daemon(Signal::SIGKILL);
-    let output = asking.finish(BOUND).expect_code(0);
+    let output = running.finish(BOUND).expect_code(0);
     assert_eq!(output.stdout, "mcpd is not running, and nothing of it is left\n");
     let report = assert_killed(&mut daemon);
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }
 
 /// Whether all threads of the process are in this state (proc(5), `/proc/PID/stat`).
 fn all_threads_are(pid: i32, state: char) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
-    // The name before the state may hold anything but ends with the last parenthesis.
+    // The name before the state may contain any character; it ends at the last parenthesis.
     let mut states = stats.map(|stat| stat.rsplit(") ").next().and_then(|rest| rest.chars().next()));
     states.all(|found| found == Some(state))
 }
@@ -265,11 +265,10 @@ fn is_unaccepted(socket: &Path) -> bool {
     rows.any(|row| row == ["0", path])
 }
 
-/// R-SHUT-5, R-CONT-5: `mcpctl shutdown --wait` returns when daemon and guardian are gone, with the
-/// guardian's code.
+/// R-SHUT-5, R-CONT-5: `mcpctl shutdown --wait` returns when daemon and guardian have exited.
 #[test]
 fn a_following_mcpctl_exits_with_the_guardians_code() {
-    let mut daemon = Daemon::start(zoo().fixture("deaf", "--ignore-shutdown --ignore-term"));
+    let mut daemon = Daemon::start(zoo().fixture("stubborn", "--ignore-shutdown --ignore-term"));
     let watching = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
     let begun = "phase started phase=workers-graceful";
     until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
@@ -283,13 +282,13 @@ fn a_following_mcpctl_exits_with_the_guardians_code() {
     daemon.assert_cleaned_up(101);
 }
 
-/// R-CONT-5: past the hard deadline the guardian ends it, stopped or not.
+/// R-CONT-5: by the guardian, after the hard deadline.
 #[test]
-fn a_daemon_that_hangs_in_its_shutdown_is_ended() {
+fn a_daemon_that_hangs_in_its_shutdown_is_killed() {
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
         .shutdown("verification = \"100ms\"")
-        .fixture("deaf", "--ignore-shutdown --ignore-term --escape 2");
+        .fixture("stubborn", "--ignore-shutdown --ignore-term --escape 2");
     let mut daemon = Daemon::start(config);
     daemon.signal(Signal::SIGTERM);
     let begun = "phase started phase=workers-graceful";
@@ -297,12 +296,12 @@ fn a_daemon_that_hangs_in_its_shutdown_is_ended() {
     daemon.signal_daemon(Signal::SIGSTOP);
     let report = daemon.assert_cleaned_up(102);
     assert_eq!((report.findings[0].kind, report.reason.as_str()), (FindingKind::Overrun, "overrun"));
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }
 
-/// R-CONT-5: the daemon hangs before it reads the request.
+/// R-CONT-5: the daemon hangs before it receives the signal.
 #[test]
-fn a_stopped_daemon_that_is_asked_to_exit_is_killed() {
+fn a_stopped_daemon_is_killed_after_a_shutdown_signal() {
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
         .shutdown("verification = \"100ms\"")
@@ -311,12 +310,12 @@ fn a_stopped_daemon_that_is_asked_to_exit_is_killed() {
     daemon.signal_daemon(Signal::SIGSTOP);
     daemon.signal(Signal::SIGTERM);
     let report = daemon.assert_cleaned_up(102);
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }
 
 /// The guardian also kills a process that keeps forking.
 #[test]
-fn a_fork_bomb_dies_with_the_daemon() {
+fn a_fork_bomb_is_killed_after_the_daemon_died() {
     let why = "processes fork faster than it can list all of them";
     if skip::unless_linux_backend(why) {
         return;
@@ -324,13 +323,13 @@ fn a_fork_bomb_dies_with_the_daemon() {
     let config = ConfigBuilder::new().fixture("bomb", "--fork-bomb 300");
     let mut daemon = Daemon::launch(config);
     daemon.wait_state("bomb", WorkerState::Ready);
-    until("some of them", BOUND, || (daemon.processes().len() > 50).then_some(()));
+    until("50 processes", BOUND, || (daemon.processes().len() > 50).then_some(()));
     killed(&mut daemon);
 }
 
-/// An exit without the completion mark is a crash, also by a signal that the daemon does not handle.
+/// There is no completion mark then.
 #[test]
-fn any_sudden_end_is_a_crash() {
+fn an_exit_by_an_unhandled_signal_is_a_crash() {
     for signal in [Signal::SIGALRM, Signal::SIGUSR1] {
         let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1"));
         daemon.signal_daemon(signal);
@@ -341,7 +340,7 @@ fn any_sudden_end_is_a_crash() {
 
 /// R-CLIENT-7, R-CONT-5: a re-executed daemon keeps its guardian, which reports the new run.
 #[test]
-fn killed_after_it_was_re_executed() {
+fn killed_after_a_re_execution() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape-polite 3"));
     let pid = daemon.pid();
     let guardian = daemon.guardian();
@@ -353,5 +352,5 @@ fn killed_after_it_was_re_executed() {
     assert_ne!(now.run, first);
     let report = killed(&mut daemon);
     assert_eq!(report.run, now.run);
-    restarts_well(daemon, &report);
+    assert_restarts(daemon, &report);
 }

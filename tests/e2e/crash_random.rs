@@ -1,8 +1,8 @@
 //! Crashes at random moments: daemon, guardian or both are killed, with workers that are hard to stop.
-//! Nothing is left, at once or after the next start, which succeeds (R-CONT-5, R-CONT-6).
+//! No process is left afterwards, or after the next start, which succeeds (R-CONT-5, R-CONT-6).
 //!
-//! `MCPD_CRASH_ROUNDS` is the number of rounds (default 6), `MCPD_CRASH_SEED` the seed of the first one:
-//! a failure prints the seed of its round, which depends on nothing else.
+//! `MCPD_CRASH_ROUNDS` is the number of rounds (default 6), `MCPD_CRASH_SEED` the seed of the first one.
+//! A failure prints the seed of its round, which reproduces it.
 
 use std::time::Duration;
 
@@ -41,16 +41,16 @@ enum Moment {
     ShuttingDown(Duration),
 }
 
-fn time(random: &mut SeededRandom, most_ms: usize) -> Duration {
+fn random_time(random: &mut SeededRandom, most_ms: usize) -> Duration {
     Duration::from_micros(random.below(most_ms * 1000) as u64)
 }
 
 fn random_moment(random: &mut SeededRandom) -> Moment {
     match random.below(4) {
-        0 => Moment::Starting(time(random, 120)),
+        0 => Moment::Starting(random_time(random, 120)),
         1 => Moment::Running,
-        2 => Moment::Restarting(time(random, 100)),
-        _ => Moment::ShuttingDown(time(random, 400)),
+        2 => Moment::Restarting(random_time(random, 100)),
+        _ => Moment::ShuttingDown(random_time(random, 400)),
     }
 }
 
@@ -62,22 +62,22 @@ fn number(name: &str) -> Option<u64> {
 fn sudden_deaths_at_random_moments_leave_nothing() {
     let now = jiff::Timestamp::now().as_nanosecond();
     let seed = number("MCPD_CRASH_SEED").unwrap_or(u64::try_from(now & 0xffff_ffff).expect("masked"));
-    for round in 0..number("MCPD_CRASH_ROUNDS").unwrap_or(ROUNDS) {
-        let mut random = SeededRandom::new(seed.wrapping_add(round));
+    for number in 0..number("MCPD_CRASH_ROUNDS").unwrap_or(ROUNDS) {
+        let mut random = SeededRandom::new(seed.wrapping_add(number));
         let victim = random.pick(&[Victim::Daemon, Victim::Daemon, Victim::Guardian, Victim::Both]);
         let moment = random_moment(&mut random);
-        let story =
-            format!("MCPD_CRASH_SEED={} (one round): {victim:?}, {moment:?}", seed.wrapping_add(round));
-        let on_failure = Story(&story);
-        one_death(&mut random, victim, moment);
-        drop(on_failure);
+        let round =
+            format!("MCPD_CRASH_SEED={} (one round): {victim:?}, {moment:?}", seed.wrapping_add(number));
+        let print_on_panic = PrintOnPanic(&round);
+        crash(&mut random, victim, moment);
+        drop(print_on_panic);
     }
 }
 
-/// Prints the round in which the test panics.
-struct Story<'a>(&'a str);
+/// Prints the round if the test panics in it.
+struct PrintOnPanic<'a>(&'a str);
 
-impl Drop for Story<'_> {
+impl Drop for PrintOnPanic<'_> {
     #[expect(clippy::print_stderr, reason = "the test runner shows it with the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -86,7 +86,7 @@ impl Drop for Story<'_> {
     }
 }
 
-fn one_death(random: &mut SeededRandom, victim: Victim, moment: Moment) {
+fn crash(random: &mut SeededRandom, victim: Victim, moment: Moment) {
     let short = Duration::from_millis(200);
     let mut config = ConfigBuilder::new().times(short, short);
     for name in ["a", "b", "c"] {
@@ -95,9 +95,9 @@ fn one_death(random: &mut SeededRandom, victim: Victim, moment: Moment) {
     let mut daemon = Daemon::launch(config);
     daemon.pid();
     reach(&mut daemon, moment);
-    die(&mut daemon, victim, moment);
+    kill_victim(&mut daemon, victim, moment);
     let mut next = daemon.launch_again();
-    // A worker whose leader exits is never ready, so it is enough that each was started.
+    // A worker whose leader exits is never ready, so the test waits only until each was started.
     next.wait_status("the next run", |status| {
         status.workers.iter().all(|worker| worker.started_at.is_some())
     });
@@ -105,37 +105,36 @@ fn one_death(random: &mut SeededRandom, victim: Victim, moment: Moment) {
     next.assert_cleaned_up(101);
 }
 
-/// No wait for a condition: the point is the moment, not what is true then.
+/// Sleeps instead of waiting for a condition, because the moment is random on purpose.
 fn reach(daemon: &mut Daemon, moment: Moment) {
-    let pass = std::thread::sleep;
     match moment {
-        Moment::Starting(time) => pass(time),
-        Moment::Running => answers(daemon),
+        Moment::Starting(time) => std::thread::sleep(time),
+        Moment::Running => wait_responds(daemon),
         Moment::Restarting(time) => {
-            answers(daemon);
-            let asked = daemon.mcpctl_start(&["restart", "--all"]);
-            pass(time);
-            drop(asked);
+            wait_responds(daemon);
+            let running = daemon.mcpctl_start(&["restart", "--all"]);
+            std::thread::sleep(time);
+            drop(running);
         }
         Moment::ShuttingDown(time) => {
-            answers(daemon);
+            wait_responds(daemon);
             daemon.signal(Signal::SIGTERM);
-            pass(time);
+            std::thread::sleep(time);
         }
     }
 }
 
-fn answers(daemon: &mut Daemon) {
-    daemon.wait_status("an answer", |_| true);
+fn wait_responds(daemon: &mut Daemon) {
+    daemon.wait_status("a response", |_| true);
 }
 
-fn die(daemon: &mut Daemon, victim: Victim, moment: Moment) {
+fn kill_victim(daemon: &mut Daemon, victim: Victim, moment: Moment) {
     let pid = daemon.pid();
     match victim {
         Victim::Daemon => {
             daemon.signal_daemon(Signal::SIGKILL);
             daemon.wait_exit(BOUND);
-            // A shutdown may be over before the signal comes; then its report says how it ended.
+            // The shutdown may be complete before the signal arrives; then its report has the exit code.
             let reason = daemon.report().reason;
             let was_completed = matches!(moment, Moment::ShuttingDown(_)) && reason == "signal_SIGTERM";
             let code = if was_completed { daemon.report().exit_code } else { 101 };

@@ -1,7 +1,7 @@
-//! Every exit code that a daemon can end with, by a real daemon; the code is the same everywhere:
-//! the process, `mcpctl shutdown --wait`, `last-shutdown.json` and `mcpctl report` (R-EXIT-1).
+//! Every exit code of a real daemon. It is the same for the process, `mcpctl shutdown --wait`, `last-shutdown.json` and
+//! `mcpctl report` (R-EXIT-1).
 //!
-//! Codes 2 and 3 in all their ways are in `misbehaviour.rs`.
+//! More cases of the codes 2 and 3 are in `misbehaviour.rs`.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +16,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, ports
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(500);
 
-/// Shuts down, and compares the code everywhere.
+/// Shuts down and checks that all sources have this code.
 fn shut_down(mut daemon: Daemon, code: u8) -> ShutdownReport {
     let report = daemon.assert_shuts_down(code);
     let shown = daemon.mcpctl(&["report", "--json"]).expect_code(0).json();
@@ -34,7 +34,7 @@ fn detail(report: &ShutdownReport, kind: FindingKind) -> &str {
 }
 
 #[test]
-fn code_0_nothing_had_to_be_forced() {
+fn code_0_without_signals_or_findings() {
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--no-shutdown-route");
     let report = shut_down(Daemon::start(config), 0);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
@@ -42,7 +42,7 @@ fn code_0_nothing_had_to_be_forced() {
     assert!(report.workers.iter().flat_map(|worker| &worker.checks).all(|check| check.passed));
 }
 
-/// R-CLIENT-5: its worker left when asked, but it never took its bytes.
+/// R-CLIENT-5: the worker exited on request, but its client never reads the response.
 #[test]
 fn code_1_a_client_that_does_not_read() {
     let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "--big-answer");
@@ -69,8 +69,8 @@ fn code_3_sigkill_was_needed() {
     assert_eq!(kinds(&report), [FindingKind::WorkerKilled]);
 }
 
-/// Two workers: alpha leaves at once, and its port is taken while the other one, which waits for
-/// a client of ours, keeps the shutdown from going on.
+/// Shuts down two workers: `alpha` exits at once, and `take` binds its port. Until then `gate`, which waits for a
+/// client of this test, delays the shutdown.
 fn while_alphas_port_is_taken<T>(
     force_ports: &str,
     take: impl FnOnce(Port) -> T,
@@ -86,7 +86,7 @@ fn while_alphas_port_is_taken<T>(
     let alpha = daemon.port("alpha");
     daemon.remember();
     let mcpctl = daemon.mcpctl_start(&["shutdown", "--wait"]);
-    until("alpha to leave", BOUND, || ports::is_free(alpha).then_some(()));
+    until("alpha to exit", BOUND, || ports::is_free(alpha).then_some(()));
     let taken = take(alpha);
     drop(gate);
     let output = mcpctl.finish(mcpd_tests::daemon::LONGEST_SHUTDOWN);
@@ -95,7 +95,7 @@ fn while_alphas_port_is_taken<T>(
     (report, taken)
 }
 
-/// R-VER-2: a stranger is named, and left alone.
+/// R-VER-2: a process that does not belong to mcpd is named and not killed.
 #[test]
 fn code_4_a_port_is_still_in_use() {
     let bind = |port: Port| TcpListener::bind((Ipv4Addr::LOCALHOST, port.get())).expect("free");
@@ -108,47 +108,47 @@ fn code_4_a_port_is_still_in_use() {
 }
 
 #[test]
-fn code_4_also_if_no_port_may_be_forced() {
-    let (report, mut stranger) = while_alphas_port_is_taken("never", Stranger::start, 4);
+fn code_4_with_force_ports_never() {
+    let (report, mut other) = while_alphas_port_is_taken("never", OtherProgram::start, 4);
     assert_eq!(kinds(&report), [FindingKind::PortInUse]);
-    assert!(stranger.lives(), "a stranger is never killed by default");
+    assert!(other.is_running(), "another program is never killed by default");
 }
 
-/// R-VER-2: with `any` the user permits it explicitly.
+/// R-VER-2.
 #[test]
-fn a_stranger_is_killed_if_any_port_may_be_forced() {
-    let (report, mut stranger) = while_alphas_port_is_taken("any", Stranger::start, 0);
-    let ended = until("the stranger's end", BOUND, || stranger.0.try_wait().expect("a child"));
-    assert_eq!(ended.signal(), Some(9));
+fn with_force_ports_any_another_program_on_the_port_is_killed() {
+    let (report, mut other) = while_alphas_port_is_taken("any", OtherProgram::start, 0);
+    let exit = until("the program to exit", BOUND, || other.0.try_wait().expect("a child"));
+    assert_eq!(exit.signal(), Some(9));
     assert!(!kinds(&report).contains(&FindingKind::PortInUse));
 }
 
-/// A process that has nothing to do with the daemon and listens on a port.
-struct Stranger(Child);
+/// A process that does not belong to mcpd and listens on a port.
+struct OtherProgram(Child);
 
-impl Stranger {
+impl OtherProgram {
     fn start(port: Port) -> Self {
         let number = port.to_string();
         let mut command = Command::new(binaries::fixture_worker());
-        command.args(["--port", &number, "--tag", "stranger"]).stdin(Stdio::null());
-        let stranger = Self(command.spawn().expect("started"));
-        until("the stranger to listen", BOUND, || http::ask(port, "GET /health").ok());
-        stranger
+        command.args(["--port", &number, "--tag", "other-program"]).stdin(Stdio::null());
+        let other = Self(command.spawn().expect("started"));
+        until("the program to listen", BOUND, || http::request(port, "GET /health").ok());
+        other
     }
 
-    fn lives(&mut self) -> bool {
+    fn is_running(&mut self) -> bool {
         self.0.try_wait().expect("a child").is_none()
     }
 }
 
-impl Drop for Stranger {
+impl Drop for OtherProgram {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// R-VER-3: all are closed even if one fails, each within its own time.
+/// R-VER-3: all are closed even if one fails, each within its own timeout.
 #[test]
 fn code_6_a_resource_fails_to_close() {
     let config = ConfigBuilder::new().fixture("alpha", "").toml(
@@ -180,8 +180,8 @@ fn code_6_a_resource_fails_to_close() {
     assert_eq!(failed, ["still-there", "unchecked", "hanging", "broken"], "in reverse order of opening");
 }
 
-/// R-SUP-5: a panic of the supervising task ends everything all the same. It panics when it is
-/// asked to do something with a worker that never ran.
+/// R-SUP-5: all workers are stopped after a panic of the supervisor. `MCPD_FAULT` makes it panic at a command for the
+/// worker `broken`.
 #[test]
 fn code_100_an_internal_error() {
     let config = ConfigBuilder::new()

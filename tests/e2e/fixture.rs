@@ -1,4 +1,4 @@
-//! The fixture worker does what its flags say. Without this the other tests prove nothing.
+//! The fixture worker behaves as its flags say. The other tests depend on that.
 
 use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
@@ -44,7 +44,7 @@ impl Worker {
     }
 
     fn status(&self, request: &str) -> u16 {
-        http::ask(self.port(), request).expect("an answer").status
+        http::request(self.port(), request).expect("a response").status
     }
 
     fn signal(&self, signal: Signal) {
@@ -57,10 +57,10 @@ impl Worker {
     }
 
     fn wait(&mut self) -> Option<i32> {
-        until("the worker to end", BOUND, || self.child.try_wait().expect("waited")).code()
+        until("the worker to exit", BOUND, || self.child.try_wait().expect("waited")).code()
     }
 
-    /// Processes besides the worker itself that run.
+    /// The running processes without the worker itself.
     fn others(&self) -> Vec<process::Process> {
         let me = self.child.id().cast_signed();
         let all = self.trace.remaining();
@@ -68,7 +68,7 @@ impl Worker {
     }
 
     fn wait_others(&self, count: usize) {
-        until("its other processes", BOUND, || (self.others().len() == count).then_some(()));
+        until("the other processes", BOUND, || (self.others().len() == count).then_some(()));
     }
 }
 
@@ -81,7 +81,7 @@ impl Drop for Worker {
 }
 
 #[test]
-fn it_exits_when_asked() {
+fn exits_on_request() {
     let mut worker = Worker::start("");
     assert_eq!(worker.status("GET /health"), 200);
     assert_eq!(worker.status("GET /anything"), 200);
@@ -91,7 +91,7 @@ fn it_exits_when_asked() {
 }
 
 #[test]
-fn it_dies_of_sigterm() {
+fn sigterm_ends_it() {
     let mut worker = Worker::start("");
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.wait(), None);
@@ -101,20 +101,20 @@ fn it_dies_of_sigterm() {
 }
 
 #[test]
-fn it_answers_a_request_to_exit_with_the_given_status() {
+fn responds_to_a_stop_request_with_the_given_status() {
     for (flags, status) in
         [("--no-shutdown-route", 404), ("--shutdown-status 500", 500), ("--ignore-shutdown", 202)]
     {
         let mut worker = Worker::start(flags);
         assert_eq!(worker.status("POST /shutdown"), status, "{flags}");
-        assert_eq!(worker.status("GET /health"), 200, "{flags}: it stays");
+        assert_eq!(worker.status("GET /health"), 200, "{flags}: it keeps running");
         worker.signal(Signal::SIGTERM);
         worker.wait();
     }
 }
 
 #[test]
-fn it_need_not_answer_at_all() {
+fn shutdown_never_answers_sends_no_response() {
     let worker = Worker::start("--shutdown-never-answers");
     let mut stream = http::connect(worker.port()).expect("connected");
     stream.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
@@ -124,14 +124,14 @@ fn it_need_not_answer_at_all() {
 }
 
 #[test]
-fn it_ignores_sigterm() {
+fn ignore_term_ignores_sigterm() {
     let worker = Worker::start("--ignore-term");
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.status("GET /health"), 200);
 }
 
 #[test]
-fn it_takes_its_time() {
+fn slow_exit_delays_the_exit() {
     for by_signal in [false, true] {
         let mut worker = Worker::start("--slow-exit 300");
         let (code, took) = timed(|| {
@@ -148,22 +148,22 @@ fn it_takes_its_time() {
 }
 
 #[test]
-fn it_stops_itself_after_the_first_connection() {
+fn stop_self_stops_it_after_the_first_connection() {
     let worker = Worker::start("--stop-self");
-    until("it to stop", BOUND, || (worker.state() == 'T').then_some(()));
+    until("it to be stopped", BOUND, || (worker.state() == 'T').then_some(()));
     worker.signal(Signal::SIGCONT);
     assert_eq!(worker.status("GET /health"), 200);
 }
 
 #[test]
-fn it_exits_or_crashes_on_its_own() {
+fn exits_or_crashes_without_a_request() {
     assert_eq!(Worker::launch("--exit-at-once 7").wait(), Some(7));
     assert_eq!(Worker::launch("--crash-after 20").wait(), Some(1));
     assert_eq!(Worker::launch("--nonsense").wait(), Some(64));
 }
 
 #[test]
-fn it_waits_for_its_clients() {
+fn wait_for_clients_delays_the_exit() {
     let mut worker = Worker::start("--wait-for-clients");
     let client = http::open_stream(worker.port());
     assert_eq!(worker.status("POST /shutdown"), 202);
@@ -173,7 +173,7 @@ fn it_waits_for_its_clients() {
 }
 
 #[test]
-fn it_leaves_bytes_unread() {
+fn big_answer_blocks_no_other_client() {
     let worker = Worker::start("--big-answer");
     let stuck = http::hang(worker.port());
     assert_eq!(worker.status("GET /health"), 200);
@@ -181,11 +181,11 @@ fn it_leaves_bytes_unread() {
 }
 
 #[test]
-fn it_listens_elsewhere_late_or_never() {
+fn listens_on_another_port_late_or_never() {
     let other = ports::claim();
-    let elsewhere = Worker::launch(&format!("--bind-other {}", other.port()));
-    until("it to listen there", BOUND, || http::connect(other.port()).ok());
-    assert!(http::connect(elsewhere.port()).is_err());
+    let worker = Worker::launch(&format!("--bind-other {}", other.port()));
+    until("it to listen on the other port", BOUND, || http::connect(other.port()).ok());
+    assert!(http::connect(worker.port()).is_err());
 
     let (late, took) = timed(|| Worker::start("--start-delay 200"));
     assert!(took >= Duration::from_millis(200));
@@ -197,79 +197,81 @@ fn it_listens_elsewhere_late_or_never() {
 }
 
 #[test]
-fn it_gets_unhealthy() {
+fn becomes_unhealthy() {
     let worker = Worker::start("--unhealthy-after 50");
-    until("503", BOUND, || (worker.status("GET /health") == 503).then_some(()));
+    until("status 503", BOUND, || (worker.status("GET /health") == 503).then_some(()));
 }
 
 #[test]
-fn it_leaves_zombies() {
+fn has_zombies() {
     let worker = Worker::start("--zombies 3");
     let zombies = || worker.trace.remaining().iter().filter(|found| found.state == 'Z').count();
-    // A zombie has no command line; it is found by its parent.
+    // A zombie has no command line, so that it is found by its parent only.
     let pid = Pid::new(worker.child.id().cast_signed()).expect("positive");
     let children = || process::best_effort::children(pid).into_iter().filter_map(process::best_effort::read);
     until("zombies", BOUND, || (children().filter(process::is_zombie).count() == 3).then_some(()));
-    assert_eq!(zombies(), 0, "they can't be found by their tag");
+    assert_eq!(zombies(), 0, "zombies can't be found by their tag");
 }
 
 #[test]
-fn it_grows_a_tree() {
+fn starts_a_tree() {
     let worker = Worker::start("--tree 2 3");
     worker.wait_others(3 + 9);
 }
 
 #[test]
-fn its_children_escape() {
+fn escaped_children_outlive_it() {
     let mut worker = Worker::start("--escape 2 --escape-polite 1");
     worker.wait_others(3);
     let me = worker.child.id().cast_signed();
     for found in worker.others() {
-        assert_ne!(found.session, process::best_effort::read(Pid::current()).expect("me").session);
+        assert_ne!(found.session, process::best_effort::read(Pid::current()).expect("this process").session);
         assert_ne!(found.ppid, me);
         let env = std::fs::read(format!("/proc/{}/environ", found.pid)).unwrap_or_default();
-        assert!(env.is_empty(), "nothing in its environment");
+        assert!(env.is_empty(), "an empty environment");
         kill(nix::unistd::Pid::from_raw(found.pid.get()), Signal::SIGTERM).expect("it runs");
     }
     worker.wait_others(2);
     assert_eq!(worker.status("POST /shutdown"), 202);
     assert_eq!(worker.wait(), Some(0));
-    assert_eq!(worker.others().len(), 2, "the stubborn ones stay");
+    assert_eq!(worker.others().len(), 2, "those that ignore SIGTERM keep running");
 }
 
 #[test]
-fn its_socket_is_handed_over() {
+fn hands_its_socket_over() {
     let mut worker = Worker::start("--hand-over-socket");
     worker.wait_others(1);
     assert_eq!(worker.status("POST /shutdown"), 202);
     assert_eq!(worker.wait(), Some(0));
     let heir = worker.others()[0].pid.get();
-    let answer = http::ask(worker.port(), "GET /health").expect("a child serves");
+    let answer = http::request(worker.port(), "GET /health").expect("the heir responds");
     assert_eq!(answer.json()["pid"], heir);
     assert!(!ports::is_free(worker.port()));
 }
 
 #[test]
-fn it_forks_on_and_on() {
+fn fork_bomb_keeps_forking() {
     let worker = Worker::start("--fork-bomb 20");
     let all = || worker.others().iter().map(|found| found.pid).collect::<Vec<_>>();
-    // Many are gone between being found and being looked at.
-    let first = until("the bomb", BOUND, || Some(all()).filter(|all| all.len() >= 3));
-    until("others in their place", BOUND, || all().iter().all(|pid| !first.contains(pid)).then_some(()));
-    assert!(all().len() <= 200, "each is replaced, none is added; a slow look sees some twice");
+    // Many have exited before they are read.
+    let first = until("three processes", BOUND, || Some(all()).filter(|all| all.len() >= 3));
+    until("other processes in their place", BOUND, || {
+        all().iter().all(|pid| !first.contains(pid)).then_some(())
+    });
+    assert!(all().len() <= 200, "each is replaced and none is added; a slow scan finds some twice");
 }
 
 #[test]
-fn its_leader_leaves_it_behind() {
+fn leader_exits_before_its_worker() {
     let mut worker = Worker::start("--leader-exits");
     assert_eq!(worker.status("POST /shutdown"), 202);
     assert_eq!(worker.wait(), Some(0));
-    assert_eq!(worker.status("GET /health"), 200, "the worker itself stays");
+    assert_eq!(worker.status("GET /health"), 200, "the worker keeps running");
     assert_eq!(worker.others().len(), 1);
 }
 
 #[test]
-fn it_reports_what_it_was_given() {
+fn print_env_reports_what_it_inherited() {
     let directory = tempfile::tempdir().expect("made");
     let file = directory.path().join("report.json");
     let status = Command::new(binaries::fixture_worker())
@@ -289,7 +291,7 @@ fn it_reports_what_it_was_given() {
 }
 
 #[test]
-fn it_pours_out_text() {
+fn flood_writes_without_end() {
     let claim = ports::claim();
     let mut child = Command::new(binaries::fixture_worker())
         .args(["--flood", "--port", &claim.port().to_string()])
@@ -299,7 +301,7 @@ fn it_pours_out_text() {
         .expect("started");
     let mut pipe = child.stdout.take().expect("piped");
     let mut megabyte = vec![0; 1 << 20];
-    std::io::Read::read_exact(&mut pipe, &mut megabyte).expect("as much as anybody wants");
+    std::io::Read::read_exact(&mut pipe, &mut megabyte).expect("a megabyte of output");
     child.kill().expect("killed");
     child.wait().expect("waited");
 }

@@ -1,4 +1,4 @@
-//! The front door forwards both ways; neither client nor worker notices it (R-CLIENT-1, R-CLIENT-2).
+//! The front door forwards requests and responses unchanged (R-CLIENT-1, R-CLIENT-2).
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, until};
 use serde_json::{Value, json};
 
 /// A fixture worker that is an MCP server, behind the front door.
-pub fn behind_the_door(flags: &str) -> WorkerSpec {
+pub fn behind_front_door(flags: &str) -> WorkerSpec {
     WorkerSpec::fixture(&format!("--mcp {flags}")).with("transport = \"http\"")
 }
 
-/// A daemon with one of them, `alpha`.
+/// A daemon with one such worker, `alpha`.
 pub fn start() -> Daemon {
-    Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("")))
+    Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("")))
 }
 
 fn echo(daemon: &Daemon, line: &str, headers: &[&str], body: &str) -> Value {
@@ -28,25 +28,25 @@ fn header<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
     all.filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str()).collect()
 }
 
-/// R-CLIENT-5: TCP keepalive finds a client that vanished without closing, also when nothing is sent.
+/// R-CLIENT-5: so that a client that disappeared without closing is noticed.
 #[test]
-fn a_quiet_connection_is_probed() {
+fn an_idle_connection_has_tcp_keepalive() {
     let mut daemon = start();
     let client = http::connect(daemon.port("alpha")).expect("mcpd listens");
-    let ours = client.peer_addr().expect("connected");
-    let its = client.local_addr().expect("connected");
-    let probed = || {
+    let server_address = client.peer_addr().expect("connected");
+    let client_address = client.local_addr().expect("connected");
+    let keepalive = || {
         let table = socket::connections().expect("the kernel shows its table");
-        table.into_iter().find(|it| (it.local, it.peer) == (ours, its))?.timer
+        table.into_iter().find(|it| (it.local, it.peer) == (server_address, client_address))?.timer
     };
-    let first = until("mcpd to have it", BOUND, probed);
+    let first = until("the keepalive timer", BOUND, keepalive);
     assert!(first <= Duration::from_secs(60), "{first:?}");
     drop(client);
     daemon.assert_shuts_down(0);
 }
 
 #[test]
-fn a_request_arrives_as_it_was_sent() {
+fn a_request_is_forwarded_unchanged() {
     let mut daemon = start();
     let sent = ["authorization: Bearer s3cret", "x-many: a", "x-many: b", "te: trailers", "cookie: c=1"];
     let got = echo(&daemon, "POST /echo?a=1&b=%20", &sent, "a body");
@@ -56,7 +56,7 @@ fn a_request_arrives_as_it_was_sent() {
     assert_eq!(header(&got, "authorization"), ["Bearer s3cret"]);
     assert_eq!(header(&got, "x-many"), ["a", "b"]);
     assert_eq!(header(&got, "cookie"), ["c=1"]);
-    assert_eq!(header(&got, "te"), [""; 0], "it speaks of one connection only");
+    assert_eq!(header(&got, "te"), [""; 0], "a hop-by-hop header");
     for method in ["PUT", "PATCH", "OPTIONS", "DELETE"] {
         assert_eq!(echo(&daemon, &format!("{method} /echo"), &[], "x")["line"], format!("{method} /echo"));
     }
@@ -67,9 +67,9 @@ fn a_request_arrives_as_it_was_sent() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: bodies of 8 MiB, of JSON and of anything, by length and in chunks.
+/// R-CLIENT-1: 8 MiB, as JSON and as text, with a length and chunked.
 #[test]
-fn large_bodies_pass_both_ways() {
+fn large_bodies_are_forwarded_both_ways() {
     const LARGE: usize = 8 << 20;
     let mut daemon = start();
     let body = "0123456789abcdef".repeat(LARGE / 16);
@@ -87,28 +87,28 @@ fn large_bodies_pass_both_ways() {
     text.push_str("0\r\n\r\n");
     assert!(wire::request(daemon.port("alpha"), &text).text() == body, "in chunks");
     let client = Client::initialize(daemon.port("alpha"));
-    let answer = client.ask(&client.tool("text", &json!({ "length": LARGE })));
+    let answer = client.call(&client.tool("text", &json!({ "length": LARGE })));
     assert_eq!(mcpd_tests::mcp::text(&answer).len(), LARGE);
     let large = client.tool("state", &json!({ "padding": body }));
-    assert_eq!(client.ask(&large)["id"], large["id"], "a call of 8 MiB");
+    assert_eq!(client.call(&large)["id"], large["id"], "a call of 8 MiB");
     daemon.assert_shuts_down(0);
 }
 
 #[test]
-fn expect_100_continue_is_answered() {
+fn expect_100_continue_is_supported() {
     let mut daemon = start();
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     let head = "POST /bytes HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
     stream.write_all(head.as_bytes()).expect("sent");
     let mut interim = [0; 25];
-    stream.read_exact(&mut interim).expect("an interim answer");
+    stream.read_exact(&mut interim).expect("an interim response");
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"hello").expect("sent");
-    assert_eq!(Reply::read(stream).expect("an answer").text(), "hello");
+    assert_eq!(Reply::read(stream).expect("a response").text(), "hello");
     daemon.assert_shuts_down(0);
 }
 
-/// Many requests on one connection, and few connections to the worker.
+/// On both sides: many requests of one client connection use few connections to the worker.
 #[test]
 fn connections_are_kept_alive() {
     let mut daemon = start();
@@ -116,7 +116,7 @@ fn connections_are_kept_alive() {
     let mut peers = std::collections::BTreeSet::new();
     for _ in 0..20 {
         stream.write_all(compose("POST /echo", &[], "x").as_bytes()).expect("sent");
-        let (text, same) = Reply::read(stream).expect("an answer").finish().expect("a whole answer");
+        let (text, same) = Reply::read(stream).expect("a response").finish().expect("a complete body");
         let echo: Value = serde_json::from_str(&text).expect("JSON");
         peers.insert(echo["peer"].as_str().expect("a text").to_owned());
         stream = same;
@@ -126,7 +126,7 @@ fn connections_are_kept_alive() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: each event is forwarded at once, not when the tool is done.
+/// R-CLIENT-1: each event is forwarded at once.
 #[test]
 fn progress_arrives_while_the_tool_runs() {
     let mut daemon = start();
@@ -151,7 +151,7 @@ fn progress_arrives_while_the_tool_runs() {
 }
 
 #[test]
-fn a_client_that_goes_away_is_gone_for_the_worker_too() {
+fn when_a_client_disconnects_its_worker_connection_is_closed() {
     let mut daemon = start();
     let port = daemon.port("alpha");
     let abandoned = || wire::request(port, &compose("GET /abandoned", &[], "")).json();
@@ -161,11 +161,11 @@ fn a_client_that_goes_away_is_gone_for_the_worker_too() {
         let mut stream = http::connect(port).expect("mcpd listens");
         stream.write_all(text.as_bytes()).expect("sent");
         stream.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
-        assert!(stream.read(&mut [0]).is_err(), "no answer yet");
-        let left = Instant::now();
+        assert!(stream.read(&mut [0]).is_err(), "no response yet");
+        let disconnected = Instant::now();
         drop(stream);
         until("the worker to notice", BOUND, || (abandoned() == json!(number + 1)).then_some(()));
-        assert!(left.elapsed() < Duration::from_secs(2), "{:?}", left.elapsed());
+        assert!(disconnected.elapsed() < Duration::from_secs(2), "{:?}", disconnected.elapsed());
     }
     let stream = client.listen(&[]);
     drop(stream);
@@ -173,7 +173,7 @@ fn a_client_that_goes_away_is_gone_for_the_worker_too() {
     daemon.assert_shuts_down(0);
 }
 
-/// A session ends by `DELETE`, and is unknown afterwards as it would be without mcpd.
+/// Afterwards the session is unknown, as without mcpd.
 #[test]
 fn a_session_can_be_deleted() {
     let mut daemon = start();
@@ -186,13 +186,17 @@ fn a_session_can_be_deleted() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: the worker gets its own event id back; the client sees another one.
+/// R-CLIENT-3: mcpd rewrites event ids for the client, and `Last-Event-ID` has the worker's own id again.
 #[test]
-fn a_stream_goes_on_where_it_was() {
+fn a_stream_is_resumed_with_last_event_id() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let mut events = client.listen(&[]);
-    assert_eq!(events.next().and_then(|event| event.retry).as_deref(), Some("5000"), "for crashes");
+    assert_eq!(
+        events.next().and_then(|event| event.retry).as_deref(),
+        Some("5000"),
+        "for a reconnect after a crash"
+    );
     let first = events.next().expect("an event");
     assert_eq!(first.json()["params"]["data"]["last_event_id"], Value::Null);
     let last = format!("last-event-id: {}", first.id.expect("an id"));
@@ -202,20 +206,20 @@ fn a_stream_goes_on_where_it_was() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-2, R-CTL: the list of clients is live.
+/// R-CLIENT-2, R-CTL.
 #[test]
-fn mcpctl_clients_names_them() {
+fn mcpctl_clients_lists_connected_clients() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let stream = client.listen(&[]);
     let list =
         |daemon: &Daemon| daemon.mcpctl(&["clients", "--json"]).expect_code(0).json()["clients"].clone();
-    let seen = until("the client", BOUND, || {
+    let listed = until("the client", BOUND, || {
         let list = list(&daemon);
         (list[0]["streams"] == 1 && list.as_array()?.len() == 1).then(|| list[0].clone())
     });
-    assert_eq!((&seen["worker"], &seen["session"]), (&json!("alpha"), &json!(client.session)));
-    assert_eq!((&seen["requests"], &seen["process"]["pid"]), (&json!(1), &json!(std::process::id())));
+    assert_eq!((&listed["worker"], &listed["session"]), (&json!("alpha"), &json!(client.session)));
+    assert_eq!((&listed["requests"], &listed["process"]["pid"]), (&json!(1), &json!(std::process::id())));
     let table = daemon.mcpctl(&["clients"]).expect_code(0).stdout;
     assert!(table.contains("alpha") && table.contains(&std::process::id().to_string()), "{table}");
     daemon.wait_status("one client", |status| status.workers[0].clients == 1);

@@ -1,5 +1,5 @@
-//! Bad input at the front door: web pages, broken HTTP, too many connections (R-CLIENT-1, R-CLIENT-4). mcpd
-//! keeps running every time, and its shutdown finds nothing left.
+//! Bad input at the front door: web pages, invalid HTTP, too many connections (R-CLIENT-1, R-CLIENT-4). mcpd
+//! keeps running each time, and its shutdown leaves nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,10 +13,10 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, skip, timed, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::front_door::{behind_the_door, start};
+use crate::front_door::{behind_front_door, start};
 
-/// All bytes until the connection is closed or reset.
-fn all_of(mut stream: TcpStream) -> String {
+/// Reads all bytes until the connection is closed or reset.
+fn read_all(mut stream: TcpStream) -> String {
     let mut all = vec![];
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut piece) {
@@ -25,7 +25,7 @@ fn all_of(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-fn say(port: Port, text: &[u8]) -> TcpStream {
+fn send(port: Port, text: &[u8]) -> TcpStream {
     let mut stream = http::connect(port).expect("mcpd listens");
     // The connection may be refused before all of it is written.
     let _ = stream.write_all(text);
@@ -45,8 +45,8 @@ fn status_of(port: Port, headers: &[&str]) -> u16 {
 /// R-CLIENT-4: a web page must not reach a local server by DNS rebinding.
 #[test]
 fn foreign_hosts_and_origins_are_refused() {
-    let more = behind_the_door("").with("allowed_hosts = [\"dev.box\"]");
-    let config = ConfigBuilder::new().worker("alpha", behind_the_door("")).worker("beta", more);
+    let more = behind_front_door("").with("allowed_hosts = [\"dev.box\"]");
+    let config = ConfigBuilder::new().worker("alpha", behind_front_door("")).worker("beta", more);
     let mut daemon = Daemon::start(config);
     let port = daemon.port("alpha");
     let here = format!("Host: 127.0.0.1:{port}");
@@ -72,14 +72,14 @@ fn foreign_hosts_and_origins_are_refused() {
     let refused = wire::request(port, &compose("OPTIONS /mcp", &preflight, ""));
     assert_eq!((refused.status, refused.header("access-control-allow-origin")), (403, None));
     let stop = compose("POST /shutdown", &["origin: https://evil.example"], "");
-    assert_eq!(wire::request(port, &stop).status, 403, "not even to the worker");
+    assert_eq!(wire::request(port, &stop).status, 403, "not forwarded to the worker");
     assert_eq!(status_of(daemon.port("beta"), &["Host: dev.box"]), 200);
-    assert_eq!(status_of(port, &["Host: dev.box"]), 403, "it is another worker's");
+    assert_eq!(status_of(port, &["Host: dev.box"]), 403, "it is allowed for the other worker only");
     daemon.assert_shuts_down(0);
 }
 
 #[test]
-fn what_is_not_http_gets_400() {
+fn invalid_http_gets_400() {
     let mut daemon = start();
     let port = daemon.port("alpha");
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
@@ -93,11 +93,11 @@ fn what_is_not_http_gets_400() {
         b"GET /ech\0o HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ];
     for text in cases {
-        let (all, took) = timed(|| all_of(say(port, text)));
+        let (all, took) = timed(|| read_all(send(port, text)));
         assert!(all.starts_with("HTTP/1.1 400 "), "{:?}: {all:?}", String::from_utf8_lossy(text));
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
-    let http2 = all_of(say(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+    let http2 = read_all(send(port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
     assert!(!http2.starts_with("HTTP/1.1 2"), "{http2}");
     assert_alive(&daemon);
     daemon.assert_shuts_down(0);
@@ -118,9 +118,9 @@ fn tunnels_are_refused() {
     daemon.assert_shuts_down(0);
 }
 
-/// mcpd and the worker must agree where a request ends, or it is refused.
+/// A request is refused unless mcpd and the worker agree on where it ends.
 #[test]
-fn no_request_is_smuggled_past_the_door() {
+fn requests_cannot_be_smuggled() {
     let mut daemon = start();
     let port = daemon.port("alpha");
     let framings = [
@@ -144,12 +144,12 @@ fn no_request_is_smuggled_past_the_door() {
             let head =
                 format!("POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n{framing}\r\n");
             let body = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
-            let (all, took) = timed(|| all_of(say(port, format!("{head}{body}").as_bytes())));
+            let (all, took) = timed(|| read_all(send(port, format!("{head}{body}").as_bytes())));
             assert!(took < Duration::from_secs(5), "{framing}: {took:?} for {all}");
-            let answers: Vec<_> = all.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
-            // By its framing, the first one is empty; what follows is a request to mcpd, and refused.
-            let first = answers.first().copied().unwrap_or_default();
-            assert!(answers.iter().skip(1).all(|line| !line.starts_with("HTTP/1.1 2")), "{framing}{all}");
+            let responses: Vec<_> = all.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
+            // With this framing the first request has an empty body; the rest is a second request, which mcpd refuses.
+            let first = responses.first().copied().unwrap_or_default();
+            assert!(responses.iter().skip(1).all(|line| !line.starts_with("HTTP/1.1 2")), "{framing}{all}");
             if first.starts_with("HTTP/1.1 2") {
                 assert!(all.contains("\"length\":0"), "{framing}{all}");
                 let echoed =
@@ -165,10 +165,10 @@ fn no_request_is_smuggled_past_the_door() {
 }
 
 #[test]
-fn endless_headers_are_cut_off() {
+fn headers_without_end_are_refused() {
     let mut daemon = start();
     for line in ["x: ".to_owned() + &"y".repeat(4000) + "\r\n", "y".repeat(4000), "a: b\r\n".repeat(500)] {
-        let mut stream = say(daemon.port("alpha"), b"GET /echo HTTP/1.1\r\nhost: localhost\r\n");
+        let mut stream = send(daemon.port("alpha"), b"GET /echo HTTP/1.1\r\nhost: localhost\r\n");
         let mut sent = 0;
         let refused = loop {
             match stream.write_all(line.as_bytes()) {
@@ -186,21 +186,21 @@ fn endless_headers_are_cut_off() {
     daemon.assert_shuts_down(0);
 }
 
-/// They delay no other client, and after 10 s they are disconnected.
+/// They do not delay other clients.
 #[test]
-fn slow_headers_are_given_up() {
+fn clients_with_slow_headers_are_disconnected_after_ten_seconds() {
     let mut daemon = start();
     let port = daemon.port("alpha");
     let began = Instant::now();
     let slow: Vec<_> = (0..20)
         .map(|_| {
             thread::spawn(move || {
-                let mut stream = say(port, b"GET /echo HTTP/1.1\r\n");
+                let mut stream = send(port, b"GET /echo HTTP/1.1\r\n");
                 stream.set_read_timeout(Some(Duration::from_millis(500))).expect("set");
-                let mut answer = [0; 64];
+                let mut response = [0; 64];
                 loop {
                     let _ = stream.write_all(b"x");
-                    match stream.read(&mut answer) {
+                    match stream.read(&mut response) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         _ => return began.elapsed(),
                     }
@@ -219,9 +219,9 @@ fn slow_headers_are_given_up() {
     daemon.assert_shuts_down(0);
 }
 
-/// A client that stops sending is answered or disconnected; no connection stays.
+/// With a response or without one.
 #[test]
-fn half_closed_connections_do_not_stay() {
+fn half_closed_connections_are_closed() {
     let mut daemon = start();
     let port = daemon.port("alpha");
     let client = Client::initialize(port);
@@ -231,13 +231,13 @@ fn half_closed_connections_do_not_stay() {
     let streams: Vec<_> = texts
         .iter()
         .map(|text| {
-            let stream = say(port, text.as_bytes());
+            let stream = send(port, text.as_bytes());
             stream.shutdown(Shutdown::Write).expect("open until now");
             stream
         })
         .collect();
     for (stream, text) in streams.into_iter().zip(texts) {
-        let (all, took) = timed(|| all_of(stream));
+        let (all, took) = timed(|| read_all(stream));
         assert!(took < Duration::from_secs(10), "{text}: {took:?} for {all}");
     }
     daemon.wait_status("no client to be left", |status| status.workers[0].clients == 0);
@@ -245,10 +245,10 @@ fn half_closed_connections_do_not_stay() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-1: 503 beyond 1024 connections; when one is closed, another one is accepted.
+/// R-CLIENT-1: 503 beyond 1024 connections, until one is closed.
 #[test]
 fn too_many_connections_are_turned_away() {
-    const PLACES: usize = 1024;
+    const LIMIT: usize = 1024;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.maximum.is_some_and(|maximum| maximum < 4096) {
         return skip::test("this machine allows fewer than 4096 descriptors");
@@ -257,17 +257,18 @@ fn too_many_connections_are_turned_away() {
     setrlimit(Resource::Nofile, limit).expect("within the maximum");
     let mut daemon = start();
     let port = daemon.port("alpha");
-    let ask = compose("GET /echo", &[], "");
-    let mut clients: Vec<_> = (0..PLACES).map(|_| http::connect(port).expect("mcpd listens")).collect();
+    let request = compose("GET /echo", &[], "");
+    let mut clients: Vec<_> = (0..LIMIT).map(|_| http::connect(port).expect("mcpd listens")).collect();
     let last = clients.last_mut().expect("many");
-    last.write_all(ask.as_bytes()).expect("sent");
-    assert_eq!(Reply::read(clients.pop().expect("many")).expect("an answer").status, 200);
+    last.write_all(request.as_bytes()).expect("sent");
+    assert_eq!(Reply::read(clients.pop().expect("many")).expect("a response").status, 200);
     clients.push(http::connect(port).expect("mcpd listens"));
-    let asked = || Reply::read(say(port, ask.as_bytes()));
-    let refused = until("the place to be taken", BOUND, || asked().ok().filter(|reply| reply.status == 503));
+    let response = || Reply::read(send(port, request.as_bytes()));
+    let refused =
+        until("the limit to be reached", BOUND, || response().ok().filter(|reply| reply.status == 503));
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(refused.text().contains("too many connections"));
-    clients.truncate(PLACES / 2);
-    until("a place", BOUND, || asked().ok().filter(|reply| reply.status == 200));
+    clients.truncate(LIMIT / 2);
+    until("a connection to be accepted", BOUND, || response().ok().filter(|reply| reply.status == 200));
     daemon.assert_shuts_down(0);
 }

@@ -1,4 +1,4 @@
-//! JSON bodies that are too large to be read before they are forwarded (R-CLIENT-1, R-CLIENT-3).
+//! JSON bodies that are too large to be buffered before they are forwarded (R-CLIENT-1, R-CLIENT-3).
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::front_door_restart::{kill_worker, wait_stuck};
 
 const LARGE: usize = 6 << 20;
 
-/// How a client frames its body.
+/// The framing of a request body.
 #[derive(Clone, Copy, Debug)]
 enum Framing {
     Length,
@@ -62,14 +62,14 @@ fn end_body(stream: &mut TcpStream, framing: Framing) {
     }
 }
 
-fn answer(stream: TcpStream) -> Value {
-    let reply = Reply::read(stream).expect("an answer");
+fn response(stream: TcpStream) -> Value {
+    let reply = Reply::read(stream).expect("a response");
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.json()
 }
 
 #[test]
-fn a_large_call_is_answered_however_it_is_framed() {
+fn a_large_call_gets_its_response_with_any_framing() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     for framing in [Framing::Length, Framing::Chunked] {
@@ -77,14 +77,14 @@ fn a_large_call_is_answered_however_it_is_framed() {
         let mut stream = send_head(&daemon, &client.session, framing, call.len());
         send_body(&mut stream, framing, &call);
         end_body(&mut stream, framing);
-        assert_eq!(answer(stream)["id"], "large", "{framing:?}");
+        assert_eq!(response(stream)["id"], "large", "{framing:?}");
     }
     daemon.assert_shuts_down(0);
 }
 
-/// Its worker dies while it works on it: the error has the id that came last.
+/// The worker is killed after it has received the call; the error has the id from the end of the body.
 #[test]
-fn a_large_call_in_flight_gets_its_error() {
+fn a_large_call_in_flight_gets_an_error_if_its_worker_is_killed() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     for framing in [Framing::Length, Framing::Chunked] {
@@ -94,9 +94,9 @@ fn a_large_call_in_flight_gets_its_error() {
         end_body(&mut stream, framing);
         wait_stuck(&daemon);
         kill_worker(&mut daemon);
-        let answer = answer(stream);
+        let response = response(stream);
         assert_eq!(
-            (&answer["id"], &answer["error"]["code"]),
+            (&response["id"], &response["error"]["code"]),
             (&json!("large"), &json!(-32000)),
             "{framing:?}"
         );
@@ -104,9 +104,9 @@ fn a_large_call_in_flight_gets_its_error() {
     daemon.assert_shuts_down(0);
 }
 
-/// The worker dies while the call is still being sent: the rest is read for its id.
+/// mcpd reads the rest of the body to find the id.
 #[test]
-fn a_large_call_is_read_to_its_id_after_the_worker_died() {
+fn a_large_call_gets_a_response_if_its_worker_is_killed_while_it_is_sent() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     for framing in [Framing::Length, Framing::Chunked] {
@@ -117,9 +117,9 @@ fn a_large_call_is_read_to_its_id_after_the_worker_died() {
         kill_worker(&mut daemon);
         send_body(&mut stream, framing, second);
         end_body(&mut stream, framing);
-        // An error, or the answer of the next worker, depending on how much the dead one had received.
-        let answer = answer(stream);
-        assert_eq!(answer["id"], "large", "{framing:?}: {answer}");
+        // An error, or the response of the next worker, depending on how much the killed one had received.
+        let response = response(stream);
+        assert_eq!(response["id"], "large", "{framing:?}: {response}");
     }
     daemon.assert_shuts_down(0);
 }

@@ -1,4 +1,4 @@
-//! Sessions outlive the daemon: its clients continue with the next daemon (R-CLIENT-3, R-CLIENT-7).
+//! Sessions outlive the daemon: clients continue with the next daemon (R-CLIENT-3, R-CLIENT-7).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,54 +12,53 @@ use mcpd_tests::wire::Reply;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, binaries, until};
 use serde_json::{Value, json};
 
-use crate::front_door::{behind_the_door, start};
+use crate::front_door::{behind_front_door, start};
 
 /// A session with state to replay.
 fn client(daemon: &Daemon) -> Client {
     let client = Client::initialize(daemon.port("alpha"));
-    client.ask(&client.request("logging/setLevel", &json!({ "level": "debug" })));
-    client.ask(&client.request("resources/subscribe", &json!({ "uri": "file:///a" })));
+    client.call(&client.request("logging/setLevel", &json!({ "level": "debug" })));
+    client.call(&client.request("resources/subscribe", &json!({ "uri": "file:///a" })));
     client
 }
 
-/// The session is what it was, with another worker.
+/// The session has the same state, with another worker process.
 #[track_caller]
-fn assert_goes_on(client: &Client, before: &Value) {
+fn assert_continues(client: &Client, before: &Value) {
     let after = client.state();
     assert_ne!(after["pid"], before["pid"]);
     for kept in ["initialized", "level", "subscriptions"] {
-        assert_eq!(after[kept], before[kept], "{kept} is said again");
+        assert_eq!(after[kept], before[kept], "{kept} is replayed");
     }
 }
 
-/// The first events of the first stream after a replay: how to reconnect, and what may have changed.
+/// The first events of the first stream after a replay: the reconnect delay, then `list_changed`.
 #[track_caller]
-fn assert_tells_of_changes(mut events: Events) {
+fn assert_list_changed(mut events: Events) {
     assert_eq!(events.next().and_then(|event| event.retry).as_deref(), Some("5000"));
     assert_eq!(events.message()["method"], "notifications/tools/list_changed");
 }
 
-/// Issue 3: after a stop and a start every client that did not call in between still works.
+/// Issue 3: for clients that send no request in between.
 #[test]
-fn a_stop_and_a_start_are_not_noticed_by_who_did_not_call_meanwhile() {
+fn sessions_continue_after_a_stop_and_a_start() {
     let mut daemon = start();
     let client = client(&daemon);
-    let ended = Client::initialize(daemon.port("alpha"));
+    let deleted = Client::initialize(daemon.port("alpha"));
     let before = client.state();
-    assert_eq!(ended.delete().status, 200);
+    assert_eq!(deleted.delete().status, 200);
     daemon.assert_shuts_down(0);
     let mut daemon = daemon.launch_again();
     daemon.wait_ready();
-    assert_goes_on(&client, &before);
-    assert_tells_of_changes(client.listen(&[]));
-    let over = ended.post(&ended.tool("state", &json!({})));
-    assert_eq!(over.status, 404, "it ended its session itself");
+    assert_continues(&client, &before);
+    assert_list_changed(client.listen(&[]));
+    let reply = deleted.post(&deleted.tool("state", &json!({})));
+    assert_eq!(reply.status, 404, "the client had ended this session");
     daemon.assert_shuts_down(0);
 }
 
-/// The state of a session survives a crash of the daemon.
 #[test]
-fn a_killed_daemon_costs_no_session() {
+fn sessions_continue_after_a_crash_of_the_daemon() {
     let mut daemon = start();
     let client = client(&daemon);
     let before = client.state();
@@ -68,7 +67,7 @@ fn a_killed_daemon_costs_no_session() {
     assert_eq!(daemon.wait_exit(BOUND), 101);
     let mut daemon = daemon.launch_again();
     daemon.wait_ready();
-    assert_goes_on(&client, &before);
+    assert_continues(&client, &before);
     daemon.assert_shuts_down(0);
 }
 
@@ -77,12 +76,12 @@ fn run_and_pid(status: &StatusReport) -> (String, i32) {
     (daemon.run.to_string(), daemon.pid.get())
 }
 
-/// R-CLIENT-7: same process, another run, the same session; calls made meanwhile wait, none is refused.
+/// R-CLIENT-7: same process, another run, the same session.
 #[test]
-fn a_restart_of_the_daemon_is_a_pause() {
-    // The next worker takes its time.
+fn calls_wait_during_a_restart_of_the_daemon() {
+    // The next worker starts slowly.
     let mut daemon =
-        Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--start-delay 1500")));
+        Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("--start-delay 1500")));
     let client = client(&daemon);
     let before = client.state();
     let status = daemon.wait_status("workers", |_| true);
@@ -106,25 +105,24 @@ fn a_restart_of_the_daemon_is_a_pause() {
     assert!(calls > 0);
     assert_eq!(stream.next().and_then(|event| event.retry).as_deref(), Some("5000"));
     let last = stream.last().expect("another event, and a clean end");
-    assert_eq!(last.retry.as_deref(), Some("500"), "come back soon");
+    assert_eq!(last.retry.as_deref(), Some("500"), "reconnect soon");
     let after = daemon.wait_status("workers", |_| true);
     let ((run, pid), (next_run, next_pid)) = (run_and_pid(&status), run_and_pid(&after));
     assert!(run != next_run && pid == next_pid, "{pid} {run}, {next_pid} {next_run}");
-    assert_goes_on(&client, &before);
+    assert_continues(&client, &before);
     let ended = daemon.report();
     assert_eq!((ended.run.to_string(), ended.reason.as_str(), ended.exit_code), (run, "an upgrade", 0));
-    let looked_at: Vec<_> = ended.ports.iter().map(|report| report.port).collect();
+    let checked: Vec<_> = ended.ports.iter().map(|report| report.port).collect();
     assert!(
-        !looked_at.contains(&daemon.port("alpha")) && looked_at.len() == 1,
-        "only the private port is free"
+        !checked.contains(&daemon.port("alpha")) && checked.len() == 1,
+        "only the private port is checked"
     );
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-7: a call that arrives exactly when mcpd pauses waits as well, whatever was read of the
-/// call by then.
+/// R-CLIENT-7: even if mcpd has read a part of the request when the pause starts.
 #[test]
-fn no_call_in_the_moment_of_the_pause_fails() {
+fn no_call_fails_when_the_pause_starts() {
     let mut daemon = start();
     let clients: Vec<_> = (0..8).map(|_| client(&daemon)).collect();
     let over = AtomicBool::new(false);
@@ -144,23 +142,23 @@ fn no_call_in_the_moment_of_the_pause_fails() {
     daemon.assert_shuts_down(0);
 }
 
-/// Only a request in flight gets an error, with its own id; a question of the dead worker is cancelled.
+/// The session itself continues.
 #[test]
-fn what_is_in_flight_at_the_restart_gets_its_error() {
-    let config = ConfigBuilder::new().times(BOUND / 100, BOUND / 10).worker("alpha", behind_the_door(""));
+fn a_call_in_flight_at_the_restart_gets_an_error() {
+    let config = ConfigBuilder::new().times(BOUND / 100, BOUND / 10).worker("alpha", behind_front_door(""));
     let mut daemon = Daemon::start(config);
     let client = client(&daemon);
     let before = client.state();
     let call = client.tool("stuck", &json!({}));
     let in_flight = thread::scope(|scope| {
         let waiting = scope.spawn(|| client.post(&call));
-        until("the worker to have it", BOUND, || (stuck(&daemon) == 1).then_some(()));
+        until("the worker to receive it", BOUND, || (stuck(&daemon) == 1).then_some(()));
         let restart = daemon.mcpctl(&["restart", "--daemon", "--json"]);
         assert_eq!(restart.code, Some(0), "{restart:?}");
-        waiting.join().expect("an answer")
+        waiting.join().expect("a response")
     });
     assert_error(&call, in_flight);
-    assert_goes_on(&client, &before);
+    assert_continues(&client, &before);
     daemon.assert_shuts_down(0);
 }
 
@@ -171,14 +169,14 @@ fn stuck(daemon: &Daemon) -> u64 {
 
 #[track_caller]
 fn assert_error(call: &Value, reply: Reply) {
-    let answer = reply.json();
-    assert_eq!((&answer["id"], &answer["error"]["code"]), (&call["id"], &json!(-32000)), "{answer}");
+    let error = reply.json();
+    assert_eq!((&error["id"], &error["error"]["code"]), (&call["id"], &json!(-32000)), "{error}");
 }
 
-/// A request to shut down is obeyed in the middle of a restart as well.
 #[test]
-fn a_signal_during_the_restart_is_not_lost() {
-    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 700")));
+fn sigterm_during_the_restart_shuts_the_daemon_down() {
+    let mut daemon =
+        Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("--slow-exit 700")));
     let restart = daemon.mcpctl_start(&["restart", "--daemon"]);
     daemon.wait_status("the restart", |status| {
         status.daemon.as_ref().is_some_and(|daemon| daemon.shutdown.is_some())
@@ -192,7 +190,7 @@ fn a_signal_during_the_restart_is_not_lost() {
     assert!(reasons.iter().any(|reason| restart.stderr.contains(reason)), "{restart:?}");
 }
 
-/// If the new program could not start, nothing is stopped.
+/// Nothing is stopped then.
 #[test]
 fn a_restart_with_a_broken_configuration_is_refused() {
     let mut daemon = start();
@@ -208,15 +206,15 @@ fn a_restart_with_a_broken_configuration_is_refused() {
     daemon.assert_shuts_down(0);
 }
 
-/// The program is found by the path it was started with, so that an upgraded file is executed.
+/// The restart executes the path that the daemon was started with.
 #[test]
-fn an_upgraded_program_is_taken() {
+fn a_restart_executes_an_upgraded_program() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let link = home.path().join("mcpd");
     let new = home.path().join("mcpd-2");
     symlink(binaries::mcpd(), &link).expect("linked");
     fs::copy(binaries::mcpd(), &new).expect("copied");
-    let config = ConfigBuilder::new().worker("alpha", behind_the_door(""));
+    let config = ConfigBuilder::new().worker("alpha", behind_front_door(""));
     let template = Daemon::command(home.path(), &config);
     let mut command = Command::new(&link);
     command.env_clear();

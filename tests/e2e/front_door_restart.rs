@@ -1,4 +1,4 @@
-//! A restart of a worker is invisible to its clients (R-CLIENT-3).
+//! Clients do not notice a restart of their worker (R-CLIENT-3).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,36 +16,37 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::transport::StreamableHttpClientTransport;
 use serde_json::{Value, json};
 
-use crate::front_door::{behind_the_door, start};
+use crate::front_door::{behind_front_door, start};
 
 fn restarts(daemon: &mut Daemon) -> u32 {
     daemon.wait_state("alpha", WorkerState::Ready).restarts
 }
 
-/// `kill -9`. Waits until the worker is dead, since it takes requests until then; not for the next one.
+/// Kills the worker with `SIGKILL` and waits until it is dead, because it accepts requests until then. Does not wait
+/// for the next process.
 pub fn kill_worker(daemon: &mut Daemon) {
     let worker = daemon.wait_state("alpha", WorkerState::Ready);
     let pid = worker.pid.expect("it runs");
     kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("it runs");
-    until("its death", BOUND, || {
+    until("its exit", BOUND, || {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        let lives = process::best_effort::read(pid).is_some_and(|found| found.state != 'Z');
-        (!lives && threads <= 1).then_some(())
+        let is_running = process::best_effort::read(pid).is_some_and(|found| found.state != 'Z');
+        (!is_running && threads <= 1).then_some(())
     });
 }
 
-/// How many calls of the tool `stuck` the worker has received.
+/// Number of calls of the tool `stuck` that the worker has received.
 fn stuck(daemon: &Daemon) -> u64 {
     let count = wire::request(daemon.port("alpha"), &compose("GET /stuck", &[], "")).json();
     count.as_u64().expect("a number")
 }
 
-/// Waits until the worker has a call that it never answers.
+/// Waits until the worker has received a call of `stuck`, to which it never responds.
 pub fn wait_stuck(daemon: &Daemon) {
-    until("the worker to have it", BOUND, || (stuck(daemon) == 1).then_some(()));
+    until("the worker to receive it", BOUND, || (stuck(daemon) == 1).then_some(()));
 }
 
-/// Sends a request that the worker never answers, and waits until the worker has it.
+/// Sends a call of `stuck` and waits until the worker has received it.
 fn begin_stuck(daemon: &Daemon, client: &Client, message: &Value) -> TcpStream {
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     stream.write_all(client.compose(message).as_bytes()).expect("sent");
@@ -53,16 +54,16 @@ fn begin_stuck(daemon: &Daemon, client: &Client, message: &Value) -> TcpStream {
     stream
 }
 
-/// Only the request in flight gets an error, as JSON-RPC with its own id; everything else goes on.
+/// Only the request in flight gets an error, as JSON-RPC with its own id.
 #[test]
-fn a_killed_worker_is_not_noticed() {
+fn a_session_continues_after_its_worker_was_killed() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
-    client.ask(&client.request("logging/setLevel", &json!({ "level": "debug" })));
+    client.call(&client.request("logging/setLevel", &json!({ "level": "debug" })));
     for uri in ["file:///a", "file:///b"] {
-        client.ask(&client.request("resources/subscribe", &json!({ "uri": uri })));
+        client.call(&client.request("resources/subscribe", &json!({ "uri": uri })));
     }
-    client.ask(&client.request("resources/unsubscribe", &json!({ "uri": "file:///b" })));
+    client.call(&client.request("resources/unsubscribe", &json!({ "uri": "file:///b" })));
     let before = client.state();
     let call = client.tool("stuck", &json!({}));
     let stuck = begin_stuck(&daemon, &client, &call);
@@ -71,17 +72,17 @@ fn a_killed_worker_is_not_noticed() {
         let after = client.state();
         assert_ne!(after["pid"], before["pid"]);
         for kept in ["initialized", "level", "subscriptions"] {
-            assert_eq!(after[kept], before[kept], "{kept} is said again");
+            assert_eq!(after[kept], before[kept], "{kept} is replayed");
         }
     }
-    let answer = Reply::read(stuck).expect("an answer").json();
-    assert_eq!((&answer["id"], &answer["error"]["code"]), (&call["id"], &json!(-32000)));
+    let error = Reply::read(stuck).expect("a response").json();
+    assert_eq!((&error["id"], &error["error"]["code"]), (&call["id"], &json!(-32000)));
     assert_eq!(restarts(&mut daemon), 2);
     daemon.assert_shuts_down(0);
 }
 
 #[test]
-fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
+fn a_batch_gets_errors_as_a_batch_and_an_event_stream_as_an_event() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let one = client.tool("stuck", &json!({}));
@@ -91,7 +92,7 @@ fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
     let mut events = Events::of(client.post(&slow));
     assert_eq!(events.message()["method"], "notifications/progress");
     kill_worker(&mut daemon);
-    let errors = Reply::read(batch).expect("an answer").json();
+    let errors = Reply::read(batch).expect("a response").json();
     let ids: Vec<_> = errors.as_array().expect("a batch").iter().map(|error| error["id"].clone()).collect();
     assert_eq!(ids, [one["id"].clone(), two["id"].clone()]);
     assert!(errors[0]["error"]["message"].as_str().is_some_and(|why| why.contains("restarted")), "{errors}");
@@ -101,25 +102,25 @@ fn a_batch_and_an_event_stream_get_their_errors_in_their_own_shape() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: requests that are not MCP wait for the next worker; those in flight get 502.
+/// R-CLIENT-3: those in flight get 502.
 #[test]
-fn what_is_not_mcp_is_held_too() {
+fn requests_that_are_not_mcp_wait_for_the_next_worker() {
     let mut daemon = start();
     let mut never = http::connect(daemon.port("alpha")).expect("mcpd listens");
     never.write_all(compose("GET /never", &[], "").as_bytes()).expect("sent");
     never.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
-    assert!(never.read(&mut [0]).is_err(), "no answer yet");
+    assert!(never.read(&mut [0]).is_err(), "no response yet");
     never.set_read_timeout(Some(BOUND)).expect("set");
     kill_worker(&mut daemon);
     let held = wire::request(daemon.port("alpha"), &compose("GET /echo", &[], ""));
     assert_eq!(held.status, 200);
-    assert_eq!(Reply::read(never).expect("an answer").status, 502);
+    assert_eq!(Reply::read(never).expect("a response").status, 502);
     daemon.assert_shuts_down(0);
 }
 
-/// A restart on request: what is in flight may finish, and no client gets an error.
+/// Requests in flight are finished first.
 #[test]
-fn a_wanted_restart_has_no_errors_at_all() {
+fn no_client_gets_an_error_in_a_requested_restart() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let before = client.state();
@@ -127,7 +128,7 @@ fn a_wanted_restart_has_no_errors_at_all() {
     let mut events = Events::of(client.post(&slow));
     assert_eq!(events.message()["method"], "notifications/progress");
     let restart = daemon.mcpctl_start(&["restart", "alpha"]);
-    let finishing = thread::spawn(move || events.last().expect("an answer").json());
+    let finishing = thread::spawn(move || events.last().expect("a response").json());
     for _ in 0..20 {
         assert_eq!(client.state()["initialized"], true);
     }
@@ -139,8 +140,8 @@ fn a_wanted_restart_has_no_errors_at_all() {
 }
 
 #[test]
-fn requests_wait_for_a_worker_that_takes_its_time() {
-    let config = ConfigBuilder::new().worker("alpha", behind_the_door("--start-delay 3000"));
+fn requests_wait_for_a_worker_that_starts_slowly() {
+    let config = ConfigBuilder::new().worker("alpha", behind_front_door("--start-delay 3000"));
     let mut daemon = Daemon::start(config);
     let client = Client::initialize(daemon.port("alpha"));
     let before = client.state();
@@ -151,16 +152,16 @@ fn requests_wait_for_a_worker_that_takes_its_time() {
     daemon.assert_shuts_down(0);
 }
 
-/// An error at once: the worker will not start on its own.
+/// Without waiting, because the worker is not restarted.
 #[test]
-fn a_failed_worker_is_an_error_at_once() {
-    let config = ConfigBuilder::new().worker("alpha", behind_the_door("").with("restart = \"never\""));
+fn requests_to_a_failed_worker_get_an_error_at_once() {
+    let config = ConfigBuilder::new().worker("alpha", behind_front_door("").with("restart = \"never\""));
     let mut daemon = Daemon::start(config);
     let client = Client::initialize(daemon.port("alpha"));
     kill_worker(&mut daemon);
     daemon.wait_status("it to be down", |status| status.workers[0].pid.is_none());
     let ping = client.request("ping", &json!({}));
-    let (answer, took) = timed(|| client.ask(&ping));
+    let (answer, took) = timed(|| client.call(&ping));
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&ping["id"], &json!(-32000)));
     assert!(took < Duration::from_secs(5), "{took:?}");
     let note = json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" });
@@ -168,13 +169,13 @@ fn a_failed_worker_is_an_error_at_once() {
     assert_eq!(wire::request(daemon.port("alpha"), &compose("GET /echo", &[], "")).status, 503);
     assert_eq!(client.listen(&[]).next().and_then(|event| event.retry).as_deref(), Some("5000"));
     daemon.mcpctl(&["start", "alpha"]).expect_code(0);
-    assert_eq!(client.state()["initialized"], true, "the session outlived it");
+    assert_eq!(client.state()["initialized"], true, "the session continues");
     daemon.assert_shuts_down(0);
 }
 
-/// Both workers ask with the id 0. The answer to the dead worker is dropped.
+/// Both workers send a request with id 0. The response to the killed one is dropped.
 #[test]
-fn a_late_answer_never_reaches_the_next_worker() {
+fn a_late_response_never_reaches_the_next_worker() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let mut stream = client.listen(&[]);
@@ -195,7 +196,7 @@ fn a_late_answer_never_reaches_the_next_worker() {
     assert_ne!(
         stream.message()["params"]["data"]["pid"],
         served_by["params"]["data"]["pid"],
-        "attached anew"
+        "attached to the new worker"
     );
 
     let second = client.tool("elicit", &json!({}));
@@ -203,19 +204,19 @@ fn a_late_answer_never_reaches_the_next_worker() {
     let new = events.message()["id"].clone();
     assert_ne!(new, old);
     let answer = |id: &Value, name: &str| json!({ "jsonrpc": "2.0", "id": id, "result": { "action": "accept", "content": { "for": name } } });
-    assert_eq!(client.post(&answer(&old, "the dead")).status, 202);
-    assert_eq!(client.post(&answer(&json!(0), "anybody")).status, 202);
-    assert_eq!(client.state()["answers"], json!([]), "nothing has reached it");
-    assert_eq!(client.post(&answer(&new, "the living")).status, 202);
-    assert!(text(&events.message()).contains("the living"));
+    assert_eq!(client.post(&answer(&old, "the old worker")).status, 202);
+    assert_eq!(client.post(&answer(&json!(0), "no worker")).status, 202);
+    assert_eq!(client.state()["answers"], json!([]), "the new worker has received none");
+    assert_eq!(client.post(&answer(&new, "the new worker")).status, 202);
+    assert!(text(&events.message()).contains("the new worker"));
     assert_eq!(events.next(), None);
     daemon.assert_shuts_down(0);
 }
 
-/// With `sessions = "forget"` a restart is as without mcpd, except that the port stays open.
+/// As without mcpd, except that the port stays open.
 #[test]
-fn sessions_may_be_forgotten() {
-    let spec = behind_the_door("").with("sessions = \"forget\"");
+fn with_sessions_forget_a_restart_ends_the_sessions() {
+    let spec = behind_front_door("").with("sessions = \"forget\"");
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", spec));
     let client = Client::initialize(daemon.port("alpha"));
     assert!(client.state()["pid"].is_number());
@@ -238,9 +239,9 @@ fn another_protocol_version_ends_the_session() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: a `Last-Event-ID` of a dead worker attaches the stream anew.
+/// R-CLIENT-3: the stream is attached without it.
 #[test]
-fn an_event_id_of_a_dead_worker_is_not_handed_on() {
+fn a_last_event_id_of_a_killed_worker_is_not_forwarded() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let mut events = client.listen(&[]);
@@ -254,10 +255,10 @@ fn an_event_id_of_a_dead_worker_is_not_handed_on() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CLIENT-3: a client that resumes the answer of a dead worker gets the error, not a second stream of the
-/// session. (The TypeScript SDK 1.x does so even after it had the error.)
+/// R-CLIENT-3: and not a second stream of the session. (The TypeScript SDK 1.x resumes even after it has received the
+/// error.)
 #[test]
-fn the_rest_of_a_dead_workers_answer_is_the_error() {
+fn a_client_that_resumes_the_response_of_a_killed_worker_gets_the_error() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let slow = client.tool("slow", &json!({ "steps": 100, "pause": 300 }));
@@ -268,33 +269,36 @@ fn the_rest_of_a_dead_workers_answer_is_the_error() {
     let mut again = client.listen(&[&last]);
     let error = again.message();
     assert_eq!((&error["id"], &error["error"]["code"]), (&slow["id"], &json!(-32000)));
-    assert!(again.next().is_none(), "nothing else");
+    assert!(again.next().is_none(), "no other event");
     daemon.assert_shuts_down(0);
 }
 
-/// A `GET` that resumes an answer is not a stream of the session: it ends with its worker.
+/// A `GET` that resumes a response is not a stream of the session, so it is not attached to the next worker.
 #[test]
-fn the_rest_of_an_answer_ends_with_its_worker() {
+fn a_resumed_response_ends_with_its_worker() {
     let mut daemon = start();
     let client = Client::initialize(daemon.port("alpha"));
     let slow = client.tool("slow", &json!({ "steps": 1, "pause": 0, "early": true }));
     let mut events = Events::of(client.post(&slow));
     let last = format!("last-event-id: {}", events.next().and_then(|event| event.id).expect("an id"));
-    assert!(events.next().is_none(), "a server may close it early: no error, the client comes back");
+    assert!(
+        events.next().is_none(),
+        "a server may close the response early: no error, the client resumes it"
+    );
     let mut again = client.listen(&[&last]);
     assert_eq!(again.message()["params"]["data"]["last_event_id"], "1");
     kill_worker(&mut daemon);
     let error = again.message();
     assert_eq!((&error["id"], &error["error"]["code"]), (&slow["id"], &json!(-32000)));
-    assert!(again.next().is_none(), "nothing else");
+    assert!(again.next().is_none(), "no other event");
     daemon.assert_shuts_down(0);
 }
 
-/// The Rust SDK's client has one session all the time, and one failed call.
+/// The client of the Rust SDK; only calls in flight fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_sdk_client_goes_on() {
+async fn an_sdk_client_keeps_its_session() {
     let short = Duration::from_secs(1);
-    let config = ConfigBuilder::new().times(short, short).worker("alpha", behind_the_door(""));
+    let config = ConfigBuilder::new().times(short, short).worker("alpha", behind_front_door(""));
     let mut daemon = Daemon::start(config);
     let url = format!("http://127.0.0.1:{}/mcp", daemon.port("alpha"));
     let client = ().serve(StreamableHttpClientTransport::from_uri(url)).await.expect("it initializes");
@@ -313,10 +317,11 @@ async fn an_sdk_client_goes_on() {
         assert!(state.is_ok(), "{state:?}");
         let peer = client.peer().clone();
         let call = tokio::spawn(async move { peer.call_tool(CallToolRequestParams::new("stuck")).await });
-        until("the call to be there", BOUND, || (stuck(&daemon) == 1).then_some(()));
-        match round {
-            0 | 1 => kill_worker(&mut daemon),
-            _ => drop(daemon.mcpctl(&["restart", "alpha"]).expect_code(0)),
+        until("the worker to receive the call", BOUND, || (stuck(&daemon) == 1).then_some(()));
+        if round < 2 {
+            kill_worker(&mut daemon);
+        } else {
+            daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
         }
         client.list_all_tools().await.expect("tools of the next worker");
         assert!(call.await.expect("no panic").is_err(), "it was in flight");

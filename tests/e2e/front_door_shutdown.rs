@@ -11,15 +11,16 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, timed, until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::front_door::{behind_the_door, start};
+use crate::front_door::{behind_front_door, start};
 
 const SOON: Duration = Duration::from_secs(3);
-/// Far below what a thousand would take one after the other, far above what they take on a busy machine.
+/// Far less than a thousand clients would take one after the other, and far more than all at once take on a busy
+/// machine.
 const BOUND_FOR_MANY: Duration = Duration::from_secs(10);
 
 /// Two workers that exit only when no client is connected to them.
-fn patient() -> Daemon {
-    let worker = || behind_the_door("--wait-for-clients");
+fn two_workers_that_wait_for_clients() -> Daemon {
+    let worker = || behind_front_door("--wait-for-clients");
     Daemon::start(ConfigBuilder::new().worker("alpha", worker()).worker("beta", worker()))
 }
 
@@ -42,11 +43,10 @@ fn assert_shutdown_notice(events: &[Event], reason: &str) {
     assert_eq!(message["params"]["data"]["event"], "shutdown");
 }
 
-/// Streams detach from their workers at once, so that no worker waits for a client; each is notified, and
-/// ends as streams end.
+/// Streams detach from their workers at once, so that no worker waits for a client.
 #[test]
-fn every_open_stream_is_told_and_ends() {
-    let mut daemon = patient();
+fn every_open_stream_gets_a_shutdown_notice_and_a_clean_end() {
+    let mut daemon = two_workers_that_wait_for_clients();
     let ports = [daemon.port("alpha"), daemon.port("beta")];
     let readers: Vec<_> = ports
         .into_iter()
@@ -72,13 +72,13 @@ fn every_open_stream_is_told_and_ends() {
     assert_eq!((clients.seen, clients.told, clients.left, clients.forced), (4, 4, 4, 0));
 }
 
-/// Python clients keep one open until they exit.
+/// Python clients keep such a connection open until they exit.
 #[test]
-fn an_idle_connection_delays_nothing() {
-    let mut daemon = patient();
+fn an_idle_connection_does_not_delay_the_shutdown() {
+    let mut daemon = two_workers_that_wait_for_clients();
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     stream.write_all(compose("GET /echo", &[], "").as_bytes()).expect("sent");
-    let (_, mut idle) = Reply::read(stream).expect("an answer").finish().expect("whole");
+    let (_, mut idle) = Reply::read(stream).expect("a response").finish().expect("a complete body");
     let unused = http::connect(daemon.port("beta")).expect("mcpd listens");
     daemon.wait_status("both", |status| status.workers.iter().all(|worker| worker.clients == 1));
     let (report, took) = timed(|| daemon.assert_shuts_down(0));
@@ -88,10 +88,10 @@ fn an_idle_connection_delays_nothing() {
     drop(unused);
 }
 
-/// The listener stays open until the clients phase ends, and no client gets an answer that crashes it.
+/// The listener stays open until the clients phase ends, and the responses are valid for an MCP client.
 #[test]
-fn who_asks_during_the_shutdown_gets_an_answer() {
-    let config = ConfigBuilder::new().worker("alpha", behind_the_door("--slow-exit 4000"));
+fn requests_during_the_shutdown_get_a_response() {
+    let config = ConfigBuilder::new().worker("alpha", behind_front_door("--slow-exit 4000"));
     let mut daemon = Daemon::start(config);
     let client = Client::initialize(daemon.port("alpha"));
     let slow = client.tool("slow", &json!({ "steps": 2, "pause": 500 }));
@@ -103,8 +103,8 @@ fn who_asks_during_the_shutdown_gets_an_answer() {
     let ping = client.request("ping", &json!({}));
     let reply = client.post(&ping);
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
-    let answer = reply.json();
-    assert_eq!((&answer["id"], &answer["error"]["code"]), (&ping["id"], &json!(-32000)));
+    let error = reply.json();
+    assert_eq!((&error["id"], &error["error"]["code"]), (&ping["id"], &json!(-32000)));
     let batch = client.post(&json!([client.request("ping", &json!({})), ping])).json();
     assert_eq!(batch.as_array().map(Vec::len), Some(2));
     let note = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
@@ -122,10 +122,10 @@ fn who_asks_during_the_shutdown_gets_an_answer() {
     assert_eq!(report.workers[0].departure, Departure::Left);
 }
 
-/// A request that is still in flight when its worker is gone gets its error, not a cut.
+/// Its stream ends cleanly.
 #[test]
-fn a_request_in_flight_gets_its_error() {
-    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_the_door("")));
+fn a_request_in_flight_when_its_worker_exits_gets_an_error() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("")));
     let client = Client::initialize(daemon.port("alpha"));
     let slow = client.tool("slow", &json!({ "steps": 100, "pause": 300 }));
     let mut running = Events::of(client.post(&slow));
@@ -137,13 +137,13 @@ fn a_request_in_flight_gets_its_error() {
     assert_eq!(report.clients.forced, 0);
 }
 
-/// Three of them share the client timeout, and are counted.
+/// All three at the same client timeout.
 #[test]
-fn clients_that_never_read_are_cut_off_together() {
+fn clients_that_never_read_are_disconnected_by_force() {
     let config = ConfigBuilder::new()
         .shutdown("worker_graceful = \"1s\"")
         .shutdown("clients = \"1500ms\"")
-        .worker("alpha", behind_the_door("--big-answer"));
+        .worker("alpha", behind_front_door("--big-answer"));
     let mut daemon = Daemon::start(config);
     let hanging: Vec<_> = (0..3).map(|_| http::hang(daemon.port("alpha"))).collect();
     daemon.wait_status("three clients", |status| status.workers[0].clients == 3);
@@ -154,11 +154,11 @@ fn clients_that_never_read_are_cut_off_together() {
     assert!(report.findings.iter().all(|finding| finding.kind == FindingKind::ClientForced));
 }
 
-/// R-CLIENT-5: the limit is for all clients together, however many they are.
+/// R-CLIENT-5: the limit does not depend on the number of clients.
 #[test]
-fn a_thousand_streams_end_within_the_same_bound() {
+fn a_thousand_streams_end_within_the_client_timeout() {
     const MANY: u32 = 1000;
-    let mut daemon = patient();
+    let mut daemon = two_workers_that_wait_for_clients();
     let mut streams = open_streams(&mut daemon, MANY);
     let (output, took) = timed(|| daemon.mcpctl(&["shutdown", "--wait"]));
     output.expect_code(0);
@@ -170,11 +170,11 @@ fn a_thousand_streams_end_within_the_same_bound() {
     assert_shutdown_notice(&last, "manual");
 }
 
-/// R-CLIENT-5: a client that never reads does not delay the others, and is the only one that is forced.
+/// R-CLIENT-5: it does not delay the others.
 #[test]
-fn one_that_never_reads_among_a_thousand_is_forced_alone() {
+fn among_a_thousand_clients_only_the_one_that_never_reads_is_forced() {
     const MANY: u32 = 999;
-    let worker = || behind_the_door("--big-answer");
+    let worker = || behind_front_door("--big-answer");
     let config = ConfigBuilder::new()
         .shutdown("worker_graceful = \"2s\"")
         .shutdown("clients = \"3s\"")
@@ -183,7 +183,9 @@ fn one_that_never_reads_among_a_thousand_is_forced_alone() {
     let mut daemon = Daemon::start(config);
     let streams = open_streams(&mut daemon, MANY);
     let hanging = http::hang(daemon.port("beta"));
-    daemon.wait_status("it, too", |status| status.workers.iter().any(|worker| worker.clients == 1));
+    daemon.wait_status("the client that hangs", |status| {
+        status.workers.iter().any(|worker| worker.clients == 1)
+    });
     let (output, took) = timed(|| daemon.mcpctl(&["shutdown", "--wait"]));
     output.expect_code(1);
     assert!(took < BOUND_FOR_MANY, "{took:?}");
@@ -194,7 +196,7 @@ fn one_that_never_reads_among_a_thousand_is_forced_alone() {
     drop((streams, hanging));
 }
 
-/// This number of streams to `alpha`, in one session.
+/// Opens this number of streams to `alpha`, in one session.
 fn open_streams(daemon: &mut Daemon, many: u32) -> Vec<Events> {
     allow_descriptors();
     let client = Client::initialize(daemon.port("alpha"));
@@ -209,13 +211,13 @@ fn allow_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(4096), hard).expect("up to the hard limit");
 }
 
-/// R-VER-2: the port that clients use, and the private one behind the door.
+/// R-VER-2.
 #[test]
-fn the_private_port_is_verified_too() {
+fn client_port_and_private_port_are_verified() {
     let mut daemon = start();
     let client_port = daemon.port("alpha");
     let report = daemon.assert_shuts_down(0);
     assert_eq!(report.ports.len(), 2, "{:?}", report.ports);
-    assert!(report.ports.iter().any(|seen| seen.port == client_port));
-    assert!(report.ports.iter().all(|seen| seen.holders.is_empty()), "{:?}", report.ports);
+    assert!(report.ports.iter().any(|report| report.port == client_port));
+    assert!(report.ports.iter().all(|report| report.holders.is_empty()), "{:?}", report.ports);
 }

@@ -1,6 +1,6 @@
-//! A process in uninterruptible sleep: not even `SIGKILL` ends it, and the report says so (R-VER-1).
+//! A process in uninterruptible sleep, which survives `SIGKILL`, is reported (R-VER-1).
 //!
-//! The freezer of cgroups v1 can make one; the test is skipped where it is not mounted.
+//! The test uses the freezer of cgroups v1 and is skipped where it is not mounted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, skip, until};
 
 const SHORT: Duration = Duration::from_millis(500);
 
-/// A cgroup of the freezer. Thawed and removed in the end.
+/// A cgroup of the freezer. Thawed and removed on drop.
 struct Freezer(PathBuf);
 
 impl Freezer {
@@ -33,7 +33,7 @@ impl Freezer {
     }
 
     fn set(&self, state: &str) {
-        fs::write(self.0.join("freezer.state"), state).expect("the freezer obeys");
+        fs::write(self.0.join("freezer.state"), state).expect("freezer.state is writable");
     }
 
     fn freeze(&self, pid: Pid) {
@@ -55,7 +55,7 @@ impl Drop for Freezer {
     }
 }
 
-/// Code 5, by whatever backend, and within the time; thawed, it dies of the signal that it has got.
+/// On each backend and within the limits. Once thawed, the process is killed by the pending signal.
 #[test]
 fn code_5_a_process_in_uninterruptible_sleep() {
     let Some(freezer) = Freezer::make() else { return };

@@ -1,5 +1,4 @@
-//! A disk that fills up while the daemon runs (R-LOG-5): work goes on, the shutdown too, and its
-//! code is honest.
+//! A disk that fills up while the daemon runs: workers and shutdown continue, and the exit code reports it (R-LOG-5).
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,13 +9,13 @@ use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, skip, until};
 use serde_json::Value;
 
-/// A disk of 1 MiB that only those in its mount namespace see; gone when its holder is.
+/// A tmpfs of 1 MiB in a mount namespace, which exists as long as its holder process.
 struct SmallDisk {
     holder: Child,
 }
 
 impl SmallDisk {
-    /// State and logs of this home are on it.
+    /// Mounts it below this home, for state and logs.
     fn below(home: &Path) -> Option<Self> {
         let disk = home.join("disk");
         fs::create_dir(&disk).expect("made");
@@ -29,15 +28,15 @@ impl SmallDisk {
         unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(&disk);
         let holder = unshare.stdin(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let mut disk = Self { holder };
-        let seen = disk.path(home).join("disk/logs");
+        let logs = disk.path(home).join("disk/logs");
         let is_ready = until("the disk", BOUND, || match disk.holder.try_wait() {
-            Ok(None) => seen.exists().then_some(true),
+            Ok(None) => logs.exists().then_some(true),
             _ => Some(false),
         });
         is_ready.then_some(disk)
     }
 
-    /// This path as the namespace sees it.
+    /// The path from outside to this path in the namespace.
     fn path(&self, path: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(path.strip_prefix("/").unwrap_or(path))
@@ -67,7 +66,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A daemon whose state and logs are on a small disk; none where this machine can't make such a disk.
+/// A daemon with state and logs on a small disk; `None` if the test is skipped.
 fn daemon_on_a_small_disk(beta: &str) -> Option<(Daemon, SmallDisk)> {
     if skip::unless_root() {
         return None;
@@ -87,16 +86,16 @@ fn daemon_on_a_small_disk(beta: &str) -> Option<(Daemon, SmallDisk)> {
 }
 
 #[track_caller]
-fn assert_work_goes_on(daemon: &mut Daemon) {
-    assert_eq!(http::ask(daemon.port("alpha"), "GET /health").expect("it serves").status, 200);
+fn assert_still_works(daemon: &mut Daemon) {
+    assert_eq!(http::request(daemon.port("alpha"), "GET /health").expect("the worker responds").status, 200);
     daemon.mcpctl(&["restart", "--all"]).expect_code(0);
     daemon.mcpctl(&["health"]).expect_code(0);
     daemon.remember();
 }
 
-/// Shuts down, and finds this code everywhere; the result as JSON.
+/// Shuts down and checks that all sources have this code; the result as JSON.
 #[track_caller]
-fn assert_ends_with(daemon: &mut Daemon, code: u8) -> Value {
+fn assert_shuts_down_with(daemon: &mut Daemon, code: u8) -> Value {
     let following = daemon.mcpctl(&["shutdown", "--wait", "--json"]);
     assert_eq!(daemon.wait_exit(LONGEST_SHUTDOWN), code, "{}", daemon.log());
     let result = following.expect_code(code).json_lines().pop().expect("a result");
@@ -106,25 +105,25 @@ fn assert_ends_with(daemon: &mut Daemon, code: u8) -> Value {
     result
 }
 
-/// R-LOG-5: the journal, the logs and the report can't be written any more. Workers run, restart and
-/// exit; the result names the journal, which could not be closed with everything in it.
+/// R-LOG-5: journal, logs and report can't be written any more. The finding names the journal, because entries are
+/// missing in it.
 #[test]
 fn a_full_disk_stops_neither_work_nor_shutdown() {
     let Some((mut daemon, disk)) = daemon_on_a_small_disk("--flood") else { return };
     disk.fill(daemon.home());
-    assert_work_goes_on(&mut daemon);
-    let result = assert_ends_with(&mut daemon, 6);
+    assert_still_works(&mut daemon);
+    let result = assert_shuts_down_with(&mut daemon, 6);
     let findings = result["findings"].as_array().expect("findings");
     let failed = |it: &&Value| it["kind"] == "resource_failed" && it["subject"] == "journal";
     assert_eq!(findings.iter().filter(failed).count(), 1, "{result}");
 }
 
-/// R-LOG-5: a disk that has room again before the shutdown leaves no finding.
+/// R-LOG-5.
 #[test]
 fn a_disk_that_has_room_again_leaves_no_finding() {
     let Some((mut daemon, disk)) = daemon_on_a_small_disk("") else { return };
     disk.fill(daemon.home());
-    assert_work_goes_on(&mut daemon);
+    assert_still_works(&mut daemon);
     disk.empty(daemon.home());
-    assert_ends_with(&mut daemon, 0);
+    assert_shuts_down_with(&mut daemon, 0);
 }

@@ -1,4 +1,4 @@
-//! The guardian: which signals it forwards, which processes it does not touch, and its own crash (R-CONT-5).
+//! The guardian: which signals it forwards, which processes it does not kill, and its own crash (R-CONT-5).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -13,28 +13,28 @@ use nix::sys::signal::kill;
 const LONG: Duration = Duration::from_secs(20);
 
 fn hostile() -> ConfigBuilder {
-    ConfigBuilder::new().times(LONG, LONG).fixture("polite", "").fixture("escaped", "--escape-polite 3")
+    ConfigBuilder::new().times(LONG, LONG).fixture("graceful", "").fixture("escaped", "--escape-polite 3")
 }
 
 fn is_alive(pid: Pid) -> bool {
     process::best_effort::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
-/// Kills the guardian and waits until the daemon has exited on its own; its report.
+/// Kills the guardian and waits until the daemon has shut down; its report, if it wrote one.
 #[track_caller]
-fn without_guardian(daemon: &mut Daemon) -> Option<ShutdownReport> {
+fn kill_guardian(daemon: &mut Daemon) -> Option<ShutdownReport> {
     let pid = daemon.pid();
     daemon.signal(Signal::SIGKILL);
     until("the guardian to be gone", BOUND, || daemon.poll_exit());
-    // An orphan now: init reaps it, in a container perhaps only after seconds.
+    // It is an orphan now, which init reaps; in a container that may take seconds.
     until("the daemon to be gone", BOUND, || process::best_effort::read(pid).is_none().then_some(()));
     daemon.assert_all_gone(&[]);
     daemon.state().last_shutdown().exists().then(|| daemon.report())
 }
 
-/// It has a name of its own, and is the process that was started.
+/// It is the process that was started.
 #[test]
-fn the_guardian_shows_itself() {
+fn the_guardian_has_its_own_process_name_and_is_in_the_status() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let guardian = daemon.guardian();
     let status = daemon.try_status().and_then(|status| status.daemon).expect("it runs");
@@ -46,14 +46,14 @@ fn the_guardian_shows_itself() {
     daemon.assert_shuts_down(0);
 }
 
-/// R-CONT-5: the daemon notices it, shuts down in order, and nothing is left.
+/// R-CONT-5.
 #[test]
-fn without_its_guardian_the_daemon_shuts_down() {
+fn the_daemon_shuts_down_if_its_guardian_was_killed() {
     let mut daemon = Daemon::start(hostile());
-    let report = without_guardian(&mut daemon).expect("an account");
+    let report = kill_guardian(&mut daemon).expect("a report");
     assert_eq!(report.reason, "guardian_died");
     assert!(report.findings.iter().any(|it| it.subject == "mcp-guardian"), "{:?}", report.findings);
-    assert!(!report.phases.is_empty() && report.proof.is_some(), "a shutdown in order");
+    assert!(!report.phases.is_empty() && report.proof.is_some(), "a complete shutdown");
     daemon.assert_nothing_left(&[]);
     let mut next = daemon.launch_again();
     next.wait_ready();
@@ -61,26 +61,26 @@ fn without_its_guardian_the_daemon_shuts_down() {
     assert_eq!(next.wait_exit(BOUND), 3);
 }
 
-/// The same while it starts, and while it shuts down already.
+/// During the start, and during a shutdown.
 #[test]
-fn the_guardian_may_die_at_any_time() {
+fn the_guardian_may_be_killed_at_any_time() {
     for pause in [0, 5, 40] {
         let mut daemon = Daemon::launch(hostile());
         daemon.pid();
         std::thread::sleep(Duration::from_millis(pause));
-        without_guardian(&mut daemon);
+        kill_guardian(&mut daemon);
     }
     let mut daemon = Daemon::start(hostile().fixture("slow", "--slow-exit 400"));
     daemon.signal(Signal::SIGTERM);
     let begun = "phase started phase=workers-graceful";
     until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
-    let report = without_guardian(&mut daemon).expect("an account");
-    assert_eq!(report.reason, "signal_SIGTERM", "the first one wins");
+    let report = kill_guardian(&mut daemon).expect("a report");
+    assert_eq!(report.reason, "signal_SIGTERM", "the first reason wins");
 }
 
-/// R-CONT-6: both are killed; the next start kills the rest, and history and report show it.
+/// R-CONT-6: it kills the remaining processes; history and report show the crash.
 #[test]
-fn both_may_die_and_the_next_start_reports_it() {
+fn the_next_start_cleans_up_if_daemon_and_guardian_were_killed() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape 3"));
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.kill_both();
@@ -91,7 +91,7 @@ fn both_may_die_and_the_next_start_reports_it() {
     let findings = report["findings"].as_array().expect("findings");
     let ended = findings.iter().filter(|it| it["subject"] == "escaped").count();
     assert_eq!(ended, 3, "{findings:?}");
-    let last = next.try_status().and_then(|status| status.last_shutdown).expect("remembered");
+    let last = next.try_status().and_then(|status| status.last_shutdown).expect("a last shutdown");
     assert_eq!((last.run, last.exit_code), (run, 101));
     next.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
     assert_eq!(next.wait_exit(BOUND), 3);
@@ -103,14 +103,14 @@ fn both_may_die_and_the_next_start_reports_it() {
     );
 }
 
-/// R-CONT-5: children from before it was mcpd, and their orphans, are reported and not touched,
-/// neither by a shutdown nor after a crash.
+/// R-CONT-5: children that the process had before it executed mcpd, and their orphans, are reported, after a shutdown
+/// and after a crash.
 #[test]
-fn inherited_children_are_not_touched() {
+fn preexisting_children_are_not_killed() {
     for crash in [false, true] {
         let config = ConfigBuilder::new().fixture("escaped", "--escape-polite 2");
         let home = tempfile::tempdir().expect("a temporary directory");
-        // One child of its own, and an orphan, which becomes the guardian's while the daemon lives.
+        // A child, and an orphan that is reparented to the guardian while the daemon runs.
         let script = "sleep 100 & echo $! > \"$HOME/child\"; \
                       (sleep 0.5; setsid sleep 101 & echo $! > \"$HOME/orphan\") & exec \"$@\"";
         let command = Daemon::command_below(&["sh", "-c", script, "sh"], home.path(), &config);
@@ -120,7 +120,7 @@ fn inherited_children_are_not_touched() {
             let text = fs::read_to_string(daemon.home().join(name)).ok()?;
             text.trim().parse().ok().and_then(Pid::new)
         };
-        let theirs = [
+        let preexisting = [
             until("the child", BOUND, || pid("child")),
             until("the orphan", BOUND, || {
                 pid("orphan").filter(|pid| {
@@ -135,9 +135,10 @@ fn inherited_children_are_not_touched() {
         } else {
             daemon.assert_shuts_down(2)
         };
-        for pid in theirs {
+        for pid in preexisting {
             assert!(is_alive(pid), "{pid} was touched; crash: {crash}");
-            kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("ours, and alive");
+            kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL)
+                .expect("started by this test, and running");
         }
         let reported = report.findings.iter().filter(|it| it.detail.contains("existed before mcpd")).count();
         assert_eq!(reported >= 2, crash, "{:?}", report.findings);
@@ -149,9 +150,9 @@ fn inherited_children_are_not_touched() {
     }
 }
 
-/// Section 6: Ctrl-C in a terminal reaches both; the daemon receives it once.
+/// Section 6: a terminal sends it to guardian and daemon.
 #[test]
-fn ctrl_c_is_heard_once() {
+fn the_daemon_receives_ctrl_c_once() {
     let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "--slow-exit 300");
     let home = tempfile::tempdir().expect("a temporary directory");
     let terminal = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
@@ -160,7 +161,7 @@ fn ctrl_c_is_heard_once() {
     rustix::pty::unlockpt(&terminal).expect("unlocked");
     let name = rustix::pty::ptsname(&terminal, Vec::new()).expect("a name");
     let name = name.to_str().expect("plain").to_owned();
-    // A new session without a terminal gets the first one that its leader opens.
+    // The first terminal that the leader of a new session opens becomes its controlling terminal.
     let script = "exec setsid sh -c 'exec 3<>\"$0\"; exec \"$@\" 3>&-' \"$TERMINAL\" \"$@\"";
     let config = config.env("TERMINAL", &name);
     let command = Daemon::command_below(&["sh", "-c", script, "sh"], home.path(), &config);
@@ -172,9 +173,9 @@ fn ctrl_c_is_heard_once() {
     assert_eq!(daemon.log().matches("received signal=\"SIGINT\"").count(), 1, "{}", daemon.log());
 }
 
-/// Job control: stopped and continued as a whole, it goes on; the guardian forwards nothing of it.
+/// Job control signals go to guardian and daemon; the guardian does not forward them.
 #[test]
-fn a_stopped_job_goes_on() {
+fn a_stopped_job_can_be_continued() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let state = |pid: Pid| process::best_effort::read(pid).map(|found| found.state);
     let guardian = daemon.guardian();
@@ -182,25 +183,25 @@ fn a_stopped_job_goes_on() {
     for (signal, stopped) in [(Signal::SIGTSTP, true), (Signal::SIGCONT, false)] {
         daemon.signal(signal);
         daemon.signal_daemon(signal);
-        let as_wanted = |pid: Pid| (state(pid) == Some('T')) == stopped;
-        until("both", BOUND, || (as_wanted(guardian) && as_wanted(pid)).then_some(()));
+        let has_state = |pid: Pid| (state(pid) == Some('T')) == stopped;
+        until("both", BOUND, || (has_state(guardian) && has_state(pid)).then_some(()));
     }
     daemon.wait_ready();
     daemon.assert_shuts_down(0);
 }
 
-/// R-EXIT-2: a start that fails prints its error, and the guardian prints nothing.
+/// R-EXIT-2: the daemon prints its error, the guardian prints nothing.
 #[test]
-fn a_failed_start_is_no_crash() {
+fn a_failed_start_is_not_reported_as_a_crash() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let config = daemon.home().join("config.toml");
     let mut second = Daemon::command(daemon.home(), &ConfigBuilder::new());
     let second = second.arg("--config").arg(&config).stdin(Stdio::null()).output().expect("started");
-    let said = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(75), "{said}");
-    assert!(!said.contains("mcp-guardian"), "{said}");
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(75), "{stderr}");
+    assert!(!stderr.contains("mcp-guardian"), "{stderr}");
 
-    // Another state directory, the same socket: refused after the fork.
+    // With another state directory and the same socket, the daemon fails after the fork.
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let text = fs::read_to_string(&config).expect("readable");
     let state = daemon.state().path().display().to_string();
@@ -209,9 +210,9 @@ fn a_failed_start_is_no_crash() {
         .expect("written");
     let mut third: Command = Daemon::command(daemon.home(), &ConfigBuilder::new());
     let third = third.arg("--config").arg(&other).stdin(Stdio::null()).output().expect("started");
-    let said = String::from_utf8_lossy(&third.stderr);
-    assert_eq!(third.status.code(), Some(75), "{said}");
-    assert!(said.contains("already serves") && !said.contains("mcp-guardian"), "{said}");
-    assert!(daemon.places().socket.exists(), "the other one's socket stays");
+    let stderr = String::from_utf8_lossy(&third.stderr);
+    assert_eq!(third.status.code(), Some(75), "{stderr}");
+    assert!(stderr.contains("already serves") && !stderr.contains("mcp-guardian"), "{stderr}");
+    assert!(daemon.places().socket.exists(), "the socket of the running daemon is not removed");
     daemon.assert_shuts_down(0);
 }

@@ -1,5 +1,5 @@
-//! Ports that others have: before the start, after the stop, and those that only past connections
-//! have (R-SUP-6, R-VER-2). What is taken in between is in `exit_codes.rs`.
+//! Ports that another process holds before the start or until the end, and ports in `TIME_WAIT` (R-SUP-6, R-VER-2). A
+//! port that is taken during the shutdown is in `exit_codes.rs`.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, ports, until};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A daemon, and this test on the port of one of its workers.
+/// A daemon with two workers; this test listens on the port of `taken`.
 fn with_a_port_taken(address: Ipv4Addr) -> (Daemon, TcpListener) {
     let claim = ports::claim();
     let listener = TcpListener::bind((address, claim.port().get())).expect("free");
@@ -24,9 +24,9 @@ fn with_a_port_taken(address: Ipv4Addr) -> (Daemon, TcpListener) {
     (daemon, listener)
 }
 
-/// R-SUP-6: the error names the holder, the others start, and it comes up once the port is free.
+/// R-SUP-6: the error names the holder, the other worker starts, and `taken` starts once the port is free.
 #[test]
-fn taken_before_the_start() {
+fn a_port_that_is_held_at_the_start() {
     for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
         let (mut daemon, listener) = with_a_port_taken(address);
         let taken = daemon.wait_state("taken", WorkerState::BackingOff);
@@ -41,9 +41,9 @@ fn taken_before_the_start() {
     }
 }
 
-/// A port that a stranger holds to the end: code 4, and the holder is named.
+/// Code 4 and a finding.
 #[test]
-fn taken_all_the_time() {
+fn a_port_that_is_held_until_the_end() {
     let (mut daemon, listener) = with_a_port_taken(Ipv4Addr::LOCALHOST);
     daemon.wait_state("taken", WorkerState::BackingOff);
     let output = daemon.mcpctl(&["shutdown", "--wait"]);
@@ -62,9 +62,9 @@ fn taken_all_the_time() {
     again.assert_shuts_down(0);
 }
 
-/// Past connections of a server that closed first: reported, not a leak, and no reason to wait.
+/// The server closed the connections first: reported, but not a leak, and no reason to wait.
 #[test]
-fn only_in_time_wait() {
+fn a_port_in_time_wait() {
     const COUNT: u32 = 5;
     let config =
         ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "").fixture("gate", "--wait-for-clients");
@@ -73,13 +73,13 @@ fn only_in_time_wait() {
     let clients: Vec<_> = (0..COUNT).map(|_| http::open_stream(alpha)).collect();
     let gate = http::open_stream(daemon.port("gate"));
     daemon.mcpctl(&["shutdown"]).expect_code(0);
-    clients.into_iter().for_each(wait_for_the_end);
-    until("TIME_WAIT", BOUND, || (lingering(alpha) >= COUNT as usize).then_some(()));
+    clients.into_iter().for_each(read_to_the_end);
+    until("TIME_WAIT", BOUND, || (count_time_wait(alpha) >= COUNT as usize).then_some(()));
     drop(gate);
 
     let report = daemon.assert_no_trace(0);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
-    let port = report.ports.iter().find(|seen| seen.port == alpha).expect("its row");
+    let port = report.ports.iter().find(|report| report.port == alpha).expect("its row");
     assert_eq!(port.state, PortState::TimeWait);
     assert!(port.time_wait >= COUNT && port.time_wait_seconds > 0, "{port:?}");
     let worker = report.workers.iter().find(|worker| worker.name.as_str() == "alpha").expect("its row");
@@ -88,15 +88,15 @@ fn only_in_time_wait() {
 
     let mut again = daemon.launch_again();
     again.wait_ready();
-    assert!(lingering(alpha) >= 1, "the new worker came up beside them");
+    assert!(count_time_wait(alpha) >= 1, "the new worker started in spite of TIME_WAIT");
     again.assert_shuts_down(0);
 }
 
-fn wait_for_the_end(mut client: TcpStream) {
+fn read_to_the_end(mut client: TcpStream) {
     client.read_to_end(&mut Vec::new()).expect("the server closes");
 }
 
-fn lingering(port: Port) -> usize {
+fn count_time_wait(port: Port) -> usize {
     let table = socket::sockets().expect("the kernel shows its table");
     table.iter().filter(|it| it.local.port() == port.get() && it.state == TcpState::TimeWait).count()
 }

@@ -1,5 +1,5 @@
-//! What a worker is given, and that nothing else reaches it, however the daemon itself was
-//! started (R-SUP-1).
+//! A worker inherits only what is intended, even if the daemon was started with unusual signals, descriptors and limits
+//! (R-SUP-1).
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::path::Path;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, until};
 use serde_json::Value;
 
-/// What the daemon has and no worker may get.
-const OURS: [(&str, &str); 6] = [
+/// Variables of the daemon that a worker must not inherit.
+const DAEMON_VARIABLES: [(&str, &str); 6] = [
     ("NOTIFY_SOCKET", "/nowhere/notify"),
     ("WATCHDOG_USEC", "60000000"),
     ("WATCHDOG_PID", "1"),
@@ -18,14 +18,14 @@ const OURS: [(&str, &str); 6] = [
 ];
 
 /// Ignored signals, a blocked one, descriptors without close-on-exec, no standard input, a lower limit.
-const MESS: &str = "trap '' USR1 USR2 PIPE WINCH; exec 0<&- 7</dev/null 9>>\"$HOME/nine\"; \
+const SETUP: &str = "trap '' USR1 USR2 PIPE WINCH; exec 0<&- 7</dev/null 9>>\"$HOME/nine\"; \
                     ulimit -S -n 300; exec env --block-signal=USR1,RTMIN \"$@\"";
 
-/// A daemon that was started in a mess; its `alpha` reports what it was given.
-fn messy() -> Daemon {
+/// A daemon that was started by [`SETUP`]; its worker `alpha` reports what it inherited.
+fn launch() -> Daemon {
     let home = tempfile::tempdir().expect("a temporary directory");
     let report = home.path().join("report.json");
-    // `cat` sees what the kernel gave; a Rust program has changed it by the time it looks.
+    // `cat` reads the inherited signal dispositions; a Rust program changes some before `main`.
     let script = "cat /proc/self/status > \"$FIXTURE_REPORT.status\"; exec \"$@\"";
     let fixture = binaries::fixture_worker().display().to_string();
     let worker = ["sh", "-c", script, "sh", &fixture, "--port", "{port}", "--print-env"];
@@ -33,9 +33,10 @@ fn messy() -> Daemon {
         .with(&format!("env = {{ FIXTURE_REPORT = {:?}, ANSWER = \"42\" }}", report.display().to_string()))
         .with("ready = \"http:/health\"")
         .with("shutdown_path = \"/shutdown\"");
-    let config = OURS.iter().fold(ConfigBuilder::new(), |config, (name, value)| config.env(name, value));
+    let config =
+        DAEMON_VARIABLES.iter().fold(ConfigBuilder::new(), |config, (name, value)| config.env(name, value));
     let config = config.worker("alpha", spec);
-    let command = Daemon::command_below(&["sh", "-c", MESS, "sh"], home.path(), &config);
+    let command = Daemon::command_below(&["sh", "-c", SETUP, "sh"], home.path(), &config);
     Daemon::launch_by(command, home, config)
 }
 
@@ -44,7 +45,7 @@ fn report(home: &Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The mask of this name, as the kernel gave it to the worker.
+/// The inherited signal mask of this name.
 fn mask(home: &Path, name: &str) -> u64 {
     let text = fs::read_to_string(home.join("report.json.status")).expect("written");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -52,11 +53,11 @@ fn mask(home: &Path, name: &str) -> u64 {
 }
 
 #[test]
-fn a_worker_inherits_nothing_by_accident() {
-    let mut daemon = messy();
+fn a_worker_inherits_only_what_is_intended() {
+    let mut daemon = launch();
     daemon.wait_ready();
     let home = daemon.home().to_owned();
-    let status = daemon.try_status().expect("it answers");
+    let status = daemon.try_status().expect("the daemon responds");
     let report = report(&home);
 
     let descriptors = report["descriptors"].as_object().expect("an object");
@@ -74,10 +75,10 @@ fn a_worker_inherits_nothing_by_accident() {
     let limits = report["limits"].as_array().expect("lines");
     let open_files = limits.iter().filter_map(Value::as_str).find(|line| line.starts_with("Max open files"));
     let soft = open_files.and_then(|line| line.split_whitespace().nth(3));
-    assert_eq!(soft, Some("300"), "what the daemon was started with, not what it raised it to");
+    assert_eq!(soft, Some("300"), "the limit before the daemon raised it");
 
     let env = report["env"].as_object().expect("an object");
-    for (name, _) in OURS {
+    for (name, _) in DAEMON_VARIABLES {
         assert!(!env.contains_key(name), "{name} in {env:?}");
     }
     let port = daemon.port("alpha").to_string();
@@ -94,34 +95,32 @@ fn a_worker_inherits_nothing_by_accident() {
     daemon.assert_shuts_down(0);
 }
 
-/// The daemon itself gets along without a standard input: no descriptor of its own takes that
-/// number.
+/// So that no other descriptor of the daemon gets the number 0.
 #[test]
-fn a_closed_standard_input_is_filled() {
-    let mut daemon = messy();
+fn a_closed_standard_input_becomes_dev_null() {
+    let mut daemon = launch();
     daemon.wait_ready();
     let first = fs::read_link(format!("/proc/{}/fd/0", daemon.pid())).expect("it is open");
     assert_eq!(first, Path::new("/dev/null"));
     daemon.assert_shuts_down(0);
 }
 
-/// A restarted worker is given the same.
 #[test]
-fn a_restarted_worker_is_given_the_same() {
-    let mut daemon = messy();
+fn a_restarted_worker_inherits_the_same() {
+    let mut daemon = launch();
     daemon.wait_ready();
-    let given = |home: &Path| {
+    let inherited = |home: &Path| {
         let mut report = report(home);
         for changing in ["pid", "pgid", "session", "descriptors"] {
             report[changing] = Value::Null;
         }
         report
     };
-    let first = given(daemon.home());
+    let first = inherited(daemon.home());
     fs::remove_file(daemon.home().join("report.json")).expect("removed");
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     let home = daemon.home().to_owned();
     until("the next report", BOUND, || home.join("report.json").exists().then_some(()));
-    assert_eq!(given(&home), first);
+    assert_eq!(inherited(&home), first);
     daemon.assert_shuts_down(0);
 }

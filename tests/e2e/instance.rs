@@ -1,5 +1,4 @@
-//! One daemon per state directory, and what a killed one leaves behind (R-LOG-6, R-CLI-3,
-//! R-EXIT-2).
+//! One daemon per state directory, and the processes that a killed one leaves behind (R-LOG-6, R-CLI-3, R-EXIT-2).
 
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, RunTag};
@@ -20,20 +19,20 @@ fn second(daemon: &Daemon) -> command::Running {
 #[test]
 fn a_second_start_names_the_running_daemon() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
-    let before = daemon.try_status().expect("it answers");
+    let before = daemon.try_status().expect("the daemon responds");
     let output = second(&daemon).finish(BOUND).expect_code(program::TEMPFAIL);
     let pid = format!("pid {}", daemon.pid());
     for words in ["already running", &pid, "add it to its configuration", "state_dir"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");
     }
-    let after = daemon.try_status().expect("it answers still");
-    assert_eq!(after, before, "nothing has changed");
+    let after = daemon.try_status().expect("the daemon responds");
+    assert_eq!(after, before, "the start changed nothing");
     daemon.assert_shuts_down(0);
 }
 
-/// R-EXIT-2: a start during the shutdown of the predecessor waits for it and succeeds.
+/// R-EXIT-2.
 #[test]
-fn a_start_waits_for_a_daemon_that_shuts_down() {
+fn a_start_during_a_shutdown_waits_and_succeeds() {
     let mut first = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 1200"));
     first.mcpctl(&["shutdown"]).expect_code(0);
     let successor = second(&first);
@@ -49,9 +48,9 @@ fn a_start_waits_for_a_daemon_that_shuts_down() {
     first.assert_nothing_left(&[]);
 }
 
-/// R-CLI-3: stopping what does not run is no error, before the first run and after it.
+/// R-CLI-3.
 #[test]
-fn a_shutdown_without_a_daemon_is_no_error() {
+fn a_shutdown_without_a_daemon_succeeds() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     daemon.assert_shuts_down(0);
     for args in [&["shutdown"][..], &["shutdown", "--wait", "--now", "--reason", "again"]] {
@@ -60,13 +59,12 @@ fn a_shutdown_without_a_daemon_is_no_error() {
     }
     let result = daemon.mcpctl(&["shutdown", "--json"]).expect_code(0).json();
     assert_eq!((&result["state"], &result["exit_code"]), (&"not_running".into(), &0.into()));
-    assert_eq!(daemon.report().reason, "manual", "the account of the last run stays as it was");
+    assert_eq!(daemon.report().reason, "manual", "the report of the last run is unchanged");
 }
 
-/// R-CLI-3: what daemon and guardian left, both killed, is named, with the code of that finding, and not touched;
-/// without it, all is well, and the next start comes up.
+/// R-CLI-3: daemon and guardian were killed. `mcpctl shutdown` exits with the code of the finding and kills nothing.
 #[test]
-fn what_a_killed_daemon_left_is_named() {
+fn mcpctl_shutdown_names_processes_that_a_killed_daemon_left() {
     let why = "an emptied environment leaves no mark to be named by";
     if skip::unless_linux_backend(why) {
         return;
@@ -75,7 +73,7 @@ fn what_a_killed_daemon_left_is_named() {
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.kill_both();
 
-    let left = until("only what escaped to be left", BOUND, || escaped(run.tag()));
+    let left = until("only the escaped process to be left", BOUND, || only_marked(run.tag()));
     let result = daemon.mcpctl(&["shutdown", "--wait", "--json"]).expect_code(5).json();
     assert_eq!(
         (&result["schema"], &result["state"]),
@@ -84,14 +82,14 @@ fn what_a_killed_daemon_left_is_named() {
     let findings = lasting(&result);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((&findings[0]["kind"], &findings[0]["subject"]), (&"process_left".into(), &"alpha".into()));
-    let named = |text: &str| text.contains(&format!("pid {left}"));
-    assert!(findings[0]["detail"].as_str().is_some_and(named), "{findings:?}");
-    let said = daemon.mcpctl(&["shutdown"]).expect_code(5).stdout;
-    assert!(named(&said) && said.contains("something is left"), "{said}");
+    let names_it = |text: &str| text.contains(&format!("pid {left}"));
+    assert!(findings[0]["detail"].as_str().is_some_and(names_it), "{findings:?}");
+    let text = daemon.mcpctl(&["shutdown"]).expect_code(5).stdout;
+    assert!(names_it(&text) && text.contains("something is left"), "{text}");
     daemon.mcpctl(&["health"]).expect_code(3);
-    assert_eq!(escaped(run.tag()), Some(left), "it was not touched");
+    assert_eq!(only_marked(run.tag()), Some(left), "it was not killed");
 
-    // Ours: it carries the run's mark, and this pid.
+    // The process carries the mark of the run, so it is not another one with the same pid.
     kill(nix::unistd::Pid::from_raw(left.get()), Signal::SIGKILL).expect("it runs");
     until("it to be gone", BOUND, || (!is_alive(left)).then_some(()));
     let result = daemon.mcpctl(&["shutdown", "--json"]).json();
@@ -102,16 +100,15 @@ fn what_a_killed_daemon_left_is_named() {
     next.assert_shuts_down(3);
 }
 
-/// R-CONT-6: the next start kills what a killed daemon left, and reports it; no other process is touched,
-/// not even a holder of a port of that run.
+/// R-CONT-6: it reports them, and kills no other process.
 #[test]
-fn the_next_start_kills_what_a_killed_daemon_left() {
+fn the_next_start_kills_processes_that_a_killed_daemon_left() {
     let config = ConfigBuilder::new().fixture("alpha", "--escape 3").fixture("beta", "--tree 2 2");
     let mut daemon = Daemon::start(config);
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
-    let mut stranger = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+    let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("started");
     daemon.kill_both();
-    assert!(marked(run.tag()) >= 3, "what escaped is left");
+    assert!(marked(run.tag()) >= 3, "the escaped processes are left");
 
     let next = second(&daemon);
     let all_ready = |status: &StatusReport| {
@@ -119,18 +116,21 @@ fn the_next_start_kills_what_a_killed_daemon_left() {
         of_another_run && status.workers.iter().all(|worker| worker.state == WorkerState::Ready)
     };
     let status = until("all workers of the next run", BOUND, || daemon.try_status().filter(all_ready));
-    assert_eq!(marked(run.tag()), 0, "nothing of the last run is left");
+    assert_eq!(marked(run.tag()), 0, "no process of the last run is left");
     let warnings = status.daemon.expect("it runs").warnings;
-    let said = warnings.iter().find(|warning| warning.contains(&run.to_string())).expect("it says so");
-    assert!(said.contains("of its processes"), "{said}");
-    assert_eq!(stranger.try_wait().expect("ours"), None, "a stranger lives");
-    stranger.kill().expect("ours");
-    stranger.wait().expect("ours");
+    let warning = warnings
+        .iter()
+        .find(|warning| warning.contains(&run.to_string()))
+        .expect("a warning that names the run");
+    assert!(warning.contains("of its processes"), "{warning}");
+    assert_eq!(other.try_wait().expect("ours"), None, "another process is not killed");
+    other.kill().expect("ours");
+    other.wait().expect("ours");
     daemon.mcpctl(&["shutdown", "--wait"]).expect_code(3);
     next.finish(LONGEST_SHUTDOWN).expect_code(3);
 }
 
-/// How many living processes carry the run's mark.
+/// Number of running processes that carry the run's mark.
 fn marked(run: RunTag) -> usize {
     let is_ours = |found: &process::Process| {
         found.state != 'Z' && process::best_effort::mark(found.pid).is_some_and(|mark| mark.run == run)
@@ -138,14 +138,14 @@ fn marked(run: RunTag) -> usize {
     process::best_effort::all().iter().filter(|found| is_ours(found)).count()
 }
 
-/// What was found, without zombies that wait for pid 1: some of those take their time.
+/// The findings without zombies: init may reap them late.
 fn lasting(result: &Value) -> Vec<Value> {
     let findings = result["findings"].as_array().expect("findings");
     findings.iter().filter(|finding| finding["kind"] != "zombie_left").cloned().collect()
 }
 
-/// The one process that carries the run's mark, once there is no other; the dying aside.
-fn escaped(run: RunTag) -> Option<Pid> {
+/// The process that carries the run's mark, if it is the only one; zombies are ignored.
+fn only_marked(run: RunTag) -> Option<Pid> {
     let is_ours = |found: &process::Process| {
         found.state != 'Z' && process::best_effort::mark(found.pid).is_some_and(|mark| mark.run == run)
     };
@@ -157,10 +157,9 @@ fn is_alive(pid: Pid) -> bool {
     process::best_effort::read(pid).is_some_and(|found| found.state != 'Z')
 }
 
-/// R-CLI-3: a shutdown that is requested in the daemon's last moment is no error: the daemon still
-/// answers, or it is gone.
+/// R-CLI-3: the daemon still responds, or it has exited.
 #[test]
-fn a_shutdown_in_the_last_moment_is_no_error() {
+fn a_shutdown_request_while_the_daemon_exits_succeeds() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     daemon.signal(Signal::SIGTERM);
     while daemon.poll_exit().is_none() {

@@ -1,11 +1,11 @@
-//! A daemon's ordinary life: up, seen, down, nothing left.
+//! Starts and shutdowns without any problem.
 
 use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{ConfigBuilder, Daemon, Signal, WorkerSpec};
 
-/// R-SHUT-5, R-EXIT-1: all workers exit when asked; daemon, `mcpctl` and report agree on 0.
+/// R-SHUT-5, R-EXIT-1.
 #[test]
-fn polite_workers_leave_without_a_trace() {
+fn workers_that_exit_on_request_end_with_code_0() {
     let config = ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()).fixture("beta", "");
     let mut daemon = Daemon::start(config);
     daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
@@ -14,7 +14,7 @@ fn polite_workers_leave_without_a_trace() {
     assert_eq!(report.reason, "manual");
 }
 
-/// R-EXIT-1: for a server without a shutdown route, `SIGTERM` is the request.
+/// R-EXIT-1: `SIGTERM` is the stop request for a worker without a shutdown route.
 #[test]
 fn sigterm_to_the_daemon_is_a_clean_shutdown() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--no-shutdown-route"));

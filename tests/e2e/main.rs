@@ -1,4 +1,4 @@
-//! End-to-end tests: real programs, real processes, observed from outside.
+//! End-to-end tests with real programs and processes, observed from outside.
 
 mod bad_input;
 mod cgroups;

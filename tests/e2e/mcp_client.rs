@@ -11,7 +11,7 @@ use rmcp::ServiceExt;
 use rmcp::transport::StreamableHttpClientTransport;
 use serde_json::json;
 
-/// A session of the era of 2025-11-25, by hand; its id.
+/// Opens a session of version 2025-11-25 by hand, and returns its id.
 fn initialize(daemon: &Daemon) -> String {
     let message = json!({
         "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
@@ -20,17 +20,17 @@ fn initialize(daemon: &Daemon) -> String {
         }
     });
     let mut stream = post(daemon, &message.to_string(), "");
-    let mut answer = String::new();
-    BufReader::new(&mut stream).read_to_string(&mut answer).expect("an answer");
-    let session = answer.lines().find_map(|line| {
+    let mut response = String::new();
+    BufReader::new(&mut stream).read_to_string(&mut response).expect("a response");
+    let session = response.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("mcp-session-id").then(|| value.trim().to_owned())
     });
-    let session = session.unwrap_or_else(|| panic!("no session in {answer}"));
+    let session = session.unwrap_or_else(|| panic!("no session in {response}"));
     let note = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
     let mut stream = post(daemon, &note.to_string(), &format!("mcp-session-id: {session}\r\n"));
     let mut first = String::new();
-    BufReader::new(&mut stream).read_line(&mut first).expect("an answer");
+    BufReader::new(&mut stream).read_line(&mut first).expect("a response");
     assert!(first.contains(" 202 "), "{first}");
     session
 }
@@ -48,22 +48,21 @@ fn post(daemon: &Daemon, body: &str, headers: &str) -> TcpStream {
     stream
 }
 
-/// An event stream of this session that has begun.
+/// Opens an event stream of this session.
 fn listen(daemon: &Daemon, session: &str) -> BufReader<TcpStream> {
     let mut stream = http::connect(daemon.port("alpha")).expect("the worker listens");
     let session = format!("mcp-session-id: {session}");
     http::send(&mut stream, "GET /mcp", &["accept: text/event-stream", &session]).expect("sent");
     let mut stream = BufReader::new(stream);
     let mut first = String::new();
-    stream.read_line(&mut first).expect("an answer");
+    stream.read_line(&mut first).expect("a response");
     assert!(first.contains(" 200 "), "{first}");
     stream
 }
 
-/// R-WORK, R-EXIT-1: an open session with an event stream. It is notified, its stream ends as streams
-/// end, the worker leaves on request, and the code is 0.
+/// R-WORK, R-EXIT-1: the worker exits on request, and the code is 0.
 #[test]
-fn an_open_stream_ends_cleanly() {
+fn an_open_stream_gets_a_shutdown_notice_and_a_clean_end() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()));
     let streams: Vec<_> = (0..3).map(|_| listen(&daemon, &initialize(&daemon))).collect();
     daemon.wait_status("three clients", |status| status.workers[0].clients == 3);
@@ -82,7 +81,7 @@ fn an_open_stream_ends_cleanly() {
         let text = reader.join().expect("no panic").expect("no reset, no timeout");
         assert!(text.contains("\"method\":\"notifications/shutdown\""), "{text}");
         assert!(text.contains("retry: 5000"), "{text}");
-        assert!(text.ends_with("\r\n0\r\n\r\n"), "the last chunk of a whole answer:\n{text}");
+        assert!(text.ends_with("\r\n0\r\n\r\n"), "the last chunk is missing:\n{text}");
     }
     assert!(!output.stdout.is_empty());
     let alpha = &report.workers[0];
@@ -90,20 +89,20 @@ fn an_open_stream_ends_cleanly() {
     assert_eq!((report.clients.seen, report.clients.forced), (3, 0), "{:?}", report.clients);
 }
 
-/// The same with the Rust SDK's client, and by a signal: the client notices, and ends.
+/// The client of the Rust SDK, and a shutdown by a signal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_sdk_client_delays_nothing() {
+async fn an_sdk_client_does_not_delay_the_shutdown() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()));
     let url = format!("http://127.0.0.1:{}/mcp", daemon.port("alpha"));
     let client = ().serve(StreamableHttpClientTransport::from_uri(url)).await.expect("it initializes");
     client.list_all_tools().await.expect("tools");
-    until("its event stream", BOUND, || {
+    until("the event stream", BOUND, || {
         let status = daemon.try_status()?;
         (status.workers[0].clients > 0).then_some(())
     });
     daemon.signal(Signal::SIGTERM);
     let report = daemon.assert_no_trace(0);
     assert_eq!((report.workers[0].departure, report.clients.forced), (Departure::Left, 0));
-    assert!(client.list_all_tools().await.is_err(), "no server answers any longer");
+    assert!(client.list_all_tools().await.is_err(), "the server is gone");
     drop(client);
 }

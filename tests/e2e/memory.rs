@@ -1,5 +1,4 @@
-//! What a daemon remembers: journal, reports, logs; and what happens where it can't
-//! (R-LOG-1 to 5).
+//! Journal, reports and logs, and what happens if they can't be written (R-LOG-1 to 5).
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,7 +11,7 @@ use mcpd_common::status::WorkerState;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, until};
 use serde_json::Value;
 
-fn polite() -> ConfigBuilder {
+fn one_worker() -> ConfigBuilder {
     ConfigBuilder::new().fixture("alpha", "")
 }
 
@@ -24,14 +23,14 @@ fn warnings(daemon: &mut Daemon) -> Vec<String> {
     daemon.try_status().and_then(|status| status.daemon).expect("it runs").warnings
 }
 
-/// The files of a directory with this begin and end of their names, by name.
-fn files(directory: &Path, begin: &str, end: &str) -> Vec<PathBuf> {
+/// The files of a directory whose names have this prefix and suffix, sorted.
+fn files(directory: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.expect("an entry").path());
-    let fits = |path: &PathBuf| {
+    let matches = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(begin) && name.ends_with(end)
+        name.starts_with(prefix) && name.ends_with(suffix)
     };
-    let mut files: Vec<_> = entries.filter(fits).collect();
+    let mut files: Vec<_> = entries.filter(matches).collect();
     files.sort();
     files
 }
@@ -40,10 +39,9 @@ fn text(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// R-LOG-1, R-LOG-2: past runs with how they ended; the report of each, the latest the same as the
-/// file; all of it with a daemon and without one.
+/// R-LOG-1, R-LOG-2: with a daemon and without one.
 #[test]
-fn runs_are_remembered() {
+fn history_and_reports_have_all_runs() {
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "--crash-after 300");
     let mut daemon = Daemon::start(config);
     daemon.wait_status("a restart", |status| status.workers[1].restarts > 0);
@@ -74,32 +72,32 @@ fn runs_are_remembered() {
         let output = daemon.mcpctl(&[&["report", "--json"], args].concat()).expect_code(0);
         serde_json::from_str(&output.stdout).expect("a report")
     };
-    let same_end = |one: &ShutdownReport, other: &ShutdownReport| {
+    let assert_same = |one: &ShutdownReport, other: &ShutdownReport| {
         assert_eq!((one.run, &one.findings, &one.workers), (other.run, &other.findings, &other.workers));
     };
     assert_eq!(report(&[]), reports[2], "the same as last-shutdown.json");
     for kept in &reports {
-        same_end(&report(&[&kept.run.to_string()]), kept);
+        assert_same(&report(&[&kept.run.to_string()]), kept);
     }
     daemon = daemon.launch_again();
     daemon.wait_state("alpha", WorkerState::Ready);
-    let last = daemon.try_status().and_then(|status| status.last_shutdown).expect("remembered");
+    let last = daemon.try_status().and_then(|status| status.last_shutdown).expect("a last shutdown");
     assert_eq!((last.run, last.exit_code), (reports[2].run, reports[2].exit_code));
     daemon.mcpctl(&["report", &reports[0].run.to_string()]).expect_code(0);
     daemon.assert_shuts_down(0);
 }
 
-/// R-LOG-1: history is lost, the daemon is not.
+/// R-LOG-1: the history is lost, but the daemon runs.
 #[test]
 fn a_damaged_journal_is_set_aside() {
     let home = home();
     let state = home.path().join("state");
     fs::DirBuilder::new().mode(0o700).create(&state).expect("made");
     fs::write(state.join("journal.sqlite3"), "this is no database ".repeat(500)).expect("written");
-    let mut daemon = Daemon::launch_in(home, polite());
+    let mut daemon = Daemon::launch_in(home, one_worker());
     daemon.wait_ready();
-    let said = warnings(&mut daemon);
-    assert!(said.len() == 1 && said[0].contains("it was set aside as"), "{said:?}");
+    let warnings = warnings(&mut daemon);
+    assert!(warnings.len() == 1 && warnings[0].contains("it was set aside as"), "{warnings:?}");
     assert!(daemon.log().contains("it was set aside as"), "{}", daemon.log());
     let aside = files(daemon.state().path(), "journal.sqlite3.damaged-", "Z");
     assert_eq!(aside.len(), 1);
@@ -109,22 +107,22 @@ fn a_damaged_journal_is_set_aside() {
     assert_eq!(history["runs"].as_array().map(Vec::len), Some(1));
 }
 
-/// R-LOG-1: another process holds the lock of the journal.
+/// R-LOG-1: another process holds the lock.
 #[test]
-fn a_locked_journal_does_not_keep_the_daemon() {
-    let mut daemon = Daemon::start(polite());
+fn a_locked_journal_does_not_prevent_the_start() {
+    let mut daemon = Daemon::start(one_worker());
     daemon.assert_shuts_down(0);
     let connection = rusqlite::Connection::open(daemon.state().journal()).expect("opened");
     connection.execute_batch("BEGIN EXCLUSIVE").expect("locked");
     let mut daemon = daemon.launch_again();
     daemon.wait_ready();
-    let said = warnings(&mut daemon);
-    assert!(said.len() == 1 && said[0].contains("locked"), "{said:?}");
+    let warnings = warnings(&mut daemon);
+    assert!(warnings.len() == 1 && warnings[0].contains("locked"), "{warnings:?}");
     daemon.assert_shuts_down(0);
     drop(connection);
 }
 
-/// Whether a line begins with a time in RFC 3339 with microseconds and offset; the rest of it.
+/// The rest of a line that starts with a time in RFC 3339, with microseconds and offset; `None` for other lines.
 fn after_time(line: &str) -> Option<&str> {
     let (time, rest) = line.split_once(' ')?;
     let fraction = time.split_once('.')?.1;
@@ -134,10 +132,10 @@ fn after_time(line: &str) -> Option<&str> {
     is_time.then_some(rest)
 }
 
-/// R-LOG-3, R-LOG-4: the debug log has everything with its place, the shutdown log the shutdown
-/// alone; signals are logged by name, and the state of the system at every border of a phase.
+/// R-LOG-3, R-LOG-4: each line of the debug log has its source location; the shutdown log has the shutdown only;
+/// signals are logged by name, and the state of the system at each start and end of a phase.
 #[test]
-fn the_logs_say_what_and_where() {
+fn debug_log_and_shutdown_log_have_their_contents() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 500"));
     daemon.signal(Signal::SIGTERM);
     until("the shutdown", BOUND, || daemon.log().contains("shutting down").then_some(()));
@@ -152,11 +150,11 @@ fn the_logs_say_what_and_where() {
 
     for line in debug.lines() {
         let rest = after_time(line).unwrap_or_else(|| panic!("no time: {line}"));
-        let (place, _) = rest.split_once(".rs:").unwrap_or_else(|| panic!("no place: {line}"));
-        assert!(place.contains("mcpd") || place.contains(": "), "no target: {line}");
+        let (location, _) = rest.split_once(".rs:").unwrap_or_else(|| panic!("no location: {line}"));
+        assert!(location.contains("mcpd") || location.contains(": "), "no target: {line}");
     }
     assert!(debug.contains("started worker=alpha"), "{debug}");
-    assert!(debug.matches("SIGTERM").count() >= 2, "duplicates too:\n{debug}");
+    assert!(debug.matches("SIGTERM").count() >= 2, "a duplicate is missing:\n{debug}");
 
     let mut lines = shutdown.lines();
     let first = lines.next().and_then(after_time).expect("a first line");
@@ -195,8 +193,8 @@ fn the_logs_of_ten_runs_are_kept() {
             fs::write(logs.join(format!("{kind}-202001{day}T000000Z-00000001.log")), "old").expect("written");
         }
     }
-    fs::write(logs.join("mcpd-mine.log"), "not yours").expect("written");
-    let mut daemon = Daemon::launch_in(home, polite());
+    fs::write(logs.join("mcpd-mine.log"), "another file").expect("written");
+    let mut daemon = Daemon::launch_in(home, one_worker());
     daemon.wait_ready();
     let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run;
     daemon.assert_shuts_down(0);
@@ -209,17 +207,17 @@ fn the_logs_of_ten_runs_are_kept() {
     assert!(logs.join("mcpd-mine.log").exists());
 }
 
-/// R-LOG-3, R-SUP-1: a flood fills no disk, and blocks neither the worker nor the daemon.
+/// R-LOG-3, R-SUP-1: the disk does not fill up, and neither worker nor daemon is blocked.
 #[test]
-fn a_flood_is_rotated() {
+fn the_log_of_a_worker_that_writes_without_end_is_rotated() {
     const LIMIT: u64 = 10 << 20;
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--flood").fixture("beta", ""));
     let workers = daemon.places().log_dir.join("workers");
-    until("the oldest to be forgotten", 2 * BOUND, || {
+    until("the last log file", 2 * BOUND, || {
         let oldest = workers.join("alpha.log.3");
         oldest.exists().then_some(())
     });
-    assert_eq!(http::ask(daemon.port("alpha"), "GET /health").expect("it serves").status, 200);
+    assert_eq!(http::request(daemon.port("alpha"), "GET /health").expect("the worker responds").status, 200);
     daemon.mcpctl(&["health"]).expect_code(0);
     daemon.assert_shuts_down(0);
     let kept = files(&workers, "alpha.log", "");
@@ -232,28 +230,27 @@ fn a_flood_is_rotated() {
 
 /// R-LOG-5.
 #[test]
-fn an_unwritable_log_directory_stops_nothing() {
+fn an_unwritable_log_directory_is_a_warning() {
     let home = home();
     fs::write(home.path().join("logs"), "a file").expect("written");
-    let mut daemon = Daemon::launch_in(home, polite());
+    let mut daemon = Daemon::launch_in(home, one_worker());
     daemon.wait_ready();
-    let said = warnings(&mut daemon);
+    let warnings = warnings(&mut daemon);
     for kind in ["mcpd", "shutdown"] {
-        let names_it = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
-        assert!(said.iter().any(names_it), "{said:?}");
+        let is_expected = |warning: &String| warning.starts_with(&format!("can't write the {kind} log in "));
+        assert!(warnings.iter().any(is_expected), "{warnings:?}");
     }
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     daemon.assert_shuts_down(0);
     assert_eq!(text(&daemon.places().log_dir), "a file");
 }
 
-/// R-LOG-5, R-EXIT-2: without a state directory nothing could be proved; it says so and does not
-/// start.
+/// R-LOG-5, R-EXIT-2: nothing is started.
 #[test]
 fn an_unwritable_state_directory_is_an_error() {
     let home = home();
     fs::write(home.path().join("state"), "a file").expect("written");
-    let output = Daemon::refused(home.path(), &polite(), &[]).expect_code(program::CONFIG);
+    let output = Daemon::refused(home.path(), &one_worker(), &[]).expect_code(program::CONFIG);
     let state = home.path().join("state").display().to_string();
     for words in ["can't use the state directory", &state, "make it writable or choose another"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");
@@ -261,10 +258,9 @@ fn an_unwritable_state_directory_is_an_error() {
     assert!(!home.path().join("logs").exists() && !home.path().join("run/control.sock").exists());
 }
 
-/// The JSON of the file and of `mcpctl report` is one and the same shape.
 #[test]
-fn the_report_file_is_the_report() {
-    let mut daemon = Daemon::start(polite());
+fn the_report_file_and_mcpctl_report_have_the_same_json() {
+    let mut daemon = Daemon::start(one_worker());
     daemon.assert_shuts_down(0);
     let file: Value = serde_json::from_str(&text(&daemon.state().last_shutdown())).expect("JSON");
     assert_eq!(file, daemon.mcpctl(&["report", "--json"]).expect_code(0).json());

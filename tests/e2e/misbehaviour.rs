@@ -1,7 +1,7 @@
-//! Every way of misbehaving: after the stop nothing is left, the code says what it took, and an
-//! immediate restart has all workers (R-CONT-1 to 3, R-EXIT-1).
+//! Workers that misbehave: after the stop nothing is left, the exit code reports the signals that were needed, and all
+//! workers start again at once (R-CONT-1 to 3, R-EXIT-1).
 //!
-//! Each is stopped twice, by `mcpctl shutdown --wait` and, restarted without a pause, by `SIGTERM`.
+//! Each is stopped twice: by `mcpctl shutdown --wait` and, after an immediate restart, by `SIGTERM`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const HOSTILE: &str = "hostile";
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(700);
 
-/// A worker that misbehaves, beside one that does not.
+/// A worker that misbehaves. A second one exits on request.
 struct Case {
     flags: &'static str,
     graceful: Duration,
@@ -23,31 +23,31 @@ struct Case {
     is_up: fn(&WorkerStatus) -> bool,
 }
 
-/// A worker with time enough for everything, to be stopped when it is ready.
+/// A case with long time limits; the worker is stopped when it is ready.
 fn worker(flags: &'static str) -> Case {
     Case { flags, graceful: LONG, term: LONG, is_up: |worker| worker.state == WorkerState::Ready }
 }
 
 impl Case {
-    /// It won't exit on request, so the wait for that is short.
-    fn unasked(self) -> Self {
+    /// A short graceful time, for a worker that does not exit on request.
+    fn ignores_request(self) -> Self {
         Self { graceful: SHORT, ..self }
     }
 
-    /// It won't exit upon `SIGTERM` either.
-    fn unmoved(self) -> Self {
-        Self { term: SHORT, ..self.unasked() }
+    /// Short times, for a worker that exits neither on request nor on `SIGTERM`.
+    fn ignores_sigterm(self) -> Self {
+        Self { term: SHORT, ..self.ignores_request() }
     }
 
-    /// It is stopped when it is like this.
+    /// The worker is stopped when this is true for it.
     fn once(self, is_up: fn(&WorkerStatus) -> bool) -> Self {
         Self { is_up, ..self }
     }
 
-    /// Both stops end with this code and with this finding about it.
+    /// Stops it twice; each time the code and the kind of its findings are these.
     fn ends_with(self, code: u8, kind: Option<FindingKind>) -> ShutdownReport {
         let config = ConfigBuilder::new().times(self.graceful, self.term);
-        let mut daemon = Daemon::launch(config.fixture("polite", "").fixture(HOSTILE, self.flags));
+        let mut daemon = Daemon::launch(config.fixture("graceful", "").fixture(HOSTILE, self.flags));
         self.wait(&mut daemon);
         check(&daemon.assert_shuts_down(code), kind);
 
@@ -82,12 +82,12 @@ fn is_ready_with(worker: &WorkerStatus, descendants: u32) -> bool {
     worker.state == WorkerState::Ready && worker.descendants == descendants
 }
 
-/// After three quick deaths the next start is more than a second away.
-fn dead_for_a_second(worker: &WorkerStatus) -> bool {
+/// After three restarts the backoff delay is more than a second.
+fn is_backing_off_for_a_second(worker: &WorkerStatus) -> bool {
     worker.state == WorkerState::BackingOff && worker.restarts >= 3
 }
 
-/// Their number changes all the time: some are always being replaced.
+/// Their number changes all the time.
 fn is_ready_with_a_bomb(worker: &WorkerStatus) -> bool {
     worker.state == WorkerState::Ready && worker.descendants > 50
 }
@@ -102,65 +102,65 @@ fn no_shutdown_route() {
 }
 
 #[test]
-fn no_shutdown_route_and_status_143() {
+fn no_shutdown_route_and_exit_143() {
     worker("--no-shutdown-route --term-exit 143").ends_with(0, None);
 }
 
 #[test]
-fn a_request_to_exit_that_is_never_answered() {
-    let case = worker("--shutdown-never-answers").unasked();
+fn never_responds_to_the_stop_request() {
+    let case = worker("--shutdown-never-answers").ignores_request();
     case.ends_with(2, Some(FindingKind::WorkerTerminated));
 }
 
 #[test]
-fn a_request_to_exit_that_fails() {
+fn responds_to_the_stop_request_with_500() {
     let report = worker("--shutdown-status 500").ends_with(2, Some(FindingKind::WorkerTerminated));
     let worker = report.workers.iter().find(|worker| worker.name.as_str() == HOSTILE).expect("its row");
     assert_eq!(worker.answer.as_deref(), Some("500"));
 }
 
 #[test]
-fn an_accepted_request_to_exit_that_is_ignored() {
-    worker("--ignore-shutdown").unasked().ends_with(2, Some(FindingKind::WorkerTerminated));
+fn ignores_the_stop_request() {
+    worker("--ignore-shutdown").ignores_request().ends_with(2, Some(FindingKind::WorkerTerminated));
 }
 
 #[test]
-fn slow() {
+fn exits_slowly() {
     worker("--slow-exit 1000").ends_with(0, None);
 }
 
 #[test]
-fn slower_than_its_time() {
-    worker("--slow-exit 60000").unmoved().ends_with(3, Some(FindingKind::WorkerKilled));
+fn exits_too_slowly() {
+    worker("--slow-exit 60000").ignores_sigterm().ends_with(3, Some(FindingKind::WorkerKilled));
 }
 
 #[test]
-fn deaf_to_sigterm() {
-    let case = worker("--ignore-shutdown --ignore-term").unmoved();
+fn ignores_sigterm() {
+    let case = worker("--ignore-shutdown --ignore-term").ignores_sigterm();
     let report = case.ends_with(3, Some(FindingKind::WorkerKilled));
     let worker = report.workers.iter().find(|worker| worker.name.as_str() == HOSTILE).expect("its row");
     assert_eq!(worker.departure, Departure::Killed);
 }
 
-/// R-SHUT-9: `SIGCONT` comes with the stop request, so that a stopped worker can answer it.
+/// R-SHUT-9: `SIGCONT` is sent with the stop request, so that a stopped worker can exit.
 #[test]
-fn stopped() {
+fn is_stopped_by_sigstop() {
     let is_stopped =
         |worker: &WorkerStatus| worker.state == WorkerState::Ready && state_of(worker.pid) == Some('T');
-    let case = worker("--stop-self").unasked().once(is_stopped);
+    let case = worker("--stop-self").ignores_request().once(is_stopped);
     case.ends_with(0, None);
 }
 
 #[test]
 fn exits_at_once() {
-    let report = worker("--exit-at-once 7").once(dead_for_a_second).ends_with(0, None);
+    let report = worker("--exit-at-once 7").once(is_backing_off_for_a_second).ends_with(0, None);
     let worker = report.workers.iter().find(|worker| worker.name.as_str() == HOSTILE).expect("its row");
     assert_eq!(worker.departure, Departure::NotRunning);
 }
 
 #[test]
 fn crash_loops() {
-    worker("--crash-after 30").once(dead_for_a_second).ends_with(0, None);
+    worker("--crash-after 30").once(is_backing_off_for_a_second).ends_with(0, None);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn floods_its_output() {
 }
 
 #[test]
-fn leaves_zombies() {
+fn has_zombies() {
     let zombies = |worker: &WorkerStatus| {
         let children = worker.pid.map(process::best_effort::children).unwrap_or_default();
         let zombies = children.into_iter().filter(|pid| state_of(Some(*pid)) == Some('Z')).count();
@@ -191,14 +191,14 @@ fn forks_trees() {
 }
 
 #[test]
-fn its_polite_children_escape() {
+fn its_children_escape() {
     let case = worker("--escape-polite 3").once(|worker| is_ready_with(worker, 3));
     case.ends_with(2, Some(FindingKind::DescendantsTerminated));
 }
 
 /// In another session, with an empty environment, ignoring `SIGTERM`.
 #[test]
-fn its_stubborn_children_escape() {
+fn its_children_escape_and_ignore_sigterm() {
     let case = worker("--escape 3").once(|worker| is_ready_with(worker, 3));
     case.ends_with(3, Some(FindingKind::DescendantsKilled));
 }
@@ -210,7 +210,7 @@ fn hands_its_socket_to_a_child() {
 }
 
 #[test]
-fn leaves_its_worker_behind_like_npx() {
+fn its_leader_exits_first_like_npx() {
     worker("--leader-exits").ends_with(2, Some(FindingKind::DescendantsTerminated));
 }
 
@@ -223,10 +223,9 @@ fn keeps_forking_while_it_is_killed() {
     case.ends_with(3, Some(FindingKind::DescendantsKilled));
 }
 
-/// All of the above at once.
 #[test]
-fn everything_at_once() {
-    let mut config = ConfigBuilder::new().times(SHORT, SHORT).fixture("polite", "");
+fn all_kinds_at_once() {
+    let mut config = ConfigBuilder::new().times(SHORT, SHORT).fixture("graceful", "");
     for (name, flags) in all() {
         config = config.fixture(name, flags);
     }
@@ -238,17 +237,17 @@ fn everything_at_once() {
     again.assert_no_trace(3);
 }
 
-/// Why the portable backend is not held to this.
+/// Why the tests with a fork bomb are skipped on the portable backend.
 const BOMBS: &str = "on a busy machine processes fork faster than it can list all of them";
 
-/// Those that the backend under test is held to.
+/// The workers that the backend under test has to stop.
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let bombs_too = backend() == Backend::Linux;
-    ALL.into_iter().filter(move |(name, _)| bombs_too || *name != "bomb")
+    let with_bomb = backend() == Backend::Linux;
+    ALL.into_iter().filter(move |(name, _)| with_bomb || *name != "bomb")
 }
 
 const ALL: [(&str, &str); 8] = [
-    ("deaf", "--ignore-shutdown --ignore-term"),
+    ("stubborn", "--ignore-shutdown --ignore-term"),
     ("silent", "--shutdown-never-answers"),
     ("tree", "--tree 2 3"),
     ("escape", "--escape 3"),
@@ -258,50 +257,53 @@ const ALL: [(&str, &str); 8] = [
     ("bomb", "--fork-bomb 30"),
 ];
 
-/// R-CONT-3: stop and restart of a worker end its own descendants and no others.
+/// R-CONT-3.
 #[test]
-fn the_stop_of_one_worker_is_complete_and_touches_no_other() {
-    let mut config = ConfigBuilder::new().times(SHORT, SHORT).fixture("polite", "--tree 1 2");
+fn stop_and_restart_kill_the_worker_s_own_descendants_and_no_others() {
+    let mut config = ConfigBuilder::new().times(SHORT, SHORT).fixture("graceful", "--tree 1 2");
     for (name, flags) in all() {
         config = config.fixture(name, flags);
     }
     let mut daemon = Daemon::start(config);
-    let polite = pids_below(&daemon, "polite", 3);
+    let graceful = pids_below(&daemon, "graceful", 3);
     let names: Vec<_> = all().map(|(name, _)| name).collect();
 
     daemon.mcpctl(&[&["restart"], names.as_slice()].concat()).expect_code(0);
-    let restarted = daemon.wait_status("all of them again", |status| {
+    let restarted = daemon.wait_status("all workers", |status| {
         status.workers.iter().all(|worker| worker.state == WorkerState::Ready)
     });
-    assert_eq!(restarts(&restarted, "deaf"), 1);
-    assert_eq!(restarts(&restarted, "polite"), 0);
-    assert_eq!(pids_below(&daemon, "polite", 3), polite);
+    assert_eq!(restarts(&restarted, "stubborn"), 1);
+    assert_eq!(restarts(&restarted, "graceful"), 0);
+    assert_eq!(pids_below(&daemon, "graceful", 3), graceful);
 
     daemon.mcpctl(&[&["stop"], names.as_slice()].concat()).expect_code(0);
     let mut left: Vec<_> = daemon.processes().iter().map(|found| found.pid).collect();
     left.sort();
-    assert_eq!(left, polite, "only the polite one and its children");
+    assert_eq!(left, graceful, "only the graceful worker and its descendants");
     for name in &names {
         daemon.wait_state(name, WorkerState::Stopped);
         assert!(mcpd_tests::ports::is_free(daemon.port(name)), "port of {name}");
     }
-    assert_eq!(http::ask(daemon.port("polite"), "GET /health").expect("it serves").status, 200);
+    assert_eq!(
+        http::request(daemon.port("graceful"), "GET /health").expect("the worker responds").status,
+        200
+    );
 
     daemon.mcpctl(&[&["start"], names.as_slice()].concat()).expect_code(0);
-    assert_eq!(pids_below(&daemon, "polite", 3), polite);
+    assert_eq!(pids_below(&daemon, "graceful", 3), graceful);
     daemon.assert_shuts_down(3);
 }
 
 fn restarts(status: &StatusReport, name: &str) -> u32 {
-    status.workers.iter().find(|worker| worker.name.as_str() == name).expect("it is there").restarts
+    status.workers.iter().find(|worker| worker.name.as_str() == name).expect("a known worker").restarts
 }
 
 /// The worker's leader and its descendants, once there are `count` of them.
 fn pids_below(daemon: &Daemon, name: &str, count: usize) -> Vec<Pid> {
-    let health = http::ask(daemon.port(name), "GET /health").expect("it serves").json();
+    let health = http::request(daemon.port(name), "GET /health").expect("the worker responds").json();
     let leader = health["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::new);
     let leader = leader.expect("a pid");
-    until("its processes", BOUND, || {
+    until("the worker's processes", BOUND, || {
         let tree = process::best_effort::tree(leader).into_iter().map(|found| found.pid);
         let mut all: Vec<_> = tree.chain([leader]).collect();
         all.sort();

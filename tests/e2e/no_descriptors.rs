@@ -1,5 +1,5 @@
-//! A daemon without a free descriptor can't read the process table. It must not conclude that a process
-//! that it can't read is gone (R-SUP-3, R-VER-1).
+//! A daemon without a free descriptor can't read the process table. It must not treat a process that it can't read as
+//! gone (R-SUP-3, R-VER-1).
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use mcpd_common::status::WorkerState;
 use mcpd_tests::limits::FewDescriptors;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, until};
 
-/// A worker dies meanwhile and leaves children that escaped from it: they are not forgotten, and the next
-/// one starts only when they are gone.
+/// Meanwhile a worker is killed, and children that escaped from it are left. The next process starts only when they are
+/// gone.
 #[test]
-fn no_process_is_forgotten_while_nothing_can_be_opened() {
+fn escaped_children_are_killed_after_descriptors_are_free_again() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 2"));
-    daemon.wait_status("its children", |status| status.workers[0].descendants == 2);
+    daemon.wait_status("the descendants", |status| status.workers[0].descendants == 2);
     daemon.remember();
     let old = daemon.processes();
-    let leader = daemon.try_status().expect("it answers").workers[0].pid.expect("it runs");
-    let seen = process::best_effort::read(leader).expect("it runs");
+    let leader = daemon.try_status().expect("the daemon responds").workers[0].pid.expect("it runs");
+    let before = process::best_effort::read(leader).expect("it runs");
 
-    let few = FewDescriptors::of(daemon.pid(), None).expect("ours");
-    let _ = Handle::open(&seen).expect("readable").expect("it runs").signal(Signal::Kill);
-    until("the death to be noticed", BOUND, || daemon.log().contains("state=\"stopping\"").then_some(()));
+    let few = FewDescriptors::of(daemon.pid(), None).expect("the daemon of this test");
+    let _ = Handle::open(&before).expect("readable").expect("it runs").signal(Signal::Kill);
+    until("the exit to be noticed", BOUND, || daemon.log().contains("state=\"stopping\"").then_some(()));
     let kept = process::best_effort::read(leader).expect("unreaped until its descendants are known");
-    assert_eq!((kept.state, kept.start), ('Z', seen.start));
+    assert_eq!((kept.state, kept.start), ('Z', before.start));
     drop(few);
 
-    daemon.wait_status("the next one", |status| {
+    daemon.wait_status("the next process", |status| {
         let alpha = &status.workers[0];
         alpha.restarts == 1 && alpha.state == WorkerState::Ready && alpha.descendants == 2
     });
@@ -37,20 +37,20 @@ fn no_process_is_forgotten_while_nothing_can_be_opened() {
     daemon.assert_shuts_down(3);
 }
 
-/// The shutdown itself, with escaped children that only `SIGKILL` ends.
+/// With escaped children that ignore `SIGTERM`.
 #[test]
 fn a_shutdown_that_could_not_read_the_process_table_is_never_clean() {
     let short = Duration::from_millis(500);
     let config = ConfigBuilder::new().times(short, short).shutdown("verification = \"2s\"");
     let mut daemon = Daemon::start(config.fixture("alpha", "--escape 2").fixture("beta", ""));
-    daemon.wait_status("its children", |status| status.workers.iter().any(|it| it.descendants == 2));
+    daemon.wait_status("the descendants", |status| status.workers.iter().any(|it| it.descendants == 2));
     daemon.remember();
-    let few = FewDescriptors::of(daemon.pid(), None).expect("ours");
+    let few = FewDescriptors::of(daemon.pid(), None).expect("the daemon of this test");
     daemon.signal(mcpd_tests::Signal::SIGTERM);
     let code = daemon.wait_exit(mcpd_tests::daemon::LONGEST_SHUTDOWN);
     drop(few);
     assert_eq!(code, 5, "{}", daemon.log());
-    // The guardian killed what the daemon left; the portable backend finds no process without a mark.
+    // The guardian killed the remaining processes; the portable backend finds none without a mark.
     if backend() == Backend::Linux {
         daemon.assert_nothing_left(&[]);
     }

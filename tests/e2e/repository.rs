@@ -1,4 +1,4 @@
-//! The built-in repository worker, asked by a real MCP client: the Rust SDK's.
+//! The built-in repository worker with a real MCP client, that of the Rust SDK.
 
 use mcpd_tests::{ConfigBuilder, Daemon, WorkerSpec, repo};
 use rmcp::ServiceExt;
@@ -14,16 +14,16 @@ async fn connect(daemon: &Daemon, worker: &str, path: &str) -> Client {
     ().serve(StreamableHttpClientTransport::from_uri(url)).await.expect("the client initializes")
 }
 
-/// The text of a tool's result, and whether the tool calls it an error.
+/// The text of a tool's result, and whether it is an error.
 async fn call(client: &Client, tool: &'static str, arguments: Value) -> (String, bool) {
     let arguments = arguments.as_object().cloned().expect("an object");
     let request = CallToolRequestParams::new(tool).with_arguments(arguments);
-    let result = client.call_tool(request).await.expect("an answer");
+    let result = client.call_tool(request).await.expect("a response");
     let text = result.content.first().and_then(|content| content.as_text());
     (text.expect("text").text.clone(), result.is_error == Some(true))
 }
 
-/// R-WORK: every tool, at `/mcp` and `/mcp/`; then a clean end with clients connected.
+/// R-WORK: at `/mcp` and `/mcp/`; then a clean shutdown with a connected client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_client_calls_every_tool() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()));

@@ -8,21 +8,21 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, WorkerSpec, binaries, unt
 use nix::sys::signal::kill;
 
 fn worker<'a>(status: &'a StatusReport, name: &str) -> &'a WorkerStatus {
-    status.workers.iter().find(|worker| worker.name.as_str() == name).expect("it is there")
+    status.workers.iter().find(|worker| worker.name.as_str() == name).expect("a known worker")
 }
 
-/// What the killed one left is gone before the next one starts; its neighbour is untouched.
+/// Its descendants are killed before the next start.
 #[test]
-fn a_killed_worker_comes_back_alone() {
+fn a_killed_worker_is_restarted_without_affecting_the_other() {
     let config = ConfigBuilder::new().fixture("alpha", "--escape 2 --tree 1 2").fixture("beta", "");
     let mut daemon = Daemon::start(config);
-    let before = daemon.wait_status("its children", |status| worker(status, "alpha").descendants == 4);
+    let before = daemon.wait_status("the descendants", |status| worker(status, "alpha").descendants == 4);
     let old = daemon.processes();
     assert_eq!(old.len(), 1 + 4 + 1);
     let leader = worker(&before, "alpha").pid.expect("it runs");
     kill(nix::unistd::Pid::from_raw(leader.get()), Signal::SIGKILL).expect("it runs");
 
-    let after = daemon.wait_status("the next one", |status| {
+    let after = daemon.wait_status("the next process", |status| {
         let alpha = worker(status, "alpha");
         alpha.restarts == 1 && alpha.state == WorkerState::Ready && alpha.descendants == 4
     });
@@ -30,7 +30,7 @@ fn a_killed_worker_comes_back_alone() {
     assert_ne!(worker(&after, "alpha").pid, Some(leader));
     assert_eq!(worker(&after, "beta").pid, worker(&before, "beta").pid);
     let now = daemon.processes();
-    assert_eq!(now.len(), 1 + 4 + 1, "nothing of the old one is left");
+    assert_eq!(now.len(), 1 + 4 + 1, "no process of the old family is left");
     let of_both = |pid| old.iter().any(|it| it.pid == pid) && Some(pid) == worker(&after, "beta").pid;
     assert_eq!(now.iter().filter(|it| of_both(it.pid)).count(), 1);
     daemon.assert_shuts_down(3);
@@ -73,11 +73,11 @@ fn policies_decide_which_workers_restart() {
     let mut daemon = Daemon::launch(config);
     let mut last = None;
     for (name, code, _, state) in cases {
-        let seen = daemon.wait_state(name, state);
-        assert_eq!(seen.last_exit, Some(ExitStatus::Code(code)), "{name}");
+        let status = daemon.wait_state(name, state);
+        assert_eq!(status.last_exit, Some(ExitStatus::Code(code)), "{name}");
         last = daemon.try_status();
     }
-    let last = last.expect("it answers");
+    let last = last.expect("the daemon responds");
     for name in ["on-failure-0", "never-0", "never-3"] {
         assert_eq!(worker(&last, name).restarts, 0, "{name}");
     }
@@ -86,40 +86,40 @@ fn policies_decide_which_workers_restart() {
     daemon.assert_shuts_down(0);
 }
 
-/// After ten quick deaths in a row it is not started again until `mcpctl restart`.
+/// After ten crashes soon after the start.
 #[test]
-fn a_crash_loop_ends_and_a_restart_revives() {
+fn a_crash_loop_ends_in_failed_until_mcpctl_restart() {
     let config = ConfigBuilder::new().env("MCPD_FAULT", "first-wait-ms:1");
     let fixture = binaries::fixture_worker();
     let script = format!(
-        "test -e mended || exit 3; exec '{}' --port \"$PORT\" --tag {}",
+        "test -e fixed || exit 3; exec '{}' --port \"$PORT\" --tag {}",
         fixture.display(),
         config.tag()
     );
     let looping = WorkerSpec::command(["sh", "-c", &script]);
     let mut daemon = Daemon::launch(config.worker("looping", looping).fixture("steady", ""));
-    // Two minutes are for a build without faults on request, where it takes 81 s.
-    until("it to be given up", Duration::from_secs(120), || {
+    // Two minutes, because it takes 81 s in a build without `MCPD_FAULT`.
+    until("the worker to be failed", Duration::from_secs(120), || {
         let status = daemon.try_status()?;
         (worker(&status, "looping").state == WorkerState::Failed).then_some(())
     });
-    let status = daemon.try_status().expect("it answers");
+    let status = daemon.try_status().expect("the daemon responds");
     let looping = worker(&status, "looping");
-    assert_eq!(looping.restarts, 9, "ten deaths");
+    assert_eq!(looping.restarts, 9, "ten starts");
     let reason = looping.reason.as_deref().unwrap_or_default();
     assert!(reason.contains("10 quick deaths") && reason.contains("mcpctl restart"), "{reason}");
     assert_eq!(worker(&status, "steady").restarts, 0);
 
-    let still = daemon.mcpctl(&["restart", "looping"]);
-    assert_eq!(still.code, Some(69), "it is not mended yet: {still:?}");
-    std::fs::write(daemon.home().join("repos/looping/mended"), "").expect("written");
+    let output = daemon.mcpctl(&["restart", "looping"]);
+    assert_eq!(output.code, Some(69), "it still crashes: {output:?}");
+    std::fs::write(daemon.home().join("repos/looping/fixed"), "").expect("written");
     daemon.mcpctl(&["restart", "looping"]).expect_code(0);
     daemon.wait_ready();
     daemon.assert_shuts_down(0);
 }
 
 #[test]
-fn stopped_stays_stopped_until_started() {
+fn a_stopped_worker_stays_stopped_until_it_is_started() {
     let config = ConfigBuilder::new().fixture("alpha", "").fixture("beta", "");
     let mut daemon = Daemon::start(config);
     let port = daemon.port("alpha");
@@ -130,10 +130,10 @@ fn stopped_stays_stopped_until_started() {
     daemon.mcpctl(&["start", "alpha"]).expect_code(0);
     let first = daemon.wait_state("alpha", WorkerState::Ready).pid;
     daemon.mcpctl(&["start", "--all"]).expect_code(0);
-    assert_eq!(daemon.wait_state("alpha", WorkerState::Ready).pid, first, "it ran already");
+    assert_eq!(daemon.wait_state("alpha", WorkerState::Ready).pid, first, "it was running already");
     daemon.mcpctl(&["restart", "--all"]).expect_code(0);
     assert_ne!(daemon.wait_state("alpha", WorkerState::Ready).pid, first);
     daemon.mcpctl(&["stop", "--all"]).expect_code(0);
-    until("nothing to be left of them", BOUND, || daemon.processes().is_empty().then_some(()));
+    until("all processes to exit", BOUND, || daemon.processes().is_empty().then_some(()));
     daemon.assert_shuts_down(0);
 }

@@ -1,4 +1,4 @@
-//! Signals and requests: the first one wins, later ones are logged, some cut the waits short
+//! Signals and shutdown requests: the first one starts the shutdown, later ones are logged, and some cut the waits short
 //! (section 6, R-SHUT-4 and 7, R-SUP-4).
 
 use std::net::TcpStream;
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A daemon whose shutdown lasts until the returned connection is closed: a worker waits for it.
-fn gated() -> (Daemon, TcpStream) {
+/// A daemon whose shutdown waits until the returned connection is closed.
+fn daemon_and_gate() -> (Daemon, TcpStream) {
     let config =
         ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "").fixture("gate", "--wait-for-clients");
     let daemon = Daemon::start(config);
@@ -21,14 +21,15 @@ fn gated() -> (Daemon, TcpStream) {
     (daemon, gate)
 }
 
-/// A daemon with a worker that only `SIGKILL` ends, and half a minute before that.
-fn patient_with_the_deaf() -> Daemon {
-    let config = ConfigBuilder::new().times(LONG, LONG).fixture("deaf", "--ignore-shutdown --ignore-term");
+/// A daemon with a worker that ignores everything but `SIGKILL`, and time limits of 40 s before that.
+fn daemon_with_a_stubborn_worker() -> Daemon {
+    let config =
+        ConfigBuilder::new().times(LONG, LONG).fixture("stubborn", "--ignore-shutdown --ignore-term");
     Daemon::start(config)
 }
 
 fn wait_log(daemon: &Daemon, text: &str) {
-    until(&format!("the log to say {text:?}"), BOUND, || daemon.log().contains(text).then_some(()));
+    until(&format!("{text:?} in the log"), BOUND, || daemon.log().contains(text).then_some(()));
 }
 
 fn outcome(report: &ShutdownReport, phase: Phase) -> PhaseOutcome {
@@ -42,7 +43,7 @@ fn assert_cut_short(report: &ShutdownReport) {
 }
 
 #[test]
-fn sigterm_and_sigint_are_reasons() {
+fn sigterm_and_sigint_start_a_shutdown() {
     for (signal, reason) in [(Signal::SIGTERM, "signal_SIGTERM"), (Signal::SIGINT, "signal_SIGINT")] {
         let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
         daemon.signal(signal);
@@ -50,10 +51,10 @@ fn sigterm_and_sigint_are_reasons() {
     }
 }
 
-/// R-LOG-4: by name, duplicates too.
+/// R-LOG-4: duplicates, too.
 #[test]
 fn later_signals_are_logged_by_name_and_ignored() {
-    let (mut daemon, gate) = gated();
+    let (mut daemon, gate) = daemon_and_gate();
     daemon.signal(Signal::SIGTERM);
     wait_log(&daemon, "shutting down reason=\"signal_SIGTERM\"");
     daemon.signal(Signal::SIGINT);
@@ -69,8 +70,8 @@ fn later_signals_are_logged_by_name_and_ignored() {
 }
 
 #[test]
-fn two_sigints_within_a_second_are_one() {
-    let (mut daemon, gate) = gated();
+fn a_second_sigint_within_a_second_is_ignored() {
+    let (mut daemon, gate) = daemon_and_gate();
     daemon.signal(Signal::SIGINT);
     wait_log(&daemon, "received signal=\"SIGINT\"");
     daemon.signal(Signal::SIGINT);
@@ -82,7 +83,7 @@ fn two_sigints_within_a_second_are_one() {
 
 #[test]
 fn a_second_sigint_after_more_than_a_second_cuts_short() {
-    let mut daemon = patient_with_the_deaf();
+    let mut daemon = daemon_with_a_stubborn_worker();
     daemon.signal(Signal::SIGINT);
     wait_log(&daemon, "shutting down reason=\"signal_SIGINT\"");
     let mut waited = Duration::ZERO;
@@ -98,37 +99,37 @@ fn a_second_sigint_after_more_than_a_second_cuts_short() {
 }
 
 #[test]
-fn shutdown_now_does_not_wait_at_all() {
-    let mut daemon = patient_with_the_deaf();
+fn shutdown_now_does_not_wait() {
+    let mut daemon = daemon_with_a_stubborn_worker();
     let output = daemon.mcpctl(&["shutdown", "--now", "--wait"]);
     assert_cut_short(&daemon.assert_no_trace(3));
     assert_eq!(output.code, Some(3), "{output:?}");
 }
 
 #[test]
-fn shutdown_now_cuts_a_running_one_short() {
-    let mut daemon = patient_with_the_deaf();
+fn shutdown_now_cuts_a_running_shutdown_short() {
+    let mut daemon = daemon_with_a_stubborn_worker();
     let first = daemon.mcpctl_start(&["shutdown", "--wait", "--json", "--reason", "an upgrade"]);
     wait_log(&daemon, "shutting down reason=\"an upgrade\"");
     daemon.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
     let first = first.finish(BOUND).expect_code(3);
     let report = daemon.assert_no_trace(3);
     assert_cut_short(&report);
-    assert_eq!(report.reason, "an upgrade", "the first one's");
+    assert_eq!(report.reason, "an upgrade", "the reason of the first request");
     assert!(events(&first).iter().any(|event| event["event"] == "hurried"));
 }
 
-/// The events of `shutdown --wait --json`, without the line that sums up.
+/// The events of `shutdown --wait --json`, without the result in the last line.
 fn events(output: &Output) -> Vec<Value> {
     let mut lines = output.json_lines();
     lines.retain(|line| line["event"].is_string());
     lines
 }
 
-/// R-SHUT-4: a second one sees all events from the beginning.
+/// R-SHUT-4.
 #[test]
-fn a_second_mcpctl_shutdown_attaches_and_sees_everything() {
-    let (mut daemon, gate) = gated();
+fn a_second_mcpctl_shutdown_receives_all_events_from_the_start() {
+    let (mut daemon, gate) = daemon_and_gate();
     let first = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
     wait_log(&daemon, "worker=alpha departure=Left");
     let second = daemon.mcpctl_start(&["shutdown", "--wait", "--json", "--reason", "too late"]);
@@ -143,11 +144,11 @@ fn a_second_mcpctl_shutdown_attaches_and_sees_everything() {
     let numbers: Vec<_> = events(&first).iter().filter_map(|event| event["seq"].as_u64()).collect();
     assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "{numbers:?}");
     assert_eq!(events(&first)[0]["event"], "started");
-    assert_eq!(events(&first).last().expect("a last one")["event"], "finished");
+    assert_eq!(events(&first).last().expect("an event")["event"], "finished");
 }
 
 #[test]
-fn the_given_reason_is_shown_everywhere() {
+fn the_reason_is_in_report_status_and_history() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     daemon.mcpctl(&["shutdown", "--wait", "--reason", "moving house"]).expect_code(0);
     assert_eq!(daemon.assert_no_trace(0).reason, "moving house");
@@ -159,13 +160,13 @@ fn the_given_reason_is_shown_everywhere() {
 /// R-SHUT-7.
 #[test]
 fn status_and_health_show_the_phase_of_the_shutdown() {
-    let (mut daemon, gate) = gated();
+    let (mut daemon, gate) = daemon_and_gate();
     daemon.mcpctl(&["shutdown", "--reason", "lunch"]).expect_code(0);
     let status = daemon.wait_status("the graceful phase", |status| {
         let shutdown = status.daemon.as_ref().and_then(|daemon| daemon.shutdown.as_ref());
         shutdown.is_some_and(|shutdown| shutdown.phase == Phase::WorkersGraceful)
     });
-    let shutdown = status.daemon.and_then(|daemon| daemon.shutdown).expect("just seen");
+    let shutdown = status.daemon.and_then(|daemon| daemon.shutdown).expect("it was there");
     assert_eq!(shutdown.reason, "lunch");
     assert!(!shutdown.workers_gone && !shutdown.clients_gone);
     let health = daemon.mcpctl(&["health"]);
@@ -174,8 +175,8 @@ fn status_and_health_show_the_phase_of_the_shutdown() {
     daemon.assert_no_trace(0);
 }
 
-/// Six workers; what they have in common is given.
-fn six(spec: &dyn Fn() -> WorkerSpec) -> Daemon {
+/// A daemon with six workers of this kind.
+fn daemon_with_six(spec: &dyn Fn() -> WorkerSpec) -> Daemon {
     let config = ConfigBuilder::new().times(LONG, LONG);
     let names = ["a", "b", "c", "d", "e", "f"];
     let daemon = Daemon::start(names.iter().fold(config, |config, name| config.worker(name, spec())));
@@ -185,48 +186,47 @@ fn six(spec: &dyn Fn() -> WorkerSpec) -> Daemon {
 
 fn kill_workers(daemon: &Daemon) {
     for found in daemon.processes() {
-        // One may have exited already; pids are not used again so soon.
+        // One may have exited already; its pid is not reused that soon.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(found.pid.get()), Signal::SIGKILL);
     }
 }
 
 #[track_caller]
-fn assert_nothing_started_in_the_shutdown(daemon: &Daemon) {
+fn assert_no_start_during_the_shutdown(daemon: &Daemon) {
     let log = daemon.log();
     let (_, afterwards) = log.split_once("shutting down").expect("the shutdown is logged");
     let starts = afterwards.contains("INFO started") || afterwards.contains("state=\"starting\"");
     assert!(!starts, "{afterwards}");
 }
 
-/// R-SUP-4: workers die while the daemon receives the request. Their request to exit is `SIGTERM`, to
-/// which no answer is missing: dead before it or after it, they have exited.
+/// R-SUP-4: the stop request of these workers is `SIGTERM`, so an exit before or after it counts as graceful.
 #[test]
-fn workers_that_die_together_with_the_request_stay_dead() {
-    let mut daemon = six(&|| WorkerSpec::fixture("").with("shutdown_path = \"\""));
+fn workers_that_are_killed_while_the_request_arrives_are_not_restarted() {
+    let mut daemon = daemon_with_six(&|| WorkerSpec::fixture("").with("shutdown_path = \"\""));
     daemon.signal(Signal::SIGTERM);
     kill_workers(&daemon);
     daemon.assert_no_trace(0);
-    assert_nothing_started_in_the_shutdown(&daemon);
+    assert_no_start_during_the_shutdown(&daemon);
 }
 
-/// R-SUP-4: the same after each has accepted the request to exit by HTTP.
+/// R-SUP-4.
 #[test]
-fn workers_that_die_after_their_answer_stay_dead() {
-    let mut daemon = six(&|| WorkerSpec::fixture("--ignore-shutdown"));
+fn workers_that_are_killed_after_they_accepted_the_stop_request_are_not_restarted() {
+    let mut daemon = daemon_with_six(&|| WorkerSpec::fixture("--ignore-shutdown"));
     let following = command::follow(mcpctl(daemon.home()).args(["shutdown", "--wait", "--json"]));
     for _ in 0..6 {
-        following.wait_line("an answer", |line| line.contains("\"answer\":\"202\""));
+        following.wait_line("a response", |line| line.contains("\"answer\":\"202\""));
     }
     kill_workers(&daemon);
-    // It ends first: it binds the ports, too.
+    // Before `assert_no_trace`, because `mcpctl` binds the ports, too.
     assert_eq!(following.finish(BOUND).0.code(), Some(0));
     daemon.assert_no_trace(0);
-    assert_nothing_started_in_the_shutdown(&daemon);
+    assert_no_start_during_the_shutdown(&daemon);
 }
 
-/// `nohup`, or a shell's background job: what was ignored stays ignored.
+/// As under `nohup`, or in a background job of a shell.
 #[test]
-fn sigint_that_was_ignored_at_the_start_stays_so() {
+fn sigint_stays_ignored_if_it_was_ignored_at_the_start() {
     let config = ConfigBuilder::new().fixture("alpha", "");
     let home = tempfile::tempdir().expect("a temporary directory");
     let wrapper = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"];
@@ -239,9 +239,9 @@ fn sigint_that_was_ignored_at_the_start_stays_so() {
     assert!(!daemon.log().contains("signal=\"SIGINT\""));
 }
 
-/// Without a controlling terminal it asks for a reload, and ends nothing.
+/// Daemons reload on it, by convention.
 #[test]
-fn sighup_without_a_terminal_ends_nothing() {
+fn sighup_without_a_controlling_terminal_is_only_logged() {
     let config = ConfigBuilder::new().fixture("alpha", "");
     let home = tempfile::tempdir().expect("a temporary directory");
     let command = Daemon::command_below(&["setsid"], home.path(), &config);

@@ -1,6 +1,6 @@
-//! Exit code 5: a process that can't be removed is named, and the shutdown still ends in time.
+//! Exit code 5: a zombie that can't be reaped is reported, and the shutdown ends within its limits.
 //!
-//! A traced process can be killed but not reaped before its tracer has waited for it (ptrace(2)).
+//! A traced process can be killed, but its parent can't reap it before its tracer has waited for it (ptrace(2)).
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 const SHORT: Duration = Duration::from_millis(500);
 
-/// A process that this thread traces. A debugger that hangs.
+/// A process that is traced by this thread, as by a debugger that hangs.
 struct Traced(nix::unistd::Pid);
 
 impl Traced {
-    /// Skips the test where the kernel refuses.
+    /// Skips the test if the kernel refuses.
     fn seize(pid: Pid) -> Option<Self> {
         let pid = nix::unistd::Pid::from_raw(pid.get());
         match ptrace::seize(pid, ptrace::Options::empty()) {
@@ -31,8 +31,7 @@ impl Traced {
         }
     }
 
-    /// Waits for it as its tracer, after which its parent can reap it. If the daemon is gone, this test is
-    /// the parent.
+    /// Waits for the process as its tracer, so that its parent can reap it: the daemon or, if that has exited, this test.
     fn release(self) {
         until("the traced process to be released", BOUND, || {
             match waitpid(self.0, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
@@ -58,7 +57,7 @@ fn code_5_a_zombie_that_cannot_be_reaped() {
         .fixture("alpha", "--tree 1 1")
         .fixture("beta", "");
     let mut daemon = Daemon::start(config);
-    let alpha = daemon.processes().into_iter().find(|found| is_sleeper(found.pid)).expect("a child");
+    let alpha = daemon.processes().into_iter().find(|found| is_tree_process(found.pid)).expect("a child");
     let Some(traced) = Traced::seize(alpha.pid) else { return };
 
     let output = daemon.mcpctl(&["shutdown", "--wait"]);
@@ -78,6 +77,6 @@ fn code_5_a_zombie_that_cannot_be_reaped() {
     daemon.assert_nothing_left(&[]);
 }
 
-fn is_sleeper(pid: Pid) -> bool {
+fn is_tree_process(pid: Pid) -> bool {
     process::describe(pid).is_some_and(|info| info.command.contains("--role tree"))
 }

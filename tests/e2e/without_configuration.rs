@@ -1,5 +1,4 @@
-//! `mcpd` without any configuration inside a git repository, used by a real MCP client: the Rust
-//! SDK's.
+//! `mcpd` without any configuration in a git repository, with a real MCP client, that of the Rust SDK.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,8 +13,8 @@ use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use serde_json::{Value, json};
 
-/// Asks where a user would: nothing names a socket or a configuration.
-fn ask(home: &Path, args: &[&str]) -> Output {
+/// Runs `mcpctl` without variables that name a socket or a configuration.
+fn run_mcpctl(home: &Path, args: &[&str]) -> Output {
     let mut command = mcpctl(home);
     command.env_remove("MCPD_SOCKET").env_remove("MCPD_CONFIG").args(args);
     command::start(&mut command).finish(LONGEST_SHUTDOWN)
@@ -42,13 +41,13 @@ type Client = RunningService<RoleClient, ()>;
 async fn call(client: &Client, tool: &str, arguments: Value) -> (String, bool) {
     let arguments = arguments.as_object().cloned().expect("an object");
     let request = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-    let result = client.call_tool(request).await.expect("an answer");
+    let result = client.call_tool(request).await.expect("a response");
     let text = result.content.first().and_then(|content| content.as_text());
     (text.expect("text").text.clone(), result.is_error == Some(true))
 }
 
-/// What is asked, and what the answer contains and does not.
-fn questions() -> Vec<(&'static str, Value, &'static str, &'static str)> {
+/// Tool calls: tool, arguments, text that the result contains, and text that it does not contain.
+fn tool_calls() -> Vec<(&'static str, Value, &'static str, &'static str)> {
     vec![
         ("status", json!({}), " M src/main.rs", "README.md"),
         ("log", json!({ "limit": 2 }), "Greet the world", "Begin"),
@@ -64,9 +63,9 @@ fn questions() -> Vec<(&'static str, Value, &'static str, &'static str)> {
     ]
 }
 
-/// R-CLI, R-WORK: start, initialize, list and call every tool, look, stop: nothing is left.
+/// R-CLI, R-WORK: start, initialize, list and call every tool, check, shut down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repository_is_served_as_it_is() {
+async fn a_repository_is_served_without_a_configuration() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let directory = repository(home.path());
     let mut mcpd = Daemon::command(home.path(), &ConfigBuilder::new());
@@ -74,7 +73,7 @@ async fn a_repository_is_served_as_it_is() {
     let daemon = command::start(mcpd.current_dir(directory.join("src")));
 
     let status = until("the repository to be served", BOUND, || {
-        let output = ask(home.path(), &["status", "--json"]);
+        let output = run_mcpctl(home.path(), &["status", "--json"]);
         let status: StatusReport = serde_json::from_str(&output.stdout).ok()?;
         let is_ready = status.workers.iter().all(|worker| worker.state == WorkerState::Ready);
         (status.daemon.is_some() && is_ready).then_some(status)
@@ -84,24 +83,24 @@ async fn a_repository_is_served_as_it_is() {
     assert!((8100..=8999).contains(&worker.port.get()), "R-CONF-2: {}", worker.port);
     let socket = home.path().join("run/mcpd/control.sock");
     assert_eq!(status.daemon.map(|daemon| PathBuf::from(daemon.socket)), Some(socket.clone()));
-    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o7777;
     assert_eq!((mode(&socket), mode(&home.path().join("run/mcpd"))), (0o600, 0o700), "R-RPC");
 
-    talk(&worker.url).await;
+    call_every_tool(&worker.url).await;
 
-    ask(home.path(), &["health"]).expect_code(0);
-    ask(home.path(), &["verify-ports"]).expect_code(0);
-    ask(home.path(), &["shutdown", "--wait"]).expect_code(0);
+    run_mcpctl(home.path(), &["health"]).expect_code(0);
+    run_mcpctl(home.path(), &["verify-ports"]).expect_code(0);
+    run_mcpctl(home.path(), &["shutdown", "--wait"]).expect_code(0);
     let output = daemon.finish(LONGEST_SHUTDOWN).expect_code(0);
     let line = format!("claude mcp add --transport http alpha-project {}", worker.url);
     assert!(output.stdout.contains(&line), "{output:?}");
     assert!(!socket.exists() && ports::is_free(worker.port));
-    let report = ask(home.path(), &["report", "--json"]).expect_code(0).json();
+    let report = run_mcpctl(home.path(), &["report", "--json"]).expect_code(0).json();
     assert_eq!((&report["exit_code"], &report["workers"][0]["departure"]), (&0.into(), &"left".into()));
-    assert_eq!(status_of(&directory), " M src/main.rs\n", "the repository is as it was");
+    assert_eq!(status_of(&directory), " M src/main.rs\n", "the repository is unchanged");
 }
 
-async fn talk(url: &str) {
+async fn call_every_tool(url: &str) {
     let transport = StreamableHttpClientTransport::from_uri(url);
     let client: Client = ().serve(transport).await.expect("the client initializes");
     let info = client.peer_info().expect("known since the initialization").clone();
@@ -109,15 +108,15 @@ async fn talk(url: &str) {
     let tools = client.list_all_tools().await.expect("tools");
     let mut names: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
     names.sort_unstable();
-    let mut asked: Vec<_> = questions().iter().map(|question| question.0).collect();
-    asked.sort_unstable();
-    asked.dedup();
-    assert_eq!(names, asked, "every tool is called");
+    let mut called: Vec<_> = tool_calls().iter().map(|call| call.0).collect();
+    called.sort_unstable();
+    called.dedup();
+    assert_eq!(names, called, "every tool is called");
     for tool in &tools {
         assert!(tool.description.as_ref().is_some_and(|text| !text.is_empty()), "{}", tool.name);
         assert!(tool.annotations.as_ref().is_some_and(|it| it.read_only_hint == Some(true)), "{}", tool.name);
     }
-    for (tool, arguments, has, has_not) in questions() {
+    for (tool, arguments, has, has_not) in tool_calls() {
         let (text, failed) = call(&client, tool, arguments.clone()).await;
         assert!(!failed && text.contains(has) && !text.contains(has_not), "{tool} {arguments}: {text}");
     }

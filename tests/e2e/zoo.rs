@@ -2,8 +2,8 @@
 //! process, and an immediate restart succeeds; the same after a crash of the daemon (R-CONT-1 to 5,
 //! R-CONT-7).
 //!
-//! Each hostile worker is stopped without a cgroup and, where the machine delegates one, in a cgroup;
-//! with `MCPD_BACKEND=portable` by the means of macOS. The table at the end says what each stop takes.
+//! Each hostile worker is stopped without a cgroup and, if the machine delegates one, in a cgroup; with
+//! `MCPD_BACKEND=portable` in the way of macOS. The table at the end lists what is needed to stop each.
 
 use std::time::Duration;
 
@@ -26,46 +26,46 @@ const LONG: Duration = Duration::from_secs(20);
 /// What contains the hostile worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Container {
-    /// Only what the backend under test always has.
+    /// Only the containment that the backend under test always has.
     Plain,
-    /// In addition a cgroup.
+    /// A cgroup in addition.
     Cgroup,
 }
 
-/// What it takes to stop a hostile worker.
+/// What is needed to stop a hostile worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
-    /// It exits when asked.
+    /// It exits on request.
     Nothing,
-    /// Its descendants outlive their leader and are killed as its own.
+    /// Its descendants outlive their leader and are killed as descendants of the worker.
     Kill,
-    /// Its worker is unknown: it is killed at the end of the shutdown and reported as a stray.
+    /// Its worker is unknown. It is killed at the end of the shutdown and reported as a stray.
     KillAsStray,
-    /// It is killed as a descendant of its worker, as a stray, or by the guardian, if it moved during every
-    /// scan of the daemon; which of these is chance.
+    /// It is killed as a descendant of its worker, as a stray, or, if it moved during every scan of the daemon, by the
+    /// guardian. Which of these happens varies.
     KillEitherWay,
-    /// This backend finds it only by chance, and it may survive. The report then has no proof.
+    /// This backend may not find it, and it may survive. The report has no proof then.
     Escapes,
 }
 
 impl Takes {
-    fn is_chance(self) -> bool {
+    fn varies(self) -> bool {
         matches!(self, Self::KillEitherWay | Self::Escapes)
     }
 }
 
-/// How the test sees that the hostile worker has started.
+/// How the test notices that the hostile worker has started.
 #[derive(Clone, Copy)]
 enum Visible {
-    /// Its worker has at least this number of descendants.
+    /// It has at least this number of descendants in the status.
     Below(u32),
     /// There is an orphan that runs sleep(1).
     AsOrphan,
-    /// Only in the process table, and not in every snapshot of it.
-    InPassing,
+    /// Its processes are so short-lived that not every scan of the process table has them.
+    ShortLived,
 }
 
-/// A hostile worker: its name in the fixture, and what it takes to stop it by each means.
+/// A hostile worker: its name in the fixture worker, and what is needed to stop it with each kind of containment.
 struct HostileWorker {
     name: &'static str,
     root: bool,
@@ -73,12 +73,11 @@ struct HostileWorker {
     plain: Takes,
     cgroup: Takes,
     portable: Takes,
-    /// Whether the portable backend can still recognise it after the daemon, which had seen it start, is
-    /// gone.
-    outlives_memory: bool,
+    /// Whether the portable backend can still find it after the daemon is gone, which had recorded its start.
+    found_after_a_crash: bool,
 }
 
-/// A hostile worker whose descendants are killed as descendants of the worker, by all means.
+/// A hostile worker whose descendants are killed as descendants of the worker with each kind of containment.
 const fn hostile(name: &'static str, descendants: u32) -> HostileWorker {
     let takes = Takes::Kill;
     let visible = Visible::Below(descendants);
@@ -89,13 +88,13 @@ const fn hostile(name: &'static str, descendants: u32) -> HostileWorker {
         plain: takes,
         cgroup: takes,
         portable: takes,
-        outlives_memory: true,
+        found_after_a_crash: true,
     }
 }
 
 impl HostileWorker {
-    /// Only root can start it.
-    const fn of_root(self) -> Self {
+    /// Skipped unless the test runs as root.
+    const fn as_root(self) -> Self {
         Self { root: true, ..self }
     }
 
@@ -107,17 +106,17 @@ impl HostileWorker {
         }
     }
 
-    /// Ends twice, with an immediate restart in between.
+    /// Ends the daemon twice, with an immediate restart in between.
     fn ends_twice(&self, container: Container, ends: [End; 2]) {
         if self.root && skip::unless_root() {
             return;
         }
-        let storm = "processes fork faster than it can list all of them";
-        if matches!(self.visible, Visible::InPassing) && skip::unless_linux_backend(storm) {
+        let why = "processes fork faster than it can list all of them";
+        if matches!(self.visible, Visible::ShortLived) && skip::unless_linux_backend(why) {
             return;
         }
-        let memory = "without the daemon nothing shows to which worker it belongs";
-        if ends.contains(&End::Crash) && !self.outlives_memory && skip::unless_linux_backend(memory) {
+        let why = "without the daemon nothing shows to which worker it belongs";
+        if ends.contains(&End::Crash) && !self.found_after_a_crash && skip::unless_linux_backend(why) {
             return;
         }
         let config = self.config(container);
@@ -134,11 +133,11 @@ impl HostileWorker {
         }
     }
 
-    /// Whether the hostile worker needs `SIGKILL` may be chance. Then its neighbour always needs it, so
-    /// that the exit code is not chance.
+    /// If it varies whether the hostile worker needs `SIGKILL`, its neighbour always needs it, so that the exit code does
+    /// not vary.
     fn config(&self, container: Container) -> ConfigBuilder {
         let config = ConfigBuilder::new();
-        let config = if self.takes(container).is_chance() {
+        let config = if self.takes(container).varies() {
             config.times(SHORT, SHORT).fixture(NEIGHBOUR, "--ignore-shutdown --ignore-term")
         } else {
             config.times(LONG, LONG).fixture(NEIGHBOUR, "")
@@ -159,17 +158,21 @@ impl HostileWorker {
         let (least, orphans) = match self.visible {
             Visible::Below(count) => (count, 0),
             Visible::AsOrphan => (0, 1),
-            Visible::InPassing => (0, 0),
+            Visible::ShortLived => (0, 0),
         };
         daemon.wait_status("the hostile worker to start", |status| {
             status.workers.iter().all(|worker| {
-                let is_there = worker.name.as_str() != HOSTILE || worker.descendants >= least;
-                worker.state == WorkerState::Ready && is_there
+                let has_started = worker.name.as_str() != HOSTILE || worker.descendants >= least;
+                worker.state == WorkerState::Ready && has_started
             })
         });
-        let passing = matches!(self.visible, Visible::InPassing);
-        until("a process of it", BOUND, || (!passing || daemon.processes().len() > 2).then_some(()));
-        until("its orphan", BOUND, || (sleeping_orphans(daemon).len() >= orphans).then_some(()));
+        let short_lived = matches!(self.visible, Visible::ShortLived);
+        until("a process of the hostile worker", BOUND, || {
+            (!short_lived || daemon.processes().len() > 2).then_some(())
+        });
+        until("an orphan of the hostile worker", BOUND, || {
+            (sleeping_orphans(daemon).len() >= orphans).then_some(())
+        });
         daemon.remember();
     }
 
@@ -177,21 +180,21 @@ impl HostileWorker {
         let takes = self.takes(container);
         let orphans = sleeping_orphans(daemon);
         let report = match takes {
-            Takes::KillEitherWay if end != End::Crash => stopped_by_daemon_or_guardian(daemon, end),
+            Takes::KillEitherWay if end != End::Crash => stop_by_daemon_or_guardian(daemon, end),
             _ => end.stop(daemon, end.code(takes)),
         };
         check(&report, takes, end);
         if takes == Takes::Escapes {
             assert_eq!(report.proof, None, "the backend can't prove it");
-            kill_those_left(&orphans);
+            kill_remaining(&orphans);
         }
     }
 }
 
-/// A stop after which the code is 5 exactly if the guardian killed a process, else 3.
+/// Shuts down; the code has to be 5 if the guardian killed a process, else 3.
 #[track_caller]
-fn stopped_by_daemon_or_guardian(daemon: &mut Daemon, end: End) -> ShutdownReport {
-    let output = end.ask(daemon);
+fn stop_by_daemon_or_guardian(daemon: &mut Daemon, end: End) -> ShutdownReport {
+    let output = end.shut_down(daemon);
     daemon.wait_exit(LONGEST_SHUTDOWN);
     let is_left = |finding: &Finding| finding.kind == FindingKind::ProcessLeft;
     let code = if daemon.report().findings.iter().any(is_left) { 5 } else { 3 };
@@ -199,8 +202,8 @@ fn stopped_by_daemon_or_guardian(daemon: &mut Daemon, end: End) -> ShutdownRepor
     daemon.assert_no_trace(code)
 }
 
-/// Kills those of the processes that still run. A pid that was reused is another process.
-fn kill_those_left(orphans: &[Process]) {
+/// Kills the orphans that are still running; their start times are compared, because pids are reused.
+fn kill_remaining(orphans: &[Process]) {
     for orphan in orphans {
         if let Some(left) = process::best_effort::read(orphan.pid).filter(|now| now.start == orphan.start) {
             let _ = kill(nix::unistd::Pid::from_raw(left.pid.get()), Signal::SIGKILL);
@@ -223,14 +226,14 @@ impl End {
     fn code(self, takes: Takes) -> u8 {
         match (self, takes) {
             (Self::Shutdown, Takes::Nothing | Takes::KillAsStray) => 0,
-            // For `KillEitherWay`, unless the guardian has to help.
+            // `KillEitherWay`: only if the guardian killed nothing.
             (Self::Shutdown, Takes::Kill | Takes::KillEitherWay | Takes::Escapes) => 3,
             (Self::ShutdownNow, _) => 3,
             (Self::Crash, _) => 101,
         }
     }
 
-    fn ask(self, daemon: &mut Daemon) -> Output {
+    fn shut_down(self, daemon: &mut Daemon) -> Output {
         if self == Self::ShutdownNow {
             // A stopped process can't exit before the SIGKILL arrives.
             stop_leader(daemon, NEIGHBOUR);
@@ -244,7 +247,7 @@ impl End {
             daemon.signal_daemon(Signal::SIGKILL);
             return daemon.assert_cleaned_up(code);
         }
-        let output = self.ask(daemon);
+        let output = self.shut_down(daemon);
         let report = daemon.assert_no_trace(code);
         assert_eq!(output.code, Some(code.into()), "mcpctl disagrees: {output:?}");
         report
@@ -272,8 +275,7 @@ fn check(report: &ShutdownReport, takes: Takes, end: End) {
     }
 }
 
-/// Processes without parent and session of their worker: now children of the daemon, or of this test,
-/// which is the subreaper in place of init.
+/// Processes that run sleep(1) and were reparented to the daemon or to this test, which is a subreaper in place of init.
 fn sleeping_orphans(daemon: &Daemon) -> Vec<Process> {
     let parents = [daemon.pid().get(), Pid::current().get()];
     let mut all = process::best_effort::all();
@@ -313,7 +315,7 @@ macro_rules! zoo {
 }
 
 zoo! {
-    forks_faster_than_it_is_killed: HostileWorker { visible: Visible::InPassing, ..hostile("forks", 0) };
+    forks_faster_than_it_is_killed: HostileWorker { visible: Visible::ShortLived, ..hostile("forks", 0) };
     vforks_a_child_that_stops: hostile("vforks", 2);
     wanders_through_groups_and_sessions: HostileWorker {
         portable: Takes::KillEitherWay,
@@ -325,20 +327,20 @@ zoo! {
         ..hostile("loses-its-leader", 0)
     };
     cannot_be_dumped: hostile("undumpable", 1);
-    is_another_user: hostile("other-user", 1).of_root();
+    is_another_user: hostile("other-user", 1).as_root();
     tells_its_end_by_odd_signals: hostile("odd-signals", 2);
     is_a_subreaper_itself: hostile("own-subreaper", 2);
-    has_a_pid_namespace: hostile("own-namespace", 3).of_root();
+    has_a_pid_namespace: hostile("own-namespace", 3).as_root();
     overwrote_its_environment: hostile("overwritten", 1);
-    // Without its cgroup nothing shows to which worker it belongs; the portable backend finds it by the
-    // worker's output pipe, which it holds.
+    // Without a cgroup nothing shows to which worker it belongs. The portable backend finds it by the output pipe of its
+    // worker, which it holds open.
     has_no_mark: HostileWorker {
-        visible: Visible::AsOrphan, plain: Takes::KillAsStray, outlives_memory: false,
+        visible: Visible::AsOrphan, plain: Takes::KillAsStray, found_after_a_crash: false,
         ..hostile("unmarked", 0)
     };
     has_no_mark_and_no_output: HostileWorker {
         visible: Visible::AsOrphan, plain: Takes::KillAsStray, portable: Takes::Escapes,
-        outlives_memory: false, ..hostile("silent", 0)
+        found_after_a_crash: false, ..hostile("silent", 0)
     };
     listens_on_a_socket_it_was_sent: hostile("listens", 1);
     has_thousands_of_descendants: hostile("thousands", 2000);

@@ -1,4 +1,4 @@
-//! Asking a worker: one request a connection, or a connection that stays.
+//! HTTP requests to a worker: one request for each connection, or a connection that stays open.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,16 +7,16 @@ use mcpd_common::ids::Port;
 
 use crate::wait::BOUND;
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Its status.
+pub struct Response {
+    /// The status code.
     pub status: u16,
-    /// Its body.
+    /// The body as text.
     pub body: String,
 }
 
-impl Answer {
+impl Response {
     /// Its body as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
@@ -24,10 +24,10 @@ impl Answer {
     }
 }
 
-/// Sends `METHOD PATH` on a connection of its own.
-pub fn ask(port: Port, request: &str) -> io::Result<Answer> {
+/// Sends `METHOD PATH` on a connection of its own, and returns the response.
+pub fn request(port: Port, line: &str) -> io::Result<Response> {
     let mut stream = connect(port)?;
-    send(&mut stream, request, &["connection: close"])?;
+    send(&mut stream, line, &["connection: close"])?;
     receive(&mut BufReader::new(&stream))
 }
 
@@ -40,7 +40,7 @@ pub fn connect(port: Port) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Opens an event stream and reads its first event: a client that stays.
+/// Opens an event stream and reads its first event. The client stays connected.
 #[track_caller]
 pub fn open_stream(port: Port) -> TcpStream {
     let mut stream = connect(port).expect("the worker listens");
@@ -51,13 +51,13 @@ pub fn open_stream(port: Port) -> TcpStream {
     stream
 }
 
-/// Asks for 16 MiB and reads none of it: a client that hangs.
+/// A client that hangs: it requests 16 MiB and reads none of it.
 #[track_caller]
 pub fn hang(port: Port) -> TcpStream {
     let mut stream = connect(port).expect("the worker listens");
     send(&mut stream, "GET /big", &[]).expect("sent");
     let mut first = [0; 1];
-    stream.peek(&mut first).expect("the answer begins");
+    stream.peek(&mut first).expect("the response begins");
     stream
 }
 
@@ -72,12 +72,12 @@ pub fn send(stream: &mut TcpStream, request: &str, headers: &[&str]) -> io::Resu
     stream.write_all(head.as_bytes())
 }
 
-/// Reads one answer with a length, or until the end.
-pub fn receive(reader: &mut impl BufRead) -> io::Result<Answer> {
+/// Reads a response, with a length or until the connection is closed.
+pub fn receive(reader: &mut impl BufRead) -> io::Result<Response> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other(format!("no answer but {line:?}")))?;
+    let status = status.ok_or_else(|| io::Error::other(format!("not a response: {line:?}")))?;
     let mut length = None;
     loop {
         line.clear();
@@ -90,5 +90,5 @@ pub fn receive(reader: &mut impl BufRead) -> io::Result<Answer> {
     }
     let mut body = Vec::new();
     reader.take(length.unwrap_or(u64::MAX)).read_to_end(&mut body)?;
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
 }

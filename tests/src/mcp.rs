@@ -133,7 +133,7 @@ impl Client {
 
     /// Asks, and takes the answer to this request, in JSON or as an event.
     #[track_caller]
-    pub fn ask(&self, message: &Value) -> Value {
+    pub fn call(&self, message: &Value) -> Value {
         let reply = self.post(message);
         assert_eq!(reply.status, 200, "{reply:?}");
         let is_stream =
@@ -150,7 +150,7 @@ impl Client {
     /// What the worker knows of the session.
     #[track_caller]
     pub fn state(&self) -> Value {
-        let answer = self.ask(&self.tool("state", &json!({})));
+        let answer = self.call(&self.tool("state", &json!({})));
         text(&answer).parse().unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 

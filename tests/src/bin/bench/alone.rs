@@ -20,7 +20,7 @@ pub fn leaving() -> f64 {
     let watch = Watch::on_child(&worker);
     let begin = Instant::now();
     // It may be gone before the answer is read.
-    let _ = http::ask(claim.port(), "POST /shutdown");
+    let _ = http::request(claim.port(), "POST /shutdown");
     watch.wait();
     let took = begin.elapsed();
     worker.wait().expect("a child can be waited for");
@@ -42,7 +42,7 @@ pub fn starting(flags: &[&str]) -> f64 {
 /// Waits until a worker answers on this port.
 pub fn wait_healthy(port: Port) {
     let end = Instant::now() + BOUND;
-    while !http::ask(port, "GET /health").is_ok_and(|answer| answer.status == 200) {
+    while !http::request(port, "GET /health").is_ok_and(|answer| answer.status == 200) {
         assert!(Instant::now() < end, "no answer on port {port} after {BOUND:?}");
         thread::sleep(LOOK_AGAIN);
     }
