@@ -1,18 +1,18 @@
-//! Where the programs under test are.
+//! Paths of the programs under test.
 
 use std::path::PathBuf;
 
-/// `mcpd`.
+/// The path of `mcpd`.
 pub fn mcpd() -> PathBuf {
     find("mcpd")
 }
 
-/// `mcpctl`.
+/// The path of `mcpctl`.
 pub fn mcpctl() -> PathBuf {
     find("mcpctl")
 }
 
-/// The worker that misbehaves as its flags say.
+/// A worker that misbehaves in the ways that its flags select.
 pub fn fixture_worker() -> PathBuf {
     find("fixture_worker")
 }
@@ -29,7 +29,7 @@ fn directory() -> PathBuf {
     if let Some(named) = std::env::var_os("MCPD_TEST_BIN_DIR") {
         return named.into();
     }
-    let me = std::env::current_exe().expect("a running program has a path");
-    let here = me.parent().expect("a program is in a directory");
-    if here.ends_with("deps") { here.parent().unwrap_or(here) } else { here }.to_owned()
+    let program = std::env::current_exe().expect("a running program has a path");
+    let directory = program.parent().expect("a program is in a directory");
+    if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory }.to_owned()
 }

@@ -1,4 +1,4 @@
-//! A cgroup for a test, where the machine allows one.
+//! A cgroup for a test, if the machine allows one.
 
 use std::fs;
 use std::path::Path;
@@ -11,21 +11,21 @@ use mcpd_common::os::cgroup::{self, Cgroup};
 use crate::skip;
 use crate::wait::until;
 
-/// A cgroup for a test. On drop it is removed, with all processes in it killed.
+/// A cgroup for a test. On drop, all processes in it are killed and it is removed.
 #[derive(Debug)]
 pub struct Scratch(Cgroup);
 
 impl Scratch {
-    /// Makes a cgroup below that of the test; skips the test where that is impossible.
+    /// Makes a cgroup below that of the test; skips the test if that is impossible.
     pub fn make_or_skip() -> Option<Self> {
         Self::make().map_err(|reason| skip::test(&reason)).ok()
     }
 
-    /// Makes a cgroup below our own.
+    /// Makes a cgroup below that of the test.
     ///
     /// # Errors
     ///
-    /// Why the machine allows none, as text for a reader.
+    /// The reason why the machine allows none.
     pub fn make() -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Scratch {
         &self.0
     }
 
-    /// Its path, as text for a variable.
+    /// The path, for an environment variable.
     pub fn text(&self) -> String {
         self.0.path().display().to_string()
     }
@@ -58,19 +58,19 @@ impl Scratch {
         rustix::fs::setxattr(self.0.path(), "user.delegate", b"1", flags).expect("an attribute can be set");
     }
 
-    /// A command that enters it and executes its arguments; see
+    /// A command that moves itself into the cgroup and executes its arguments; see
     /// [`crate::Daemon::command_below`].
     pub fn wrapper(&self) -> [String; 4] {
         let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.text());
         ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
     }
 
-    /// The names of the cgroups in it.
+    /// The names of its child cgroups.
     pub fn children(&self) -> Vec<String> {
         names(self.0.path())
     }
 
-    /// The cgroup of the only run in it.
+    /// The cgroup of the only run in the scratch cgroup.
     #[track_caller]
     pub fn run(&self) -> Cgroup {
         let runs: Vec<_> = self.children().into_iter().filter(|name| name.starts_with("mcpd-")).collect();
@@ -89,7 +89,7 @@ pub fn names(cgroup: &Path) -> Vec<String> {
     names
 }
 
-/// The name of the cgroup that this process is in, and of those above it, from below.
+/// The names of the cgroup of a process and of its ancestors, from the innermost to the root.
 pub fn names_of(pid: Pid) -> Vec<String> {
     let path = cgroup::path_of(pid).ok().flatten().unwrap_or_default();
     path.iter().rev().map(|part| part.to_string_lossy().into_owned()).collect()

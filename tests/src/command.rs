@@ -1,4 +1,4 @@
-//! Running a program to its end, with a bound.
+//! Runs programs, with time limits.
 
 use std::io::{self, BufRead, BufReader};
 use std::process::{self, Child, Command, Stdio};
@@ -17,29 +17,29 @@ const EXIT_LIMIT: Duration = Duration::from_secs(10);
 /// The output of a program, and its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// Its exit code; `None` if a signal ended it.
+    /// `None` if the program was killed by a signal.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// Standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl Output {
-    /// Its standard output as JSON.
+    /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Its standard output as one JSON value a line.
+    /// Standard output as JSON, one value for each line.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<serde_json::Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
         self.stdout.lines().map(parse).collect()
     }
 
-    /// Itself, if it ended with this code.
+    /// Checks the exit code.
     #[track_caller]
     pub fn expect_code(self, code: u8) -> Self {
         assert_eq!(self.code, Some(code.into()), "{self:?}");
@@ -51,11 +51,11 @@ impl Output {
 #[derive(Debug)]
 pub struct Running {
     pid: Pid,
-    /// Sent when the process has been waited for; `None` once that was received.
+    /// Receives the output when the process has been reaped; `None` once it was received.
     ended: Option<mpsc::Receiver<io::Result<process::Output>>>,
 }
 
-/// Starts a program; its output is collected.
+/// Starts a program and collects its output.
 #[track_caller]
 pub fn start(command: &mut Command) -> Running {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -67,28 +67,28 @@ pub fn start(command: &mut Command) -> Running {
 }
 
 impl Running {
-    /// Its process.
+    /// The pid of the program.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Signals it. It must not have ended.
+    /// Sends a signal. The program must not have exited.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(self.pid, signal).expect("it runs");
     }
 
-    /// Its end, which must come within the bound.
+    /// Waits until the program exits; panics after this limit.
     #[track_caller]
-    pub fn finish(mut self, bound: Duration) -> Output {
+    pub fn finish(mut self, limit: Duration) -> Output {
         let receiver = self.ended.take().expect("finished only once");
-        let Ok(ended) = receiver.recv_timeout(bound) else {
-            // Not reaped yet, so the pid is still its own.
+        let Ok(ended) = receiver.recv_timeout(limit) else {
+            // The process is not reaped yet, so its pid is not reused.
             let _ = kill(self.pid, Signal::SIGKILL);
-            let said = receiver.recv_timeout(bound);
-            panic!("not ended after {bound:?}: {said:?}");
+            let output = receiver.recv_timeout(limit);
+            panic!("the program has not exited after {limit:?}: {output:?}");
         };
-        let ended = ended.expect("its output can be read");
+        let ended = ended.expect("readable output");
         Output {
             code: ended.status.code(),
             stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
@@ -97,7 +97,7 @@ impl Running {
     }
 }
 
-/// `SIGTERM` first: it may be an `mcpd` with workers.
+/// `SIGTERM` first, because the program may be an `mcpd` with workers.
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(ended) = self.ended.take() else { return };
@@ -113,14 +113,14 @@ impl Drop for Running {
     }
 }
 
-/// A running program; its lines are read meanwhile. Killed on drop.
+/// A running program whose standard output is read line by line. Killed on drop.
 #[derive(Debug)]
 pub struct Following {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
-/// Starts a program; its standard output is read line by line.
+/// Starts a program and reads its standard output line by line.
 #[track_caller]
 pub fn follow(command: &mut Command) -> Following {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -136,10 +136,10 @@ pub fn follow(command: &mut Command) -> Following {
 }
 
 impl Following {
-    /// Its next line, which must come within the bound.
+    /// Waits for the next line; panics after this limit.
     #[track_caller]
-    pub fn line(&self, bound: Duration) -> String {
-        self.lines.recv_timeout(bound).expect("another line")
+    pub fn line(&self, limit: Duration) -> String {
+        self.lines.recv_timeout(limit).expect("another line")
     }
 
     /// Reads lines until `wanted` holds for one. The lines before it are dropped.
@@ -148,19 +148,19 @@ impl Following {
         until(what, BOUND, || wanted(&self.line(BOUND)).then_some(()));
     }
 
-    /// Signals it; how it ended, and the lines it wrote until then.
+    /// Sends a signal; then like [`Self::finish`].
     #[track_caller]
-    pub fn end(self, signal: Signal, bound: Duration) -> (process::ExitStatus, Vec<String>) {
-        // Not waited for yet, so the pid is still its own.
+    pub fn end(self, signal: Signal, limit: Duration) -> (process::ExitStatus, Vec<String>) {
+        // The process is not reaped yet, so its pid is not reused.
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it runs");
-        self.finish(bound)
+        self.finish(limit)
     }
 
-    /// Its end, which must come within the bound, and the lines that were not read yet.
+    /// Waits until the program exits, up to this limit. Returns its exit status and the lines that were not read yet.
     #[track_caller]
-    pub fn finish(mut self, bound: Duration) -> (process::ExitStatus, Vec<String>) {
+    pub fn finish(mut self, limit: Duration) -> (process::ExitStatus, Vec<String>) {
         let mut lines = Vec::new();
-        let status = until("it to end", bound, || {
+        let status = until("the program to exit", limit, || {
             lines.extend(self.lines.try_iter());
             self.child.try_wait().expect("a child can be waited for")
         });

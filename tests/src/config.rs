@@ -1,5 +1,4 @@
-//! Writing a configuration: workers, their ports and repositories, and what else a test wants
-//! to say in TOML.
+//! Builds configuration files: workers with their ports and repositories, and other sections as TOML.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use mcpd_common::ids::Port;
 use crate::ports::{self, Claim};
 use crate::{binaries, repo};
 
-/// A worker to be.
+/// The configuration of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSpec {
     program: Program,
@@ -31,8 +30,8 @@ impl WorkerSpec {
         Self { program: Program::BuiltIn, keys: String::new() }
     }
 
-    /// The fixture worker with these flags, separated by blanks. Its probe is its `/health`, its
-    /// request to leave `/shutdown`.
+    /// The fixture worker with these flags, separated by blanks, with the probe `/health` and the stop request
+    /// `/shutdown`.
     pub fn fixture(flags: &str) -> Self {
         let flags = flags.split_whitespace().map(str::to_owned).collect();
         Self { program: Program::Fixture(flags), keys: String::new() }
@@ -40,13 +39,13 @@ impl WorkerSpec {
             .with("shutdown_path = \"/shutdown\"")
     }
 
-    /// Any command; nothing is added to it.
+    /// Any command, unchanged.
     pub fn command<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
         let command = command.into_iter().map(Into::into).collect();
         Self { program: Program::Command(command), keys: String::new() }
     }
 
-    /// Adds a line of TOML, in place of one with the same key.
+    /// Adds a line of TOML; it replaces a line with the same key.
     #[must_use]
     pub fn with(mut self, line: &str) -> Self {
         let key = |line: &str| line.split('=').next().map(|key| key.trim().to_owned());
@@ -56,7 +55,7 @@ impl WorkerSpec {
     }
 }
 
-/// The configuration of a daemon to be.
+/// The configuration of a daemon.
 #[derive(Debug)]
 pub struct ConfigBuilder {
     workers: Vec<(String, WorkerSpec, Claim)>,
@@ -81,26 +80,26 @@ impl ConfigBuilder {
         Self { workers: Vec::new(), shutdown: String::new(), top: String::new(), env: Vec::new(), tag }
     }
 
-    /// With a worker, on a port of its own.
+    /// Adds a worker on a claimed port.
     #[must_use]
     pub fn worker(self, name: &str, spec: WorkerSpec) -> Self {
         self.worker_on(name, spec, ports::claim())
     }
 
-    /// With a worker on this port.
+    /// Adds a worker on this port.
     #[must_use]
     pub fn worker_on(mut self, name: &str, spec: WorkerSpec, port: Claim) -> Self {
         self.workers.push((name.to_owned(), spec, port));
         self
     }
 
-    /// With a fixture worker.
+    /// Adds a fixture worker.
     #[must_use]
     pub fn fixture(self, name: &str, flags: &str) -> Self {
         self.worker(name, WorkerSpec::fixture(flags))
     }
 
-    /// With a line in `[shutdown]`.
+    /// Adds a line to `[shutdown]`.
     #[must_use]
     pub fn shutdown(mut self, line: &str) -> Self {
         self.shutdown.push_str(line);
@@ -108,8 +107,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// With these times: for leaving on request, then for leaving upon `SIGTERM`; a second for
-    /// the clients.
+    /// Sets the graceful time, the time for `SIGTERM`, and one second for the clients.
     #[must_use]
     pub fn times(self, graceful: Duration, term: Duration) -> Self {
         let millis = |time: Duration| time.as_millis();
@@ -118,7 +116,7 @@ impl ConfigBuilder {
             .shutdown("clients = \"1s\"")
     }
 
-    /// With sections of its own at the end, as TOML.
+    /// Adds sections at the end, as TOML.
     #[must_use]
     pub fn toml(mut self, text: &str) -> Self {
         self.top.push_str(text);
@@ -126,19 +124,19 @@ impl ConfigBuilder {
         self
     }
 
-    /// With a variable in the daemon's environment.
+    /// Adds a variable to the daemon's environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// What the command line of every process of the fixture workers contains.
+    /// The tag in the command line of every process of the fixture workers.
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
-    /// The variables that were asked for.
+    /// The variables of the daemon's environment.
     pub fn variables(&self) -> &[(String, String)] {
         &self.env
     }
@@ -148,7 +146,7 @@ impl ConfigBuilder {
         self.workers.iter().map(|(name, _, claim)| (name.clone(), claim.port())).collect()
     }
 
-    /// The whole as TOML, with everything below `home`.
+    /// The configuration as TOML, with all paths below `home`.
     pub fn to_toml(&self, home: &Path) -> String {
         let mut text = String::from("[daemon]\n");
         let places = Places::below(home);
@@ -161,7 +159,7 @@ impl ConfigBuilder {
             push(&mut text, "repo", &home.join("repos").join(name));
             text.push_str(&spec.command_line(&self.tag));
             text.push_str(&spec.keys);
-            // What the worker itself does with its port is what most tests are about.
+            // Most tests need the worker on the client port itself.
             if !spec.keys.contains("transport") {
                 text.push_str("transport = \"direct\"\n");
             }
@@ -171,7 +169,7 @@ impl ConfigBuilder {
         text
     }
 
-    /// Writes the file and makes the repositories; the file's path.
+    /// Writes the file and makes the repositories. Returns the file's path.
     #[track_caller]
     pub fn write(&self, home: &Path) -> PathBuf {
         for (name, spec, _) in &self.workers {
@@ -203,19 +201,19 @@ impl WorkerSpec {
     }
 }
 
-/// Where a test's daemon keeps its things.
+/// The paths of a test's daemon.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// Its control socket.
+    /// The control socket.
     pub socket: PathBuf,
-    /// Its state directory.
+    /// The state directory.
     pub state_dir: PathBuf,
-    /// Its logs.
+    /// The directory of the logs.
     pub log_dir: PathBuf,
 }
 
 impl Places {
-    /// Below this directory.
+    /// The paths of a daemon with this home.
     pub fn below(home: &Path) -> Self {
         let state_dir = home.join("state");
         let log_dir = home.join("logs");
@@ -227,7 +225,7 @@ fn push(text: &mut String, key: &str, path: &Path) {
     let _ = writeln!(text, "{key} = {}", quoted(&path.display().to_string()));
 }
 
-/// As a TOML string. What JSON escapes TOML escapes in the same way.
+/// A TOML string. TOML has the escapes of JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

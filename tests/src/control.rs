@@ -1,4 +1,4 @@
-//! Talking to the control socket without `mcpctl`.
+//! A gRPC client of the control socket, for tests without `mcpctl`.
 
 use std::io;
 use std::path::Path;
@@ -9,8 +9,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-/// A gRPC connection to the socket. `window` is how many bytes of an answer the daemon may send
-/// before they are read.
+/// A gRPC connection to the socket. `window` is the number of bytes that the daemon may send before they are read.
 pub async fn connect(socket: &Path, window: Option<u32>) -> Channel {
     let socket = socket.to_owned();
     let connector = service_fn(move |_: Uri| {
@@ -21,5 +20,5 @@ pub async fn connect(socket: &Path, window: Option<u32>) -> Channel {
         .connect_timeout(Duration::from_secs(10))
         .initial_stream_window_size(window)
         .initial_connection_window_size(window);
-    endpoint.connect_with_connector(connector).await.expect("the daemon answers")
+    endpoint.connect_with_connector(connector).await.expect("the daemon responds")
 }

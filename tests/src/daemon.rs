@@ -26,10 +26,10 @@ use crate::{binaries, init};
 
 mod asserts;
 
-/// The longest a default shutdown can take is 81 s; nothing in a test waits longer.
+/// Limit of all waits for a shutdown, which takes at most 81 s with the default times.
 pub const LONGEST_SHUTDOWN: Duration = Duration::from_secs(90);
 
-/// How long the guardian may clean up after a failed test.
+/// Limit of the guardian's cleanup after a failed test.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running `mcpd`. On drop, all processes of its run are killed.
@@ -45,7 +45,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until all workers are ready.
+    /// Starts a daemon and waits until all workers are ready.
     #[track_caller]
     pub fn start(config: ConfigBuilder) -> Self {
         let mut daemon = Self::launch(config);
@@ -53,21 +53,20 @@ impl Daemon {
         daemon
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts a daemon without waiting.
     #[track_caller]
     pub fn launch(config: ConfigBuilder) -> Self {
         Self::launch_in(tempfile::tempdir().expect("a temporary directory"), config)
     }
 
-    /// Starts it in a home that may hold things of an earlier run (see [`Self::into_home`]).
+    /// Starts a daemon in a home that may contain files of an earlier run (see [`Self::into_home`]).
     #[track_caller]
     pub fn launch_in(home: TempDir, config: ConfigBuilder) -> Self {
         let command = Self::command(home.path(), &config);
         Self::launch_by(command, home, config)
     }
 
-    /// Starts it by a command that becomes `mcpd` (see [`Self::command_below`]); the configuration
-    /// is added.
+    /// Starts a daemon by a command that executes `mcpd` (see [`Self::command_below`]); `--config` is added to it.
     #[track_caller]
     pub fn launch_by(command: Command, home: TempDir, config: ConfigBuilder) -> Self {
         let stdout = output_file(home.path(), "stdout");
@@ -75,7 +74,7 @@ impl Daemon {
         Self::launch_writing_to(stdout.into(), stderr.into(), command, home, config)
     }
 
-    /// Starts it with these as standard output and error.
+    /// Like [`Self::launch_by`], with these as standard output and error.
     #[track_caller]
     pub fn launch_writing_to(
         stdout: Stdio,
@@ -84,7 +83,7 @@ impl Daemon {
         home: TempDir,
         config: ConfigBuilder,
     ) -> Self {
-        init::stand_in();
+        init::replace_for_portable_backend();
         let places = Places::below(home.path());
         let run = home.path().join("run");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(run).expect("made");
@@ -101,7 +100,7 @@ impl Daemon {
         Self { home, config, places, child, exit: None, pid: OnceCell::new(), trace }
     }
 
-    /// Runs `mcpd` with a configuration with which it can't start; its output.
+    /// Runs `mcpd` with a configuration that it refuses, and returns its output.
     #[track_caller]
     pub fn refused(home: &Path, config: &ConfigBuilder, args: &[&str]) -> Output {
         let file = config.write(home);
@@ -109,7 +108,7 @@ impl Daemon {
         command::start(command.arg("--config").arg(file).args(args)).finish(BOUND)
     }
 
-    /// `mcpd` with an environment that holds nothing of the user's own.
+    /// `mcpd` with a clean environment.
     pub fn command(home: &Path, config: &ConfigBuilder) -> Command {
         let mut command = Command::new(binaries::mcpd());
         clean_environment(&mut command, home);
@@ -117,7 +116,7 @@ impl Daemon {
         command
     }
 
-    /// The same below another program, which gives its process to `mcpd`: its words come first.
+    /// A command that executes `mcpd` in the end: the wrapper with its arguments, then `mcpd`.
     pub fn command_below(wrapper: &[&str], home: &Path, config: &ConfigBuilder) -> Command {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(binaries::mcpd());
@@ -126,17 +125,17 @@ impl Daemon {
         command
     }
 
-    /// Its home: configuration, state, logs, repositories.
+    /// The directory with configuration, state, logs and repositories.
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Its places.
+    /// The paths of the daemon.
     pub fn places(&self) -> &Places {
         &self.places
     }
 
-    /// What is in its state directory.
+    /// The state directory.
     pub fn state(&self) -> StateDir {
         StateDir::new(&self.places.state_dir)
     }
@@ -146,13 +145,13 @@ impl Daemon {
         Pid::new(self.child.id().cast_signed()).expect("a child's pid is positive")
     }
 
-    /// The daemon's own process, as soon as there is one.
+    /// The daemon's own process; waits until it exists.
     #[track_caller]
     pub fn pid(&self) -> Pid {
         *self.pid.get_or_init(|| until("the daemon's process", BOUND, || self.find_pid()))
     }
 
-    /// The daemon's own process, if there is one now.
+    /// The daemon's own process, if it exists now.
     pub fn find_pid(&self) -> Option<Pid> {
         let program = fs::canonicalize(binaries::mcpd()).ok();
         let children = process::best_effort::children(self.guardian());
@@ -160,7 +159,7 @@ impl Daemon {
         children.into_iter().find(is_mcpd)
     }
 
-    /// The port of a worker.
+    /// The client port of a worker.
     #[track_caller]
     pub fn port(&self, worker: &str) -> Port {
         let ports = self.config.ports();
@@ -168,12 +167,12 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no worker {worker}")).1
     }
 
-    /// What it has written to standard error so far.
+    /// Standard error so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default()
     }
 
-    /// Remembers the processes below it, for [`Self::assert_no_trace`].
+    /// Records the daemon's current descendants for [`Self::assert_no_trace`].
     pub fn remember(&mut self) {
         let pid = self.pid.get().copied().or_else(|| self.find_pid());
         if let (Some(pid), None) = (pid, self.exit) {
@@ -195,7 +194,7 @@ impl Daemon {
         });
     }
 
-    /// Waits until a worker is in this state; the worker then.
+    /// Waits until a worker is in this state, and returns its status.
     #[track_caller]
     pub fn wait_state(&mut self, worker: &str, state: WorkerState) -> WorkerStatus {
         let named = |status: &StatusReport| {
@@ -203,15 +202,15 @@ impl Daemon {
         };
         let what = format!("{worker} to be {}", state.name());
         let status = self.wait_status(&what, |status| named(status).is_some());
-        named(&status).expect("just seen")
+        named(&status).expect("it was there")
     }
 
-    /// Waits until the status is as wanted; the status then.
+    /// Waits until `wanted` holds for the status, and returns the status.
     #[track_caller]
     pub fn wait_status(&mut self, what: &str, wanted: impl Fn(&StatusReport) -> bool) -> StatusReport {
         let status = until(what, BOUND, || {
             if let Some(exit) = self.poll_exit() {
-                panic!("mcpd ended ({exit}) before {what}:\n{}", self.log());
+                panic!("mcpd exited ({exit}) before {what}:\n{}", self.log());
             }
             let status = self.try_status()?;
             wanted(&status).then_some(status)
@@ -220,7 +219,7 @@ impl Daemon {
         status
     }
 
-    /// The output of `mcpctl status`, if the daemon answers.
+    /// The output of `mcpctl status`, if the daemon responds.
     pub fn try_status(&mut self) -> Option<StatusReport> {
         let output = self.mcpctl(&["status", "--json"]);
         let status: StatusReport = serde_json::from_str(&output.stdout).ok()?;
@@ -241,24 +240,24 @@ impl Daemon {
         command::start(mcpctl(self.home.path()).args(args))
     }
 
-    /// Sends it a signal, which the guardian forwards.
+    /// Sends a signal to the guardian, which forwards it.
     #[track_caller]
     pub fn signal(&mut self, signal: Signal) {
         self.remember();
-        // Not waited for yet, so the pid is still its own.
+        // The guardian is not reaped yet, so its pid is not reused.
         kill(nix::unistd::Pid::from_raw(self.guardian().get()), signal).expect("it can be signalled");
     }
 
-    /// Sends the daemon's own process a signal, past the guardian.
+    /// Sends a signal to the daemon's own process, without the guardian.
     #[track_caller]
     pub fn signal_daemon(&mut self, signal: Signal) {
         let pid = self.pid();
         self.remember();
-        // Its guardian reaps it. Tests call this while the daemon runs or is just exiting.
+        // Fails if the guardian has reaped the daemon, which is just exiting then.
         let _ = kill(nix::unistd::Pid::from_raw(pid.get()), signal);
     }
 
-    /// Kills daemon and guardian so that neither can clean up after the other, and waits for both.
+    /// Kills daemon and guardian so that neither can clean up, and waits for both.
     #[track_caller]
     pub fn kill_both(&mut self) {
         // A stopped daemon can't react to the death of its guardian.
@@ -276,7 +275,7 @@ impl Daemon {
         process::best_effort::read(self.guardian()).is_some_and(|found| process::is_zombie(&found))
     }
 
-    /// How it ended, if it has.
+    /// The exit status of the guardian, if it has exited.
     pub fn poll_exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().expect("a child can be waited for");
@@ -284,32 +283,32 @@ impl Daemon {
         self.exit
     }
 
-    /// Waits for its end; its exit code.
+    /// Waits until the guardian exits, up to this limit, and returns the exit code.
     #[track_caller]
-    pub fn wait_exit(&mut self, bound: Duration) -> u8 {
-        let exit = until("mcpd to end", bound, || self.poll_exit());
+    pub fn wait_exit(&mut self, limit: Duration) -> u8 {
+        let exit = until("mcpd to exit", limit, || self.poll_exit());
         let code = exit.code().and_then(|code| u8::try_from(code).ok());
-        code.unwrap_or_else(|| panic!("mcpd ended by {exit}:\n{}", self.log()))
+        code.unwrap_or_else(|| panic!("mcpd was ended by {exit}:\n{}", self.log()))
     }
 
-    /// Everything of this run that is there now but the daemon itself, seen from outside.
+    /// All processes of this run without the daemon itself, found from outside.
     pub fn processes(&self) -> Vec<Process> {
         let me = self.pid();
         self.trace.remaining().into_iter().filter(|found| found.pid != me).collect()
     }
 
-    /// Restarts it with the same configuration and home, at once.
+    /// Starts the daemon again at once, with the same configuration and home.
     #[track_caller]
     pub fn launch_again(self) -> Self {
         let (home, config) = self.into_home();
         Self::launch_in(home, config)
     }
 
-    /// Its home for another run, and its configuration with the claimed ports.
+    /// Returns the home and the configuration, with the claimed ports, for another run.
     #[track_caller]
     pub fn into_home(mut self) -> (TempDir, ConfigBuilder) {
-        assert!(self.poll_exit().is_some(), "mcpd runs still");
-        // The next run, which has the same tag, has to find what is left of this one.
+        assert!(self.poll_exit().is_some(), "mcpd is still running");
+        // Dropping this trace must not kill anything: the next run has the same tag, and has to find what is left.
         self.trace = Trace::of_no_run();
         let home = std::mem::replace(&mut self.home, tempfile::tempdir().expect("a temporary directory"));
         (home, std::mem::take(&mut self.config))
@@ -324,7 +323,7 @@ pub fn mcpctl(home: &Path) -> Command {
     command
 }
 
-/// Only what programs need to run, and a home of their own.
+/// Keeps only the variables that the programs need, and sets their home.
 fn clean_environment(command: &mut Command, home: &Path) {
     let kept = ["PATH", "MCPD_BACKEND", "LLVM_PROFILE_FILE", "TMPDIR", "RUST_BACKTRACE"];
     let kept = kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
@@ -341,7 +340,7 @@ impl Daemon {
         let raw = |pid: Pid| nix::unistd::Pid::from_raw(pid.get());
         let daemon = self.pid.get().copied().filter(|pid| self.find_pid() == Some(*pid));
         if let Some(pid) = daemon {
-            // Still its guardian's child, so the pid is its own.
+            // It is still a child of its guardian, so its pid is not reused.
             let _ = kill(raw(pid), Signal::SIGKILL);
             let end = std::time::Instant::now() + CLEANUP_LIMIT;
             while self.poll_exit().is_none() && std::time::Instant::now() < end {
@@ -368,5 +367,5 @@ impl Drop for Daemon {
 
 #[expect(clippy::print_stderr, reason = "the test runner shows it with the failed test")]
 fn show(log: &str) {
-    eprintln!("--- what mcpd wrote ---\n{log}---");
+    eprintln!("--- standard error of mcpd ---\n{log}---");
 }

@@ -1,8 +1,7 @@
-//! Stands in for init when the portable backend is tested.
+//! Replaces init when the portable backend is tested.
 //!
-//! That backend is no subreaper, so what a worker leaves behind goes to init. In a container init may
-//! reap only every few seconds; thousands of zombies in between would slow down everything. So the test
-//! process becomes the subreaper and reaps them.
+//! That backend is not a subreaper, so orphans are reparented to init. In a container, init may reap only every few
+//! seconds, and thousands of zombies would slow down everything. So the test process becomes a subreaper and reaps them.
 
 use std::sync::Once;
 use std::thread;
@@ -13,8 +12,8 @@ use mcpd_common::os::{Backend, backend, child, process};
 
 const REAP_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Takes in orphans and reaps them from now on, if the portable backend is tested.
-pub fn stand_in() {
+/// Becomes the subreaper and reaps orphans from now on, if the portable backend is tested.
+pub fn replace_for_portable_backend() {
     static ONCE: Once = Once::new();
     if backend() == Backend::Portable {
         ONCE.call_once(|| {
@@ -25,7 +24,7 @@ pub fn stand_in() {
     }
 }
 
-/// The test's own children are in its session, and are reaped by the code that started them.
+/// Reaps children in other sessions only: the test's own children are reaped by the code that started them.
 fn reap() {
     let me = process::best_effort::read(Pid::current()).expect("this process");
     loop {
@@ -40,7 +39,7 @@ fn reap() {
     }
 }
 
-/// From `/proc/PID/task/TID/children`: the portable backend would list all processes.
+/// From `/proc/PID/task/TID/children`, because the portable backend would list all processes.
 fn children(pid: Pid) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());

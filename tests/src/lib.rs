@@ -5,12 +5,12 @@
 //!   config, ports     daemon            command                               trace
 //! ```
 //!
-//! Nothing here trusts the daemon's own reports where there is another source: processes are
-//! found in `/proc`, ports are bound, files are checked. All waits are for conditions, with a
-//! bound. A failed test kills what it started and shows the daemon's log.
+//! The helpers use other sources than the daemon's reports where they can: processes are found in `/proc`, ports are
+//! bound, files are checked. All waits are for conditions, with a limit. A failed test kills its processes and prints the
+//! daemon's log.
 //!
-//! The programs must have been built: `cargo build --workspace --bins`, which `scripts/test.sh`
-//! does first. `MCPD_TEST_BIN_DIR` names another directory with them.
+//! The programs must have been built by `cargo build --workspace --bins`; `scripts/test.sh` does that first.
+//! `MCPD_TEST_BIN_DIR` names another directory that contains them.
 
 pub mod binaries;
 pub mod cgroup;

@@ -1,9 +1,9 @@
-//! A process that can open nothing more, for a while.
+//! Limits the descriptors of a process temporarily.
 
 use mcpd_common::ids::Pid;
 use rustix::process::{Resource, Rlimit, prlimit};
 
-/// While this lives, its process has so few descriptors.
+/// Limits the descriptors of a process until it is dropped.
 #[must_use]
 pub struct FewDescriptors {
     pid: rustix::process::Pid,
@@ -11,8 +11,8 @@ pub struct FewDescriptors {
 }
 
 impl FewDescriptors {
-    /// The process may have this many more than it has now, or none more; `None` if it is gone, or not
-    /// ours.
+    /// Sets the limit to the number of open descriptors and `more`; without `more` to 0, so that none can be opened.
+    /// `None` if the process is gone or belongs to another user.
     pub fn of(pid: Pid, more: Option<u64>) -> Option<Self> {
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
         let few = Self { pid: rustix::process::Pid::from_raw(pid.get())?, before: limit_of(pid)? };
@@ -24,7 +24,7 @@ impl FewDescriptors {
 
 impl Drop for FewDescriptors {
     fn drop(&mut self) {
-        // It may have ended meanwhile.
+        // Fails if the process has exited.
         let _ = prlimit(Some(self.pid), Resource::Nofile, self.before);
     }
 }

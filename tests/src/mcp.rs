@@ -1,4 +1,4 @@
-//! An MCP client of the session era by hand, for tests in which bytes and moments matter.
+//! A simple MCP client with sessions, for tests that depend on exact bytes and times.
 
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{self, Body, Reply};
 
-/// A client with a session.
+/// An MCP client with a session.
 #[derive(Debug)]
 pub struct Client {
     port: Port,
@@ -17,7 +17,7 @@ pub struct Client {
     last: AtomicU64,
 }
 
-/// An event.
+/// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
     /// `id:`
@@ -29,19 +29,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// Its data as JSON.
+    /// The data as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-/// The events of an answer, one by one.
+/// The events of a response, one by one.
 #[derive(Debug)]
 pub struct Events(BufReader<Body>);
 
 impl Events {
-    /// Of an answer that is an event stream.
+    /// Panics if the response is not an event stream.
     #[track_caller]
     pub fn of(reply: Reply) -> Self {
         let kind = reply.header("content-type").unwrap_or_default();
@@ -49,14 +49,14 @@ impl Events {
         Self(BufReader::new(reply.body))
     }
 
-    /// The next event's message.
+    /// The message in the next event.
     #[track_caller]
     pub fn message(&mut self) -> Value {
         self.next().expect("another event").json()
     }
 }
 
-/// They end at the clean end of the stream; any other end is a panic.
+/// Ends at the clean end of the stream, and panics at any other end.
 impl Iterator for Events {
     type Item = Event;
 
@@ -85,7 +85,7 @@ impl Iterator for Events {
 }
 
 impl Client {
-    /// Begins a session.
+    /// Opens a session.
     #[track_caller]
     pub fn initialize(port: Port) -> Self {
         let client = Self { port, session: String::new(), last: AtomicU64::new(0) };
@@ -102,19 +102,19 @@ impl Client {
         client
     }
 
-    /// A request with an id of its own.
+    /// A request with a new id.
     pub fn request(&self, method: &str, params: &Value) -> Value {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
     }
 
-    /// A call of a tool.
+    /// A request that calls a tool.
     pub fn tool(&self, name: &str, arguments: &Value) -> Value {
         let meta = json!({ "progressToken": "token" });
         self.request("tools/call", &json!({ "name": name, "arguments": arguments, "_meta": meta }))
     }
 
-    /// The text of a `POST` with this message.
+    /// The HTTP request that sends this message.
     pub fn compose(&self, message: &Value) -> String {
         let mut headers =
             vec!["content-type: application/json", "accept: application/json, text/event-stream"];
@@ -125,13 +125,13 @@ impl Client {
         wire::compose("POST /mcp", &headers, &message.to_string())
     }
 
-    /// Sends a message on a connection of its own; the answer's head.
+    /// Sends a message on a connection of its own.
     #[track_caller]
     pub fn post(&self, message: &Value) -> Reply {
         wire::request(self.port, &self.compose(message))
     }
 
-    /// Asks, and takes the answer to this request, in JSON or as an event.
+    /// Sends a request and returns its response, which may be JSON or an event.
     #[track_caller]
     pub fn call(&self, message: &Value) -> Value {
         let reply = self.post(message);
@@ -143,15 +143,15 @@ impl Client {
         }
         let events = Events::of(reply).collect::<Vec<_>>();
         let mut messages = events.iter().filter(|event| !event.data.is_empty()).map(Event::json);
-        let answer = messages.find(|answer| answer["id"] == message["id"]);
-        answer.unwrap_or_else(|| panic!("no answer in {events:?}"))
+        let response = messages.find(|response| response["id"] == message["id"]);
+        response.unwrap_or_else(|| panic!("no response in {events:?}"))
     }
 
-    /// What the worker knows of the session.
+    /// The session's state in the worker.
     #[track_caller]
     pub fn state(&self) -> Value {
-        let answer = self.call(&self.tool("state", &json!({})));
-        text(&answer).parse().unwrap_or_else(|error| panic!("{error}: {answer}"))
+        let response = self.call(&self.tool("state", &json!({})));
+        text(&response).parse().unwrap_or_else(|error| panic!("{error}: {response}"))
     }
 
     /// Ends the session.
@@ -173,6 +173,6 @@ impl Client {
 
 /// The text of a tool's result.
 #[track_caller]
-pub fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
+pub fn text(response: &Value) -> &str {
+    response["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {response}"))
 }

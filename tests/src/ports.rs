@@ -1,8 +1,7 @@
-//! Ports for workers that no other test and no outgoing connection takes.
+//! Ports for workers that neither another test nor an outgoing connection uses.
 //!
-//! A port that the kernel hands out and takes back may be the source port of a connection
-//! a moment later. So these lie below the range from which the kernel chooses, and a locked
-//! file a port keeps tests in other processes away.
+//! A port from the ephemeral range may become the source port of a connection at any time. So these ports are below that
+//! range, and a locked file for each port excludes tests in other processes.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,17 +22,17 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The port.
+    /// The claimed port.
     pub fn port(&self) -> Port {
         self.port
     }
 }
 
-/// Claims a port that can be bound.
+/// Claims a free port.
 #[track_caller]
 pub fn claim() -> Claim {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Each process begins at another port, so that few collide.
+    // Each process starts at another port, so that there are few collisions.
     let begin = std::process::id().wrapping_mul(97);
     for _ in 0..COUNT {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -60,8 +59,8 @@ fn directory() -> PathBuf {
     std::env::temp_dir().join(format!("mcpd-test-ports-{}", nix::unistd::getuid()))
 }
 
-/// Whether a server could start on the port now: on loopback and on the wildcard, past
-/// connections aside.
+/// Whether a server could bind the port now, on loopback and on the wildcard address; connections in `TIME_WAIT` don't
+/// matter.
 pub fn is_free(port: Port) -> bool {
     held(port).is_empty()
 }
@@ -76,7 +75,7 @@ pub fn held(port: Port) -> Vec<String> {
     ];
     let refused = |address: &SocketAddr| match TcpListener::bind(address) {
         Ok(_) => None,
-        // The machine has no IPv6.
+        // This machine has no IPv6.
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => None,
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32) => None,
         Err(error) => Some(format!("{address}: {error}")),

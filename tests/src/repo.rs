@@ -13,7 +13,7 @@ pub fn init(directory: &Path) {
     git(directory, &["commit", "--quiet", "--message=Begin"]);
 }
 
-/// Runs git there, whatever the user's own configuration says.
+/// Runs git in a directory, without the user's configuration.
 #[track_caller]
 pub fn git(directory: &Path, args: &[&str]) {
     let output = Command::new("git")
@@ -24,6 +24,6 @@ pub fn git(directory: &Path, args: &[&str]) {
         .stdin(Stdio::null())
         .output()
         .expect("git can be run");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?}: {complaint}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?}: {stderr}");
 }

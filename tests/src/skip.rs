@@ -1,4 +1,4 @@
-//! Skipping a test, or a part of it, that this machine can't run.
+//! Skips tests, or parts of them, that this machine can't run.
 //!
 //! Every skip is shown on standard error and appended to the file that [`LOG_VARIABLE`] names:
 //! `scripts/test.sh` lists that file after the run, and fails in CI for a test that
@@ -73,12 +73,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_skip_is_one_line_whatever_the_reason_is() {
+    fn a_reason_with_several_lines_is_logged_as_one_line() {
         assert_eq!(line("a::b", "no cgroup:\n\tread-only"), "a::b\tno cgroup: read-only\n");
     }
 
     #[test]
-    fn skips_are_appended_and_the_file_is_made() {
+    fn skips_are_appended_and_the_file_is_created() {
         let home = tempfile::tempdir().expect("a temporary directory");
         let log = home.path().join("log");
         append(&log, &line("a", "x"));

@@ -1,29 +1,29 @@
-//! Waits for conditions, always with a bound.
+//! Waits for conditions, always with a limit.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Long enough for a busy machine, short enough to be waited for when something is wrong.
+/// The default limit: long enough for a busy machine.
 pub const BOUND: Duration = Duration::from_secs(30);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The result, and how long it took.
+/// Returns the result and how long it took.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
     let result = work();
     (result, begin.elapsed())
 }
 
-/// Polls until there is a value, and panics with `what` at the bound.
+/// Polls until there is a value; panics with `what` after this limit.
 #[track_caller]
-pub fn until<T>(what: &str, bound: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + bound;
+pub fn until<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
     loop {
-        if let Some(seen) = poll() {
-            return seen;
+        if let Some(value) = poll() {
+            return value;
         }
-        assert!(Instant::now() < end, "after {bound:?} still waiting for {what}");
+        assert!(Instant::now() < end, "after {limit:?} still waiting for {what}");
         thread::sleep(POLL_INTERVAL);
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP byte by byte: what was sent, what came, and whether a body ended as bodies end.
+//! HTTP on the level of bytes: exact requests, and responses whose bodies must end cleanly.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,18 +7,18 @@ use mcpd_common::ids::Port;
 
 use crate::http;
 
-/// An answer; its body is not read yet.
+/// A response whose body is not read yet.
 #[derive(Debug)]
 pub struct Reply {
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// Its headers, names in lower case.
+    /// The names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// Its body.
+    /// The body, not read yet.
     pub body: Body,
 }
 
-/// A body; its end is an error unless it is a clean one.
+/// A body. Reading it is an error if the connection ends before the body does.
 #[derive(Debug)]
 pub struct Body {
     reader: BufReader<TcpStream>,
@@ -30,16 +30,16 @@ pub struct Body {
 enum Framing {
     Length,
     Chunked,
-    UntilTheEnd,
+    UntilClose,
     Ended,
 }
 
-/// Sends a request as it is written here, on a connection of its own.
+/// Sends these bytes as a request on a connection of its own.
 #[track_caller]
 pub fn request(port: Port, text: &str) -> Reply {
     let mut stream = http::connect(port).expect("a server listens");
     stream.write_all(text.as_bytes()).expect("sent");
-    Reply::read(stream).expect("an answer")
+    Reply::read(stream).expect("a response")
 }
 
 /// A request with a `Host`, these header lines and this body.
@@ -50,10 +50,10 @@ pub fn compose(line: &str, headers: &[&str], body: &str) -> String {
 }
 
 impl Reply {
-    /// Reads the head of an answer, interim ones skipped.
+    /// Reads the head of a response; `100 Continue` is skipped.
     ///
     /// # Errors
-    /// When the connection ends or is quiet for too long.
+    /// If the connection ends, or after the read timeout.
     pub fn read(stream: TcpStream) -> io::Result<Self> {
         Self::read_from(BufReader::new(stream))
     }
@@ -62,7 +62,7 @@ impl Reply {
         loop {
             let first = line(&mut reader)?;
             let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
-            let status = status.ok_or_else(|| io::Error::other(format!("no answer but {first:?}")))?;
+            let status = status.ok_or_else(|| io::Error::other(format!("not a response: {first:?}")))?;
             let headers = headers(&mut reader)?;
             if status != 100 {
                 return Ok(Self::new(status, headers, reader));
@@ -76,7 +76,7 @@ impl Reply {
         let (framing, left) = match (find("transfer-encoding"), length) {
             (Some(_), _) => (Framing::Chunked, 0),
             (None, Some(length)) => (Framing::Length, length),
-            (None, None) => (Framing::UntilTheEnd, u64::MAX),
+            (None, None) => (Framing::UntilClose, u64::MAX),
         };
         Self { status, headers, body: Body { reader, framing, left } }
     }
@@ -86,7 +86,7 @@ impl Reply {
         self.headers.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
-    /// Its whole body.
+    /// Reads the whole body.
     #[track_caller]
     pub fn text(mut self) -> String {
         let mut text = String::new();
@@ -94,17 +94,17 @@ impl Reply {
         text
     }
 
-    /// Its whole body as JSON.
+    /// Reads the whole body as JSON.
     #[track_caller]
     pub fn json(self) -> serde_json::Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Its body, and the connection for the next request.
+    /// Reads the body, and returns it and the connection for the next request.
     ///
     /// # Errors
-    /// When the body does not end as it should.
+    /// If the body does not end cleanly.
     pub fn finish(mut self) -> io::Result<(String, TcpStream)> {
         let mut text = String::new();
         self.body.read_to_string(&mut text)?;
@@ -113,7 +113,7 @@ impl Reply {
 }
 
 impl Body {
-    /// The connection below it.
+    /// The connection.
     pub fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }
@@ -138,7 +138,7 @@ impl Read for Body {
             return Ok(0);
         }
         let count = self.reader.by_ref().take(self.left).read(buffer)?;
-        if count == 0 && self.framing != Framing::UntilTheEnd {
+        if count == 0 && self.framing != Framing::UntilClose {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;

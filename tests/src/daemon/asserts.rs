@@ -1,4 +1,4 @@
-//! What has to be true when a daemon has ended.
+//! Assertions on a daemon that has exited.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,14 +19,14 @@ impl Daemon {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
     }
 
-    /// Waits for its end, and finds this code and nothing else: no process, no zombie, no port, no
-    /// socket file, no run file, no open journal; and process, report and findings agree.
+    /// Waits until the daemon exits with this code, and checks that nothing is left: no process, zombie, port, socket file,
+    /// run file or open journal. Exit code, report and findings must agree.
     #[track_caller]
     pub fn assert_no_trace(&mut self, expected: u8) -> ShutdownReport {
         self.assert_no_trace_but(expected, &[])
     }
 
-    /// The same for a test that holds these workers' ports itself.
+    /// Like [`Self::assert_no_trace`], for a test that holds the ports of these workers.
     #[track_caller]
     pub fn assert_no_trace_but(&mut self, expected: u8, held: &[&str]) -> ShutdownReport {
         let report = self.assert_ended(expected);
@@ -36,24 +36,24 @@ impl Daemon {
         report
     }
 
-    /// Waits for its end; process, report and findings agree on this code. What it may have left is
-    /// another question: see [`Self::assert_nothing_left`].
+    /// Waits until the daemon exits with this code, which report and findings must have, too. What is left is checked by
+    /// [`Self::assert_nothing_left`].
     #[track_caller]
     pub fn assert_ended(&mut self, expected: u8) -> ShutdownReport {
         let code = self.wait_exit(LONGEST_SHUTDOWN);
         let report = self.report();
         assert_eq!(code, expected, "exit code; findings: {:#?}", report.findings);
-        assert_eq!(report.exit_code, code, "last-shutdown.json against the process");
+        assert_eq!(report.exit_code, code, "exit code in last-shutdown.json");
         assert_eq!(
             exit_code::of(&report.findings),
             code,
-            "findings against the code: {:#?}",
+            "exit code of the findings: {:#?}",
             report.findings
         );
         report
     }
 
-    /// Finds nothing of it from outside, however it ended.
+    /// Checks from outside that nothing is left.
     #[track_caller]
     pub fn assert_nothing_left(&self, held: &[&str]) {
         self.assert_all_gone(held);
@@ -62,7 +62,7 @@ impl Daemon {
         assert!(!is_open, "the journal was not closed: {} is not empty", wal.display());
     }
 
-    /// The same without the journal, which a daemon that was killed could not close.
+    /// Like [`Self::assert_nothing_left`], except for the journal, which a killed daemon can't close.
     #[track_caller]
     pub fn assert_all_gone(&self, held: &[&str]) {
         let left = self.trace.remaining_described();
@@ -76,17 +76,17 @@ impl Daemon {
         }
     }
 
-    /// `mcpctl shutdown --wait`; then [`Self::assert_no_trace`], and `mcpctl` says the same code.
+    /// Runs `mcpctl shutdown --wait`, which must exit with this code; then [`Self::assert_no_trace`].
     #[track_caller]
     pub fn assert_shuts_down(&mut self, expected: u8) -> ShutdownReport {
         let output = self.mcpctl(&["shutdown", "--wait"]);
         let report = self.assert_no_trace(expected);
-        assert_eq!(output.code, Some(expected.into()), "mcpctl disagrees: {output:?}");
+        assert_eq!(output.code, Some(expected.into()), "exit code of mcpctl: {output:?}");
         report
     }
 
-    /// A killed daemon's guardian has cleaned up: it ends with this code, nothing is left, and the
-    /// account says the same.
+    /// Waits until the guardian of a killed daemon has cleaned up: it exits with this code, nothing is left, and the report
+    /// agrees.
     #[track_caller]
     pub fn assert_cleaned_up(&mut self, expected: u8) -> ShutdownReport {
         let report = self.assert_ended(expected);

@@ -1,9 +1,8 @@
-//! The fork bomb: processes that are gone before a signal arrives.
+//! The fork bomb: processes that have exited before a signal arrives.
 //!
-//! Each goes into a session of its own, lives for a moment, forks its successor and exits. Never
-//! more than asked for are alive, nor for longer than [`BURNS`], and all together fork at most
-//! [`RATE`] times a second: fast enough to outrun a program that kills whole trees, and too slow to
-//! stop the machine.
+//! Each makes a session, lives for a short time, forks its successor and exits. The number of processes does not grow, the
+//! bomb ends after [`LIMIT`], and all together fork at most [`FORKS_PER_SECOND`] times a second: too fast for a program
+//! that kills one process after the other, and slow enough for the machine.
 
 use std::io;
 use std::thread;
@@ -13,38 +12,38 @@ use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
 use crate::exiting::exit;
-use crate::raw::{Side, ignore, split};
+use crate::raw::{ForkSide, fork, ignore};
 
-const BURNS: Duration = Duration::from_secs(20);
-const RATE: u32 = 4000;
-const SHORTEST: Duration = Duration::from_millis(10);
+const LIMIT: Duration = Duration::from_secs(20);
+const FORKS_PER_SECOND: u32 = 4000;
+const MIN_LIFETIME: Duration = Duration::from_millis(10);
 
-/// Starts this many. For a process of one thread.
-pub fn light(count: u32) -> io::Result<()> {
-    let life = (Duration::from_secs(1) * count / RATE).max(SHORTEST);
-    let end = Instant::now() + BURNS;
+/// Starts this number of chains. Only for a process with a single thread.
+pub fn start(count: u32) -> io::Result<()> {
+    let life = (Duration::from_secs(1) * count / FORKS_PER_SECOND).max(MIN_LIFETIME);
+    let end = Instant::now() + LIMIT;
     if count > 0 {
-        // The first of them are this process's own children, and would be its zombies.
+        // So that the first processes, which are children of this one, don't become zombies.
         ignore(Signal::SIGCHLD);
     }
     for _ in 0..count {
-        if let Side::Child = split()? {
-            // A pass of SIGTERM could end all of them by chance.
+        if let ForkSide::Child = fork()? {
+            // Otherwise one round of SIGTERM could end all of them by chance.
             ignore(Signal::SIGTERM);
-            hop(end, life);
+            fork_until(end, life);
         }
     }
     Ok(())
 }
 
-fn hop(end: Instant, life: Duration) -> ! {
+fn fork_until(end: Instant, life: Duration) -> ! {
     while Instant::now() < end {
-        // Fails only for the leader of a group, and a forked child is none.
+        // It fails only for the leader of a group, which a forked child is not.
         let _ = setsid();
         thread::sleep(life);
-        match split() {
-            Ok(Side::Child) => {}
-            Ok(Side::Parent) | Err(_) => break,
+        match fork() {
+            Ok(ForkSide::Child) => {}
+            Ok(ForkSide::Parent) | Err(_) => break,
         }
     }
     exit(0)

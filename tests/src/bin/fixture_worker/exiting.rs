@@ -1,4 +1,4 @@
-//! What a request to exit, or `SIGTERM`, leads to.
+//! The reaction to `SIGTERM`, and ways to exit.
 
 use std::thread;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use nix::unistd::getppid;
 use crate::options::Options;
 use crate::raw;
 
-/// Makes `SIGTERM` do what was asked for; by default it kills. To be called before there are
-/// threads, which inherit the mask.
-pub fn arrange_signals(options: &Options) {
+/// Sets up the reaction to `SIGTERM` that the options select. Has to be called before there are threads, because they
+/// inherit the signal mask.
+pub fn set_up_sigterm(options: &Options) {
     if options.ignore_term {
         raw::ignore(Signal::SIGTERM);
         return;
     }
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
-    let by_default = options.term_exit.is_none() && options.slow_exit.is_zero() && !options.leader_exits;
-    if by_default {
-        // A leader that waits for it has it blocked, and its worker inherits that.
+    let has_default = options.term_exit.is_none() && options.slow_exit.is_zero() && !options.leader_exits;
+    if has_default {
+        // It may be blocked: a leader that waits for it has it blocked, and its worker inherits that.
         let _ = set.thread_unblock();
         return;
     }
@@ -36,13 +36,13 @@ pub fn arrange_signals(options: &Options) {
     });
 }
 
-/// Ends the whole process from whichever thread.
+/// Exits the process; may be called by any thread.
 #[expect(clippy::exit, reason = "threads of this program decide when it ends")]
 pub fn exit(code: u8) -> ! {
     std::process::exit(code.into())
 }
 
-/// Ends the process with status 1 after this time.
+/// Exits the process with status 1 after this time.
 pub fn crash_after(delay: Duration) {
     small_thread(move || {
         thread::sleep(delay);
@@ -50,13 +50,13 @@ pub fn crash_after(delay: Duration) {
     });
 }
 
-/// `SIGTERM` to the leader that started this worker.
+/// Sends `SIGTERM` to the leader that started this worker.
 pub fn end_parent() {
     let _ = kill(getppid(), Signal::SIGTERM);
 }
 
-/// A thread with a small stack: 500 of these programs run at once.
+/// Starts a thread with a small stack, because benchmarks run 500 of these programs.
 pub fn small_thread(work: impl FnOnce() + Send + 'static) {
-    // Without the thread a test fails by its own bound, which says more than a panic here.
+    // If the thread can't be started, the test fails at its own limit, with a better message than a panic here.
     let _ = thread::Builder::new().stack_size(64 * 1024).spawn(work);
 }

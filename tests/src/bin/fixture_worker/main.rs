@@ -1,21 +1,21 @@
-//! A worker that misbehaves as its flags say, for tests and benchmarks.
+//! A worker that misbehaves in the ways that its flags select, for tests and benchmarks.
 //!
 //! ```text
-//! options    the command line: what to do wrong
-//! serve      HTTP, as little of it as probes and requests to exit need
-//! mcp        an MCP server on the same port, if that is asked for
-//! exiting    what a request to exit, or SIGTERM, leads to
+//! options    the command line
+//! serve      HTTP, as far as probes and stop requests need it
+//! mcp        an MCP server on the same port (--mcp)
+//! exiting    the reaction to SIGTERM, and ways to exit
 //! offspring  the processes that it starts and leaves behind
-//! bomb       the one that keeps forking
-//! zoo        hostile workers: children that evade their parent
-//! report     what it was given: environment, descriptors, limits, signals
-//! raw        the only unsafe code
+//! bomb       processes that keep forking
+//! zoo        hostile workers: children that escape from their parent
+//! report     what it inherited: environment, descriptors, limits, signals
+//! raw        all unsafe code
 //! ```
 //!
-//! It binds 127.0.0.1:$PORT and `[::1]`:$PORT, answers `GET /health` with 200 and
-//! `POST /shutdown` with 202, and then exits 0. Plain `std`, since a benchmark runs 500 of
-//! them. Whatever it starts carries its `--tag` in the command line, so that a test can find
-//! it from outside, and exits on its own after [`options::LIFETIME`] should a test go wrong.
+//! It binds 127.0.0.1:$PORT and `[::1]`:$PORT, responds to `GET /health` with 200 and to `POST /shutdown` with 202, and then
+//! exits with 0. It uses threads and no tokio, because a benchmark runs 500 of these programs. Its descendants have its
+//! `--tag` in the command line, so that a test can find them from outside, and exit after [`options::LIFETIME`] in case a
+//! test fails.
 
 use std::process::ExitCode;
 
@@ -34,12 +34,12 @@ use options::{Options, Role};
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
-        Err(problem) => return complain(&problem),
+        Err(problem) => return fail(&problem),
     };
     match options.role {
         Role::Worker => worker(options),
-        Role::Sleeper(manners) => offspring::sleeper(manners),
-        Role::Escaper(manners) => offspring::escaper(&options, manners),
+        Role::Sleeper(on_sigterm) => offspring::sleeper(on_sigterm),
+        Role::Escaper(on_sigterm) => offspring::escaper(&options, on_sigterm),
         Role::Tree { depth, width } => offspring::tree(&options, depth, width),
         Role::Heir { worker } => serve::heir(options, worker),
         Role::Exit => ExitCode::SUCCESS,
@@ -53,18 +53,18 @@ fn worker(options: Options) -> ExitCode {
     if options.print_env
         && let Err(problem) = report::write()
     {
-        return complain(&problem);
+        return fail(&problem);
     }
     if options.leader_exits {
-        exiting::arrange_signals(&options);
+        exiting::set_up_sigterm(&options);
         return offspring::lead();
     }
-    // In this order: only a process of one thread may fork, and what it starts must not
-    // inherit an ignored SIGTERM.
+    // In this order, because only a process with a single thread may fork, and its children must not inherit an ignored
+    // SIGTERM.
     if let Err(error) = offspring::start(&options) {
-        return complain(&format!("can't start what was asked for: {error}"));
+        return fail(&format!("can't start the child processes: {error}"));
     }
-    exiting::arrange_signals(&options);
+    exiting::set_up_sigterm(&options);
     if options.flood {
         offspring::flood();
     }
@@ -72,7 +72,7 @@ fn worker(options: Options) -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "a program for tests reports a wrong flag on standard error")]
-fn complain(problem: &str) -> ExitCode {
+fn fail(problem: &str) -> ExitCode {
     eprintln!("fixture_worker: {problem}");
     ExitCode::from(64)
 }

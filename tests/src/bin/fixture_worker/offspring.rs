@@ -1,7 +1,6 @@
 //! The processes that the worker starts and that outlive it.
 //!
-//! They inherit its standard output and error: a program that waits for the end of those pipes waits
-//! for them.
+//! They inherit its standard output and error, so a reader of those pipes gets no end of file before they exit.
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -13,13 +12,13 @@ use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
 use crate::exiting::small_thread;
-use crate::options::{LIFETIME, Manners, Options};
+use crate::options::{LIFETIME, OnSigterm, Options};
 use crate::{bomb, raw};
 
-/// Starts everything that was asked for and does not need the socket.
+/// Starts all processes that the options select and that do not need the socket.
 pub fn start(options: &Options) -> io::Result<()> {
     for _ in 0..options.zombies {
-        // Never reaped: they are to be zombies.
+        // Not reaped, so they become zombies.
         run(options, &["exit"])?;
     }
     if let Some((depth, width)) = options.tree {
@@ -27,8 +26,8 @@ pub fn start(options: &Options) -> io::Result<()> {
     }
     escape(options, options.escape, "stubborn-escaper")?;
     escape(options, options.escape_polite, "escaper")?;
-    options.zoo.iter().try_for_each(|hostile| hostile.release())?;
-    bomb::light(options.fork_bomb)
+    options.zoo.iter().try_for_each(|hostile| hostile.start())?;
+    bomb::start(options.fork_bomb)
 }
 
 fn run(options: &Options, role: &[&str]) -> io::Result<Child> {
@@ -53,17 +52,17 @@ fn grow(options: &Options, depth: u32, width: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A process of the tree: its own children, then sleep.
+/// A process of the tree: it starts its children and sleeps.
 pub fn tree(options: &Options, depth: u32, width: u32) -> ExitCode {
     match grow(options, depth, width) {
-        Ok(()) => sleeper(Manners::Polite),
+        Ok(()) => sleeper(OnSigterm::Exit),
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Sleeps until it is ended, or its time is up.
-pub fn sleeper(manners: Manners) -> ExitCode {
-    if manners == Manners::Stubborn {
+/// Sleeps until it is killed, at most for [`LIFETIME`].
+pub fn sleeper(on_sigterm: OnSigterm) -> ExitCode {
+    if on_sigterm == OnSigterm::Ignore {
         raw::ignore(Signal::SIGTERM);
         raw::ignore(Signal::SIGHUP);
     }
@@ -73,10 +72,10 @@ pub fn sleeper(manners: Manners) -> ExitCode {
 
 /// The middle process of a double fork: it makes a session, starts a sleeper with an empty environment
 /// and exits.
-pub fn escaper(options: &Options, manners: Manners) -> ExitCode {
-    let role = match manners {
-        Manners::Polite => "sleeper",
-        Manners::Stubborn => "stubborn-sleeper",
+pub fn escaper(options: &Options, on_sigterm: OnSigterm) -> ExitCode {
+    let role = match on_sigterm {
+        OnSigterm::Exit => "sleeper",
+        OnSigterm::Ignore => "stubborn-sleeper",
     };
     let escaped = || {
         setsid()?;
@@ -86,7 +85,7 @@ pub fn escaper(options: &Options, manners: Manners) -> ExitCode {
     if escaped().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Starts a process in another session that serves on this socket when the worker is gone.
+/// Starts a process in another session that serves on this socket once the worker has exited.
 pub fn hand_over(options: &Options, listener: &TcpListener) -> io::Result<()> {
     let socket = OwnedFd::from(listener.try_clone()?);
     let mut command = Command::new(std::env::current_exe()?);
@@ -95,7 +94,7 @@ pub fn hand_over(options: &Options, listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// A leader that starts the actual worker and, like `npx`, exits before it.
+/// A leader that starts the actual worker and, like `npx`, may exit before it.
 pub fn lead() -> ExitCode {
     let worker = || -> io::Result<Child> {
         let kept = std::env::args().skip(1).filter(|flag| flag != "--leader-exits");
@@ -107,13 +106,13 @@ pub fn lead() -> ExitCode {
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Writes to standard output and error as fast as they take it.
+/// Writes to standard output and error without end.
 pub fn flood() {
-    small_thread(|| pour(io::stdout().lock()));
-    small_thread(|| pour(io::stderr().lock()));
+    small_thread(|| write_forever(io::stdout().lock()));
+    small_thread(|| write_forever(io::stderr().lock()));
 }
 
-fn pour(mut pipe: impl Write) {
-    let lines = "this worker talks a great deal and means none of it\n".repeat(160);
+fn write_forever(mut pipe: impl Write) {
+    let lines = "this worker writes to its output without end or pause\n".repeat(160);
     while pipe.write_all(lines.as_bytes()).is_ok() {}
 }

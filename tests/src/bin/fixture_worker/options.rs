@@ -5,117 +5,117 @@ use std::time::Duration;
 
 use crate::zoo::Hostile;
 
-/// The longest that a descendant lives.
+/// Time after which a descendant exits, in case a test fails.
 pub const LIFETIME: Duration = Duration::from_secs(120);
-/// The longest that the worker itself lives; benchmarks take long.
+/// Time after which the worker exits; benchmarks take long.
 pub const WORKER_LIFETIME: Duration = Duration::from_secs(1800);
-/// A tree of more processes is a typing error.
+/// A larger tree is rejected as a mistake.
 const TREE_LIMIT: u32 = 500;
 const BOMB_LIMIT: u32 = 3000;
 
-/// How a process takes `SIGTERM` and `SIGHUP`.
+/// The reaction to `SIGTERM` and `SIGHUP`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manners {
-    /// It dies of them.
-    Polite,
-    /// It ignores them.
-    Stubborn,
+pub enum OnSigterm {
+    /// They end the process.
+    Exit,
+    /// They are ignored.
+    Ignore,
 }
 
-/// Which of the processes this one is.
+/// What this process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The worker.
+    /// Is the worker.
     Worker,
-    /// Waits for its end.
-    Sleeper(Manners),
-    /// Goes into a new session, starts a sleeper there with an empty environment, and ends.
-    Escaper(Manners),
-    /// A sleeper with children.
+    /// Sleeps.
+    Sleeper(OnSigterm),
+    /// Makes a session, starts a sleeper there with an empty environment, and exits.
+    Escaper(OnSigterm),
+    /// Sleeps, and has children.
     Tree {
         /// Generations below this one.
         depth: u32,
-        /// Children of each.
+        /// Children of each process.
         width: u32,
     },
     /// Serves on the socket that is its standard input.
     Heir {
-        /// The pid of the worker that it inherits from.
+        /// The pid of the worker whose socket it has.
         worker: u32,
     },
-    /// Ends at once.
+    /// Exits at once.
     Exit,
 }
 
-/// What `POST /shutdown` leads to.
+/// The reaction to `POST /shutdown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnShutdown {
     /// 202, then it exits.
     Exit,
     /// 404.
     NoRoute,
-    /// Nothing; the connection stays open.
-    NoAnswer,
+    /// No response; the connection stays open.
+    NoResponse,
     /// This status, and it keeps running.
     Status(u16),
     /// 202, and it keeps running.
     Stay,
-    /// 202; it exits when its connections are closed.
+    /// 202; it exits once its connections are closed.
     WaitForClients,
     /// 202; its parent gets `SIGTERM`, and it keeps running.
     EndParent,
 }
 
-/// Everything that can be asked for.
+/// All options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Which process this is.
+    /// What this process does.
     pub role: Role,
-    /// Carried by everything it starts.
+    /// In the command line of all its descendants.
     pub tag: String,
-    /// Where it listens; `None`: nowhere.
+    /// The port to listen on; `None`: it does not listen.
     pub port: Option<u16>,
-    /// What `POST /shutdown` leads to.
+    /// The reaction to `POST /shutdown`.
     pub on_shutdown: OnShutdown,
-    /// How long it takes to exit.
+    /// Delay of the exit on request.
     pub slow_exit: Duration,
-    /// `SIGTERM` does nothing.
+    /// `SIGTERM` is ignored.
     pub ignore_term: bool,
     /// `SIGTERM` ends it with this status.
     pub term_exit: Option<u8>,
     /// `SIGSTOP` to itself after the first connection.
     pub stop_self: bool,
-    /// Ends at once with this status.
+    /// Exits at once with this status.
     pub exit_at_once: Option<u8>,
-    /// Ends with status 1 after this time.
+    /// Exits with status 1 after this time.
     pub crash_after: Option<Duration>,
-    /// Writes without end.
+    /// Writes to its output without end.
     pub flood: bool,
-    /// Children that end and are not waited for.
+    /// Number of children that exit and are not reaped.
     pub zombies: u32,
-    /// A tree of sleepers below it.
+    /// Depth and width of a tree of sleepers.
     pub tree: Option<(u32, u32)>,
-    /// Sleepers in another session and group, without environment, that ignore `SIGTERM`.
+    /// Number of sleepers in another session and group, without environment, that ignore `SIGTERM`.
     pub escape: u32,
-    /// The same, but `SIGTERM` ends them.
+    /// Number of such sleepers that `SIGTERM` ends.
     pub escape_polite: u32,
-    /// A process in another session goes on serving.
+    /// A process in another session serves on the socket after the worker has exited.
     pub hand_over_socket: bool,
-    /// Processes that keep forking.
+    /// Number of processes that keep forking.
     pub fork_bomb: u32,
     /// Where it listens instead of 127.0.0.1 and ::1.
     pub host: Option<IpAddr>,
-    /// Binds after this time.
+    /// Delay before the port is bound.
     pub start_delay: Duration,
-    /// `GET /big` writes 16 MiB.
+    /// `GET /big` responds with 16 MiB.
     pub big_answer: bool,
-    /// Health is 503 after this time.
+    /// `GET /health` responds with 503 after this time.
     pub unhealthy_after: Option<Duration>,
-    /// The worker is a child of the leader, which exits before it.
+    /// The worker is a child of the leader, which may exit before it.
     pub leader_exits: bool,
-    /// Writes the file that `report` describes.
+    /// Writes the file of `report`.
     pub print_env: bool,
-    /// Is an MCP server, too.
+    /// It is an MCP server, too.
     pub mcp: bool,
     /// Hostile workers to start.
     pub zoo: Vec<Hostile>,
@@ -168,7 +168,7 @@ impl Options {
             "--tag" => self.tag = args.text()?,
             "--port" => self.port = Some(args.number()?),
             "--no-shutdown-route" => self.on_shutdown = OnShutdown::NoRoute,
-            "--shutdown-never-answers" => self.on_shutdown = OnShutdown::NoAnswer,
+            "--shutdown-never-answers" => self.on_shutdown = OnShutdown::NoResponse,
             "--shutdown-status" => self.on_shutdown = OnShutdown::Status(args.number()?),
             "--ignore-shutdown" => self.on_shutdown = OnShutdown::Stay,
             "--wait-for-clients" => self.on_shutdown = OnShutdown::WaitForClients,
@@ -224,12 +224,12 @@ struct Args<I: Iterator<Item = String>>(std::iter::Peekable<I>);
 
 impl<I: Iterator<Item = String>> Args<I> {
     fn text(&mut self) -> Result<String, String> {
-        self.0.next().ok_or_else(|| "wants a value".to_owned())
+        self.0.next().ok_or_else(|| "needs a value".to_owned())
     }
 
     fn number<T: std::str::FromStr>(&mut self) -> Result<T, String> {
         let text = self.text()?;
-        text.parse().map_err(|_| format!("\"{text}\" is no number that fits"))
+        text.parse().map_err(|_| format!("\"{text}\" is not a valid number"))
     }
 
     fn millis(&mut self) -> Result<Duration, String> {
@@ -243,10 +243,10 @@ impl<I: Iterator<Item = String>> Args<I> {
 
     fn role(&mut self) -> Result<Role, String> {
         match self.text()?.as_str() {
-            "sleeper" => Ok(Role::Sleeper(Manners::Polite)),
-            "stubborn-sleeper" => Ok(Role::Sleeper(Manners::Stubborn)),
-            "escaper" => Ok(Role::Escaper(Manners::Polite)),
-            "stubborn-escaper" => Ok(Role::Escaper(Manners::Stubborn)),
+            "sleeper" => Ok(Role::Sleeper(OnSigterm::Exit)),
+            "stubborn-sleeper" => Ok(Role::Sleeper(OnSigterm::Ignore)),
+            "escaper" => Ok(Role::Escaper(OnSigterm::Exit)),
+            "stubborn-escaper" => Ok(Role::Escaper(OnSigterm::Ignore)),
             "tree" => Ok(Role::Tree { depth: self.number()?, width: self.number()? }),
             "heir" => Ok(Role::Heir { worker: self.number()? }),
             "exit" => Ok(Role::Exit),

@@ -1,4 +1,4 @@
-//! The only unsafe code: forking without exec in several ways, and what a process can do to itself.
+//! All unsafe code: several kinds of fork without exec, and what a process can do to itself.
 #![expect(
     unsafe_code,
     reason = "nix marks fork and signal as unsafe; this program is single-threaded at that point"
@@ -9,38 +9,38 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{self, ForkResult, Pid};
 
-/// Which side of a fork this is.
-pub enum Side {
-    /// The one that was there before.
+/// The process in which a fork returns.
+pub enum ForkSide {
+    /// The process that called fork.
     Parent,
-    /// The new one.
+    /// The new process.
     Child,
 }
 
-/// Forks. Only for a process of one thread.
-pub fn split() -> nix::Result<Side> {
-    Ok(split_named()?.map_or(Side::Child, |_| Side::Parent))
+/// Forks. Only for a process with a single thread.
+pub fn fork() -> nix::Result<ForkSide> {
+    Ok(fork_with_pid()?.map_or(ForkSide::Child, |_| ForkSide::Parent))
 }
 
-/// The same; the pid of the child, or `None` in it.
-pub fn split_named() -> nix::Result<Option<Pid>> {
+/// Like [`fork`]; returns the pid of the child, and `None` in the child.
+pub fn fork_with_pid() -> nix::Result<Option<Pid>> {
     // SAFETY: no other thread exists that could hold a lock across the fork.
-    match unsafe { fork() }? {
+    match unsafe { unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),
     }
 }
 
-/// Forks a child with this exit signal; 0: none. A wait without `__WALL` does
-/// not see such a child. Only for a process of one thread.
-pub fn split_with_exit_signal(signal: libc::c_int) -> io::Result<Side> {
+/// Forks a child with this exit signal; 0: none. A wait without `__WALL` does not find such a child. Only for a process
+/// with a single thread.
+pub fn fork_with_exit_signal(signal: libc::c_int) -> io::Result<ForkSide> {
     // SAFETY: without CLONE_VM and with no stack of its own this is a fork; one thread, as above.
     match unsafe { libc::syscall(libc::SYS_clone, signal, 0, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Side::Child),
-        _ => Ok(Side::Parent),
+        0 => Ok(ForkSide::Child),
+        _ => Ok(ForkSide::Parent),
     }
 }
 
@@ -61,14 +61,14 @@ pub fn wait_for_a_stopped_child() {
     unsafe { libc::clone(stop, top.cast(), flags, std::ptr::null_mut()) };
 }
 
-/// Ends this thread alone, even if it is the one that the process is named after.
+/// Exits this thread only, even if it is the leader of the thread group.
 pub fn end_this_thread() -> ! {
     // SAFETY: nothing on this stack is used by another thread.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     std::process::abort()
 }
 
-/// Zeroes the command line and the environment that this process was started with, as others see them.
+/// Overwrites the command line and the environment in `/proc` with zeros.
 pub fn overwrite_command_line_and_environment() -> io::Result<()> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<usize> = stat
@@ -80,28 +80,28 @@ pub fn overwrite_command_line_and_environment() -> io::Result<()> {
         .collect();
     // arg_start, arg_end, env_start, env_end are the fields 48 to 51 of proc_pid_stat(5).
     for (start, end) in [(48, 49), (50, 51)].map(|(a, b)| (fields[a - 3], fields[b - 3])) {
-        // SAFETY: the kernel put the strings there and leaves them to the process; no other code reads them here
-        // afterwards but by what was copied before.
+        // SAFETY: the kernel put the strings there, and the process may write to them; after this no code reads them, except
+        // from copies.
         unsafe { std::ptr::write_bytes(std::ptr::with_exposed_provenance_mut::<u8>(start), 0, end - start) };
     }
     Ok(())
 }
 
-/// Becomes not dumpable (prctl(2), PR_SET_DUMPABLE): its files in `/proc` belong to root.
+/// Makes this process not dumpable (prctl(2), PR_SET_DUMPABLE): its files in `/proc` belong to root.
 pub fn become_undumpable() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }
 
-/// Sets the soft limit that carries mcpd's mark to nothing.
-pub fn lower_mark() {
+/// Removes mcpd's mark: sets the soft limit that carries it to 0.
+pub fn remove_mark() {
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the structure lives as long as the call.
     unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, &limit) };
 }
 
-/// Executes another program without any environment.
-pub fn become_sleep(seconds: u64) -> ! {
+/// Executes sleep(1) with an empty environment.
+pub fn exec_sleep(seconds: u64) -> ! {
     let words = ["sleep".to_owned(), seconds.to_string()];
     let words = words.map(|word| std::ffi::CString::new(word).unwrap_or_default());
     let pointers = [words[0].as_ptr(), words[1].as_ptr(), std::ptr::null()];
@@ -114,7 +114,7 @@ pub fn become_sleep(seconds: u64) -> ! {
     std::process::abort()
 }
 
-/// Ignores a signal, for good.
+/// Ignores a signal from now on.
 pub fn ignore(which: Signal) {
     // SAFETY: no handler runs; the disposition is the kernel's own.
     let _ = unsafe { signal(which, SigHandler::SigIgn) };

@@ -1,4 +1,4 @@
-//! What this process was given, for tests of what a worker inherits (R-SUP-1).
+//! Reports what this process inherited (R-SUP-1).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// Writes it as JSON into the file that `FIXTURE_REPORT` names. It appears complete: a test that waits for
-/// the file never reads half of it.
+/// Writes the report as JSON to the file that `FIXTURE_REPORT` names; atomically, because a test waits for the file.
 pub fn write() -> Result<(), String> {
     let file = std::env::var("FIXTURE_REPORT").map_err(|_| "FIXTURE_REPORT names no file".to_owned())?;
     let draft = format!("{file}.draft");
@@ -28,7 +27,7 @@ fn collect() -> Value {
         "args": args,
         "env": env,
         "descriptors": descriptors(),
-        "limits": fields("/proc/self/limits"),
+        "limits": lines("/proc/self/limits"),
         "signals": signals(),
     })
 }
@@ -55,7 +54,7 @@ fn signals() -> BTreeMap<String, String> {
     picked.map(|(name, mask)| (name.to_owned(), mask.trim().to_owned())).collect()
 }
 
-/// A line each of a table of `/proc`.
-fn fields(path: &str) -> Vec<String> {
+/// The lines of a file.
+fn lines(path: &str) -> Vec<String> {
     fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! HTTP, as little of it as probes and requests to exit need: a thread for each connection.
+//! HTTP, as far as probes and stop requests need it, with a thread for each connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -19,9 +19,9 @@ use crate::offspring;
 use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
 use crate::zoo;
 
-static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
-const PIECES: usize = 256;
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+const CHUNKS: usize = 256;
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 struct Server {
     options: Options,
@@ -31,6 +31,7 @@ struct Server {
     mcp: mcp::State,
 }
 
+/// What to do with the connection after a response.
 enum After {
     KeepAlive,
     Close,
@@ -38,7 +39,7 @@ enum After {
     Hang,
 }
 
-/// Binds and serves until it is asked to exit.
+/// Binds the port and serves until a stop request.
 pub fn run(options: Options) -> ExitCode {
     thread::sleep(options.start_delay);
     if let Some(delay) = options.crash_after {
@@ -50,26 +51,28 @@ pub fn run(options: Options) -> ExitCode {
     };
     let listeners = match bind(options.host, port) {
         Ok(listeners) => listeners,
-        Err(error) => return crate::complain(&format!("can't bind port {port}: {error}")),
+        Err(error) => return crate::fail(&format!("can't bind port {port}: {error}")),
     };
     if options.hand_over_socket
         && let Err(error) = listeners.iter().take(1).try_for_each(|it| offspring::hand_over(&options, it))
     {
-        return crate::complain(&format!("can't hand over: {error}"));
+        return crate::fail(&format!("can't hand over: {error}"));
     }
-    if let Err(error) = listeners.iter().take(1).try_for_each(|it| zoo::listening(&options.zoo, it.as_fd())) {
-        return crate::complain(&format!("can't pass its socket on: {error}"));
+    if let Err(error) =
+        listeners.iter().take(1).try_for_each(|it| zoo::send_listener(&options.zoo, it.as_fd()))
+    {
+        return crate::fail(&format!("can't send the socket to a child: {error}"));
     }
     let hostiles = options.zoo.clone();
-    zoo::up(&hostiles, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
+    zoo::serve(&hostiles, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
 }
 
-/// Serves on the socket that is the standard input, in a session of its own, from when the
-/// worker is gone: before that it would take the worker's connections.
+/// Serves on the socket that is its standard input, in its own session, once the worker has exited. Before that it would
+/// accept connections instead of the worker.
 pub fn heir(mut options: Options, worker: u32) -> ExitCode {
     let _ = nix::unistd::setsid();
     while parent_id() == worker {
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(POLL_INTERVAL);
     }
     options.on_shutdown = OnShutdown::Stay;
     match io::stdin().as_fd().try_clone_to_owned() {
@@ -85,7 +88,7 @@ fn bind(host: Option<IpAddr>, port: u16) -> io::Result<Vec<TcpListener>> {
         return Ok(vec![listener]);
     }
     let mut listeners = vec![TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?];
-    // Machines without IPv6 exist.
+    // Fails on a machine without IPv6.
     listeners.extend(TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).ok());
     listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
     Ok(listeners)
@@ -121,17 +124,17 @@ impl Server {
         drop(stream);
         self.connections.fetch_sub(1, Ordering::SeqCst);
         if let Ok(After::Exit) = after {
-            self.leave();
+            self.exit();
         }
         if self.options.stop_self && !self.stopped_itself.swap(true, Ordering::SeqCst) {
             let _ = raise(Signal::SIGSTOP);
         }
     }
 
-    fn leave(&self) {
+    fn exit(&self) {
         if self.options.on_shutdown == OnShutdown::WaitForClients {
             while self.connections.load(Ordering::SeqCst) > 0 {
-                thread::sleep(LOOK_AGAIN);
+                thread::sleep(POLL_INTERVAL);
             }
         }
         thread::sleep(self.options.slow_exit);
@@ -147,11 +150,11 @@ impl Server {
         }
         while let Some((request, events)) = read_request(&mut reader)? {
             let after =
-                if events { stream_events(stream, &mut reader)? } else { self.answer(&request, stream)? };
+                if events { stream_events(stream, &mut reader)? } else { self.respond(&request, stream)? };
             match after {
                 After::KeepAlive => {}
                 After::Hang => {
-                    // Until the other side gives up.
+                    // Until the client closes the connection.
                     io::copy(&mut reader, &mut io::sink())?;
                     return Ok(After::Close);
                 }
@@ -163,13 +166,13 @@ impl Server {
 
     fn talk_mcp(&self, stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<After> {
         while let Some(request) = mcp::Request::read(reader)? {
-            let after = if mcp::is_mine(&request) {
-                match mcp::answer(&self.mcp, &request, stream)? {
+            let after = if mcp::handles(&request) {
+                match mcp::respond(&self.mcp, &request, stream)? {
                     mcp::Next::KeepAlive => After::KeepAlive,
                     mcp::Next::Close => After::Close,
                 }
             } else {
-                self.answer(&request.line, stream)?
+                self.respond(&request.line, stream)?
             };
             if !matches!(after, After::KeepAlive) {
                 return Ok(after);
@@ -178,7 +181,7 @@ impl Server {
         Ok(After::Close)
     }
 
-    fn answer(&self, request: &str, stream: &TcpStream) -> io::Result<After> {
+    fn respond(&self, request: &str, stream: &TcpStream) -> io::Result<After> {
         match request {
             "GET /health" if self.is_unhealthy() => reply(stream, 503, "unhealthy"),
             "GET /big" if self.options.big_answer => big(stream),
@@ -193,7 +196,7 @@ impl Server {
 
     fn shutdown(&self, stream: &TcpStream) -> io::Result<After> {
         match self.options.on_shutdown {
-            OnShutdown::NoAnswer => return Ok(After::Hang),
+            OnShutdown::NoResponse => return Ok(After::Hang),
             OnShutdown::NoRoute => return reply(stream, 404, "no such route"),
             OnShutdown::Status(status) => return reply(stream, status, "as configured"),
             OnShutdown::Stay => return reply(stream, 202, "staying"),
@@ -208,7 +211,7 @@ impl Server {
     }
 }
 
-/// Method and path, and whether an event stream is wanted; the body is skipped.
+/// Reads a request: method and path, and whether it accepts an event stream. The body is skipped.
 fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String, bool)>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
@@ -237,8 +240,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<(String
 fn reply(mut stream: &TcpStream, status: u16, text: &str) -> io::Result<After> {
     let body = format!("{{\"status\":\"{text}\",\"pid\":{}}}\n", std::process::id());
     let head = format!("HTTP/1.1 {status} fixture\r\ncontent-type: application/json\r\n");
-    let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(answer.as_bytes())?;
+    let response = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(response.as_bytes())?;
     Ok(After::KeepAlive)
 }
 
@@ -249,12 +252,12 @@ fn stream_events(mut stream: &TcpStream, reader: &mut BufReader<&TcpStream>) -> 
     Ok(After::Close)
 }
 
-/// More than socket buffers take: a client that does not read leaves it unacknowledged.
+/// Responds with more than the socket buffers hold, so that a client that does not read blocks it.
 fn big(mut stream: &TcpStream) -> io::Result<After> {
-    let length = PIECE.len() * PIECES;
+    let length = CHUNK.len() * CHUNKS;
     write!(stream, "HTTP/1.1 200 fixture\r\ncontent-length: {length}\r\n\r\n")?;
-    for _ in 0..PIECES {
-        stream.write_all(&PIECE)?;
+    for _ in 0..CHUNKS {
+        stream.write_all(&CHUNK)?;
     }
     Ok(After::KeepAlive)
 }

@@ -1,8 +1,8 @@
-//! A small MCP server of the session era (`--mcp`), with tools that take their time.
+//! A small MCP server with sessions (`--mcp`), and with slow tools.
 //!
-//! It is strict where a proxy could go wrong: unknown sessions get 404, requests before
-//! `notifications/initialized` an error, each elicitation of a session has the id 0. A file
-//! `version` in the working directory names the protocol version that it insists upon.
+//! It is strict where a proxy could have bugs: unknown sessions get 404, requests before `notifications/initialized` an
+//! error, and each elicitation has the id 0. A file `version` in the working directory names the only protocol version that
+//! it offers.
 
 mod sse_era;
 mod state;
@@ -19,25 +19,25 @@ use wire::Events;
 pub use wire::Request;
 
 const VERSION: &str = "2025-06-18";
-const PATIENCE: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the connection does next.
+/// What to do with the connection after a response.
 pub enum Next {
-    /// Another request may come.
+    /// Read the next request.
     KeepAlive,
-    /// It is closed.
+    /// Close the connection.
     Close,
 }
 
-/// Whether this module answers it; probes and requests to exit are answered by the server.
-pub fn is_mine(request: &Request) -> bool {
+/// Whether this module responds to the request; probes and stop requests are not for it.
+pub fn handles(request: &Request) -> bool {
     const PATHS: [&str; 8] =
         ["/mcp", "/echo", "/bytes", "/never", "/abandoned", "/stuck", "/sse", "/messages"];
     PATHS.contains(&request.path())
 }
 
-/// Answers one request.
-pub fn answer(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next> {
+/// Responds to one request.
+pub fn respond(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next> {
     match (request.method(), request.path()) {
         (_, "/echo") => wire::json(stream, request, "", &echo(request, stream)?)?,
         (_, "/bytes") => wire::reply(stream, request, 200, "content-type: text/plain\r\n", &request.body)?,
@@ -49,8 +49,8 @@ pub fn answer(state: &State, request: &Request, stream: &TcpStream) -> io::Resul
         ("GET", _) => return listen(state, request, stream),
         ("DELETE", _) => {
             let id = request.header("mcp-session-id").unwrap_or_default();
-            let known = state.lock().sessions.remove(id).is_some();
-            wire::reply(stream, request, if known { 200 } else { 404 }, "", b"")?;
+            let existed = state.lock().sessions.remove(id).is_some();
+            wire::reply(stream, request, if existed { 200 } else { 404 }, "", b"")?;
         }
         _ => return post(state, request, stream),
     }
@@ -98,22 +98,22 @@ fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next
     };
     if body["method"] == "initialize" {
         let id = state.begin();
-        let answer = json!({ "jsonrpc": "2.0", "id": body["id"], "result": initialized() });
-        wire::json(stream, request, &format!("Mcp-Session-Id: {id}\r\n"), &answer)?;
+        let response = json!({ "jsonrpc": "2.0", "id": body["id"], "result": initialized() });
+        wire::json(stream, request, &format!("Mcp-Session-Id: {id}\r\n"), &response)?;
         return Ok(Next::KeepAlive);
     }
     let id = request.header("mcp-session-id").unwrap_or_default();
     if !state.lock().sessions.contains_key(id) {
         return refuse(request, stream, if id.is_empty() { 400 } else { 404 });
     }
-    let talk = Talk { state, id, stream, request };
+    let exchange = Exchange { state, id, stream, request };
     match body {
         Value::Array(all) => {
-            let answers: Vec<_> = all.iter().filter_map(|message| talk.result(message)).collect();
-            wire::json(stream, request, "", &Value::Array(answers))?;
+            let responses: Vec<_> = all.iter().filter_map(|message| exchange.result(message)).collect();
+            wire::json(stream, request, "", &Value::Array(responses))?;
             Ok(Next::KeepAlive)
         }
-        one => talk.answer(&one),
+        one => exchange.respond(&one),
     }
 }
 
@@ -135,27 +135,27 @@ fn tools() -> Value {
 }
 
 /// One request within a session.
-struct Talk<'a> {
+struct Exchange<'a> {
     state: &'a State,
     id: &'a str,
     stream: &'a TcpStream,
     request: &'a Request,
 }
 
-impl Talk<'_> {
-    fn answer(&self, message: &Value) -> io::Result<Next> {
+impl Exchange<'_> {
+    fn respond(&self, message: &Value) -> io::Result<Next> {
         match message["params"]["name"].as_str() {
             Some("slow") => self.slow(message)?,
             Some("elicit") => self.elicit(message)?,
             _ => match self.result(message) {
-                Some(answer) => wire::json(self.stream, self.request, "", &answer)?,
+                Some(response) => wire::json(self.stream, self.request, "", &response)?,
                 None => wire::reply(self.stream, self.request, 202, "", b"")?,
             },
         }
         Ok(Next::KeepAlive)
     }
 
-    /// The answer that comes in one piece; `None` to notifications and answers.
+    /// The response to a request; `None` for notifications and responses.
     fn result(&self, message: &Value) -> Option<Value> {
         let params = &message["params"];
         let text = |key: &str| params[key].as_str().unwrap_or_default().to_owned();
@@ -163,7 +163,7 @@ impl Talk<'_> {
         let session = inner.sessions.get_mut(self.id)?;
         let result = match message["method"].as_str() {
             None => {
-                session.answers.push(message.clone());
+                session.responses.push(message.clone());
                 return None;
             }
             Some("notifications/initialized") => {
@@ -218,7 +218,7 @@ impl Talk<'_> {
             events.send(u32::try_from(step).unwrap_or(u32::MAX), &progress)?;
             thread::sleep(pause);
         }
-        // The client is to come back for the answer (2025-11-25).
+        // The client has to resume the stream for the response (2025-11-25).
         if params["arguments"]["early"] == true {
             return events.end();
         }
@@ -226,7 +226,7 @@ impl Talk<'_> {
         events.end()
     }
 
-    /// Asks the client, always with the id 0, and answers with its answer.
+    /// Sends the client a request, always with the id 0, and returns its response as the result.
     fn elicit(&self, message: &Value) -> io::Result<()> {
         let mut events = Events::begin(self.stream)?;
         let schema = json!({ "type": "object", "properties": {} });
@@ -235,8 +235,8 @@ impl Talk<'_> {
             1,
             &json!({ "jsonrpc": "2.0", "id": 0, "method": "elicitation/create", "params": params }),
         )?;
-        let answer = self.state.answer(self.id, &json!(0), PATIENCE);
-        let text = answer.unwrap_or_default()["result"].to_string();
+        let response = self.state.wait_response(self.id, &json!(0), RESPONSE_TIMEOUT);
+        let text = response.unwrap_or_default()["result"].to_string();
         events.send(2, &json!({ "jsonrpc": "2.0", "id": message["id"], "result": content(&text) }))?;
         events.end()
     }

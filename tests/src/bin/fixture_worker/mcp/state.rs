@@ -1,4 +1,4 @@
-//! The sessions that this process knows, and what was sent in them.
+//! The sessions of this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,43 +20,43 @@ pub struct Inner {
     pub sessions: BTreeMap<String, Session>,
     /// Calls of `stuck` so far.
     pub stuck: u32,
-    /// Requests that the client abandoned before the answer.
+    /// Requests whose client disconnected before the response.
     pub abandoned: u32,
-    /// Answers for the stream of a client of 2024-11-05.
-    pub on_the_stream: Vec<Value>,
+    /// Responses to send on the stream of HTTP+SSE.
+    pub sse_responses: Vec<Value>,
 }
 
 /// A session.
 #[derive(Default)]
 pub struct Session {
-    /// `notifications/initialized` came.
+    /// Whether `notifications/initialized` was received.
     pub initialized: bool,
     /// The last `logging/setLevel`.
     pub level: Option<String>,
-    /// What is subscribed.
+    /// The URIs of `resources/subscribe`.
     pub subscriptions: BTreeSet<String>,
-    /// Answers of the client, by the id of our request.
-    pub answers: Vec<Value>,
+    /// Responses of the client.
+    pub responses: Vec<Value>,
 }
 
 impl Session {
-    /// As the tool `state` returns it.
+    /// The result of the tool `state`.
     pub fn describe(&self) -> Value {
         json!({
             "pid": std::process::id(), "initialized": self.initialized, "level": self.level,
-            "subscriptions": self.subscriptions, "answers": self.answers,
+            "subscriptions": self.subscriptions, "answers": self.responses,
         })
     }
 }
 
 impl State {
-    /// Locks the state to read or change it; threads that wait for a change are woken.
+    /// Locks the state to read or change it. Wakes threads that wait for a change.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.changed.notify_all();
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session that begins; its id names this process.
+    /// Begins a session. Its id contains the pid of this process.
     pub fn begin(&self) -> String {
         let mut inner = self.lock();
         let id = format!("{}-{}", std::process::id(), inner.sessions.len());
@@ -64,17 +64,17 @@ impl State {
         id
     }
 
-    /// Waits for an answer to the request with this id in this session.
-    pub fn answer(&self, session: &str, id: &Value, limit: Duration) -> Option<Value> {
+    /// Waits for the client's response to the request with this id.
+    pub fn wait_response(&self, session: &str, id: &Value, limit: Duration) -> Option<Value> {
         let end = Instant::now() + limit;
         let mut inner = self.lock();
         loop {
-            let answers = &inner.sessions.get(session)?.answers;
-            if let Some(answer) = answers.iter().find(|answer| answer["id"] == *id) {
-                return Some(answer.clone());
+            let responses = &inner.sessions.get(session)?.responses;
+            if let Some(response) = responses.iter().find(|response| response["id"] == *id) {
+                return Some(response.clone());
             }
             let left = end.checked_duration_since(Instant::now())?;
-            // The change may come after the notification, so poll again soon.
+            // The notification may come before the change, so poll again soon.
             let soon = left.min(Duration::from_millis(20));
             inner = self.changed.wait_timeout(inner, soon).unwrap_or_else(PoisonError::into_inner).0;
         }

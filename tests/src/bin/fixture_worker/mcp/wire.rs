@@ -1,22 +1,22 @@
-//! HTTP as an MCP server needs it: headers and bodies are kept, event streams are chunked.
+//! HTTP for an MCP server: requests with headers and body, and chunked event streams.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::Value;
 
-/// A request with all that came.
+/// A request with headers and body.
 pub struct Request {
-    /// Method and target, as in the first line.
+    /// Method and target of the first line.
     pub line: String,
-    /// Names in lower case, in the order in which they came.
+    /// In the order of the request; names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// The whole body.
+    /// The whole body, without chunk framing.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// Reads one; `None` at the end of the connection.
+    /// Reads a request; `None` at the end of the connection.
     pub fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Self>> {
         let mut first = String::new();
         if reader.read_line(&mut first)? == 0 {
@@ -48,12 +48,11 @@ impl Request {
         self.headers.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
-    /// Its method.
     pub fn method(&self) -> &str {
         self.line.split(' ').next().unwrap_or_default()
     }
 
-    /// Its path, without the query.
+    /// The path without the query.
     pub fn path(&self) -> &str {
         let target = self.line.split(' ').nth(1).unwrap_or_default();
         target.split('?').next().unwrap_or_default()
@@ -79,7 +78,7 @@ fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     }
 }
 
-/// An answer with a length; `headers` are whole lines. To `HEAD` only the head is sent.
+/// Sends a response with a length. `headers` are complete lines. Without the body if the request is `HEAD`.
 pub fn reply(
     mut stream: &TcpStream,
     request: &Request,
@@ -95,7 +94,7 @@ pub fn reply(
     }
 }
 
-/// JSON with a status.
+/// Sends a JSON response with status 200.
 pub fn json(stream: &TcpStream, request: &Request, headers: &str, value: &Value) -> io::Result<()> {
     let headers = format!("content-type: application/json\r\n{headers}");
     reply(stream, request, 200, &headers, value.to_string().as_bytes())
@@ -105,7 +104,7 @@ pub fn json(stream: &TcpStream, request: &Request, headers: &str, value: &Value)
 pub struct Events<'a>(&'a TcpStream);
 
 impl<'a> Events<'a> {
-    /// Begins one.
+    /// Sends the head of the response.
     pub fn begin(mut stream: &'a TcpStream) -> io::Result<Self> {
         stream.write_all(
             b"HTTP/1.1 200 fixture\r\ncontent-type: text/event-stream\r\n\
@@ -120,7 +119,7 @@ impl<'a> Events<'a> {
         write!(self.0, "{:x}\r\n{event}\r\n", event.len())
     }
 
-    /// Ends it as streams end.
+    /// Ends the stream cleanly.
     pub fn end(mut self) -> io::Result<()> {
         self.0.write_all(b"0\r\n\r\n")
     }

@@ -1,8 +1,7 @@
-//! Hostile workers: children that evade their parent by means that the kernel allows.
+//! Hostile workers: children that escape from their parent with the means of the kernel.
 //!
-//! Each is forked by the worker while it has a single thread, ignores `SIGTERM` and `SIGHUP`, and is
-//! ended by an alarm after [`LIFETIME`] should a test go wrong. What they do to themselves is in
-//! `actions.rs`.
+//! Each is forked by the worker while that has a single thread, ignores `SIGTERM` and `SIGHUP`, and is ended by an alarm
+//! after [`LIFETIME`] in case a test fails. What they do is in `actions.rs`.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,29 +13,29 @@ use nix::unistd::{alarm, setsid};
 
 use crate::exiting::exit;
 use crate::options::LIFETIME;
-use crate::raw::{self, Side, ignore, split};
+use crate::raw::{self, ForkSide, fork, ignore};
 
 mod actions;
-mod passing;
+mod socket_passing;
 
 /// What a child of the worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hostile {
-    /// Chains of processes, each of which lives only as long as it takes to fork the next one.
+    /// Chains of processes; each forks the next one and exits.
     Forks,
-    /// Waits as after vfork(2) for a child that has stopped itself.
+    /// Waits like vfork(2) for a child that has stopped itself.
     Vforks,
     /// Changes its process group and session all the time.
     Wanders,
-    /// Traces its sibling, and never waits for it.
+    /// Traces its sibling and never waits for it.
     Traces,
-    /// The worker itself: its first thread ends, the others go on.
+    /// The first thread of the worker itself exits, the others continue.
     LosesItsLeader,
     /// Not dumpable: its files in `/proc` belong to root.
     Undumpable,
     /// Runs as another user.
     OtherUser,
-    /// Its exit signal is another one than `SIGCHLD`, or none.
+    /// Its exit signal is not `SIGCHLD`.
     OddSignals,
     /// Is a subreaper.
     OwnSubreaper,
@@ -46,11 +45,11 @@ pub enum Hostile {
     Overwritten,
     /// Has removed its mark and environment, and has another session and parent.
     Unmarked,
-    /// Like `Unmarked`, and has closed its output too, as daemons do.
+    /// Like `Unmarked`, and has closed its output, as daemons do.
     Silent,
-    /// Holds the worker's listening socket, sent to it over a Unix socket.
+    /// Holds the worker's listening socket, which was sent to it over a Unix socket.
     Listens,
-    /// Two thousand children that sleep.
+    /// Two thousand sleeping children.
     Thousands,
 }
 
@@ -72,52 +71,52 @@ const ALL: [(&str, Hostile); 15] = [
     ("thousands", Hostile::Thousands),
 ];
 
-/// Chains of [`Hostile::Forks`].
+/// Number of chains of [`Hostile::Forks`].
 const CHAINS: usize = 4;
-/// Children of [`Hostile::Thousands`].
+/// Number of children of [`Hostile::Thousands`].
 const THOUSANDS: usize = 2000;
 
 impl Hostile {
-    /// By its name on the command line.
+    /// The hostile worker of this name on the command line.
     pub fn named(name: &str) -> Option<Self> {
         ALL.iter().find(|(known, _)| *known == name).map(|(_, hostile)| *hostile)
     }
 
-    /// Starts it. For a process of one thread.
-    pub fn release(self) -> io::Result<()> {
+    /// Starts the processes. Only for a process with a single thread.
+    pub fn start(self) -> io::Result<()> {
         match self {
-            Self::Forks => (0..CHAINS).try_for_each(|_| child(actions::fork_on)),
+            Self::Forks => (0..CHAINS).try_for_each(|_| child(actions::keep_forking)),
             Self::Vforks => child(raw::wait_for_a_stopped_child),
-            Self::Wanders => child(actions::wander),
+            Self::Wanders => child(actions::change_groups),
             Self::Traces => child(actions::trace_a_sibling),
-            // Done when there are threads.
+            // Done in `serve`, when there are other threads.
             Self::LosesItsLeader => Ok(()),
             Self::Undumpable => child(raw::become_undumpable),
             Self::OtherUser => child(actions::become_nobody),
             Self::OddSignals => actions::use_odd_exit_signals(),
-            Self::OwnSubreaper => child(actions::take_in_orphans),
-            Self::OwnNamespace => child(actions::found_a_namespace),
+            Self::OwnSubreaper => child(actions::adopt_an_orphan),
+            Self::OwnNamespace => child(actions::make_a_pid_namespace),
             Self::Overwritten => child(actions::overwrite),
             Self::Unmarked => child(|| actions::escape(actions::Output::Kept)),
-            Self::Silent => child(|| actions::escape(actions::Output::GivenUp)),
-            Self::Listens => passing::prepare(),
+            Self::Silent => child(|| actions::escape(actions::Output::Closed)),
+            Self::Listens => socket_passing::prepare(),
             Self::Thousands => (0..THOUSANDS).try_for_each(|_| child(|| {})),
         }
     }
 }
 
-/// Forks a child that does this and then sleeps.
+/// Forks a child that performs an action and then sleeps.
 fn child(action: impl FnOnce()) -> io::Result<()> {
-    if let Side::Child = split()? {
-        settle();
+    if let ForkSide::Child = fork()? {
+        set_alarm_and_ignore_signals();
         action();
         sleep();
     }
     Ok(())
 }
 
-/// What every child does first: it sets an alarm for a failed test and ignores `SIGTERM` and `SIGHUP`.
-fn settle() {
+/// The first step of each child; the alarm ends it in case a test fails.
+fn set_alarm_and_ignore_signals() {
     alarm::set(u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX));
     ignore(Signal::SIGTERM);
     ignore(Signal::SIGHUP);
@@ -128,28 +127,28 @@ fn sleep() -> ! {
     exit(0)
 }
 
-/// Forks and exits: the child is an orphan in a session of its own.
+/// Forks and exits. The child continues as an orphan in its own session.
 fn leave_parent() -> nix::Result<()> {
-    if let Side::Parent = split()? {
+    if let ForkSide::Parent = fork()? {
         exit(0);
     }
-    settle();
+    set_alarm_and_ignore_signals();
     setsid().map(drop)
 }
 
-/// Where the worker sends its socket to.
-static PASSAGE: OnceLock<OwnedFd> = OnceLock::new();
+/// The Unix socket to the child of [`Hostile::Listens`].
+static CHILD_SOCKET: OnceLock<OwnedFd> = OnceLock::new();
 
-/// The worker listens on this.
-pub fn listening(hostiles: &[Hostile], socket: BorrowedFd<'_>) -> io::Result<()> {
-    match PASSAGE.get().filter(|_| hostiles.contains(&Hostile::Listens)) {
-        Some(passage) => passing::send(passage, socket),
+/// Sends the listening socket to the child of [`Hostile::Listens`], if there is one.
+pub fn send_listener(hostiles: &[Hostile], socket: BorrowedFd<'_>) -> io::Result<()> {
+    match CHILD_SOCKET.get().filter(|_| hostiles.contains(&Hostile::Listens)) {
+        Some(peer) => socket_passing::send(peer, socket),
         None => Ok(()),
     }
 }
 
-/// Serves; [`Hostile::LosesItsLeader`] ends the first thread of the worker.
-pub fn up(
+/// Serves. With [`Hostile::LosesItsLeader`], the first thread of the worker exits.
+pub fn serve(
     hostiles: &[Hostile],
     serve: impl FnOnce() -> std::process::ExitCode + Send + 'static,
 ) -> std::process::ExitCode {
