@@ -7,7 +7,7 @@ use mcpd_common::ids::Port;
 use mcpd_common::status::WorkerState;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, until};
 
-use crate::front_door::behind_the_door;
+use crate::front_door::behind_front_door;
 
 /// A worker that writes down its private port, and binds it only when the file `go` exists.
 fn slow_to_bind(tag: &str) -> WorkerSpec {
@@ -61,7 +61,7 @@ fn a_process_that_takes_the_private_port_gets_no_byte() {
 #[test]
 fn a_worker_may_listen_on_either_loopback_address() {
     for host in ["::1", "127.0.0.1", "0.0.0.0", "::"] {
-        let config = ConfigBuilder::new().worker("alpha", behind_the_door(&format!("--host {host}")));
+        let config = ConfigBuilder::new().worker("alpha", behind_front_door(&format!("--host {host}")));
         let mut daemon = Daemon::start(config);
         let client = mcpd_tests::mcp::Client::initialize(daemon.port("alpha"));
         assert!(client.state().is_object(), "{host}");

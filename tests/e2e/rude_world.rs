@@ -4,14 +4,23 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
+use mcpd_common::ids::Port;
 use mcpd_common::outcome::{Departure, ShutdownReport};
+use mcpd_common::status::WorkerState;
 use mcpd_tests::config::Places;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, until};
+use mcpd_tests::wire::{self, Reply, compose};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, skip, until};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
+
+use crate::front_door::behind_front_door;
+
+const NOBODY: u32 = 65534;
 
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(20);
@@ -124,4 +133,104 @@ fn a_state_directory_that_others_may_write_is_refused_with_the_command() {
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).expect("changed");
     let output = Daemon::refused(home.path(), &config, &[]).expect_code(78);
     assert!(output.stderr.contains("chmod go-w"), "{output:?}");
+}
+
+/// R-RPC-3: connections that do not speak give way to the user's tools.
+#[test]
+fn idle_control_connections_lock_nobody_out() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
+    let socket = daemon.places().socket.clone();
+    let idle: Vec<_> = (0..500).map(|_| UnixStream::connect(&socket).expect("connected")).collect();
+    for _ in 0..5 {
+        daemon.mcpctl(&["status"]).expect_code(0);
+    }
+    daemon.assert_shuts_down(0);
+    drop(idle);
+}
+
+/// R-CLIENT-12: programs of other users get a 403, unless the configuration lets them in.
+#[test]
+fn a_client_of_another_user_is_refused() {
+    if skip::unless_root() {
+        return;
+    }
+    let open = behind_front_door("").with("allow_other_users = true");
+    let mut daemon =
+        Daemon::start(ConfigBuilder::new().worker("own", behind_front_door("")).worker("open", open));
+    let get = compose("GET /health", &["connection: close"], "");
+    let refused = as_nobody(daemon.port("own"), &get);
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("allow_other_users = true"));
+    assert_eq!(as_nobody(daemon.port("open"), &get).status, 200);
+    assert_eq!(wire::request(daemon.port("own"), &get).status, 200, "root may do anything");
+    daemon.assert_shuts_down(0);
+}
+
+/// The response to a request of another user; only the one thread changes its identity.
+fn as_nobody(port: Port, request: &str) -> Reply {
+    let request = request.to_owned();
+    let requesting = thread::spawn(move || {
+        let nobody = rustix::process::Uid::from_raw(NOBODY);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("root may");
+        wire::request(port, &request)
+    });
+    requesting.join().expect("a response")
+}
+
+/// R-CLIENT-13: the worker's shutdown route is mcpd's own, however it is spelled.
+#[test]
+fn a_client_can_not_stop_a_worker() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("")));
+    let worker = daemon.wait_state("alpha", WorkerState::Ready).pid;
+    for path in ["/shutdown", "//shutdown/", "/%73hutdown"] {
+        let post = compose(&format!("POST {path}"), &["connection: close"], "");
+        let refused = wire::request(daemon.port("alpha"), &post);
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(refused.text().contains("shutdown_path"));
+    }
+    assert_eq!(daemon.wait_state("alpha", WorkerState::Ready).pid, worker);
+    daemon.assert_shuts_down(0);
+}
+
+/// With few descriptors, clients can't take those of the control socket and of the shutdown.
+#[test]
+fn streams_never_take_the_last_descriptors() {
+    let config = ConfigBuilder::new().worker("alpha", behind_front_door(""));
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let limit = "ulimit -n 64; exec \"$0\" \"$@\"";
+    let command = Daemon::command_below(&["sh", "-c", limit], home.path(), &config);
+    let mut daemon = Daemon::launch_by(command, home, config);
+    daemon.wait_ready();
+    let get = compose("GET /mcp", &["accept: text/event-stream"], "");
+    let streams: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = http::connect(daemon.port("alpha")).expect("in the queue at least");
+            // A connection that is turned away may be closed already.
+            let _ = stream.write_all(get.as_bytes());
+            stream
+        })
+        .collect();
+    for _ in 0..5 {
+        let status = daemon.mcpctl(&["status"]).expect_code(0).stdout;
+        assert!(status.contains("limit of open files is 64"), "{status}");
+    }
+    daemon.assert_shuts_down(0);
+    drop(streams);
+}
+
+/// A closed terminal stops mcpd: when its signal arrives, the terminal is gone already.
+#[test]
+fn a_closed_terminal_stops_the_daemon() {
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let path = nix::unistd::ttyname(&terminal.slave).expect("a name");
+    // A session leader without a terminal gets the first one that it opens.
+    let leader = format!("exec 3<>'{}'; \"$0\" \"$@\" <&3; code=$?; exec 3<&-; exit $code", path.display());
+    let command = Daemon::command_below(&["setsid", "sh", "-c", &leader], home.path(), &config);
+    let mut daemon = Daemon::launch_by(command, home, config);
+    daemon.wait_ready();
+    drop(terminal);
+    let report = daemon.assert_no_trace(0);
+    assert_eq!(report.reason, "signal_SIGHUP");
 }
