@@ -1,4 +1,4 @@
-//! What one worker takes alone, without a daemon.
+//! Times of a single worker without a daemon.
 
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -9,17 +9,17 @@ use mcpd_tests::{binaries, http, ports};
 
 use crate::watch::{Watch, millis};
 
-const LOOK_AGAIN: Duration = Duration::from_micros(200);
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 const BOUND: Duration = Duration::from_secs(30);
 
-/// From the request to exit until the process is gone, milliseconds.
-pub fn leaving() -> f64 {
+/// From the stop request until the process has exited, in milliseconds.
+pub fn exit_time() -> f64 {
     let claim = ports::claim();
     let mut worker = start(claim.port(), &[]);
     wait_healthy(claim.port());
     let watch = Watch::on_child(&worker);
     let begin = Instant::now();
-    // It may be gone before the answer is read.
+    // The worker may exit before the response is read.
     let _ = http::request(claim.port(), "POST /shutdown");
     watch.wait();
     let took = begin.elapsed();
@@ -27,24 +27,24 @@ pub fn leaving() -> f64 {
     millis(took)
 }
 
-/// From starting the process until it answers, milliseconds.
-pub fn starting(flags: &[&str]) -> f64 {
+/// From the start of the process until it responds, in milliseconds.
+pub fn start_time(flags: &[&str]) -> f64 {
     let claim = ports::claim();
     let begin = Instant::now();
     let mut worker = start(claim.port(), flags);
     wait_healthy(claim.port());
     let took = begin.elapsed();
-    worker.kill().expect("a child that was not waited for can be killed");
+    worker.kill().expect("an unreaped child can be killed");
     worker.wait().expect("a child can be waited for");
     millis(took)
 }
 
-/// Waits until a worker answers on this port.
+/// Waits until a worker responds on this port.
 pub fn wait_healthy(port: Port) {
     let end = Instant::now() + BOUND;
-    while !http::request(port, "GET /health").is_ok_and(|answer| answer.status == 200) {
-        assert!(Instant::now() < end, "no answer on port {port} after {BOUND:?}");
-        thread::sleep(LOOK_AGAIN);
+    while !http::request(port, "GET /health").is_ok_and(|response| response.status == 200) {
+        assert!(Instant::now() < end, "no response on port {port} after {BOUND:?}");
+        thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -1,6 +1,6 @@
-//! What it costs to hold workers together: the same with a cgroup for each of them, and without.
+//! The cost of cgroups: the same measurements with a cgroup for each worker and without.
 //!
-//! In turns, so that whatever else the machine does hits both alike.
+//! In turns, so that other load on the machine affects both.
 
 use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 use mcpd_tests::ConfigBuilder;
@@ -8,29 +8,29 @@ use mcpd_tests::cgroup::Scratch;
 
 use crate::options::Options;
 use crate::table::{Row, Unit, median};
-use crate::{crash, say, start, stop};
+use crate::{crash, print_progress, start, stop};
 
 const WORKERS: usize = 50;
 
-/// What is done to a daemon, and how many milliseconds it takes.
+/// The name of a measurement, and a function that returns its milliseconds.
 type Measurement = (&'static str, fn(ConfigBuilder) -> f64);
 
 const MEASUREMENTS: [Measurement; 3] = [
     ("start until all are ready", start::all_ready),
     ("shutdown", stop::by_signal),
-    ("`kill -9` of the daemon to nothing left", crash::death),
+    ("`kill -9` of the daemon to nothing left", crash::cleanup_time),
 ];
 
-/// No rows where no cgroup can be made.
+/// No rows if no cgroup can be made.
 pub fn rows(options: &Options) -> Vec<Row> {
     let scratch = match Scratch::make() {
         Ok(scratch) => scratch,
         Err(reason) => {
-            say(&format!("left out: {reason}"));
+            print_progress(&format!("skipped: {reason}"));
             return Vec::new();
         }
     };
-    let config = |where_to: &str| stop::config(WORKERS, &stop::polite()).env(CGROUP_VARIABLE, where_to);
+    let config = |cgroup: &str| stop::config(WORKERS, &stop::graceful()).env(CGROUP_VARIABLE, cgroup);
     let row = |(what, measure): Measurement| {
         let turn = |_| (measure(config("off")), measure(config(&scratch.text())));
         let (without, within): (Vec<f64>, Vec<f64>) = (0..options.repeat).map(turn).unzip();
@@ -39,7 +39,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
         let within = median(&within);
         let what =
             format!("{what}, {WORKERS} workers: a cgroup for each / none ({within:.1} ms / {without:.1} ms)");
-        Row::without_goal(what, Unit::Ratio, ratios)
+        Row::without_limit(what, Unit::Ratio, ratios)
     };
     MEASUREMENTS.map(row).into()
 }

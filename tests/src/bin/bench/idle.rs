@@ -1,4 +1,4 @@
-//! What the daemon takes while nothing happens.
+//! Memory and CPU time of an idle daemon.
 
 use std::fs;
 use std::process::Stdio;
@@ -15,9 +15,9 @@ use crate::stop;
 use crate::table::{Row, Unit};
 use crate::watch::millis;
 
-/// After the start: buffers are given back, timers have found their pace.
+/// Time after the start until memory and timers are stable.
 const SETTLE: Duration = Duration::from_secs(3);
-/// As long as the pause between two probes of a worker, so every worker is probed once.
+/// The interval of the probes, so that each worker is probed once.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Memory and CPU with 50 workers.
@@ -26,7 +26,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
     let mut guardian = Vec::new();
     let mut load = Vec::new();
     for _ in 0..options.repeat {
-        let daemon = Daemon::start(stop::config(50, &stop::polite()));
+        let daemon = Daemon::start(stop::config(50, &stop::graceful()));
         thread::sleep(SETTLE);
         load.push(busy_percent(daemon.pid()) + busy_percent(daemon.guardian()));
         assert_only_one(&daemon);
@@ -48,7 +48,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
 
 /// `mcpctl status` with 100 workers; each sample is the whole process.
 pub fn status_rows(options: &Options) -> Vec<Row> {
-    let daemon = Daemon::start(stop::config(100, &stop::polite()));
+    let daemon = Daemon::start(stop::config(100, &stop::graceful()));
     let samples: Vec<f64> = (0..options.repeat * 4).map(|_| status(&daemon)).collect();
     stop::end(daemon);
     let what = format!("`mcpctl status`, whole process, 100 workers ({} samples)", samples.len());
@@ -59,9 +59,9 @@ fn status(daemon: &Daemon) -> f64 {
     let mut command = mcpctl(daemon.home());
     command.arg("status").stdin(Stdio::null()).stdout(Stdio::null());
     let begin = Instant::now();
-    let ended = command.status().expect("mcpctl can be run");
+    let status = command.status().expect("mcpctl can be run");
     let took = begin.elapsed();
-    assert!(ended.success(), "mcpctl status: {ended}");
+    assert!(status.success(), "mcpctl status: {status}");
     millis(took)
 }
 
@@ -72,7 +72,7 @@ fn busy_percent(pid: Pid) -> f64 {
     busy / 1e9 / begin.0.elapsed().as_secs_f64() * 100.0
 }
 
-/// Of all its threads. `stat` counts in ticks of 10 ms, too coarse for what is looked for here.
+/// CPU time of all threads. `stat` has it in ticks of 10 ms, which is not precise enough here.
 fn cpu_nanos(pid: Pid) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
     tasks
@@ -81,21 +81,21 @@ fn cpu_nanos(pid: Pid) -> f64 {
         .sum()
 }
 
-/// Proportional memory is shared among all that run the same file: a second daemon would halve it.
+/// A second daemon would halve the proportional memory, because both share the pages of the program.
 fn assert_only_one(daemon: &Daemon) {
     let program = |pid: Pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
     let own = [daemon.pid(), daemon.guardian()];
-    let ours = program(own[0]);
+    let program_of_daemon = program(own[0]);
     let others =
         process::best_effort::all().into_iter().map(|found| found.pid).filter(|pid| !own.contains(pid));
-    let same: Vec<Pid> = others.filter(|pid| program(*pid) == ours).collect();
+    let same: Vec<Pid> = others.filter(|pid| program(*pid) == program_of_daemon).collect();
     assert!(
         same.is_empty(),
         "the same mcpd runs as {same:?} too; its memory can't be measured while it does"
     );
 }
 
-/// Proportional memory of a process, of millions of bytes.
+/// Proportional memory (PSS) of a process in MB.
 pub fn proportional_megabytes(pid: Pid) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the daemon runs");
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));

@@ -1,21 +1,21 @@
-//! The figures of section 11 that can be measured here, as a Markdown table.
+//! Measures figures of section 11 and prints them as a Markdown table.
 //!
 //! ```text
 //! options  which rows, how often
-//! alone    what one worker takes alone: what "beyond the slowest worker" is measured against
-//! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon's process is gone
+//! alone    times of a single worker, which "beyond the slowest worker" is compared with
+//! stop     SIGTERM or `mcpctl shutdown --wait` until the daemon has exited
 //! crash    `kill -9` of the daemon until nothing is left
-//! start    from starting mcpd until all workers are ready
+//! start    from the start of mcpd until all workers are ready
 //! contained   all of these with a cgroup for each worker, and without
-//! idle     memory, CPU and `mcpctl status` while nothing happens
-//! door     the front door against nginx, before the same server
-//! peer     the same 50 workers under s6, in turns with ours
-//! watch    waiting for the end of a process, to the microsecond
-//! table    medians, spreads, verdicts
+//! idle     memory, CPU and `mcpctl status` of an idle daemon
+//! door     the front door compared with nginx, in front of the same server
+//! peer     the same 50 workers under s6, in turns with mcpd
+//! watch    waits for the exit of a process, precise to the microsecond
+//! table    medians, spreads, results
 //! ```
 //!
-//! `scripts/bench.sh` builds everything in release mode and runs this. Every stop that is measured
-//! is also checked from outside (`assert_no_trace`): a quick stop that leaves something ends the run.
+//! `scripts/bench.sh` builds everything in release mode and runs this. Each measured stop is also checked from outside
+//! (`assert_no_trace`); if it leaves something, the run fails.
 
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ mod watch;
 use options::Options;
 use table::Row;
 
-/// One group of rows: its name on the command line, and what measures it.
+/// A group of rows: its name on the command line, and the function that measures it.
 type Group = (&'static str, fn(&Options) -> Vec<Row>);
 
 /// In the order of the table.
@@ -57,17 +57,17 @@ fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1), &known) {
         Ok(options) => options,
         Err(problem) => {
-            say(&format!("bench: {problem}\nusage: bench [--repeat N] [{}] ...", known.join("|")));
+            print_progress(&format!("bench: {problem}\nusage: bench [--repeat N] [{}] ...", known.join("|")));
             return ExitCode::from(64);
         }
     };
     let load = table::load();
     let mut rows = Vec::new();
     for (name, measure) in GROUPS.into_iter().filter(|(name, _)| options.wants(name)) {
-        say(&format!("measuring: {name}"));
+        print_progress(&format!("measuring: {name}"));
         rows.extend(measure(&options));
     }
-    // A stop that left something has ended the run by a panic before this line.
+    // A stop that left something has ended the run with a panic before this line.
     rows.extend(stop::survivors());
     table::print(&rows, &options, &load);
     if rows.iter().all(Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -81,6 +81,6 @@ fn served_port() -> Option<u16> {
 
 /// Progress goes to standard error: the table alone is on standard output.
 #[expect(clippy::print_stderr, reason = "progress of a program that runs for minutes")]
-fn say(text: &str) {
+fn print_progress(text: &str) {
     eprintln!("{text}");
 }

@@ -9,7 +9,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the command line; `known` are the groups there are.
+    /// Reads the command line; `known` are all groups.
     pub fn parse(mut args: impl Iterator<Item = String>, known: &[&str]) -> Result<Self, String> {
         let mut options = Self { repeat: 5, groups: Vec::new() };
         while let Some(word) = args.next() {
@@ -22,12 +22,12 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether this group is to be measured: all are, if none is named.
+    /// Whether to measure this group. Without any group on the command line, all are measured.
     pub fn wants(&self, group: &str) -> bool {
         self.groups.is_empty() || self.groups.iter().any(|named| named == group)
     }
 
-    /// As many samples as asked for.
+    /// Takes the samples.
     pub fn samples(&self, mut measure: impl FnMut() -> f64) -> Vec<f64> {
         (0..self.repeat).map(|_| measure()).collect()
     }
@@ -35,5 +35,5 @@ impl Options {
 
 fn count(text: Option<String>) -> Result<usize, String> {
     let number = text.and_then(|text| text.parse().ok()).filter(|number| (1..=100).contains(number));
-    number.ok_or_else(|| "--repeat wants a number from 1 to 100".to_owned())
+    number.ok_or_else(|| "--repeat needs a number from 1 to 100".to_owned())
 }

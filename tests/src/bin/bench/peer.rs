@@ -1,4 +1,4 @@
-//! The same 50 workers under s6, in turns with ours.
+//! The same 50 workers under s6, in turns with mcpd.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,34 +15,34 @@ use tempfile::TempDir;
 use crate::options::Options;
 use crate::table::{Row, Unit};
 use crate::watch::{Watch, millis};
-use crate::{alone, say, stop};
+use crate::{alone, print_progress, stop};
 
 const WORKERS: usize = 50;
 
-/// Ours with the request and with `SIGTERM`, which is all that s6 knows; s6; and the ratio of each turn.
+/// Stops by `SIGTERM`, the only stop request of s6: mcpd, s6, and the ratio of each turn.
 pub fn rows(options: &Options) -> Vec<Row> {
     if Command::new("s6-svscanctl").arg("-h").stderr(Stdio::null()).status().is_err() {
-        say("s6 is not installed: no comparison");
+        print_progress("s6 is not installed: no comparison");
         return Vec::new();
     }
-    let silent = WorkerSpec::fixture("").with("shutdown_path = \"\"");
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
+    let without_route = WorkerSpec::fixture("").with("shutdown_path = \"\"");
+    let mut mcpd_times = Vec::new();
+    let mut s6_times = Vec::new();
     let mut ratio = Vec::new();
     for _ in 0..options.repeat {
-        let mcpd = stop::by_signal(stop::config(WORKERS, &silent));
+        let mcpd = stop::by_signal(stop::config(WORKERS, &without_route));
         let s6 = Scan::start().stop();
         ratio.push(mcpd / s6);
-        ours.push(mcpd);
-        theirs.push(s6);
+        mcpd_times.push(mcpd);
+        s6_times.push(s6);
     }
     vec![
-        Row::without_goal(
+        Row::without_limit(
             "50 workers stopped by `SIGTERM`, mcpd, whole, verification included",
             Unit::Millis,
-            ours,
+            mcpd_times,
         ),
-        Row::without_goal("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, theirs),
+        Row::without_limit("50 workers stopped by `SIGTERM`, s6, whole", Unit::Millis, s6_times),
         Row::new("mcpd / s6, each turn", Unit::Ratio, 1.0, ratio),
     ]
 }
@@ -55,7 +55,7 @@ struct Scan {
 }
 
 impl Scan {
-    /// Starts it and waits until all workers answer.
+    /// Starts it and waits until all workers respond.
     fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let ports: Vec<Claim> = (0..WORKERS).map(|_| ports::claim()).collect();
@@ -66,7 +66,8 @@ impl Scan {
             let script =
                 format!("#!/bin/sh\nexec '{}' --port {} --tag s6\n", program.display(), claim.port());
             fs::write(service.join("run"), script).expect("a file can be written");
-            fs::set_permissions(service.join("run"), Permissions::from_mode(0o755)).expect("it is ours");
+            fs::set_permissions(service.join("run"), Permissions::from_mode(0o755))
+                .expect("the file was created here");
         }
         let child = Command::new("s6-svscan")
             .arg(directory.path())
@@ -80,23 +81,23 @@ impl Scan {
         scan
     }
 
-    /// From `s6-svscanctl -t` until `s6-svscan` is gone, which waits for its supervisors; milliseconds.
+    /// From `s6-svscanctl -t` until the exit of `s6-svscan`, which waits for its supervisors; in milliseconds.
     fn stop(mut self) -> f64 {
         let watch = Watch::on_child(&self.child);
         let begin = Instant::now();
-        let asked = Command::new("s6-svscanctl").arg("-t").arg(self.directory.path()).status();
+        let status = Command::new("s6-svscanctl").arg("-t").arg(self.directory.path()).status();
         watch.wait();
         let took = begin.elapsed();
-        assert!(asked.is_ok_and(|status| status.success()), "s6-svscanctl -t failed");
+        assert!(status.is_ok_and(|status| status.success()), "s6-svscanctl -t failed");
         self.child.wait().expect("a child can be waited for");
         let held = self.ports.iter().filter(|claim| !ports::is_free(claim.port())).count();
-        assert_eq!(held, 0, "s6-svscan ended while workers held their ports: no comparison");
+        assert_eq!(held, 0, "s6-svscan exited while workers held their ports: no comparison");
         millis(took)
     }
 }
 
 impl Drop for Scan {
-    /// After a failure: supervisors first, or they would start their workers again.
+    /// After a failure. The supervisors are killed first, because they would start their workers again.
     fn drop(&mut self) {
         let Ok(None) = self.child.try_wait() else { return };
         let Some(pid) = Pid::new(self.child.id().cast_signed()) else { return };

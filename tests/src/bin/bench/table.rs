@@ -1,11 +1,11 @@
-//! Medians, spreads, verdicts.
+//! Medians, spreads, and whether limits are met.
 
 use std::fs;
 use std::thread;
 
 use crate::options::Options;
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Unit {
     /// Milliseconds.
@@ -16,13 +16,13 @@ pub enum Unit {
     Kilobytes,
     /// Hundredths of a core.
     Percent,
-    /// Times as much as something else.
+    /// The ratio of two figures.
     Ratio,
-    /// Things.
+    /// A number of things.
     Count,
 }
 
-/// What a figure is held against.
+/// The limit of a figure.
 #[derive(Clone, Copy, Debug)]
 enum Limit {
     None,
@@ -40,22 +40,22 @@ pub struct Row {
 }
 
 impl Row {
-    /// A figure that must not be higher.
+    /// A figure with an upper limit.
     pub fn new(what: impl Into<String>, unit: Unit, limit: f64, samples: Vec<f64>) -> Self {
-        Self { limit: Limit::AtMost(limit), ..Self::without_goal(what, unit, samples) }
+        Self { limit: Limit::AtMost(limit), ..Self::without_limit(what, unit, samples) }
     }
 
-    /// A figure that must not be lower.
+    /// A figure with a lower limit.
     pub fn at_least(what: impl Into<String>, unit: Unit, limit: f64, samples: Vec<f64>) -> Self {
-        Self { limit: Limit::AtLeast(limit), ..Self::without_goal(what, unit, samples) }
+        Self { limit: Limit::AtLeast(limit), ..Self::without_limit(what, unit, samples) }
     }
 
-    /// A figure without a goal.
-    pub fn without_goal(what: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
+    /// A figure without a limit.
+    pub fn without_limit(what: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
         Self { what: what.into(), unit, limit: Limit::None, samples }
     }
 
-    /// Whether it was reached; true if there is nothing to reach.
+    /// Whether the limit is met; true if there is none.
     pub fn is_met(&self) -> bool {
         match self.limit {
             Limit::None => true,
@@ -66,20 +66,20 @@ impl Row {
 
     fn line(&self) -> String {
         let show = |value| self.unit.show(value);
-        let least = self.samples.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let lowest = self.samples.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = self.samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let limit = match self.limit {
             Limit::None => "-".to_owned(),
             Limit::AtMost(limit) => show(limit),
             Limit::AtLeast(limit) => format!("at least {}", show(limit)),
         };
-        let met = match (self.limit, self.is_met()) {
-            (Limit::None, _) => "-",
-            (_, true) => "yes",
-            (_, false) => "no",
+        let met = match self.limit {
+            Limit::None => "-",
+            _ if self.is_met() => "yes",
+            _ => "no",
         };
         let middle = show(median(&self.samples));
-        format!("| {} | {limit} | {middle} | {} to {} | {met} |", self.what, show(least), show(most))
+        format!("| {} | {limit} | {middle} | {} to {} | {met} |", self.what, show(lowest), show(highest))
     }
 }
 
@@ -96,7 +96,7 @@ impl Unit {
     }
 }
 
-/// The middle one; of an even number the mean of the two in the middle.
+/// The median; for an even number of samples, the mean of the two middle ones.
 pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -108,18 +108,16 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// How many processes wanted a processor in the last minute, on average.
-///
-/// A machine that was busy before the run, or much busier than the run makes it, spoils the figures.
+/// The load average of the last minute. The figures are useless if other programs kept the machine busy.
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
-/// Prints the table and what it was measured on; `load` as it was before.
+/// Prints the table, the machine, and its load before and after the run.
 #[expect(clippy::print_stdout, reason = "the output of this program")]
 pub fn print(rows: &[Row], options: &Options, load_before: &str) {
-    println!("| what | to reach | median | spread | met |");
+    println!("| what | limit | median | spread | met |");
     println!("|---|---|---|---|---|");
     for row in rows {
         println!("{}", row.line());

@@ -1,4 +1,4 @@
-//! Waiting for the end of a process, to the microsecond.
+//! Waits for the exit of a process, precise to the microsecond.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -7,32 +7,32 @@ use mcpd_common::ids::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 
-/// Nothing that is measured may take longer.
-pub const LONGEST: Duration = Duration::from_secs(90);
+/// Limit of each measurement.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(90);
 
-/// A child that is not reaped yet; its exit is awaited.
+/// A pidfd of an unreaped child.
 pub struct Watch(OwnedFd);
 
 impl Watch {
-    /// On a child of ours.
+    /// A watch on a child of this process.
     pub fn on(pid: Pid) -> Self {
         let pid = rustix::process::Pid::from_raw(pid.get()).expect("a child's pid is positive");
-        Self(pidfd_open(pid, PidfdFlags::empty()).expect("a child that was not waited for has a pidfd"))
+        Self(pidfd_open(pid, PidfdFlags::empty()).expect("an unreaped child has a pidfd"))
     }
 
-    /// On this one.
+    /// A watch on this child.
     pub fn on_child(child: &std::process::Child) -> Self {
         Self::on(Pid::new(child.id().cast_signed()).expect("a child's pid is positive"))
     }
 
-    /// Waits for the end.
+    /// Waits until the child exits.
     pub fn wait(self) {
-        let end = Instant::now() + LONGEST;
+        let end = Instant::now() + WAIT_LIMIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "a process runs still after {LONGEST:?}");
+            assert!(!left.is_zero(), "a process is still running after {WAIT_LIMIT:?}");
             let mut entry = [PollFd::new(&self.0, PollFlags::IN)];
-            // An interrupted wait is begun again with what is left of the time.
+            // An interrupted wait is continued with the remaining time.
             if poll(&mut entry, Timespec::try_from(left).ok().as_ref()).is_ok_and(|ready| ready > 0) {
                 return;
             }
@@ -40,7 +40,7 @@ impl Watch {
     }
 }
 
-/// As the table counts time.
+/// The time in milliseconds.
 pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

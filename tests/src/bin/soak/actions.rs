@@ -1,4 +1,4 @@
-//! What happens to the daemon. Each action cleans up after itself; the daemon stops the processes it left.
+//! The actions of the soak test. Each cleans up after itself; the daemon stops the processes that are left.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::Port;
-use mcpd_common::os::child::{Handle, Signal as Deadly};
+use mcpd_common::os::child::{Handle, Signal as ProcessSignal};
 use mcpd_common::os::process;
 use mcpd_tests::limits::FewDescriptors;
 use mcpd_tests::random::SeededRandom;
@@ -21,11 +21,11 @@ use crate::stage::{SERVERS, STEADY, Stage};
 type Action = (&'static str, fn(&mut Stage, &mut SeededRandom));
 
 pub const ACTIONS: [Action; 11] = [
-    ("death", death),
+    ("kill a worker", kill_worker),
     ("restart", restart),
     ("restart of the daemon", restart_daemon),
     ("client storm", client_storm),
-    ("rude clients", rude_clients),
+    ("bad clients", bad_clients),
     ("control calls", control_calls),
     ("log flood", log_flood),
     ("crash loop", crash_loop),
@@ -34,16 +34,16 @@ pub const ACTIONS: [Action; 11] = [
     ("clock jump", clock_jump),
 ];
 
-const MOMENT: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(300);
 
-/// A worker is killed.
-fn death(stage: &mut Stage, random: &mut SeededRandom) {
+/// Kills a worker.
+fn kill_worker(stage: &mut Stage, random: &mut SeededRandom) {
     let Some(process) = stage.leader(random.pick(&STEADY)).and_then(process::best_effort::read) else {
         return;
     };
     // The handle checks the start time, so a process with a reused pid is never killed.
     if let Ok(Some(handle)) = Handle::open(&process) {
-        let _ = handle.signal(Deadly::Kill);
+        let _ = handle.signal(ProcessSignal::Kill);
     }
 }
 
@@ -51,19 +51,19 @@ fn restart(stage: &mut Stage, random: &mut SeededRandom) {
     stage.daemon.mcpctl(&["restart", random.pick(&STEADY)]);
 }
 
-/// Once in ten times: a leak needs time to grow.
+/// Once in ten times, so that a leak has time to grow.
 fn restart_daemon(stage: &mut Stage, random: &mut SeededRandom) {
     if random.below(10) > 0 {
         return;
     }
     let output = stage.daemon.mcpctl(&["restart", "--daemon", "--json"]);
     let result = output.json_lines().pop().expect("a result");
-    // The crash loop of an earlier action may have ended in a worker that is given up.
+    // After the crash loop of an earlier action, a worker may be failed.
     let all_ready = result["workers_ready"] == result["workers"];
     output.expect_code(if all_ready { 0 } else { program::UNAVAILABLE });
 }
 
-/// Many at once: a session each, a call, the end of it.
+/// Many clients at once; each opens a session, sends a request and ends the session.
 fn client_storm(stage: &mut Stage, random: &mut SeededRandom) {
     let ports: Vec<Port> = (0..20 + random.below(40)).map(|_| stage.port(random.pick(&SERVERS))).collect();
     thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn client_storm(stage: &mut Stage, random: &mut SeededRandom) {
     });
 }
 
-/// One client; any answer, or the end of the connection, is right.
+/// One client. Any response is accepted, and the end of the connection, too.
 fn session(port: Port) -> io::Result<()> {
     let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"storm","version":"1"}}}"#;
     let json = [
@@ -81,17 +81,17 @@ fn session(port: Port) -> io::Result<()> {
         "accept: application/json, text/event-stream",
         "connection: close",
     ];
-    let answer = talk(port, &wire::compose("POST /mcp", &json, hello))?;
-    let id = answer.lines().find_map(|line| line.strip_prefix("mcp-session-id: ")).map(str::to_owned);
+    let response = exchange(port, &wire::compose("POST /mcp", &json, hello))?;
+    let id = response.lines().find_map(|line| line.strip_prefix("mcp-session-id: ")).map(str::to_owned);
     let Some(id) = id else { return Ok(()) };
     let header = format!("mcp-session-id: {id}");
     let list = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
-    talk(port, &wire::compose("POST /mcp", &[&json[..], &[&header]].concat(), list))?;
-    talk(port, &wire::compose("DELETE /mcp", &[&header, "connection: close"], ""))?;
+    exchange(port, &wire::compose("POST /mcp", &[&json[..], &[&header]].concat(), list))?;
+    exchange(port, &wire::compose("DELETE /mcp", &[&header, "connection: close"], ""))?;
     Ok(())
 }
 
-fn talk(port: Port, request: &str) -> io::Result<String> {
+fn exchange(port: Port, request: &str) -> io::Result<String> {
     let mut stream = http::connect(port)?;
     stream.write_all(request.as_bytes())?;
     let mut answer = vec![];
@@ -99,32 +99,32 @@ fn talk(port: Port, request: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Half requests, nonsense, connections that end without a request.
-fn rude_clients(stage: &mut Stage, random: &mut SeededRandom) {
+/// Incomplete requests, garbage, and connections that are closed without a request.
+fn bad_clients(stage: &mut Stage, random: &mut SeededRandom) {
     let mut open = vec![];
     for _ in 0..30 {
         let Ok(mut stream) = http::connect(stage.port(random.pick(&SERVERS))) else { continue };
-        let words: &[u8] = random.pick(&[
+        let bytes: &[u8] = random.pick(&[
             &b"POST /mcp HTTP/1.1\r\ncontent-length: 1000\r\n\r\n{"[..],
             b"GET /mcp HT",
             b"\x16\x03\x01\x02\x00\x01\x00",
             b"GET /never HTTP/1.1\r\nhost: localhost\r\n\r\n",
             b"",
         ]);
-        let _ = stream.write_all(words);
+        let _ = stream.write_all(bytes);
         if random.below(3) == 0 {
             let _ = stream.shutdown(Shutdown::Write);
         }
         open.push(stream);
     }
-    thread::sleep(MOMENT);
+    thread::sleep(PAUSE);
 }
 
-/// Every query of `mcpctl` at the same time, and nonsense on the control socket.
+/// All queries of `mcpctl` at the same time, and garbage on the control socket.
 fn control_calls(stage: &mut Stage, _: &mut SeededRandom) {
     let socket = stage.daemon.places().socket.clone();
-    let nonsense: Vec<_> = (0..20).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
-    for (number, mut stream) in nonsense.iter().enumerate() {
+    let garbage: Vec<_> = (0..20).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+    for (number, mut stream) in garbage.iter().enumerate() {
         let _ = stream.write_all(if number % 2 == 0 {
             b"PRI * HTTP/2.0\r\n\r\nSM"
         } else {
@@ -140,34 +140,34 @@ fn control_calls(stage: &mut Stage, _: &mut SeededRandom) {
 
 fn log_flood(stage: &mut Stage, _: &mut SeededRandom) {
     stage.daemon.mcpctl(&["start", "flood"]);
-    thread::sleep(MOMENT * 3);
+    thread::sleep(PAUSE * 3);
     stage.daemon.mcpctl(&["stop", "flood"]);
 }
 
 fn crash_loop(stage: &mut Stage, _: &mut SeededRandom) {
     stage.daemon.mcpctl(&["start", "crashes"]);
-    thread::sleep(MOMENT * 5);
+    thread::sleep(PAUSE * 5);
     stage.daemon.mcpctl(&["stop", "crashes"]);
 }
 
-/// Work goes on without logs.
+/// The daemon continues without logs.
 fn full_disk(stage: &mut Stage, random: &mut SeededRandom) {
     let Some(file) = stage.disk().map(|disk| disk.join("filler")) else { return };
     // The disk is full once the copy fails.
     let filled = File::create(&file).and_then(|mut file| io::copy(&mut io::repeat(b'x'), &mut file));
-    assert!(filled.is_err(), "the disk has an end");
-    for action in [death, restart, control_calls] {
+    assert!(filled.is_err(), "the disk fills up");
+    for action in [kill_worker, restart, control_calls] {
         action(stage, random);
     }
     std::fs::remove_file(&file).expect("ours");
 }
 
-/// The daemon can open hardly anything while clients come and a worker dies, then everything again.
+/// The daemon has only two free descriptors while clients connect and a worker is killed.
 fn no_descriptors(stage: &mut Stage, random: &mut SeededRandom) {
     let few = FewDescriptors::of(stage.pid, Some(2));
-    rude_clients(stage, random);
-    death(stage, random);
-    thread::sleep(MOMENT);
+    bad_clients(stage, random);
+    kill_worker(stage, random);
+    thread::sleep(PAUSE);
     drop(few);
 }
 
@@ -175,7 +175,7 @@ fn no_descriptors(stage: &mut Stage, random: &mut SeededRandom) {
 fn clock_jump(stage: &mut Stage, random: &mut SeededRandom) {
     stage.set_clock(random.pick(&["+1d", "-1d", "+3h", "-40m", "+0"]));
     stage.daemon.signal_daemon(Signal::SIGSTOP);
-    thread::sleep(MOMENT);
+    thread::sleep(PAUSE);
     stage.daemon.signal_daemon(Signal::SIGCONT);
     control_calls(stage, random);
     restart(stage, random);

@@ -1,4 +1,4 @@
-//! The resources that a process holds: they must not grow.
+//! The resources of a process, which must not grow.
 
 use std::fmt;
 use std::fs;
@@ -11,19 +11,19 @@ use mcpd_common::os::process;
 pub struct Level {
     descriptors: usize,
     threads: usize,
-    /// The daemon's own: its workers, and orphans that came to it.
+    /// Children of the daemon: workers, and orphans that were reparented to it.
     children: usize,
-    /// Everything below it.
+    /// All descendants.
     descendants: usize,
-    /// Proportional (PSS), KiB.
+    /// Proportional set size (PSS) in KiB.
     memory: u64,
 }
 
-/// KiB by which a heap may grow without a leak: it is never released to the last page.
+/// Growth of the heap in KiB that is not a leak: free memory is not returned completely.
 const HEAP: u64 = 3 * 1024;
 
 impl Level {
-    /// Of this process now.
+    /// The current resources of a process.
     pub fn of(pid: Pid) -> Self {
         let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
         Self {
@@ -35,7 +35,7 @@ impl Level {
         }
     }
 
-    /// What is more than it was, if something is.
+    /// Describes a resource that has grown since `before`; `None` if none has.
     pub fn exceeds(&self, before: &Self) -> Option<String> {
         let counts = [
             ("descriptors", before.descriptors, self.descriptors),
@@ -52,7 +52,7 @@ impl Level {
         grown.or(memory)
     }
 
-    /// Whether all but the memory is the same.
+    /// Whether everything except the memory is equal.
     pub fn is_same_but_memory(&self, other: &Self) -> bool {
         Self { memory: 0, ..*self } == Self { memory: 0, ..*other }
     }

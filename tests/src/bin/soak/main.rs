@@ -1,15 +1,14 @@
-//! A soak test: everything that happens to a daemon in weeks, in an hour.
+//! A soak test: the events of weeks in an hour.
 //!
 //! ```text
 //! soak SECONDS [SEED]
 //!
 //! stage     one daemon with workers of several kinds, on a small disk, with a clock that can be set
-//! actions   what happens to it; picked by a seeded random generator, the seed is printed
-//! level     descriptors, threads, children, memory: before and after they must be the same
+//! actions   what happens to the daemon; picked by a seeded random generator, the seed is printed
+//! level     descriptors, threads, children and memory, which must not grow
 //! ```
 //!
-//! At the end the daemon is stopped, and nothing may be left. `scripts/soak.sh` builds everything and
-//! runs this.
+//! At the end the daemon is shut down, and nothing may be left. `scripts/soak.sh` builds everything and runs this.
 
 mod actions;
 mod level;
@@ -26,22 +25,22 @@ use stage::Stage;
 fn main() -> ExitCode {
     let numbers: Option<Vec<u64>> = std::env::args().skip(1).map(|word| word.parse().ok()).collect();
     let (seconds, seed) = match numbers.as_deref() {
-        Some([seconds]) => (*seconds, from_the_clock()),
+        Some([seconds]) => (*seconds, seed_from_clock()),
         Some([seconds, seed]) => (*seconds, *seed),
         _ => {
-            say("usage: soak SECONDS [SEED]");
+            print("usage: soak SECONDS [SEED]");
             return ExitCode::from(64);
         }
     };
-    say(&format!("soak: {seconds} s, seed {seed}"));
+    print(&format!("soak: {seconds} s, seed {seed}"));
     run(Duration::from_secs(seconds), SeededRandom::new(seed))
 }
 
 fn run(length: Duration, mut random: SeededRandom) -> ExitCode {
     let mut stage = Stage::build();
-    // Each action once, so that what is allocated at first use is counted before.
+    // Each action once before the first measurement, because some memory is allocated at the first use only.
     for (name, action) in ACTIONS {
-        say(&format!("  once: {name}"));
+        print(&format!("  once: {name}"));
         action(&mut stage, &mut random);
     }
     let before = stage.settle(None);
@@ -55,24 +54,24 @@ fn run(length: Duration, mut random: SeededRandom) -> ExitCode {
     }
     let after = stage.settle(Some(&before));
     let counts: Vec<_> = done.iter().map(|(name, times)| format!("{name} {times}")).collect();
-    say(&format!("done: {}", counts.join(", ")));
-    say(&format!("before: {before}\nafter:  {after}"));
+    print(&format!("done: {}", counts.join(", ")));
+    print(&format!("before: {before}\nafter:  {after}"));
     stage.end();
-    say("stopped: nothing left");
+    print("stopped: nothing left");
     match after.exceeds(&before) {
         Some(what) => {
-            say(&format!("FAILED: {what}"));
+            print(&format!("FAILED: {what}"));
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
     }
 }
 
-fn from_the_clock() -> u64 {
+fn seed_from_clock() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs())
 }
 
 #[expect(clippy::print_stderr, reason = "progress of a program that runs for an hour")]
-fn say(text: &str) {
+fn print(text: &str) {
     eprintln!("{text}");
 }

@@ -1,4 +1,4 @@
-//! One daemon, its workers, its small disk, its clock.
+//! The daemon under test with its workers, a small disk and a clock that can be set.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,34 +9,34 @@ use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, until};
 
 use crate::level::Level;
-use crate::say;
+use crate::print;
 
-/// Kept running; behind the front door.
+/// Always running, behind the front door.
 pub const SERVERS: [&str; 2] = ["alpha", "beta"];
-/// Kept running.
+/// Always running.
 pub const STEADY: [&str; 4] = ["alpha", "beta", "tree", "escapes"];
-/// Only run during an action.
-pub const GUESTS: [&str; 2] = ["flood", "crashes"];
+/// Running during an action only.
+pub const TEMPORARY: [&str; 2] = ["flood", "crashes"];
 
-/// Where Debian's libfaketime is; without it the clock does not jump.
+/// The path of Debian's libfaketime; without it the clock does not jump.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-/// Longer than idle threads and connections stay.
+/// Longer than the timeout of idle threads and connections.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// The size of the disk that the logs are on.
 const DISK: &str = "size=24m";
 
-/// Everything that actions work with.
+/// What the actions work with.
 pub struct Stage {
     /// The daemon.
     pub daemon: Daemon,
-    /// Its process, all along.
+    /// The daemon's process, which never changes.
     pub pid: Pid,
     clock: Option<PathBuf>,
     disk: Option<PathBuf>,
 }
 
 impl Stage {
-    /// Starts it all and waits until everything is ready.
+    /// Starts the daemon and waits until the steady workers are ready.
     pub fn build() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let clock = Path::new(FAKETIME).exists().then(|| home.path().join("clock"));
@@ -49,7 +49,7 @@ impl Stage {
                 .env("FAKETIME_NO_CACHE", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         } else {
-            say("no libfaketime (apt-get install faketime): the clock does not jump");
+            print("no libfaketime (apt-get install faketime): the clock does not jump");
         }
         let http = |flags: &str| WorkerSpec::fixture(&format!("--mcp {flags}")).with("transport = \"http\"");
         let config = config
@@ -66,7 +66,7 @@ impl Stage {
             let mount = format!("mount -t tmpfs -o {DISK} none {} && exec \"$@\"", logs.display());
             Daemon::command_below(&["unshare", "--mount", "sh", "-c", &mount, "sh"], home.path(), &config)
         } else {
-            say("not root: the disk does not fill up");
+            print("not root: the disk does not fill up");
             Daemon::command(home.path(), &config)
         };
         let mut daemon = Daemon::launch_by(command, home, config);
@@ -76,30 +76,30 @@ impl Stage {
         Self { daemon, pid, clock, disk }
     }
 
-    /// The daemon is still the one that was started.
+    /// Checks that the daemon is still the process that was started.
     pub fn assert_same_daemon(&mut self) {
-        assert!(self.daemon.poll_exit().is_none(), "mcpd ended:\n{}", self.daemon.log());
-        assert_eq!(self.daemon.find_pid(), Some(self.pid), "another daemon");
+        assert!(self.daemon.poll_exit().is_none(), "mcpd has exited:\n{}", self.daemon.log());
+        assert_eq!(self.daemon.find_pid(), Some(self.pid), "the pid of the daemon");
     }
 
-    /// Waits until guests have gone, the others are ready, and nothing changes any more; if there is an
-    /// earlier level, also until it is reached again, as idle threads exit after some seconds.
+    /// Waits until the temporary workers are stopped, the others are ready, and the level is stable. With an earlier level,
+    /// also waits until the level is not higher, because idle threads exit after some seconds.
     pub fn settle(&mut self, before: Option<&Level>) -> Level {
         self.set_clock("+0");
-        for guest in GUESTS {
-            self.daemon.mcpctl(&["stop", guest]);
+        for worker in TEMPORARY {
+            self.daemon.mcpctl(&["stop", worker]);
         }
         for worker in STEADY {
             self.daemon.mcpctl(&["start", worker]);
         }
         let settled = |status: &StatusReport| {
-            let gone = GUESTS.iter().all(|name| state_of(status, name) == Some(WorkerState::Stopped));
+            let gone = TEMPORARY.iter().all(|name| state_of(status, name) == Some(WorkerState::Stopped));
             gone && are_ready(status, &STEADY)
         };
-        self.daemon.wait_status("everything to settle", settled);
+        self.daemon.wait_status("the workers to be stopped or ready", settled);
         let pid = self.pid;
         let end = Instant::now() + IDLE_LIMIT;
-        until("the level to stay as it is", BOUND, || {
+        until("the level to be stable", BOUND, || {
             let first = Level::of(pid);
             std::thread::sleep(Duration::from_secs(1));
             let level = Level::of(pid);
@@ -108,7 +108,7 @@ impl Stage {
         })
     }
 
-    /// Shuts it down: 3, since the worker `escapes` always has descendants that need `SIGKILL`.
+    /// Shuts the daemon down. The code is 3, because the worker `escapes` always has descendants that need `SIGKILL`.
     pub fn end(mut self) {
         self.daemon.remember();
         let output = self.daemon.mcpctl(&["shutdown", "--wait"]);
@@ -122,13 +122,13 @@ impl Stage {
         self.daemon.port(server)
     }
 
-    /// A worker's leader, if it runs.
+    /// The pid of a worker's leader, if it is running.
     pub fn leader(&mut self, worker: &str) -> Option<Pid> {
         let status = self.daemon.try_status()?;
         status.workers.iter().find(|found| found.name.as_str() == worker)?.pid
     }
 
-    /// Sets the daemon's and its workers' clock: "+1d", "-2h", "+0".
+    /// Sets the clock of daemon and workers, for example "+1d", "-2h" or "+0".
     pub fn set_clock(&self, to: &str) {
         if let Some(clock) = &self.clock {
             set(clock, to);
@@ -141,7 +141,7 @@ impl Stage {
     }
 }
 
-/// Atomically, so that no process reads half of it.
+/// Atomically, so that no process reads an incomplete file.
 fn set(clock: &Path, to: &str) {
     let new = clock.with_extension("new");
     fs::write(&new, format!("{to}\n")).expect("written");

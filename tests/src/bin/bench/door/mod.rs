@@ -1,4 +1,4 @@
-//! The front door against nginx, before the same server, in one run.
+//! The front door compared with nginx, in front of the same server, in one run.
 //!
 //! ```text
 //!   wrk --> server                 direct
@@ -6,9 +6,9 @@
 //!   wrk --> mcpd  --> server       a worker of transport http
 //! ```
 //!
-//! Rounds of one second in turns (direct, nginx, mcpd, direct, ...), so that whatever else the machine
-//! does hits all alike; a ratio is taken within a turn, and the median of the turns counts. The server
-//! direct and behind nginx is one process, the same program is mcpd's worker.
+//! Rounds of one second in turns (direct, nginx, mcpd, direct, ...), so that other load on the machine affects all. A ratio
+//! is computed within a turn, and the result is the median of the turns. The server behind nginx is the direct one; mcpd's
+//! worker is another process of the same program.
 
 use std::process::{Child, Command, Stdio};
 
@@ -18,7 +18,7 @@ use mcpd_tests::{ConfigBuilder, Daemon, WorkerSpec};
 
 use crate::options::Options;
 use crate::table::{Row, Unit, median};
-use crate::{alone, idle, say, stop};
+use crate::{alone, idle, print_progress, stop};
 
 mod nginx;
 pub mod server;
@@ -27,17 +27,17 @@ mod wrk;
 use nginx::Nginx;
 use wrk::{Load, Round};
 
-/// Connections at the same time, each with one request after the other.
+/// Number of parallel connections; each sends one request after the other.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
-/// What is answered, and where.
-const ANSWERS: [(&str, &str); 2] = [("JSON", server::JSON), ("SSE", server::EVENTS)];
-/// Connections that do nothing.
+/// The kinds of response and their paths.
+const RESPONSES: [(&str, &str); 2] = [("JSON", server::JSON), ("SSE", server::EVENTS)];
+/// Number of idle connections.
 const IDLE: usize = 1000;
 
 /// Throughput, latency and memory of the front door.
 pub fn rows(options: &Options) -> Vec<Row> {
     if !Nginx::is_installed() || !Load::is_installed() {
-        say("nginx or wrk is missing: no comparison (apt-get install nginx-light wrk)");
+        print_progress("nginx or wrk is missing: no comparison (apt-get install nginx-light wrk)");
         return Vec::new();
     }
     let direct = Server::start();
@@ -45,18 +45,18 @@ pub fn rows(options: &Options) -> Vec<Row> {
     let daemon = Daemon::start(ConfigBuilder::new().worker("fast", worker()));
     let loads = [direct.claim.port(), nginx.port(), daemon.port("fast")].map(Load::new);
     let memory = [("nginx", nginx.worker(), &loads[1]), ("mcpd", daemon.pid(), &loads[2])];
-    // Before the load, which would leave memory behind that can be used again.
+    // Before the load, because the connections could use memory that was freed after it.
     let mut rows: Vec<Row> = memory
         .map(|(name, pid, load)| {
             let what = format!("memory (PSS) of an idle client connection, {name}, {IDLE} of them");
-            Row::without_goal(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
+            Row::without_limit(what, Unit::Kilobytes, vec![per_idle_connection(pid, load)])
         })
         .into();
-    for (answer, path) in ANSWERS {
+    for (kind, path) in RESPONSES {
         for connections in CONNECTIONS {
             let turn = || [0, 1, 2].map(|peer| Load::round(&loads[peer], path, connections));
             let turns: Vec<[Round; 3]> = (0..options.repeat).map(|_| turn()).collect();
-            rows.extend(compare(&format!("{answer}, {}", count(connections)), &turns));
+            rows.extend(compare(&format!("{kind}, {}", count(connections)), &turns));
         }
     }
     stop::end(daemon);
@@ -67,12 +67,13 @@ fn count(connections: usize) -> String {
     if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") }
 }
 
-/// The three figures of one kind of load, as ratios.
+/// The three ratios of one kind of load.
 fn compare(kind: &str, turns: &[[Round; 3]]) -> [Row; 3] {
     let row = |name: &str, figure: fn(&Round) -> f64, new: fn(String, Unit, f64, Vec<f64>) -> Row| {
         let of = |peer: usize| -> Vec<f64> { turns.iter().map(|turn| figure(&turn[peer])).collect() };
-        let to =
-            |peer: usize| -> Vec<f64> { of(2).iter().zip(of(peer)).map(|(ours, its)| ours / its).collect() };
+        let to = |peer: usize| -> Vec<f64> {
+            of(2).iter().zip(of(peer)).map(|(mcpd, other)| mcpd / other).collect()
+        };
         let [direct, nginx, mcpd] = [0, 1, 2].map(|peer| median(&of(peer)));
         let to_direct = median(&to(0));
         let what = format!(
@@ -96,16 +97,16 @@ fn per_idle_connection(pid: Pid, load: &Load) -> f64 {
 }
 
 fn worker() -> WorkerSpec {
-    WorkerSpec::command([me(), "serve".to_owned(), "{port}".to_owned()])
+    WorkerSpec::command([this_program(), "serve".to_owned(), "{port}".to_owned()])
         .with("transport = \"http\"")
         .with("shutdown_path = \"\"")
 }
 
-fn me() -> String {
+fn this_program() -> String {
     std::env::current_exe().expect("a running program has a path").display().to_string()
 }
 
-/// The server alone.
+/// The server without a proxy.
 struct Server {
     child: Child,
     claim: Claim,
@@ -114,9 +115,9 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let claim = ports::claim();
-        let mut command = Command::new(me());
+        let mut command = Command::new(this_program());
         command.args(["serve", &claim.port().to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
-        let server = Self { child: command.spawn().expect("it was started before"), claim };
+        let server = Self { child: command.spawn().expect("this program can be started"), claim };
         alone::wait_healthy(server.port());
         server
     }

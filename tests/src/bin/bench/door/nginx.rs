@@ -1,4 +1,4 @@
-//! nginx before the same server, set up as well as it can be for this work.
+//! nginx in front of the same server, with the best configuration for this load.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::alone;
 
-/// How long it may take to leave.
-const LEAVING: Duration = Duration::from_secs(5);
+/// Limit of its exit on `SIGTERM`.
+const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running nginx: one master, one worker process.
 pub struct Nginx {
@@ -24,12 +24,12 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Whether there is one on this machine.
+    /// Whether nginx is installed.
     pub fn is_installed() -> bool {
         Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok()
     }
 
-    /// Starts it before the server on this port, and waits until it forwards.
+    /// Starts nginx in front of the server on this port, and waits until it forwards.
     pub fn start(server: Port) -> Self {
         let claim = ports::claim();
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -50,12 +50,12 @@ impl Nginx {
         nginx
     }
 
-    /// Where clients find it.
+    /// The port for clients.
     pub fn port(&self) -> Port {
         self.claim.port()
     }
 
-    /// The process that serves.
+    /// Its worker process.
     pub fn worker(&self) -> Pid {
         let mut below = process::best_effort::tree(self.pid()).into_iter().map(|found| found.pid);
         below.find(|pid| *pid != self.pid()).expect("nginx has a worker process")
@@ -67,12 +67,12 @@ impl Nginx {
 }
 
 impl Drop for Nginx {
-    /// Its master ends its worker upon `SIGTERM`; upon `SIGKILL` it could not.
+    /// `SIGTERM` first, because after `SIGKILL` the master could not stop its worker.
     fn drop(&mut self) {
         let _ = kill(nix::unistd::Pid::from_raw(self.pid().get()), Signal::SIGTERM);
-        let end = Instant::now() + LEAVING;
+        let end = Instant::now() + EXIT_LIMIT;
         while Instant::now() < end {
-            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            if self.child.try_wait().is_ok_and(|status| status.is_some()) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -86,9 +86,9 @@ impl Drop for Nginx {
     }
 }
 
-/// One worker process, as mcpd has one thread for its doors: with `auto` it has two here, which take
-/// turns with the load and the server on the same two processors. Connections to the server are kept,
-/// events are passed on as they come, and nothing is logged.
+/// One worker process, as mcpd has one thread for its front door: with `auto` it has two here, which compete with the load
+/// and the server for the same two processors. Connections to the server are kept alive, events are forwarded at once, and
+/// nothing is logged.
 fn configuration(port: Port, server: Port) -> String {
     let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
     format!(

@@ -1,7 +1,7 @@
-//! A server that answers at once, so that what is measured is the way to it.
+//! A server that responds at once, so that the benchmark measures the proxies.
 //!
-//! Every answer is a constant; nothing of a request is understood but where it ends, its path, and
-//! whether it is `initialize`. It ends by `SIGTERM`, like any program that says nothing about it.
+//! Each response is a constant. Of a request it reads only the end, the path, and whether it is `initialize`. It has no
+//! handler for `SIGTERM`.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -10,15 +10,15 @@ use std::process::ExitCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Where a `POST` is answered by JSON.
+/// The path whose response is JSON.
 pub const JSON: &str = "/mcp";
-/// Where it is answered by an event stream with one event.
+/// The path whose response is an event stream with one event.
 pub const EVENTS: &str = "/events";
-/// The id of the session that `initialize` begins.
+/// The id of the session that `initialize` opens.
 pub const SESSION: &str = "5a1c8f0e-3f6b-4c58-9d0b-2a7e4d9c1b77";
 
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"hello"}]}}"#;
-const AGREED: &str = concat!(
+const INITIALIZED: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{},"#,
     r#""serverInfo":{"name":"fast","version":"1"}}}"#
 );
@@ -38,13 +38,13 @@ async fn serve(port: u16) -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            // A client that goes away is no event here.
-            let _ = talk(stream).await;
+            // A client may disconnect at any time.
+            let _ = serve_connection(stream).await;
         });
     }
 }
 
-async fn talk(mut stream: TcpStream) -> io::Result<()> {
+async fn serve_connection(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(8 * 1024);
     loop {
         let end = loop {
@@ -55,7 +55,7 @@ async fn talk(mut stream: TcpStream) -> io::Result<()> {
                 return Ok(());
             }
         };
-        let pieces = answer(&buffer[..end]);
+        let pieces = response(&buffer[..end]);
         for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
             stream.write_all(piece.as_bytes()).await?;
         }
@@ -63,7 +63,7 @@ async fn talk(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Where the first request ends, if all of it is there.
+/// The end of the first request, if it is complete.
 fn end_of_request(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
@@ -75,12 +75,12 @@ fn end_of_request(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= end).then_some(end)
 }
 
-/// In the pieces in which it is written: an event goes out before it is known that it was the last.
-fn answer(request: &[u8]) -> [String; 2] {
+/// The response, in the pieces in which it is written: an event is sent before the end of its stream.
+fn response(request: &[u8]) -> [String; 2] {
     let path = request.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let begins = request.windows(12).any(|word| word == b"\"initialize\"");
+    let is_initialize = request.windows(12).any(|word| word == b"\"initialize\"");
     match path {
-        _ if begins => [json(&format!("mcp-session-id: {SESSION}\r\n"), AGREED), String::new()],
+        _ if is_initialize => [json(&format!("mcp-session-id: {SESSION}\r\n"), INITIALIZED), String::new()],
         path if path == EVENTS.as_bytes() => {
             let event = format!("event: message\ndata: {RESULT}\n\n");
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n";

@@ -1,4 +1,4 @@
-//! The load: `wrk`, one thread, requests as MCP clients send them.
+//! The load: `wrk` with one thread sends requests like those of MCP clients.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,10 +22,10 @@ const HEADERS: [&str; 3] = [
     "mcp-protocol-version: 2025-06-18",
 ];
 
-/// What one round measured.
+/// The results of one round.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Answers per second.
+    /// Responses per second.
     pub rate: f64,
     /// The median latency in microseconds.
     pub p50: f64,
@@ -33,7 +33,7 @@ pub struct Round {
     pub p99: f64,
 }
 
-/// The load on one server, in a session that was begun there.
+/// The load on one server, in one session.
 pub struct Load {
     script: PathBuf,
     port: Port,
@@ -41,15 +41,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Whether there is a `wrk` on this machine.
+    /// Whether `wrk` is installed.
     pub fn is_installed() -> bool {
         Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     }
 
-    /// Begins a session on this port.
+    /// Opens a session on this port.
     pub fn new(port: Port) -> Self {
         let reply = wire::request(port, &wire::compose("POST /mcp", &HEADERS, HELLO));
-        let session = reply.header("mcp-session-id").expect("initialize begins a session").to_owned();
+        let session = reply.header("mcp-session-id").expect("initialize opens a session").to_owned();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let script = directory.path().join("call.lua");
         fs::write(&script, lua(&session)).expect("a file can be written");
@@ -70,25 +70,25 @@ impl Load {
             text.lines().find_map(|line| line.strip_prefix("figures ")).expect("wrk ends with figures");
         let figures: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
         let [requests, micros, p50, p99, errors] = figures[..] else { panic!("not figures: {line}") };
-        assert!(errors == 0.0 && requests > 0.0, "wrong answers on port {}: {text}", self.port);
+        assert!(errors == 0.0 && requests > 0.0, "errors on port {}: {text}", self.port);
         Round { rate: requests / micros * 1e6, p50, p99 }
     }
 
-    /// Connections that have asked once and are quiet since.
+    /// Connections that have sent one request and are idle since.
     pub fn idle(&self, connections: usize) -> Vec<std::net::TcpStream> {
         let open = |_| {
             let stream = http::connect(self.port).expect("the server listens");
             let mut writer = &stream;
             let text = wire::compose("POST /mcp", &HEADERS, CALL);
             std::io::Write::write_all(&mut writer, text.as_bytes()).expect("sent");
-            let (_, stream) = wire::Reply::read(stream).and_then(wire::Reply::finish).expect("an answer");
+            let (_, stream) = wire::Reply::read(stream).and_then(wire::Reply::finish).expect("a response");
             stream
         };
         (0..connections).map(open).collect()
     }
 }
 
-/// The request never changes, so the script costs nothing while it runs.
+/// The request is constant, so the script needs no time while the load runs.
 fn lua(session: &str) -> String {
     let header = |line: &str| {
         let (name, value) = line.split_once(": ").expect("a header");
