@@ -1,12 +1,12 @@
-"""The checks: every client with every server, all at the same time.
+"""The checks of every client with every server, all at the same time.
 
-A round is a function that takes a pair to a generator: it yields futures and gets their results, so that
-all pairs wait together. What it raises is the pair's failure.
+A round is a generator function with a pair as its argument. It yields futures and gets their results, so that
+all pairs wait together. An exception is the failure of its pair.
 """
 
 import subprocess
 import time
-from concurrent.futures import TimeoutError as TooLate
+from concurrent.futures import TimeoutError as FutureTimeout
 
 from client import Failed
 from daemon import ENVIRONMENT, MODULES, wait_for
@@ -17,7 +17,7 @@ CHECKS = [
     "finished", "replaced", "shutdown", "back", "end",
 ]
 
-# The tool that gives an answer at once, and the one that works for a while and tells of it.
+# The tool that responds at once, and the one that reports progress for some time.
 ECHO = {"builtin": ("status", {})}
 SLOW = {
     "everything": "trigger-long-running-operation", "npx": "trigger-long-running-operation",
@@ -34,19 +34,19 @@ class Pair:
         self.row = (client.name, server)
         self.has_slow = server in SLOW
 
-    def ask(self, do, **given):
-        return self.client.ask(do, server=self.server, **given)
+    def send(self, do, **arguments):
+        return self.client.send(do, server=self.server, **arguments)
 
     def echo(self):
         tool, arguments = ECHO.get(self.server, ("echo", {"message": "hello"}))
-        return self.ask("call", tool=tool, arguments=arguments)
+        return self.send("call", tool=tool, arguments=arguments)
 
     def slow(self, duration):
         self.seen = len(self.client.progress[self.server])
-        return self.ask("call", tool=SLOW[self.server], arguments={"duration": duration, "steps": 4 * duration})
+        return self.send("call", tool=SLOW[self.server], arguments={"duration": duration, "steps": 4 * duration})
 
     def progress(self):
-        """When the steps of the last slow call were reported."""
+        """The times at which the steps of the last slow call were reported."""
         return self.client.progress[self.server][self.seen:]
 
 
@@ -74,91 +74,91 @@ def step(table, check, waiting, pair, steps, future):
             waiting[pair] = (steps, steps.send(result))
     except StopIteration:
         table.ok(pair.row, check)
-    except TooLate:
-        table.failed(pair.row, check, f"no answer within {TIMEOUT} s")
+    except FutureTimeout:
+        table.failed(pair.row, check, f"no response within {TIMEOUT} s")
     except Exception as error:
         table.failed(pair.row, check, f"{type(error).__name__}: {error}")
 
 
 def connect(pair):
-    answer = yield pair.ask("connect", url=pair.url, era=pair.client.era)
-    pair.version, pair.logging = answer["version"], answer["logging"]
-    pair.listens = yield from listen(pair.ask("listen"))
-    yield pair.ask("tools")
+    result = yield pair.send("connect", url=pair.url, era=pair.client.era)
+    pair.version, pair.logging = result["version"], result["logging"]
+    pair.listens = yield from listen(pair.send("listen"))
+    yield pair.send("tools")
 
 
-def listen(asked):
-    """What came of it: True, None where the era has sessions, or how the server refuses it (some do)."""
+def listen(future):
+    """Returns True, None if the era has sessions, or the error of a server that refuses it."""
     try:
-        return True if (yield asked) == "listening" else None
+        return True if (yield future) == "listening" else None
     except Failed as error:
         return f"{error}"
 
 
 def as_direct(pair):
-    """The same tools, the same answer, the same version as without mcpd."""
-    beside = f"{pair.server} direct"
-    straight = yield pair.client.ask("connect", server=beside, url=pair.direct, era=pair.client.era)
-    straight["listens"] = yield from listen(pair.client.ask("listen", server=beside))
-    there = {"version": pair.version, "logging": pair.logging, "listens": pair.listens}
-    assert there == straight, f"{there} instead of {straight}"
+    """Tools, results and version are the same as without mcpd."""
+    name = f"{pair.server} direct"
+    direct = yield pair.client.send("connect", server=name, url=pair.direct, era=pair.client.era)
+    direct["listens"] = yield from listen(pair.client.send("listen", server=name))
+    through = {"version": pair.version, "logging": pair.logging, "listens": pair.listens}
+    assert through == direct, f"{through} instead of {direct}"
     tool, arguments = ECHO.get(pair.server, ("echo", {"message": "hello"}))
-    wanted = (
-        (yield pair.client.ask("tools", server=beside)),
-        (yield pair.client.ask("call", server=beside, tool=tool, arguments=arguments)),
+    expected = (
+        (yield pair.client.send("tools", server=name)),
+        (yield pair.client.send("call", server=name, tool=tool, arguments=arguments)),
     )
-    got = ((yield pair.ask("tools")), (yield pair.echo()))
-    yield pair.client.ask("close", server=beside)
-    assert got == wanted, f"{got} instead of {wanted}"
+    got = ((yield pair.send("tools")), (yield pair.echo()))
+    yield pair.client.send("close", server=name)
+    assert got == expected, f"{got} instead of {expected}"
 
 
 def progress(pair):
-    """Steps are reported while the tool runs: the first one long before the answer."""
-    answer = pair.slow(duration=2)
-    yield answer
+    """Steps are reported while the tool runs, the first one long before the result."""
+    call = pair.slow(duration=2)
+    yield call
     steps = pair.progress()
     assert len(steps) == 8, f"{len(steps)} of 8 steps were reported"
-    early = answer.at - steps[0]
-    assert early > 1, f"the first step was reported {early:.2f} s before the answer"
+    early = call.at - steps[0]
+    assert early > 1, f"the first step was reported {early:.2f} s before the result"
 
 
-def go_on(pair):
+def session_continues(pair):
     """The same client object, the same session."""
     yield from works(pair)
     if pair.listens is True:
-        seen = yield pair.ask("seen")
+        seen = yield pair.send("seen")
         assert seen["listening"] == "open", f"the subscription is {seen['listening']}"
 
 
-def go_on_with_another_daemon(pair):
-    """A subscription of the era without sessions ends with its daemon, in that era's own words."""
+def session_continues_with_another_daemon(pair):
+    """In the era without sessions, a subscription ends with the daemon, as that era specifies."""
     yield from works(pair)
     if pair.listens is True:
-        seen = yield pair.ask("seen")
+        seen = yield pair.send("seen")
         assert seen["listening"] in ("ended", "graceful"), f"the subscription is {seen['listening']}"
-        assert (yield from listen(pair.ask("listen"))) is True, "no new subscription"
+        assert (yield from listen(pair.send("listen"))) is True, "no new subscription"
 
 
 def works(pair):
-    yield pair.ask("tools")
+    yield pair.send("tools")
     result = yield pair.echo()
     assert not result.get("isError"), f"{result}"
 
 
 def in_flight(table, pairs, kill):
-    """What is in flight when its worker is killed is answered with an error of JSON-RPC."""
+    """A call in flight when its worker is killed gets a JSON-RPC error."""
     slow = [pair for pair in pairs if pair.has_slow]
     calls = {pair: pair.slow(duration=30) for pair in slow}
-    all_began(slow)
+    wait_progress(slow)
     kill()
 
     def refused(pair):
         try:
             yield calls[pair]
         except Failed as error:
-            # The SDKs have errors of their own for a broken connection; this one is mcpd's.
-            mcpds = isinstance(error.code, int) and "the server was restarted" in str(error)
-            assert mcpds, f"not mcpd's error of JSON-RPC: {error}"
+            # An SDK has another error for a broken connection.
+            from_mcpd = isinstance(error.code, int) and "the server was restarted" in str(error)
+            assert from_mcpd, f"not mcpd's JSON-RPC error: {error}"
         else:
             raise AssertionError("the call of a killed worker had a result")
 
@@ -166,10 +166,10 @@ def in_flight(table, pairs, kill):
 
 
 def waited_for(table, check, pairs, restart):
-    """A wanted restart lets what is in flight finish."""
+    """In a requested restart, calls in flight are finished."""
     slow = [pair for pair in pairs if pair.has_slow]
     calls = {pair: pair.slow(duration=3) for pair in slow}
-    all_began(slow)
+    wait_progress(slow)
     restart()
 
     def finished(pair):
@@ -179,39 +179,40 @@ def waited_for(table, check, pairs, restart):
     run(table, check, slow, finished)
 
 
-def all_began(pairs):
-    wait_for("every slow call to tell of a step", lambda: all(pair.progress() for pair in pairs), 30)
+def wait_progress(pairs):
+    wait_for("every slow call to report a step", lambda: all(pair.progress() for pair in pairs), 30)
 
 
 def shutdown(pair):
-    """Every client is notified in the form of its era, and none of them crashes."""
+    """Every client gets the shutdown notice of its era, and none crashes."""
     end = time.monotonic() + 10
-    while missing := not_told(pair, (yield pair.ask("seen"))):
+    while missing := missing_notices(pair, (yield pair.send("seen"))):
         assert time.monotonic() < end, missing
 
 
-def not_told(pair, seen):
+def missing_notices(pair, seen):
     if pair.listens is True:
         return None if seen["listening"] in ("ended", "graceful") else f"the subscription is {seen['listening']}"
     if pair.listens is not None:
-        return None  # no stream, no client to notify
-    wanted = set()
+        return None  # Without a stream there is no notice.
+    expected = set()
     if pair.logging:
-        wanted.add("notifications/message")
-    # The Python clients drop what they do not know.
+        expected.add("notifications/message")
+    # The Python clients drop unknown notifications.
     if pair.client.name.startswith("typescript"):
-        wanted.add("notifications/shutdown")
-    missing = wanted - set(seen["methods"])
-    return f"{missing} not seen, only {sorted(set(seen['methods']))}" if missing else None
+        expected.add("notifications/shutdown")
+    missing = expected - set(seen["methods"])
+    return f"{missing} not received, only {sorted(set(seen['methods']))}" if missing else None
 
 
 def inspector(table, check, daemon, servers):
-    """The inspector's command line: the same words as without mcpd."""
+    """The output of the inspector's command line is the same as without mcpd."""
     for server in servers:
         row = ("inspector", server)
         try:
-            through, straight = (inspect(daemon, url) for url in (daemon.urls[server], daemon.direct_url(server)))
-            assert through == straight, f"{through} instead of {straight}"
+            through = inspect(daemon, daemon.urls[server])
+            direct = inspect(daemon, daemon.direct_url(server))
+            assert through == direct, f"{through} instead of {direct}"
         except (AssertionError, subprocess.SubprocessError) as error:
             table.failed(row, check, error)
         else:

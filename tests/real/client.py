@@ -1,4 +1,4 @@
-"""A client program of one of the SDKs, driven by lines of JSON (see clients/commands.*)."""
+"""A client program of one of the SDKs, controlled by lines of JSON (see clients/commands.*)."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from daemon import ENVIRONMENT, PROJECT, REAL
 
 CLIENTS = PROJECT / "tests/real/clients"
 
-# Name: program and era. `auto` asks for the newest era that both sides know.
+# Name: program and era. `auto` selects the newest era that both sides support.
 PROGRAMS = {
     "python 1": ([REAL / "python1/bin/python", CLIENTS / "python1.py"], "legacy"),
     "python 2 legacy": ([REAL / "python2/bin/python", CLIENTS / "python2.py"], "legacy"),
@@ -25,10 +25,10 @@ PROGRAMS = {
 
 
 class Failed(Exception):
-    """The client program answered with an error; `code` is that of JSON-RPC, if it was one."""
+    """The error of a command; `code` is that of a JSON-RPC error, if it was one."""
 
-    def __init__(self, said, code):
-        super().__init__(said)
+    def __init__(self, message, code):
+        super().__init__(message)
         self.code = code
 
 
@@ -46,40 +46,41 @@ class Client:
             )
         threading.Thread(target=self._read, daemon=True).start()
 
-    def ask(self, do, **given):
-        """Sends a command; its answer comes as a future, which knows when it was asked (`begun`) and answered (`at`)."""
-        number, answer = next(self.numbers), Future()
-        answer.begun = time.monotonic()
-        self.waiting[number] = answer
+    def send(self, do, **arguments):
+        """Sends a command; returns a future with the times of the command (`begun`) and of its result (`at`)."""
+        number = next(self.numbers)
+        result = Future()
+        result.begun = time.monotonic()
+        self.waiting[number] = result
         try:
-            self.process.stdin.write(json.dumps({"id": number, "do": do, **given}) + "\n")
+            self.process.stdin.write(json.dumps({"id": number, "do": do, **arguments}) + "\n")
             self.process.stdin.flush()
         except OSError as error:
-            answer.set_exception(Failed(f"the client program is gone: {error}", None))
-        return answer
+            result.set_exception(Failed(f"the client program is gone: {error}", None))
+        return result
 
     def _read(self):
         for line in self.process.stdout:
-            said = json.loads(line)
-            if "progress" in said:
-                self.progress[said["progress"]].append(time.monotonic())
+            message = json.loads(line)
+            if "progress" in message:
+                self.progress[message["progress"]].append(time.monotonic())
                 continue
-            answer = self.waiting.pop(said["id"])
-            answer.at = time.monotonic()
-            if "error" in said:
-                answer.set_exception(Failed(said["error"], said["code"]))
+            result = self.waiting.pop(message["id"])
+            result.at = time.monotonic()
+            if "error" in message:
+                result.set_exception(Failed(message["error"], message["code"]))
             else:
-                answer.set_result(said["ok"])
-        for answer in list(self.waiting.values()):
-            if not answer.done():
-                answer.set_exception(Failed("the client program ended", None))
+                result.set_result(message["ok"])
+        for result in list(self.waiting.values()):
+            if not result.done():
+                result.set_exception(Failed("the client program exited", None))
 
-    def leave(self, seconds=20):
-        """Ends it politely; its exit code."""
+    def close(self, seconds=20):
+        """Closes its input and returns its exit code."""
         self.process.stdin.close()
         return self.process.wait(seconds)
 
-    def end(self):
+    def kill(self):
         if self.process.poll() is None:
             os.kill(self.process.pid, 9)
             self.process.wait()

@@ -1,4 +1,4 @@
-"""A daemon in a home of its own, and mcpctl for it."""
+"""A daemon with its own home, and mcpctl for it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ BINARIES = PROJECT / "target/debug"
 MODULES = REAL / "npm/node_modules"
 SERVERS = PROJECT / "tests/real/servers"
 
-# Proxies and MCPD_* of the caller are none of our business.
+# Without the proxy settings and MCPD_* of the caller.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
 
 COMMANDS = {
@@ -48,8 +48,8 @@ class Daemon:
             )
 
     def _config(self):
-        places = {name: self.home / name for name in ("socket", "state_dir", "log_dir")}
-        lines = ["[daemon]", *(f'{name} = "{place}"' for name, place in places.items())]
+        paths = {name: self.home / name for name in ("socket", "state_dir", "log_dir")}
+        lines = ["[daemon]", *(f'{name} = "{path}"' for name, path in paths.items())]
         for name, command in COMMANDS.items():
             repo = self.home / "repos" / name
             subprocess.run(["git", "init", "--quiet", repo], check=True, env=self.environment)
@@ -71,14 +71,14 @@ class Daemon:
 
     def wait_ready(self, seconds=90):
         def ready():
-            # Without a daemon there is a status too: one without workers.
+            # Without a daemon, the status has no workers.
             states = {name: worker["state"] for name, worker in self.workers().items()}
             return states == dict.fromkeys(self.urls, "ready")
 
         wait_for("all workers to be ready", ready, seconds)
 
     def direct_url(self, name):
-        """Where the worker itself listens: the port from its variable PORT."""
+        """The URL of the worker itself, with the port from its variable PORT."""
         environment = Path(f"/proc/{self.workers()[name]['pid']}/environ").read_bytes().split(b"\0")
         port = next(value for value in environment if value.startswith(b"PORT="))[5:].decode()
         return f"http://127.0.0.1:{port}/mcp"
@@ -87,17 +87,17 @@ class Daemon:
         pids = [worker["pid"] for worker in self.workers().values()]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        # A request that still reaches a dying worker would be in flight as well.
-        wait_for("the killed workers to be dead", lambda: all(map(dead, pids)), 10)
+        # Otherwise the next request might reach a worker before it has exited, and be in flight, too.
+        wait_for("the killed workers to exit", lambda: all(map(has_exited, pids)), 10)
 
-        # So would one that mcpd forwards before it has learned of the death.
+        # Or mcpd might forward it before it has noticed the exit.
         def noticed():
             return not any(worker["pid"] in pids and worker["state"] == "ready" for worker in self.workers().values())
 
-        wait_for("mcpd to notice that its workers are dead", noticed, 10)
+        wait_for("mcpd to notice the exits", noticed, 10)
 
-    def end(self):
-        """For the case that the shutdown was not reached."""
+    def stop(self):
+        """Stops the daemon if the run failed before the shutdown."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -107,7 +107,7 @@ class Daemon:
                 self.process.wait()
 
 
-def dead(pid):
+def has_exited(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -127,7 +127,7 @@ def wait_for(what, condition, seconds):
             if condition():
                 return
         except (ValueError, KeyError):
-            pass  # no daemon that answers, yet
+            pass  # The daemon does not respond yet.
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds} s for {what}")
         time.sleep(0.05)

@@ -14,27 +14,27 @@ from client import PROGRAMS, Client
 from daemon import REAL, Daemon
 from table import Table
 
-# Seconds for everything; 60 are usual.
+# Limit for the whole run in seconds; it usually takes 60.
 LIMIT = 300
 
 
 def main():
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, give_up)
+        signal.signal(number, interrupt)
     signal.alarm(LIMIT)
     home = Path(tempfile.mkdtemp(prefix="mcpd-real-"))
     table = Table(checks.CHECKS)
     daemon = Daemon(home)
     clients = [Client(name, home) for name in PROGRAMS]
     try:
-        play(table, daemon, clients)
-    except (Exception, GivenUp) as error:
-        table.failed(("play",), "end", f"{type(error).__name__}: {error}")
+        run_steps(table, daemon, clients)
+    except (Exception, Interrupted) as error:
+        table.failed(("run",), "end", f"{type(error).__name__}: {error}")
     finally:
         signal.alarm(0)
         for client in clients:
-            client.end()
-        daemon.end()
+            client.kill()
+        daemon.stop()
         # All output is kept to investigate a failure.
         logs = REAL / "last-run"
         shutil.rmtree(logs, ignore_errors=True)
@@ -43,51 +43,51 @@ def main():
     sys.exit(0 if table.show() else 1)
 
 
-def play(table, daemon, clients):
-    tell("starting")
+def run_steps(table, daemon, clients):
+    log("starting")
     daemon.wait_ready()
     pairs = [checks.Pair(client, server, daemon) for client in clients for server in daemon.urls]
-    tell("connecting")
+    log("connecting")
     checks.run(table, "connect", pairs, checks.connect)
     pairs = [pair for pair in pairs if hasattr(pair, "listens")]
     for pair in pairs:
         stream = {True: ", listens", None: ""}.get(pair.listens, ", can't listen")
-        tell(f"  {pair.client.name} x {pair.server}: {pair.version}{stream}")
+        log(f"  {pair.client.name} x {pair.server}: {pair.version}{stream}")
     checks.run(table, "as direct", pairs, checks.as_direct)
     checks.run(table, "progress", [pair for pair in pairs if pair.has_slow], checks.progress)
-    tell("inspecting")
+    log("inspecting")
     checks.inspector(table, "as direct", daemon, daemon.urls)
 
-    tell("killing all workers")
+    log("killing all workers")
     refused = checks.in_flight(table, pairs, daemon.kill_workers)
-    checks.run(table, "killed", pairs, checks.go_on)
+    checks.run(table, "killed", pairs, checks.session_continues)
     refused()
-    tell("restarting all workers")
+    log("restarting all workers")
     daemon.wait_ready()
     checks.waited_for(table, "waited for", pairs, lambda: restart(table, daemon))
-    checks.run(table, "restarted", pairs, checks.go_on)
-    tell("restarting the daemon")
-    checks.waited_for(table, "finished", pairs, lambda: replace(table, daemon))
-    checks.run(table, "replaced", pairs, checks.go_on_with_another_daemon)
+    checks.run(table, "restarted", pairs, checks.session_continues)
+    log("restarting the daemon")
+    checks.waited_for(table, "finished", pairs, lambda: restart_daemon(table, daemon))
+    checks.run(table, "replaced", pairs, checks.session_continues_with_another_daemon)
 
     shut_down(table, daemon)
     checks.run(table, "shutdown", pairs, checks.shutdown)
-    tell("starting again, 5 s later")
+    log("starting again, 5 s later")
     time.sleep(5)
     daemon.start()
     daemon.wait_ready()
-    checks.run(table, "back", pairs, checks.go_on_with_another_daemon)
-    leave(table, clients)
+    checks.run(table, "back", pairs, checks.session_continues_with_another_daemon)
+    close(table, clients)
 
 
 def shut_down(table, daemon):
-    tell("shutting down")
+    log("shutting down")
     begin = time.monotonic()
-    done = daemon.mcpctl("shutdown", "--wait", "--reason", "the clients were tried", timeout=100)
+    done = daemon.mcpctl("shutdown", "--wait", "--reason", "the clients were tested", timeout=100)
     code = daemon.process.wait(20)
     took = time.monotonic() - begin
-    tell(f"  mcpctl: {done.returncode}, mcpd: {code}, {took:.1f} s")
-    # No worker waits for the streams of its clients: that would take the 10 s that it has to leave.
+    log(f"  mcpctl: {done.returncode}, mcpd: {code}, {took:.1f} s")
+    # If a worker waited for the streams of its clients, it would take the graceful time of 10 s.
     if (done.returncode, code) == (0, 0) and took < 8:
         table.ok(("mcpd",), "shutdown")
     else:
@@ -96,7 +96,7 @@ def shut_down(table, daemon):
 
 
 def restart(table, daemon):
-    """Each by its name, all at the same time."""
+    """Restarts all workers at the same time, each by its name."""
     with ThreadPoolExecutor() as pool:
         for name, done in zip(daemon.urls, pool.map(lambda name: daemon.mcpctl("restart", name), daemon.urls)):
             if done.returncode == 0:
@@ -105,8 +105,8 @@ def restart(table, daemon):
                 table.failed(("mcpd", name), "restarted", f"exit code {done.returncode}: {done.stderr}")
 
 
-def replace(table, daemon):
-    """The daemon itself, as another program in the same process."""
+def restart_daemon(table, daemon):
+    """Re-executes the daemon."""
     done = daemon.mcpctl("restart", "--daemon", timeout=100)
     if done.returncode == 0:
         table.ok(("mcpd",), "replaced")
@@ -114,11 +114,11 @@ def replace(table, daemon):
         table.failed(("mcpd",), "replaced", f"exit code {done.returncode}: {done.stdout}{done.stderr}")
 
 
-def leave(table, clients):
-    """None of them was broken by all that."""
+def close(table, clients):
+    """All client programs are still running, and exit with 0."""
     for client in clients:
         try:
-            code = client.leave()
+            code = client.close()
         except subprocess.TimeoutExpired as error:
             table.failed((client.name,), "end", error)
             continue
@@ -128,15 +128,15 @@ def leave(table, clients):
             table.failed((client.name,), "end", f"exit code {code}")
 
 
-class GivenUp(BaseException):
-    """No check catches it."""
+class Interrupted(BaseException):
+    """A BaseException, so that no check catches it."""
 
 
-def give_up(number, _frame):
-    raise GivenUp(f"ended by {signal.Signals(number).name}; SIGALRM comes after {LIMIT} s")
+def interrupt(number, _frame):
+    raise Interrupted(f"ended by {signal.Signals(number).name}; SIGALRM comes after {LIMIT} s")
 
 
-def tell(what):
+def log(what):
     print(what, flush=True)
 
 

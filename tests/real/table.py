@@ -1,4 +1,4 @@
-"""What was checked and how it went, as a table and a verdict."""
+"""The results of the checks, as a table."""
 
 
 class Table:
@@ -13,7 +13,7 @@ class Table:
         self.rows.setdefault(row, {})[check] = f"{why}"
 
     def show(self):
-        """Prints everything; whether nothing failed."""
+        """Prints the table; returns whether nothing failed."""
         names = [" x ".join(row) for row in self.rows]
         width = max(map(len, names), default=0)
         print(" " * width, *self.checks, sep="  ")

@@ -1,5 +1,5 @@
-// A client program takes commands as lines of JSON and answers them in any order.
-// What differs between the SDKs is in `open`: how a connection is made and asked.
+// A client program reads commands as lines of JSON and writes their results in any order.
+// The code that depends on the SDK is in `open`: it opens and uses a connection.
 
 import { createInterface } from "node:readline";
 
@@ -18,7 +18,7 @@ function commands(open) {
       return tools.sort((a, b) => (a.name < b.name ? -1 : 1));
     },
     async call({ server, tool, arguments: args }) {
-      return connections.get(server).peer.call(tool, args, () => say({ progress: server }));
+      return connections.get(server).peer.call(tool, args, () => write({ progress: server }));
     },
     async listen({ server }) {
       const connection = connections.get(server);
@@ -41,13 +41,13 @@ function commands(open) {
   };
 }
 
-function say(message) {
+function write(message) {
   process.stdout.write(`${JSON.stringify(message)}\n`);
 }
 
-async function answer(known, { id, do: name, ...given }) {
+async function execute(known, { id, do: name, ...args }) {
   try {
-    return { id, ok: await known[name](given) };
+    return { id, ok: await known[name](args) };
   } catch (error) {
     console.error(error);
     return { id, error: `${error.name}: ${error.message}`, code: error.code ?? null };
@@ -58,7 +58,7 @@ export function serve(open) {
   const known = commands(open);
   const lines = createInterface({ input: process.stdin });
   lines.on("line", async (line) => {
-    say(await answer(known, JSON.parse(line)));
+    write(await execute(known, JSON.parse(line)));
   });
   lines.on("close", async () => {
     await Promise.allSettled([...connections.values()].map(({ peer }) => peer.close()));

@@ -1,6 +1,6 @@
-"""A client program takes commands as lines of JSON and answers them in any order.
+"""A client program reads commands as lines of JSON and writes their results in any order.
 
-What differs between the SDKs is in `peer`: how a connection is opened and asked.
+The code that depends on the SDK is in `peer`: it opens and uses a connection.
 """
 
 import json
@@ -20,7 +20,7 @@ class Connections:
 
     async def connect(self, server, url, era):
         connection = self.open[server] = Connection()
-        # One task opens and closes it: the SDKs insist on that.
+        # The SDKs require that the same task opens and closes a connection.
         await self.tasks.start(connection.hold, self.peer, url, era)
         return {"version": connection.peer.version, "logging": connection.peer.logging}
 
@@ -28,7 +28,7 @@ class Connections:
         return sorted(await self.open[server].peer.tools(), key=lambda tool: tool["name"])
 
     async def call(self, server, tool, arguments):
-        return await self.open[server].peer.call(tool, arguments, lambda: say({"progress": server}))
+        return await self.open[server].peer.call(tool, arguments, lambda: write({"progress": server}))
 
     async def listen(self, server):
         connection = self.open[server]
@@ -43,8 +43,8 @@ class Connections:
 
     async def close(self, server):
         connection = self.open.pop(server)
-        connection.leave.set()
-        await connection.left.wait()
+        connection.closing.set()
+        await connection.closed.wait()
         return connection.end
 
 
@@ -53,22 +53,22 @@ class Connection:
         self.peer = None
         self.seen = []
         self.listening = None
-        self.leave = anyio.Event()
-        self.left = anyio.Event()
+        self.closing = anyio.Event()
+        self.closed = anyio.Event()
         self.end = None
 
     async def hold(self, peer, url, era, *, task_status):
         try:
             async with peer(url, era, self.seen.append) as self.peer:
                 task_status.started()
-                await self.leave.wait()
+                await self.closing.wait()
             self.end = "closed"
         except Exception as error:
             self.end = explain(error)
             if self.peer is None:
                 raise
         finally:
-            self.left.set()
+            self.closed.set()
 
     async def listen(self, *, task_status):
         try:
@@ -84,7 +84,7 @@ class Connection:
             self.listening = explain(error)
 
 
-def say(message):
+def write(message):
     print(json.dumps(message), flush=True)
 
 
@@ -94,25 +94,25 @@ def explain(error):
     return f"{type(error).__name__}: {error}"
 
 
-async def answer(connections, command):
+async def execute(connections, command):
     number, name = command.pop("id"), command.pop("do")
     try:
         with anyio.fail_after(TIMEOUT):
-            said = {"ok": await getattr(connections, name)(**command)}
+            result = {"ok": await getattr(connections, name)(**command)}
     except Exception as error:
         traceback.print_exc()
         code = getattr(getattr(error, "error", None), "code", None)
-        said = {"error": explain(error), "code": code}
-    say({"id": number, **said})
+        result = {"error": explain(error), "code": code}
+    write({"id": number, **result})
 
 
 async def serve(peer):
     async with anyio.create_task_group() as tasks:
         connections = Connections(peer, tasks)
         while line := await anyio.to_thread.run_sync(sys.stdin.readline):
-            tasks.start_soon(answer, connections, json.loads(line))
+            tasks.start_soon(execute, connections, json.loads(line))
         for connection in connections.open.values():
-            connection.leave.set()
+            connection.closing.set()
 
 
 def main(peer):

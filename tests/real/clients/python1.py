@@ -19,20 +19,20 @@ class Peer:
         listed = await self.session.list_tools()
         return [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in listed.tools]
 
-    async def call(self, tool, arguments, note):
+    async def call(self, tool, arguments, on_progress):
         async def progress(*_):
-            note()
+            on_progress()
 
         result = await self.session.call_tool(tool, arguments, progress_callback=progress)
         return result.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
 @asynccontextmanager
-async def peer(url, _era, saw):
+async def peer(url, _era, on_method):
     async def message(received):
         method = getattr(getattr(received, "root", None), "method", None)
         if method:
-            saw(method)
+            on_method(method)
 
     async with streamable_http_client(url) as (read, write, _):
         async with ClientSession(read, write, message_handler=message) as session:

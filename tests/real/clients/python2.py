@@ -17,9 +17,9 @@ class Peer:
         listed = await self.client.list_tools()
         return [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in listed.tools]
 
-    async def call(self, tool, arguments, note):
+    async def call(self, tool, arguments, on_progress):
         async def progress(*_):
-            note()
+            on_progress()
 
         result = await self.client.call_tool(tool, arguments, progress_callback=progress)
         return result.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -29,13 +29,13 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(url, era, saw):
+async def peer(url, era, on_method):
     async def message(received):
         method = getattr(received, "method", None)
         if method:
-            saw(method)
+            on_method(method)
 
-    # Without the cache, so that every question reaches the server.
+    # Without the cache, so that every request reaches the server.
     async with Client(url, mode=era, cache=None, message_handler=message) as client:
         yield Peer(client)
 

@@ -5,10 +5,10 @@ import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/
 
 import { serve } from "./commands.mjs";
 
-async function open(url, _era, saw) {
+async function open(url, _era, onMethod) {
   const client = new Client({ name: "typescript1", version: "1" });
-  client.fallbackNotificationHandler = async ({ method }) => saw(method);
-  // Without a handler an error of the event stream would go unseen.
+  client.fallbackNotificationHandler = async ({ method }) => onMethod(method);
+  // Without a handler, errors of the event stream would be lost.
   client.onerror = (error) => console.error(`${error}`);
   const transport = new StreamableHTTPClientTransport(new URL(url));
   await client.connect(transport);
@@ -16,7 +16,7 @@ async function open(url, _era, saw) {
     version: transport.protocolVersion,
     logging: Boolean(client.getServerCapabilities()?.logging),
     tools: async () => (await client.listTools()).tools,
-    call: (name, args, note) => client.callTool({ name, arguments: args }, undefined, { onprogress: note }),
+    call: (name, args, onProgress) => client.callTool({ name, arguments: args }, undefined, { onprogress: onProgress }),
     close: () => client.close(),
   };
 }

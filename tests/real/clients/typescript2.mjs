@@ -4,9 +4,9 @@ import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/cli
 
 import { serve } from "./commands.mjs";
 
-async function open(url, era, saw) {
+async function open(url, era, onMethod) {
   const client = new Client({ name: "typescript2", version: "1" }, { versionNegotiation: { mode: era } });
-  client.fallbackNotificationHandler = async ({ method }) => saw(method);
+  client.fallbackNotificationHandler = async ({ method }) => onMethod(method);
   client.onerror = (error) => console.error(`${error}`);
   await client.connect(new StreamableHTTPClientTransport(new URL(url)));
   const version = client.getNegotiatedProtocolVersion();
@@ -15,7 +15,7 @@ async function open(url, era, saw) {
     version,
     logging: Boolean(client.getServerCapabilities()?.logging),
     tools: async () => (await client.listTools()).tools,
-    call: (name, args, note) => client.callTool({ name, arguments: args }, { onprogress: note }),
+    call: (name, args, onProgress) => client.callTool({ name, arguments: args }, { onprogress: onProgress }),
     listen: version >= "2026-07-28" ? listen : undefined,
     close: () => client.close(),
   };

@@ -1,4 +1,4 @@
-"""A server of PyPI's mcp 1.x: it knows sessions and event streams (2025-11-25 and before)."""
+"""A server of PyPI's mcp 1.x, with sessions and event streams (2025-11-25 and before)."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import time
 
 from mcp.server.fastmcp import Context, FastMCP
 
-# Some servers take long to start.
+# A server that starts slowly.
 time.sleep(float(os.environ.get("START_DELAY", "0")))
 server = FastMCP("mcp1", host="127.0.0.1", port=int(os.environ["PORT"]))
 

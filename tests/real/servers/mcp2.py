@@ -1,4 +1,4 @@
-"""A server of PyPI's mcp 2.x, which speaks both eras of MCP."""
+"""A server of PyPI's mcp 2.x, which supports both eras of MCP."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import time
 
 from mcp.server.mcpserver import Context, MCPServer
 
-# Some servers take long to start.
+# A server that starts slowly.
 time.sleep(float(os.environ.get("START_DELAY", "0")))
 server = MCPServer("mcp2")
 
