@@ -1,4 +1,4 @@
-//! The parsers for bytes of clients and workers: JSON-RPC, event streams, ids of events and of questions.
+//! The parsers for bytes of clients and workers: JSON-RPC, event streams, ids of events and of requests.
 #![no_main]
 #![allow(dead_code, reason = "modules of the daemon, of which the fuzzer uses a part")]
 
@@ -28,10 +28,10 @@ fuzz_target!(|input: (&[u8], &str, Vec<u8>)| {
     scanned(bytes, &cuts);
     events(bytes, &cuts);
     ids(text);
-    questions(bytes);
+    worker_requests(bytes);
 });
 
-/// Everything that waits for an answer gets an error of its own id.
+/// Each open request gets an error with its id.
 fn messages(bytes: &[u8]) {
     let Some(messages) = Messages::read(bytes) else { return };
     let ids = messages.open_ids();
@@ -45,7 +45,7 @@ fn messages(bytes: &[u8]) {
     assert_eq!(answered, ids);
 }
 
-/// The ways to read a message agree: the parser, the quick one, and the one that keeps nothing.
+/// The parser, the quick parser and the scanner give the same result.
 fn scanned(bytes: &[u8], cuts: &[u8]) {
     let mut whole = Scanner::default();
     let mut parts = Scanner::default();
@@ -83,7 +83,7 @@ fn events(bytes: &[u8], cuts: &[u8]) {
     assert_eq!(piecemeal, at_once);
     assert_eq!(at_once.concat(), bytes);
     for event in at_once.iter().filter_map(|event| Event::read(event)) {
-        // One that holds no field that is known holds nothing once it is written.
+        // An event without known fields is empty when it is written.
         let again = Event::read(&event.write()).unwrap_or_default();
         assert_eq!(again, event);
     }
@@ -95,17 +95,17 @@ fn ids(text: &str) {
     }
 }
 
-/// An answer reaches the worker that asked with the id it asked with, and only once.
-fn questions(bytes: &[u8]) {
+/// A response reaches the worker with the id of its request, and only once.
+fn worker_requests(bytes: &[u8]) {
     let Ok(message) = serde_json::from_slice::<Value>(bytes) else { return };
     let mut session = Session::begin("s".into(), "/mcp".into(), "w".into(), 7, json!({}));
     session.note(&message);
-    let Some(asked) = session.outward(&message) else { return };
-    if asked["method"] == "notifications/cancelled" && asked.get("id").is_none() {
+    let Some(sent) = session.outward(&message) else { return };
+    if sent["method"] == "notifications/cancelled" && sent.get("id").is_none() {
         return;
     }
-    let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": {} });
-    let restored = session.inward(&answer).expect("the worker asked");
+    let response = json!({ "jsonrpc": "2.0", "id": sent["id"], "result": {} });
+    let restored = session.inward(&response).expect("a response to a request");
     assert_eq!(restored["id"], message["id"]);
-    assert_eq!(session.inward(&answer), None);
+    assert_eq!(session.inward(&response), None);
 }

@@ -1,5 +1,4 @@
-//! Any configuration is accepted, or all its problems are reported; nothing panics, and every problem can
-//! be shown.
+//! Any text is a valid configuration or a list of problems; nothing panics, and every problem has a text.
 #![no_main]
 
 use std::path::PathBuf;

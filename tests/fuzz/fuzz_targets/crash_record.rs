@@ -1,4 +1,4 @@
-//! The guardian's crash record, damaged in any way: what is readable is kept, and nothing panics.
+//! The guardian's crash record with any damage: readable lines are kept, and nothing panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

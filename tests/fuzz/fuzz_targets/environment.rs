@@ -1,4 +1,4 @@
-//! Environment overrides (R-CONF-5): a wrong value is a warning, and the configured one stays.
+//! Environment overrides (R-CONF-5): an invalid value is a warning, and the configured one stays in force.
 #![no_main]
 
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ const NAMES: [&str; 3] =
 fuzz_target!(|values: (Option<&str>, Option<&str>, Option<&str>)| {
     let values = [values.0, values.1, values.2];
     let environment = |name: &str| {
-        let place = NAMES.iter().position(|known| *known == name)?;
-        values[place].map(str::to_owned)
+        let index = NAMES.iter().position(|known| *known == name)?;
+        values[index].map(str::to_owned)
     };
     let source =
         || Source::Text { name: "none".into(), text: String::new(), base: PathBuf::from("/nonexistent") };
-    let with = peek(source(), &environment).expect("a wrong value is no error");
-    let without = peek(source(), &|_| None).expect("an empty file is none");
+    let with = peek(source(), &environment).expect("an invalid value is not an error");
+    let without = peek(source(), &|_| None).expect("an empty file is not an error");
     let warnings = with.warnings;
     let with = with.config.shutdown;
     let without = without.config.shutdown;

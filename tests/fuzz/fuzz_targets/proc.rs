@@ -1,4 +1,4 @@
-//! The texts of `/proc`: any process may choose its name, arguments and environment.
+//! The files of `/proc`: any process may choose its name, arguments and environment.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The run file that a dead daemon left behind, damaged in whatever way.
+//! The run file of a crashed daemon, with any damage.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,8 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     std::fs::write(&file, bytes).expect("a temporary file");
     match RunFile::read(&file) {
         Ok(Some(run)) => assert!(!serde_json::to_string(&run).expect("it was read").is_empty()),
-        Ok(None) => panic!("the file is there"),
+        Ok(None) => panic!("the file exists"),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    std::fs::remove_file(&file).expect("ours");
+    std::fs::remove_file(&file).expect("created here");
 });
