@@ -1,4 +1,4 @@
-//! `mcpctl` without a daemon: exit codes, texts, and no cursor movement (R-CLI-1 to 3, R-EXIT-2).
+//! `mcpctl` without a daemon: exit codes, messages, and no control sequences (R-CLI-1 to 3, R-EXIT-2).
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -101,12 +101,12 @@ fn a_socket_of_another_program_is_an_error() {
     let home = home();
     let socket = home.path().join("other.sock");
     let listener = UnixListener::bind(&socket).expect("bound");
-    let answering = thread::spawn(move || {
+    let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\nthis is not a daemon\r\n");
     });
     let output = mcpctl(home.path(), &["status", "--socket", socket.to_str().expect("plain text")]);
-    answering.join().expect("answered");
+    server.join().expect("no panic");
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(69), "{error}");
     assert!(error.starts_with("mcpctl: can't show the status\n") && error.contains("other.sock"), "{error}");

@@ -1,5 +1,5 @@
-//! A shutdown of one clean worker, one that needs `SIGTERM` and one that needs `SIGKILL`
-//! (R-SHUT-4).
+//! The output for a shutdown of three workers: the first exits on request, the second needs `SIGTERM`, the third
+//! `SIGKILL` (R-SHUT-4).
 
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 use mcpd_common::outcome::{Asked, Departure, ExitStatus, PhaseOutcome};
@@ -27,10 +27,10 @@ fn finished(phase: Phase, outcome: PhaseOutcome, duration_ms: u64, summary: &str
 }
 
 /// Events, each with the milliseconds since the start of the shutdown.
-type Story = Vec<(u64, EventKind)>;
+type Events = Vec<(u64, EventKind)>;
 
 /// The events of the graceful phase, then those until the end.
-fn story() -> (Story, Story) {
+fn events() -> (Events, Events) {
     let workers = vec![name("alpha"), name("docs"), name("web-frontend")];
     let started = EventKind::Started { run: run(), reason: "manual".to_owned(), workers, limit_ms: 81_000 };
     let asked = |text, number| worker(text, number, WorkerStep::Asked { how: Asked::Http });
@@ -84,7 +84,7 @@ fn shown(view: &View, elapsed_ms: u64, rows: usize) -> String {
 
 #[test]
 fn a_running_phase_shows_elapsed_time_and_limit() {
-    let (graceful, _) = story();
+    let (graceful, _) = events();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 40), @r"
     workers-graceful     5.10 s of 10 s
       WORKER         PID  ASKED  ANSWER                ENDED                 AFTER
@@ -98,7 +98,7 @@ fn a_running_phase_shows_elapsed_time_and_limit() {
 
 #[test]
 fn a_finished_phase_shows_outcome_and_summary() {
-    let (graceful, mut terminate) = story();
+    let (graceful, mut terminate) = events();
     let rest = terminate.split_off(1);
     let mut view = view(graceful.into_iter().chain(terminate));
     insta::assert_snapshot!(shown(&view, 0, 40), @r"
@@ -119,7 +119,7 @@ fn a_finished_phase_shows_outcome_and_summary() {
 
 #[test]
 fn a_short_table_shows_running_workers_first() {
-    let (graceful, _) = story();
+    let (graceful, _) = events();
     insta::assert_snapshot!(shown(&view(graceful), 5_100, 1), @r"
     workers-graceful     5.10 s of 10 s
       WORKER         PID  ASKED  ANSWER  ENDED        AFTER
@@ -163,7 +163,7 @@ fn checks_and_clients_are_tables() {
 
 #[test]
 fn without_a_terminal_each_event_is_one_line() {
-    let (graceful, terminate) = story();
+    let (graceful, terminate) = events();
     let lines: Vec<_> = graceful
         .into_iter()
         .chain(terminate)

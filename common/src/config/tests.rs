@@ -38,7 +38,7 @@ impl Place {
         self.dir.path()
     }
 
-    /// Loads a text; the state directory is inside unless the text names another.
+    /// Loads a text; state directory and socket are below the directory unless the text has a section `[daemon]`.
     fn load(&self, text: &str) -> Result<Loaded, LoadError> {
         let text = if text.contains("[daemon]") {
             text.to_owned()
@@ -57,7 +57,7 @@ impl Place {
         self.good(text).config.workers[&name.parse::<WorkerName>().expect("a name")].clone()
     }
 
-    /// All problems as they are shown; the path of the directory is replaced by `HERE`.
+    /// The text of all problems; the path of the directory is replaced by `HERE`.
     fn problems(&self, text: &str) -> Vec<String> {
         let problems = match self.load(text) {
             Ok(loaded) => loaded.problems,
@@ -546,7 +546,7 @@ const KEYS: [&str; 26] = [
 ];
 
 proptest! {
-    /// R-CONF-3: whatever is in the file.
+    /// R-CONF-3.
     #[test]
     fn any_text_is_a_configuration_or_problems(text in "[\\[\\]a-d=.\"'{}#,0-9\\-\n \u{e9}]{0,60}") {
         let source = Source::Text { name: "x".to_owned(), text, base: "/nowhere".into() };

@@ -164,7 +164,7 @@ fn a_crash_loses_no_entries() {
     let place = Place::new();
     let writer = place.open();
     writer.record(&started(run(0, 1))).expect("written");
-    // Neither closed nor dropped: as after SIGKILL, the write-ahead log remains.
+    // Neither closed nor dropped, so that the write-ahead log remains, as after SIGKILL.
     std::mem::forget(writer);
     let reader = Journal::open_read_only(&place.path()).expect("readable");
     assert_eq!(reader.history(9).expect("readable").len(), 1);
@@ -179,7 +179,7 @@ fn a_missing_journal_is_an_error_of_its_own() {
 }
 
 fn set_aside(place: &Place) -> (Journal, PathBuf) {
-    let Opened { journal, warning } = Journal::open(&place.path()).expect("a fresh one");
+    let Opened { journal, warning } = Journal::open(&place.path()).expect("a new journal");
     let warning = warning.expect("a warning");
     let aside = place.files().into_iter().find(|name| name.contains(".damaged-") && !name.ends_with("-wal"));
     let aside = place.path().with_file_name(aside.expect("a file that was set aside"));
@@ -192,11 +192,11 @@ fn set_aside(place: &Place) -> (Journal, PathBuf) {
 fn a_damaged_journal_is_set_aside() {
     let place = Place::new();
     fs::create_dir_all(place.path().parent().expect("a parent")).expect("made");
-    let damage = "this is no database, and long enough to be sure of it".repeat(40);
+    let damage = "this is not a database; it is repeated to fill more than the header".repeat(40);
     fs::write(place.path(), &damage).expect("written");
     let (journal, aside) = set_aside(&place);
     assert_eq!(fs::read_to_string(aside).expect("kept"), damage);
-    journal.record(&started(run(0, 1))).expect("the fresh one works");
+    journal.record(&started(run(0, 1))).expect("the new journal is writable");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn kept(worker: &str, id: &str, hours_ago: i64) -> KeptSession {
     }
 }
 
-/// R-CLIENT-3: for 24 h, unless they ended.
+/// R-CLIENT-3: for 24 h, unless the session has ended.
 #[test]
 fn sessions_outlive_the_daemon_for_a_day() {
     let place = Place::new();

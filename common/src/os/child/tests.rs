@@ -56,7 +56,7 @@ fn output_of(mut plan: SpawnPlan) -> (String, ExitStatus) {
     (text, exit_of(pid))
 }
 
-/// R-SUP-1: a session and group of its own, its directory, its environment and nothing else.
+/// R-SUP-1: and its own group and directory.
 #[test]
 fn a_child_leads_its_own_session_and_has_only_its_own_environment() {
     let mut plan = plan("exec sleep 60");
@@ -81,7 +81,7 @@ fn a_child_leads_its_own_session_and_has_only_its_own_environment() {
 #[cfg(target_os = "linux")]
 #[test]
 fn signals_descriptors_and_limits_are_not_inherited() {
-    // SAFETY: SIGUSR1 means nothing to this process; a descriptor of our own is duplicated.
+    // SAFETY: this process does not use SIGUSR1; a descriptor of this process is duplicated.
     let stray = unsafe {
         libc::signal(libc::SIGUSR1, libc::SIG_IGN);
         let mut blocked = std::mem::zeroed::<libc::sigset_t>();
@@ -96,9 +96,10 @@ fn signals_descriptors_and_limits_are_not_inherited() {
     assert_eq!(text, format!("SigBlk:\t{none}\nSigIgn:\t{none}\n256\n512\n"));
 
     let mut plan = plan("");
-    (plan.program, plan.args) = ("sleep".into(), vec!["60".into()]);
+    plan.program = "sleep".into();
+    plan.args = vec!["60".into()];
     let pid = spawn(plan).expect("sleep(1)");
-    let listing = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("our child");
+    let listing = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a child of this test");
     let mut open: Vec<_> = listing.map(|entry| entry.expect("listed").file_name()).collect();
     open.sort();
     assert_eq!(open, ["0", "1", "2"], "not {}", stray.as_raw_fd());
@@ -111,7 +112,7 @@ fn signals_descriptors_and_limits_are_not_inherited() {
 #[test]
 fn the_mark_survives_setsid_and_an_empty_environment() {
     if crate::os::backend() == crate::os::Backend::Portable {
-        return; // There the mark is in the environment, and does not survive this.
+        return; // Its mark is in the environment, which is emptied here.
     }
     let mark = Mark { run: RunTag(std::process::id()), slot: Slot(6) };
     let pid = spawn(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") }).expect("sh(1)");

@@ -1,10 +1,10 @@
-//! What the kernel writes, what it might, and garbage.
+//! Lines of this kernel, unusual ones, and garbage.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A line as this kernel writes it, for a process of this name.
+/// The `stat` line of a process with this name, as this kernel writes it.
 fn line(name: &[u8]) -> Vec<u8> {
     let rest = b" S 1 4711 4710 0 -1 4194560 126 0 0 0 1 2 0 0 20 0 3 0 998877 2654208 223 \
         18446744073709551615 1 1 0 0 0 0 0 0 65538 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
@@ -12,7 +12,7 @@ fn line(name: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_stat_line_is_understood() {
+fn a_stat_line_is_parsed() {
     let process = stat(&line(b"sleep")).expect("an ordinary line");
     assert_eq!(process.pid, Pid::new(4712).expect("positive"));
     assert_eq!((process.ppid, process.pgid, process.session), (1, 4711, 4710));
@@ -21,7 +21,7 @@ fn a_stat_line_is_understood() {
 }
 
 #[test]
-fn a_name_may_hold_anything() {
+fn a_name_may_contain_any_characters() {
     for name in [") Z 1 1 (", "a b", "tmux: server", "((", "x)\n1 (y", ""] {
         let process = stat(&line(name.as_bytes())).expect("still a line");
         assert_eq!(process.ppid, 1, "{name:?}");
@@ -31,7 +31,7 @@ fn a_name_may_hold_anything() {
 }
 
 #[test]
-fn nothing_is_made_of_a_cut_line() {
+fn a_truncated_line_is_rejected() {
     let whole = line(b"sleep");
     assert_eq!(stat(b""), None);
     assert_eq!(stat(&whole[..40]), None);
@@ -39,7 +39,7 @@ fn nothing_is_made_of_a_cut_line() {
 }
 
 #[test]
-fn limits_show_the_mark_or_nothing() {
+fn the_limit_of_file_locks_is_parsed() {
     let text = b"Limit                     Soft Limit           Hard Limit           Units     \n\
         Max open files            1024                 524288               files     \n\
         Max file locks            5571234567           unlimited            locks     \n";
@@ -70,7 +70,7 @@ fn a_command_line_can_not_move_the_cursor() {
 
 proptest! {
     #[test]
-    fn garbage_is_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn garbage_causes_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = stat(&bytes);
         let _ = status_field(&bytes, "Uid");
         let _ = file_locks_limit(&bytes);
@@ -79,13 +79,13 @@ proptest! {
     }
 
     #[test]
-    fn any_name_leaves_the_rest_readable(name in proptest::collection::vec(any::<u8>(), 0..16)) {
+    fn the_name_does_not_affect_the_other_fields(name in proptest::collection::vec(any::<u8>(), 0..16)) {
         let process = stat(&line(&name)).expect("still a line");
         prop_assert_eq!((process.pid.get(), process.pgid), (4712, 4711));
     }
 
     #[test]
-    fn a_damaged_line_is_never_a_panic(at in 0usize..200, byte: u8) {
+    fn a_damaged_line_causes_no_panic(at in 0usize..200, byte: u8) {
         let mut text = line(b"sleep");
         let at = at % text.len();
         text[at] = byte;
