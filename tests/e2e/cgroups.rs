@@ -87,7 +87,7 @@ fn cgroups_that_a_worker_made_go_with_it_and_others_stay() {
 
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     daemon.wait_ready();
-    assert_eq!(names(scratch.run().child("0").path()), [] as [&str; 0], "made anew");
+    assert_eq!(names(scratch.run().child("0").path()), [] as [&str; 0], "the new cgroup has no children");
     until_members(&scratch, "0", 3);
     daemon.assert_shuts_down(3);
     assert_eq!(scratch.children(), [".control"]);

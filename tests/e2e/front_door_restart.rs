@@ -206,7 +206,7 @@ fn a_late_response_never_reaches_the_next_worker() {
     let answer = |id: &Value, name: &str| json!({ "jsonrpc": "2.0", "id": id, "result": { "action": "accept", "content": { "for": name } } });
     assert_eq!(client.post(&answer(&old, "the old worker")).status, 202);
     assert_eq!(client.post(&answer(&json!(0), "no worker")).status, 202);
-    assert_eq!(client.state()["answers"], json!([]), "the new worker has received none");
+    assert_eq!(client.state()["responses"], json!([]), "the new worker has received none");
     assert_eq!(client.post(&answer(&new, "the new worker")).status, 202);
     assert!(text(&events.message()).contains("the new worker"));
     assert_eq!(events.next(), None);

@@ -23,7 +23,7 @@ fn ping(daemon: &Daemon, events: &mut Events, endpoint: &str, id: u32) {
     let request = compose(&format!("POST {endpoint}"), &["content-type: application/json"], &message);
     assert_eq!(wire::request(daemon.port("alpha"), &request).status, 202);
     let response = events.message();
-    assert_eq!((&response["id"], &response["result"]["asked"]), (&json!(id), &json!("ping")));
+    assert_eq!((&response["id"], &response["result"]["method"]), (&json!(id), &json!("ping")));
 }
 
 #[test]

@@ -202,11 +202,11 @@ fn a_failed_start_is_not_reported_as_a_crash() {
     assert!(!stderr.contains("mcp-guardian"), "{stderr}");
 
     // With another state directory and the same socket, the daemon fails after the fork.
-    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let text = fs::read_to_string(&config).expect("readable");
     let state = daemon.state().path().display().to_string();
-    let other = elsewhere.path().join("config.toml");
-    fs::write(&other, text.replace(&state, &elsewhere.path().join("state").display().to_string()))
+    let other = directory.path().join("config.toml");
+    fs::write(&other, text.replace(&state, &directory.path().join("state").display().to_string()))
         .expect("written");
     let mut third: Command = Daemon::command(daemon.home(), &ConfigBuilder::new());
     let third = third.arg("--config").arg(&other).stdin(Stdio::null()).output().expect("started");

@@ -123,19 +123,19 @@ fn the_next_start_kills_processes_that_a_killed_daemon_left() {
         .find(|warning| warning.contains(&run.to_string()))
         .expect("a warning that names the run");
     assert!(warning.contains("of its processes"), "{warning}");
-    assert_eq!(other.try_wait().expect("ours"), None, "another process is not killed");
-    other.kill().expect("ours");
-    other.wait().expect("ours");
+    assert_eq!(other.try_wait().expect("a child of this test"), None, "another process is not killed");
+    other.kill().expect("a child of this test");
+    other.wait().expect("a child of this test");
     daemon.mcpctl(&["shutdown", "--wait"]).expect_code(3);
     next.finish(LONGEST_SHUTDOWN).expect_code(3);
 }
 
 /// Number of running processes that carry the run's mark.
 fn marked(run: RunTag) -> usize {
-    let is_ours = |found: &process::Process| {
+    let is_marked = |found: &process::Process| {
         found.state != 'Z' && process::best_effort::mark(found.pid).is_some_and(|mark| mark.run == run)
     };
-    process::best_effort::all().iter().filter(|found| is_ours(found)).count()
+    process::best_effort::all().iter().filter(|found| is_marked(found)).count()
 }
 
 /// The findings without zombies: init may reap them late.
@@ -146,11 +146,11 @@ fn lasting(result: &Value) -> Vec<Value> {
 
 /// The process that carries the run's mark, if it is the only one; zombies are ignored.
 fn only_marked(run: RunTag) -> Option<Pid> {
-    let is_ours = |found: &process::Process| {
+    let is_marked = |found: &process::Process| {
         found.state != 'Z' && process::best_effort::mark(found.pid).is_some_and(|mark| mark.run == run)
     };
-    let ours: Vec<_> = process::best_effort::all().into_iter().filter(is_ours).collect();
-    (ours.len() == 1).then(|| ours[0].pid)
+    let marked: Vec<_> = process::best_effort::all().into_iter().filter(is_marked).collect();
+    (marked.len() == 1).then(|| marked[0].pid)
 }
 
 fn is_alive(pid: Pid) -> bool {

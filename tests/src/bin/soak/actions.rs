@@ -159,7 +159,7 @@ fn full_disk(stage: &mut Stage, random: &mut SeededRandom) {
     for action in [kill_worker, restart, control_calls] {
         action(stage, random);
     }
-    std::fs::remove_file(&file).expect("ours");
+    std::fs::remove_file(&file).expect("created here");
 }
 
 /// The daemon has only two free descriptors while clients connect and a worker is killed.

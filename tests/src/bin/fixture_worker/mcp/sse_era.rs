@@ -35,7 +35,7 @@ pub fn listen(state: &State, mut stream: &TcpStream) -> io::Result<Next> {
 pub fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next> {
     let message: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     if let Some(id) = message.get("id") {
-        let result = json!({ "asked": message["method"] });
+        let result = json!({ "method": message["method"] });
         state.lock().sse_responses.push(json!({ "jsonrpc": "2.0", "id": id, "result": result }));
     }
     reply(stream, request, 202, "", b"")?;

@@ -44,7 +44,7 @@ impl Session {
     pub fn describe(&self) -> Value {
         json!({
             "pid": std::process::id(), "initialized": self.initialized, "level": self.level,
-            "subscriptions": self.subscriptions, "answers": self.responses,
+            "subscriptions": self.subscriptions, "responses": self.responses,
         })
     }
 }
