@@ -4,12 +4,13 @@
 //!   process_thread.rs   one thread starts, signals and reaps all children
 //!   operations.rs       the narrow interface to processes; containment/ implements it
 //!   launch.rs           from a worker's configuration to the process to start
-//!   output.rs, worker_log.rs   draining what workers write
+//!   output.rs, log_writer.rs, worker_log.rs   draining what workers write
 //! ```
 
 pub mod containment;
 pub mod launch;
+mod log_writer;
 pub mod operations;
 pub mod output;
 pub mod process_thread;
-pub mod worker_log;
+mod worker_log;

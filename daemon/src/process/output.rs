@@ -1,31 +1,24 @@
 //! Drains the output of workers (R-SUP-1).
 //!
-//! A thread of its own reads every worker's pipe and appends to `workers/NAME.log`. A worker
-//! that writes without end, or a log on a full disk, slows this thread and nothing else; bytes
-//! that can't be written are dropped and counted. The end of a pipe is never awaited, since a
-//! descendant may hold its write end (R-SHUT-2).
+//! A thread of its own reads every worker's pipe and passes the bytes on to the thread of `log_writer.rs`. A worker
+//! that writes without end slows these threads and nothing else; bytes that can't be written are dropped and
+//! counted. The end of a pipe is never awaited, since a descendant may hold its write end (R-SHUT-2).
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use mcpd_common::ids::WorkerName;
-use mcpd_common::paths;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::worker_log::WorkerLog;
+use super::log_writer::LogWriter;
 use crate::deadline::Deadline;
 
 /// Bytes read at once: the default capacity of a pipe, pipe(7).
 const CHUNK: usize = 64 * 1024;
-
-/// The buffer between a pipe and a log.
-type Chunk = Arc<Mutex<Vec<u8>>>;
 
 enum OutputCommand {
     Drain(WorkerName, OwnedFd),
@@ -36,6 +29,7 @@ enum OutputCommand {
 #[derive(Clone)]
 pub struct Output {
     commands: mpsc::UnboundedSender<OutputCommand>,
+    logs: LogWriter,
 }
 
 impl Output {
@@ -45,11 +39,13 @@ impl Output {
     /// When no thread can be started.
     pub fn start(log_dir: PathBuf) -> io::Result<Self> {
         let (commands, received) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let logs = LogWriter::start(log_dir)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let writer = logs.clone();
         std::thread::Builder::new()
             .name("mcpd-output".into())
-            .spawn(move || runtime.block_on(drive(log_dir, received)))?;
-        Ok(Self { commands })
+            .spawn(move || runtime.block_on(run(writer, received)))?;
+        Ok(Self { commands, logs })
     }
 
     /// A pipe for a worker's output. The returned write end is for the worker; the read end is drained.
@@ -71,34 +67,28 @@ impl Output {
         let (sender, closed) = oneshot::channel();
         // A thread that has ended has closed its logs.
         let _ = self.commands.send(OutputCommand::Close(sender));
-        match deadline.wait(closed).await {
-            Ok(_) => Ok(()),
-            Err(elapsed) => Err(format!("the workers' logs could not be written: {elapsed}")),
-        }
+        // What can't be read in time is not waited for: the logs are closed all the same.
+        let _ = deadline.wait(closed).await;
+        self.logs.close(deadline).await
     }
 }
 
-async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<OutputCommand>) {
-    let mut logs: HashMap<WorkerName, Arc<Mutex<WorkerLog>>> = HashMap::new();
+async fn run(logs: LogWriter, mut commands: mpsc::UnboundedReceiver<OutputCommand>) {
     let tasks = TaskTracker::new();
     let finish = CancellationToken::new();
-    // One for all pipes: their tasks run on one thread, and none holds the buffer across an await.
-    let chunk: Chunk = Arc::new(Mutex::new(vec![0; CHUNK]));
     while let Some(command) = commands.recv().await {
         match command {
-            OutputCommand::Drain(worker, pipe) => {
-                let path = paths::worker_log(&log_dir, &worker);
-                let log = logs.entry(worker).or_insert_with(|| Arc::new(Mutex::new(WorkerLog::new(path))));
-                match Receiver::from_owned_fd(pipe) {
-                    Ok(pipe) => drop(tasks.spawn(drain(pipe, log.clone(), chunk.clone(), finish.clone()))),
-                    Err(error) => tracing::error!(%error, "can't drain a worker's output"),
+            OutputCommand::Drain(worker, pipe) => match Receiver::from_owned_fd(pipe) {
+                Ok(pipe) => {
+                    let drain = Drain { pipe, worker, logs: logs.clone() };
+                    tasks.spawn(drain.run(finish.clone()));
                 }
-            }
+                Err(error) => tracing::error!(%error, "can't drain a worker's output"),
+            },
             OutputCommand::Close(reply) => {
                 finish.cancel();
                 tasks.close();
                 tasks.wait().await;
-                logs.clear();
                 // The caller may have stopped waiting.
                 let _ = reply.send(());
                 return;
@@ -107,18 +97,42 @@ async fn drive(log_dir: PathBuf, mut commands: mpsc::UnboundedReceiver<OutputCom
     }
 }
 
-async fn drain(pipe: Receiver, log: Arc<Mutex<WorkerLog>>, chunk: Chunk, finish: CancellationToken) {
-    loop {
-        tokio::select! {
-            ready = pipe.readable() => if ready.is_err() { return },
-            () = finish.cancelled() => {
-                // Only what the pipe holds now, because a worker may write without end.
-                copy_what_is_there(&pipe, &chunk, &log);
+/// One pipe.
+struct Drain {
+    pipe: Receiver,
+    worker: WorkerName,
+    logs: LogWriter,
+}
+
+impl Drain {
+    async fn run(self, finish: CancellationToken) {
+        loop {
+            tokio::select! {
+                ready = self.pipe.readable() => if ready.is_err() { return },
+                () = finish.cancelled() => {
+                    // Only what the pipe holds now, because a worker may write without end.
+                    self.copy().await;
+                    return;
+                }
+            }
+            if self.copy().await == Pipe::Ended {
                 return;
             }
         }
-        if copy_what_is_there(&pipe, &chunk, &log) == Pipe::Ended {
-            return;
+    }
+
+    /// Copies what the pipe holds now. The buffer is on the heap only while there is something to copy.
+    async fn copy(&self) -> Pipe {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        match self.pipe.try_read_buf(&mut chunk) {
+            Ok(0) => Pipe::Ended,
+            Ok(_) => {
+                chunk.shrink_to_fit();
+                self.logs.write(&self.worker, chunk).await;
+                Pipe::Open
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pipe::Open,
+            Err(_) => Pipe::Ended,
         }
     }
 }
@@ -127,17 +141,4 @@ async fn drain(pipe: Receiver, log: Arc<Mutex<WorkerLog>>, chunk: Chunk, finish:
 enum Pipe {
     Open,
     Ended,
-}
-
-fn copy_what_is_there(pipe: &Receiver, chunk: &Chunk, log: &Mutex<WorkerLog>) -> Pipe {
-    let mut chunk = chunk.lock().unwrap_or_else(PoisonError::into_inner);
-    match pipe.try_read(&mut chunk) {
-        Ok(0) => Pipe::Ended,
-        Ok(length) => {
-            log.lock().unwrap_or_else(PoisonError::into_inner).write(&chunk[..length]);
-            Pipe::Open
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pipe::Open,
-        Err(_) => Pipe::Ended,
-    }
 }

@@ -2,12 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mcpd_common::paths::durable;
 
 /// Size in bytes at which the file is rotated.
 const ROTATE_AT: u64 = 10 * 1024 * 1024;
+/// Bytes that are written to a file that can't be rotated, before the next attempt.
+const RETRY_AFTER: u64 = 1024 * 1024;
+/// Size in bytes at which a file that can't be rotated gets no more output.
+const MAX_SIZE: u64 = 2 * ROTATE_AT;
 /// Rotated files that are kept besides the current one: `NAME.log.1` is the newest.
 const KEPT: u32 = 3;
 
@@ -15,13 +20,15 @@ pub struct WorkerLog {
     path: PathBuf,
     file: Option<File>,
     size: u64,
+    /// The size at which the next rotation is due.
+    rotate_at: u64,
     dropped: u64,
 }
 
 impl WorkerLog {
     /// The file is opened at the first write.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, size: 0, dropped: 0 }
+        Self { path, file: None, size: 0, rotate_at: ROTATE_AT, dropped: 0 }
     }
 
     /// Appends, or drops the bytes and logs that once.
@@ -42,15 +49,26 @@ impl WorkerLog {
         }
     }
 
+    /// Counts output that was lost before it came here.
+    pub fn add_dropped(&mut self, bytes: u64) {
+        if self.dropped == 0 && bytes > 0 {
+            tracing::warn!(path = %self.path.display(), "the disk is too slow for a worker's output, some is dropped");
+        }
+        self.dropped += bytes;
+    }
+
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.size >= ROTATE_AT {
+        if self.size >= self.rotate_at {
             self.rotate()?;
         }
-        let file = match &mut self.file {
-            Some(file) => file,
+        // A file that was deleted is made again: what is written to it could never be read.
+        let is_deleted = |file: &File| file.metadata().is_ok_and(|file| file.nlink() == 0);
+        let file = match self.file.take_if(|file| !is_deleted(file)) {
+            Some(file) => self.file.insert(file),
             None => {
                 let (file, size) = open(&self.path)?;
                 self.size = size;
+                self.rotate_at = ROTATE_AT.max(size.min(self.rotate_at));
                 self.file.insert(file)
             }
         };
@@ -59,14 +77,24 @@ impl WorkerLog {
         Ok(())
     }
 
+    /// If the file can't be renamed, it is written on for a while.
     fn rotate(&mut self) -> io::Result<()> {
-        self.file = None;
-        self.size = 0;
         for number in (1..KEPT).rev() {
             // Missing ones are no error: there may be fewer.
             let _ = std::fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1));
         }
-        std::fs::rename(&self.path, numbered(&self.path, 1))
+        match std::fs::rename(&self.path, numbered(&self.path, 1)) {
+            Ok(()) => {
+                *self = Self { dropped: self.dropped, ..Self::new(std::mem::take(&mut self.path)) };
+                Ok(())
+            }
+            Err(error) if self.size >= MAX_SIZE => Err(error),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "can't rotate a worker log");
+                self.rotate_at = self.size + RETRY_AFTER;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -101,6 +129,41 @@ mod tests {
         assert!(path.exists() && numbered(&path, KEPT).exists());
         assert!(!numbered(&path, KEPT + 1).exists());
         assert!(std::fs::metadata(&path).expect("it is there").len() <= ROTATE_AT);
+    }
+
+    /// A rotation that fails loses nothing until the file is twice as large, and one that succeeds ends that.
+    #[test]
+    fn a_log_that_cannot_be_rotated_is_written_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("alpha.log");
+        // A directory that is not empty can't be replaced.
+        let obstacle = numbered(&path, 1).join("obstacle");
+        std::fs::create_dir_all(&obstacle).expect("made");
+        let size = || std::fs::metadata(&path).map_or(0, |file| file.len());
+        let mut log = WorkerLog::new(path.clone());
+        let megabyte = vec![b'x'; 1024 * 1024];
+        for _ in 0..15 {
+            log.write(&megabyte);
+        }
+        assert_eq!((size(), log.dropped), (15 << 20, 0));
+        for _ in 0..10 {
+            log.write(&megabyte);
+        }
+        assert_eq!((size(), log.dropped), (MAX_SIZE, 5 << 20));
+        std::fs::remove_dir_all(numbered(&path, 1)).expect("removed");
+        log.write(&megabyte);
+        assert_eq!((size(), log.dropped), (1 << 20, 0));
+    }
+
+    #[test]
+    fn a_deleted_log_is_made_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("workers/alpha.log");
+        let mut log = WorkerLog::new(path.clone());
+        log.write(b"before");
+        std::fs::remove_dir_all(directory.path().join("workers")).expect("removed");
+        log.write(b"after");
+        assert_eq!(std::fs::read(&path).expect("made again"), b"after");
     }
 
     /// R-LOG-5: errors of the disk never reach the worker.

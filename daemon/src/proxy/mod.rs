@@ -208,10 +208,11 @@ fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread
             }
             let pause = deadline::until(deadline::now() + AGAIN);
             tokio::select! {
-                () = pause => bound = listener.bind(),
+                () = pause => {}
                 () = closed.cancelled() => return,
                 _ = phase.wait_for(|phase| *phase == ProxyPhase::Pausing) => return,
             }
+            bound = bind_again(listener.clone()).await;
         };
         drop(told.send_replace(Ok(())));
         for socket in listeners.into_iter().map(Arc::new) {
@@ -220,6 +221,12 @@ fn listen(listener: Arc<Listener>, shared: &Shared, listening: Listening, thread
         }
     });
     bind_state
+}
+
+/// Naming the holder of a port reads the descriptors of all processes.
+async fn bind_again(listener: Arc<Listener>) -> Result<Vec<TcpListener>, String> {
+    let bound = tokio::task::spawn_blocking(move || listener.bind()).await;
+    bound.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// A session id: 128 random bits in visible ASCII, as the MCP specification requires.

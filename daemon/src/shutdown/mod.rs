@@ -90,8 +90,30 @@ impl Shutdown {
         if bound.wait(self.phases(&mut so_far)).await.is_err() {
             let detail = format!("not done within {} s", self.limits.total().as_secs());
             so_far.findings.push(Finding::new(FindingKind::Overrun, "mcpd", detail));
+            self.complete_overrun(&mut so_far).await;
         }
         self.report(so_far)
+    }
+
+    /// What can still be found out after an overrun: the phase that did not end, and how the workers stopped
+    /// (R-SHUT-10).
+    async fn complete_overrun(&self, so_far: &mut SoFar) {
+        if let Some(phase) = self.progress.status().map(|status| status.phase)
+            && so_far.phases.iter().all(|ran| ran.phase != phase)
+        {
+            let began = so_far.phases.iter().map(|ran| ran.duration_ms).sum();
+            let duration_ms =
+                millis(deadline::now().saturating_duration_since(so_far.began)).saturating_sub(began);
+            let limit_ms = millis(self.limits.of(phase));
+            so_far.phases.push(PhaseReport { phase, outcome: PhaseOutcome::Deadline, duration_ms, limit_ms });
+        }
+        if so_far.outcomes.is_empty()
+            && let Ok(Ok(outcomes)) =
+                Deadline::after(OUTCOMES_LIMIT).wait(self.supervisor.ask(Order::Outcomes)).await
+        {
+            so_far.findings.extend(worker_rows::findings(&outcomes));
+            so_far.outcomes = outcomes;
+        }
     }
 
     async fn phases(&mut self, so_far: &mut SoFar) {
@@ -124,7 +146,7 @@ impl Shutdown {
             limit_ms: millis(self.limits.total()),
         });
         let phase = self.begin(Phase::Initiated);
-        so_far.clients.scan();
+        so_far.clients.scan().await;
         match so_far.after {
             AfterShutdown::Exit => self.proxy.begin_shutdown(),
             AfterShutdown::Replace => self.proxy.pause(),
@@ -171,7 +193,7 @@ impl Shutdown {
         let phase = self.begin_within(Phase::Clients, self.limits.of(Phase::WorkersGraceful));
         let outcome = self.wait_until_drained(&phase).await;
         self.proxy.begin_shutdown();
-        so_far.clients.scan();
+        so_far.clients.scan().await;
         so_far.clients.set_notified(self.proxy.notified());
         let summary = match self.proxy.registry().all().len() {
             0 => "no request is in flight; new requests wait".to_owned(),
@@ -212,8 +234,7 @@ impl Shutdown {
             process_thread: self.supervisor.process_thread(),
             progress: &self.progress,
         };
-        so_far.verification = verify::run(scope, phase.deadline()).await;
-        so_far.findings.append(&mut so_far.verification.findings);
+        verify::run(scope, phase.deadline(), &mut so_far.verification).await;
         let summary = so_far.verification.proof.clone().unwrap_or_else(|| "no proof".to_owned());
         self.finish(phase, PhaseOutcome::Done, summary, so_far);
     }
@@ -258,6 +279,8 @@ fn internal_error(gone: SupervisorGone) -> Finding {
     Finding::new(FindingKind::InternalError, "mcpd", gone.to_string())
 }
 
+/// How long the supervisor may take for its last reply after an overrun.
+const OUTCOMES_LIMIT: Duration = Duration::from_millis(500);
 /// How long the tasks of connections that were cut off may take to end.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 

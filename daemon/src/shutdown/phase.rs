@@ -86,7 +86,13 @@ impl Shutdown {
     ) -> PhaseOutcome {
         let clients = Mutex::new(clients);
         let all_gone = async {
-            while !clients.lock().await.scan() {
+            loop {
+                // Not locked during the scan, so that the remaining clients can be named at any moment.
+                let scan = clients.lock().await.begin_scan();
+                let scan = scan.await;
+                if clients.lock().await.finish_scan(scan) {
+                    return;
+                }
                 deadline::until(deadline::now() + POLL_INTERVAL).await;
             }
         };

@@ -12,7 +12,8 @@ use crate::progress::millis;
 impl Shutdown {
     /// Everything that is known, whether or not all phases have run.
     pub(super) fn report(&mut self, so_far: SoFar) -> ShutdownReport {
-        let SoFar { mut findings, verification, workers_before, outcomes, clients, .. } = so_far;
+        let SoFar { mut findings, mut verification, workers_before, outcomes, clients, .. } = so_far;
+        findings.append(&mut verification.findings);
         while let Ok(finding) = self.other_findings.try_recv() {
             findings.push(finding);
         }

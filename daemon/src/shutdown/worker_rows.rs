@@ -64,6 +64,7 @@ pub fn to_verify(outcome: &WorkerOutcome) -> StoppedWorker {
         name: outcome.name.clone(),
         port: outcome.port,
         private_port: outcome.private_port,
+        had_port: outcome.had_port,
         pid: outcome.pid,
         exit: outcome.stop.as_ref().and_then(|stop| stop.exit),
         has_outcome: outcome.stop.is_some(),

@@ -1,6 +1,7 @@
 //! Performs what a worker's machine decided: start, probe, stop request, signal, publish.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use hyper::Method;
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use mcpd_common::status::WorkerState;
 use super::handle::Transition;
 use super::probe::http::WorkerRequest;
 use super::probe::worker_client::Diagnosis;
-use super::state::{Action, WorkerEvent};
+use super::state::{Action, ProbeResult, WorkerEvent};
 use super::stop_sequence::{RESPONSE_LIMIT, SignalReason, StopAction, StopOutcome, StopResponse};
 use super::{Supervisor, TaskResult};
 use crate::deadline::{self, Deadline};
@@ -23,6 +24,14 @@ use crate::process::process_thread::ProcessCommand;
 use crate::progress::millis;
 use crate::random;
 use crate::worker_listener::WorkerListener;
+
+/// Limit for checking whether a worker can be started.
+const CHECK_LIMIT: Duration = Duration::from_secs(10);
+
+fn not_responding(worker: &WorkerConfig) -> String {
+    let repo = worker.repo.display();
+    format!("the file system of {repo} does not respond; if it is a network mount, check its server")
+}
 
 impl Supervisor {
     pub(super) fn perform(&mut self, slot: Slot, action: Action) {
@@ -44,15 +53,36 @@ impl Supervisor {
                 worker.machine.last_exit().map_or_else(|| "on request".to_owned(), |exit| exit.to_string());
             self.deps.recorder.restarted(&worker.config.name, &exit);
         }
+        let Ok(permit) = worker.checks.clone().try_acquire_owned() else {
+            let reason = format!("its last start still waits: {}", not_responding(&worker.config));
+            return self.on(slot, WorkerEvent::SpawnFailed { reason });
+        };
+        worker.is_checking = true;
+        let process = worker.process;
         let config = worker.config.clone();
-        match self.prepare(&config, slot) {
-            Ok(order) => self.deps.process_thread.send(ProcessCommand::Spawn(order)),
+        let check = self.worker_client.check_start(config.clone(), permit);
+        let task_results = self.task_results.clone();
+        tokio::spawn(async move {
+            let checked = Deadline::after(CHECK_LIMIT).wait(check).await;
+            let result = checked.unwrap_or_else(|_| Err(not_responding(&config)));
+            let _ = task_results.send(TaskResult::StartChecked(slot, process, result));
+        });
+    }
+
+    /// Starts the process, unless it was stopped meanwhile.
+    pub(super) fn start_checked(&mut self, slot: Slot, result: Result<(), String>) {
+        let Some(worker) = self.workers.get_mut(&slot).filter(|worker| worker.is_checking) else {
+            return;
+        };
+        worker.is_checking = false;
+        let config = worker.config.clone();
+        match result.and_then(|()| self.prepare(&config, slot)) {
+            Ok(spec) => self.deps.process_thread.send(ProcessCommand::Spawn(spec)),
             Err(reason) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
         }
     }
 
-    /// Ports are checked before they are bound: the error then names the holder (R-SUP-6). Each process gets a token
-    /// of its own, so that no worker can stop another one.
+    /// Each process gets a token of its own, so that no worker can stop another one.
     fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
         if let Some(proxy) = self.deps.proxies.get(&config.name) {
             proxy.is_open()?;
@@ -79,6 +109,8 @@ impl Supervisor {
     pub(super) fn spawned(&mut self, slot: Slot, started: Started) {
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.started = Some(started);
+            // A port that is not free keeps a worker from being started.
+            worker.outcome.had_port = true;
             let mark = Mark { run: self.deps.recorder.run.tag(), slot };
             let trusts_user = worker.config.trust_listener;
             let owner = ListenerOwner { leader: started.pid, mark, trusts_user };
@@ -102,15 +134,22 @@ impl Supervisor {
     }
 
     fn probe(&self, slot: Slot) {
-        let Some((worker, listener)) =
-            self.workers.get(&slot).and_then(|worker| Some((worker, worker.listener.clone()?)))
-        else {
+        let Some(worker) = self.workers.get(&slot) else {
             return;
+        };
+        let process = worker.process;
+        let Some(listener) = worker.listener.clone() else {
+            let why = if worker.is_checking {
+                not_responding(&worker.config)
+            } else {
+                "not started yet".to_owned()
+            };
+            let result = TaskResult::Probed(slot, process, ProbeResult::NotReady(why));
+            return drop(self.task_results.send(result));
         };
         let is_slow = worker.machine.is_slow_to_start(deadline::now());
         let diagnosis = if is_slow { Diagnosis::Thorough } else { Diagnosis::Quick };
         let probe = self.worker_client.probe(worker.config.clone(), listener, diagnosis);
-        let process = worker.process;
         let task_results = self.task_results.clone();
         tokio::spawn(async move {
             let result = probe.await;
@@ -121,6 +160,11 @@ impl Supervisor {
     /// A requested restart lets requests in flight finish before the stop request
     /// (R-CLIENT-3). In a shutdown they may finish while the worker stops.
     fn stop_when_drained(&mut self, slot: Slot, action: StopAction) {
+        // Its process does not exist yet, and will not be started.
+        if let Some(worker) = self.workers.get_mut(&slot).filter(|worker| worker.is_checking) {
+            worker.is_checking = false;
+            return self.on(slot, WorkerEvent::Gone);
+        }
         let request = matches!(action, StopAction::Post | StopAction::Terminate(SignalReason::IsTheRequest));
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {

@@ -63,6 +63,8 @@ pub struct WorkerOutcome {
     pub port: Port,
     /// The port that it was given last, if it is behind a listener of mcpd.
     pub private_port: Option<Port>,
+    /// Whether mcpd or the worker ever had the client port.
+    pub had_port: bool,
     /// The leader it had when the shutdown began.
     pub pid: Option<Pid>,
     /// `None` if it did not run, or is still running.

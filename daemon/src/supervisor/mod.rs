@@ -18,6 +18,7 @@ pub mod handle;
 pub mod private_ports;
 pub mod probe;
 pub mod recorder;
+mod start_check;
 pub mod state;
 pub mod stop_sequence;
 mod worker;
@@ -65,6 +66,7 @@ pub struct Deps {
 /// Results of tasks. The number counts the processes of the worker: a result about an earlier
 /// process is ignored.
 enum TaskResult {
+    StartChecked(Slot, u32, Result<(), String>),
     Probed(Slot, u32, ProbeResult),
     Responded(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),
@@ -254,6 +256,9 @@ impl Supervisor {
 
     fn on_task_result(&mut self, result: TaskResult) {
         match result {
+            TaskResult::StartChecked(slot, process, result) if self.is_current(slot, process) => {
+                self.start_checked(slot, result);
+            }
             TaskResult::Probed(slot, process, result) if self.is_current(slot, process) => {
                 let busy = self.is_busy(slot);
                 self.on(slot, WorkerEvent::Probed { result, busy });
@@ -272,7 +277,10 @@ impl Supervisor {
             TaskResult::Drained(slot, process, action) if self.is_current(slot, process) => {
                 self.stop(slot, action)
             }
-            TaskResult::Probed(..) | TaskResult::Responded(..) | TaskResult::Drained(..) => {}
+            TaskResult::StartChecked(..)
+            | TaskResult::Probed(..)
+            | TaskResult::Responded(..)
+            | TaskResult::Drained(..) => {}
         }
     }
 

@@ -8,6 +8,7 @@ use mcpd_common::config::WorkerConfig;
 use mcpd_common::ids::{Port, Slot};
 use mcpd_common::outcome::Departure;
 use mcpd_common::status::{WorkerState, WorkerStatus};
+use tokio::sync::Semaphore;
 
 use super::handle::WorkerOutcome;
 use super::state::{Machine, Policy};
@@ -24,6 +25,10 @@ pub(super) struct Worker {
     pub(super) process: u32,
     /// The port that the worker itself binds: its client port, or a private one.
     pub(super) listens_on: Port,
+    /// Whether a start is being checked, before the process exists.
+    pub(super) is_checking: bool,
+    /// One permit: a check that hangs is not repeated.
+    pub(super) checks: Arc<Semaphore>,
     /// The listener of its current process.
     pub(super) listener: Option<Arc<WorkerListener>>,
     /// The token that the shutdown route of its current process requires; only of a built-in worker.
@@ -63,6 +68,7 @@ impl Worker {
             name: config.name.clone(),
             port: config.port,
             private_port: None,
+            had_port: false,
             pid: None,
             stop: None,
             notes: vec![],
@@ -73,6 +79,8 @@ impl Worker {
             machine,
             process: 0,
             listens_on: config.port,
+            is_checking: false,
+            checks: Arc::new(Semaphore::new(1)),
             listener: None,
             token: None,
             started: None,

@@ -49,6 +49,8 @@ pub struct StoppedWorker {
     pub port: Port,
     /// The port that it was given last, if it is behind a listener of mcpd.
     pub private_port: Option<Port>,
+    /// Whether mcpd or the worker ever had the client port.
+    pub had_port: bool,
     /// The leader it had when the shutdown began; `None` if it was not running.
     pub pid: Option<Pid>,
     /// How the leader exited, if that is known.
@@ -71,39 +73,34 @@ pub struct Verification {
     pub containment: Option<Containment>,
 }
 
-/// Runs all checks; none of them waits past the deadline.
-pub async fn run(scope: Scope<'_>, deadline: Deadline) -> Verification {
+/// Runs all checks; none of them waits past the deadline. `result` has what was found so far, at any moment.
+pub async fn run(scope: Scope<'_>, deadline: Deadline, result: &mut Verification) {
     let timer = CheckTimer::start(&scope, CheckName::Resources);
-    let resources = resources::close_all(scope.resources, deadline).await;
-    let mut findings: Vec<_> = resources.iter().filter_map(resource_finding).collect();
-    timer.stop(&findings, format!("{} closed", resources.len()));
+    result.resources = resources::close_all(scope.resources, deadline).await;
+    let findings: Vec<_> = result.resources.iter().filter_map(resource_finding).collect();
+    timer.stop(&findings, format!("{} closed", result.resources.len()));
+    result.findings.extend(findings);
 
     let timer = CheckTimer::start(&scope, CheckName::Ports);
     let ports = ports::wait_until_free(&scope, deadline).await;
     let ports_ms = timer.stop(&ports.findings, ports.evidence);
-    findings.extend(ports.findings);
+    result.findings.extend(ports.findings);
+    result.ports = ports.reports;
 
     let timer = CheckTimer::start(&scope, CheckName::Processes);
     let processes = processes::kill_and_prove(&scope, deadline).await;
     let processes_ms = timer.stop(&processes.findings, processes.evidence);
-    findings.extend(processes.findings);
+    result.findings.extend(processes.findings);
+    result.proof = processes.proof;
+    result.containment = processes.containment;
 
     let timer = CheckTimer::start(&scope, CheckName::Descriptors);
-    let own = scope.baseline.compare(deadline).await;
-    let leak = self_check::finding(&own);
-    timer.stop(leak.as_slice(), self_check::evidence(&own));
-    findings.extend(leak);
+    result.own = scope.baseline.compare(deadline).await;
+    let leak = self_check::finding(&result.own);
+    timer.stop(leak.as_slice(), self_check::evidence(&result.own));
+    result.findings.extend(leak);
 
-    let checks = rows::checks(&scope, &ports.reports, &processes.remaining, ports_ms, processes_ms);
-    Verification {
-        findings,
-        checks,
-        ports: ports.reports,
-        resources,
-        own,
-        proof: processes.proof,
-        containment: processes.containment,
-    }
+    result.checks = rows::checks(&scope, &result.ports, &processes.remaining, ports_ms, processes_ms);
 }
 
 fn resource_finding(resource: &ResourceReport) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! Every port can be bound again, or all its holders are named (R-VER-2).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mcpd_common::check::ports::{self, KnownPort, PortReport, PortState};
@@ -32,7 +32,7 @@ pub struct PortsOutcome {
 /// `force_ports` allows.
 pub async fn wait_until_free(scope: &Scope<'_>, deadline: Deadline) -> PortsOutcome {
     let known = known_ports(scope);
-    let private = private_ports(scope);
+    let excuses = Excuses::of(scope);
     // A third is reserved for the checks that follow.
     let limit = Deadline::at(deadline.instant() - deadline.remaining() / 3);
     let foreign_until = limit.at_most(FOREIGN_HOLDER_LIMIT);
@@ -43,23 +43,23 @@ pub async fn wait_until_free(scope: &Scope<'_>, deadline: Deadline) -> PortsOutc
             Ok(Err(error)) => return last.unwrap_or_else(|| unknown(known.len(), &error.to_string())),
             Err(elapsed) => return last.unwrap_or_else(|| unknown(known.len(), &elapsed.to_string())),
         };
-        let concerns_mcpd = |report: &&PortReport| is_held(report) && !was_returned(report, &private);
+        let concerns_mcpd = |report: &&PortReport| is_held(report) && excuses.find(report).is_none();
         let held: Vec<_> = reports.iter().filter(concerns_mcpd).collect();
         let only_foreign = held.iter().all(|report| is_held_by_foreign_processes(report));
         let until = if only_foreign { foreign_until } else { limit };
         if held.is_empty() || until.remaining().is_zero() {
-            return outcome(reports, &private);
+            return outcome(reports, &excuses);
         }
         for report in held {
             kill_holders(report, scope.run, scope.force_ports);
         }
-        last = Some(outcome(reports, &private));
+        last = Some(outcome(reports, &excuses));
         deadline::until(deadline::now() + POLL_INTERVAL).await;
     }
 }
 
-fn outcome(reports: Vec<PortReport>, private: &HashSet<Port>) -> PortsOutcome {
-    let findings = reports.iter().filter_map(|report| finding(report, private)).collect();
+fn outcome(reports: Vec<PortReport>, excuses: &Excuses) -> PortsOutcome {
+    let findings = reports.iter().filter_map(|report| finding(report, excuses)).collect();
     PortsOutcome { findings, evidence: evidence(&reports), reports }
 }
 
@@ -101,13 +101,25 @@ fn known_ports(scope: &Scope<'_>) -> Vec<KnownPort> {
     known
 }
 
-fn private_ports(scope: &Scope<'_>) -> HashSet<Port> {
-    scope.workers.iter().filter_map(|worker| worker.private_port).collect()
-}
+/// Why a port that only foreign processes hold is not a leak, by port.
+struct Excuses(HashMap<Port, &'static str>);
 
-/// A private port came from the kernel and went back to it: its new holder is not a leak.
-fn was_returned(report: &PortReport, private: &HashSet<Port>) -> bool {
-    private.contains(&report.port) && is_held_by_foreign_processes(report)
+impl Excuses {
+    fn of(scope: &Scope<'_>) -> Self {
+        let mut excuses = HashMap::new();
+        for worker in scope.workers {
+            // It came from the kernel and went back to it.
+            excuses.extend(worker.private_port.map(|port| (port, "a private port that mcpd had returned")));
+            if !worker.had_port && scope.force_ports != ForcePorts::Any {
+                excuses.insert(worker.port, "mcpd never had this port");
+            }
+        }
+        Self(excuses)
+    }
+
+    fn find(&self, report: &PortReport) -> Option<&'static str> {
+        self.0.get(&report.port).copied().filter(|_| is_held_by_foreign_processes(report))
+    }
 }
 
 /// # Errors
@@ -159,12 +171,12 @@ fn kill_holders(report: &PortReport, run: RunTag, allowed: ForcePorts) {
 }
 
 /// `TIME_WAIT` is not a finding: the port's row and the evidence have it.
-fn finding(report: &PortReport, private: &HashSet<Port>) -> Option<Finding> {
+fn finding(report: &PortReport, excuses: &Excuses) -> Option<Finding> {
     if !is_held(report) {
         return None;
     }
-    if was_returned(report, private) {
-        let detail = format!("a private port that mcpd had returned: {}", report.holders_sentence());
+    if let Some(excuse) = excuses.find(report) {
+        let detail = format!("{excuse}: {}", report.holders_sentence());
         return Some(Finding::new(FindingKind::Information, report.port, detail));
     }
     let mut detail = report.holders_sentence();

@@ -1,6 +1,6 @@
 //! The client connections of a shutdown: seen, disconnected, or closed by force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mcpd_common::outcome::{ClientReport, ClientsReport, Finding, FindingKind, PhaseOutcome};
 use tokio::time::Instant;
@@ -16,6 +16,22 @@ pub struct ClientDrain {
     began: Instant,
     seen: BTreeMap<ClientSocket, Seen>,
     notified: u32,
+}
+
+/// The socket table at one moment.
+pub struct Scan {
+    now: BTreeSet<ClientSocket>,
+    /// The connections that were not known before, with their processes.
+    new: Vec<(ClientSocket, ClientReport)>,
+}
+
+impl Scan {
+    fn read(ports: &ClientPorts, known: &BTreeSet<ClientSocket>) -> std::io::Result<Self> {
+        let now: BTreeSet<_> = socket_table::connections(ports)?.into_iter().collect();
+        let new: Vec<_> = now.difference(known).cloned().collect();
+        let reports = socket_table::reports(&new);
+        Ok(Self { now, new: new.into_iter().zip(reports).collect() })
+    }
 }
 
 struct Seen {
@@ -37,18 +53,27 @@ impl ClientDrain {
     }
 
     /// Reads the socket table; true when no client is connected any more.
-    pub fn scan(&mut self) -> bool {
+    pub async fn scan(&mut self) -> bool {
+        let scan = self.begin_scan().await;
+        self.finish_scan(scan)
+    }
+
+    /// Reads the socket table on another thread, because it takes some milliseconds.
+    pub fn begin_scan(&self) -> impl Future<Output = Option<Scan>> + use<> {
+        let ports = self.ports.clone();
+        let known = self.seen.keys().cloned().collect();
+        let scan = tokio::task::spawn_blocking(move || Scan::read(&ports, &known));
+        async { scan.await.ok().and_then(Result::ok) }
+    }
+
+    /// Whether no client is connected any more.
+    pub fn finish_scan(&mut self, scan: Option<Scan>) -> bool {
         // If the socket table can't be read, the known connections stay as they are.
-        let Ok(now) = socket_table::connections(&self.ports) else {
+        let Some(Scan { now, new }) = scan else {
             return self.connected() == 0;
         };
-        let new: Vec<_> =
-            now.iter().filter(|connection| !self.seen.contains_key(connection)).cloned().collect();
-        if !new.is_empty() {
-            let reports = socket_table::reports(&new);
-            let seen = reports.into_iter().map(|report| Seen { report, fate: Fate::Connected });
-            self.seen.extend(new.into_iter().zip(seen));
-        }
+        let seen = |(connection, report)| (connection, Seen { report, fate: Fate::Connected });
+        self.seen.extend(new.into_iter().map(seen));
         let elapsed = millis(deadline::now().saturating_duration_since(self.began));
         for (connection, seen) in &mut self.seen {
             if seen.fate == Fate::Connected && !now.contains(connection) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mcpd_common::config::WorkerConfig;
 use mcpd_common::ids::Port;
 use mcpd_common::outcome::ExitStatus;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::behaviour::Reply;
 use super::system::{Effect, FakeSystem};
@@ -55,10 +56,19 @@ impl WorkerClient for FakeSystem {
         })
     }
 
-    fn find_port(&self, worker: &WorkerConfig, _: &HashSet<Port>) -> Result<Port, String> {
-        match self.inner().held.get(&worker.port) {
+    fn check_start(
+        &self,
+        worker: Arc<WorkerConfig>,
+        _: OwnedSemaphorePermit,
+    ) -> ClientFuture<Result<(), String>> {
+        let result = match self.inner().held.get(&worker.port) {
             Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
-            None => Ok(worker.port),
-        }
+            None => Ok(()),
+        };
+        Box::pin(std::future::ready(result))
+    }
+
+    fn find_port(&self, worker: &WorkerConfig, _: &HashSet<Port>) -> Result<Port, String> {
+        Ok(worker.port)
     }
 }

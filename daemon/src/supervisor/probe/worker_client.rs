@@ -11,11 +11,12 @@ use std::time::Duration;
 use hyper::Method;
 use mcpd_common::config::{Probe, Transport, WorkerConfig};
 use mcpd_common::ids::Port;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::http::WorkerRequest;
 use crate::deadline::Deadline;
-use crate::supervisor::private_ports;
 use crate::supervisor::state::ProbeResult;
+use crate::supervisor::{private_ports, start_check};
 use crate::worker_listener::{ConnectError, WorkerListener};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,10 +43,18 @@ pub trait WorkerClient: Send + Sync {
     /// Sends a request and returns the status of the response, or why there is no response.
     fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
 
+    /// Checks whether the worker can be started now. `permit` is held as long as the check runs, which may be
+    /// longer than it is waited for.
+    fn check_start(
+        &self,
+        worker: Arc<WorkerConfig>,
+        permit: OwnedSemaphorePermit,
+    ) -> ClientFuture<Result<(), String>>;
+
     /// The port that the worker has to bind: its client port, or a private one that is none of `assigned`.
     ///
     /// # Errors
-    /// Names the holder of the port, and what to do.
+    /// If the kernel has no port.
     fn find_port(&self, worker: &WorkerConfig, assigned: &HashSet<Port>) -> Result<Port, String>;
 }
 
@@ -65,10 +74,25 @@ impl WorkerClient for HttpWorkerClient {
         Box::pin(request.status(deadline))
     }
 
+    fn check_start(
+        &self,
+        worker: Arc<WorkerConfig>,
+        permit: OwnedSemaphorePermit,
+    ) -> ClientFuture<Result<(), String>> {
+        Box::pin(async move {
+            let check = tokio::task::spawn_blocking(move || {
+                let checked = start_check::check(&worker);
+                drop(permit);
+                checked
+            });
+            check.await.unwrap_or_else(|error| Err(error.to_string()))
+        })
+    }
+
     fn find_port(&self, worker: &WorkerConfig, assigned: &HashSet<Port>) -> Result<Port, String> {
         match worker.transport {
             Transport::Http => private_ports::private(assigned),
-            Transport::Direct => private_ports::is_free(worker).map(|()| worker.port),
+            Transport::Direct => Ok(worker.port),
         }
     }
 }
