@@ -9,6 +9,7 @@
 //! socket        TCP: the kernel's socket table, owners, bind probes
 //! this_process  our own descriptors, threads, limits, memory
 //! cgroup        cgroups v2, where one is delegated to us
+//! open_beneath  files below a directory, without symbolic links
 //! machine       boot id, user names
 //!
 //! process_data, tcp, signal, backend   plain data that all of them share
@@ -28,6 +29,7 @@ pub mod guardian;
 pub mod handover;
 mod lookup;
 mod machine;
+mod open_beneath;
 pub mod process;
 mod process_data;
 mod signal;
@@ -48,6 +50,7 @@ mod sockinfo;
 pub use backend::{Backend, ContainedBy, Containment, backend};
 pub use lookup::{CannotLook, Listing};
 pub use machine::{boot_id, user_name};
+pub use open_beneath::open_beneath;
 pub use process_data::ProcessInfo;
 pub use signal::signal_name;
 

@@ -1,18 +1,20 @@
 //! Checks the paths of clients: only paths inside the repository, and nothing of `.git`.
 //!
 //! ```text
-//! text --Root::name--> RepoPath (spelled inside) --Root::open--> File (really inside)
+//! text --Root::name_path--> RepoPath --Root::resolve--> path without links --open_beneath--> File
+//!         checks the spelling           follows links, checks where they lead      follows no link
 //! ```
 //!
-//! The first step checks the spelling and is enough for git, which itself refuses to read
-//! beyond a symbolic link. The second step resolves links; files are read only through it.
+//! Every file that this process reads is opened by the last step: a directory or file that is exchanged for a link after
+//! the check is refused, not followed.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::OFlags;
+use mcpd_common::os::open_beneath;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
@@ -37,6 +39,14 @@ pub enum PathError {
     /// It is a directory, a pipe or a device.
     #[error("\"{0}\" is not a regular file: list_files shows what there is")]
     NotAFile(String),
+    /// It is a link, or a link leads to it.
+    #[error(
+        "\"{0}\" is a symbolic link, or in a directory that is one: give the path that the link leads to"
+    )]
+    Link(String),
+    /// A link has taken its place since it was checked.
+    #[error("\"{0}\" was exchanged while it was opened: ask again")]
+    Exchanged(String),
     #[error("can't open \"{path}\": {source}")]
     Open { path: String, source: io::Error },
 }
@@ -112,19 +122,37 @@ impl Root {
         Ok(RepoPath(parts.join("/")))
     }
 
-    /// Opens the regular file behind a path; links may lead anywhere inside the root.
+    /// Opens a regular file; links may lead anywhere inside the root.
     pub fn open(&self, path: &RepoPath) -> Result<File, PathError> {
+        let real = self.resolve(path)?;
+        self.open_resolved(path, &real).map_err(|error| match error {
+            PathError::Link(path) => PathError::Exchanged(path),
+            other => other,
+        })
+    }
+
+    /// The path without links, relative to the root. It may be out of date as soon as this returns.
+    fn resolve(&self, path: &RepoPath) -> Result<PathBuf, PathError> {
         let shown = || path.as_str().to_owned();
-        let failed = |source| PathError::Open { path: shown(), source };
-        let real = self.0.join(path.as_str()).canonicalize().map_err(failed)?;
+        let real = self.0.join(path.as_str()).canonicalize();
+        let real = real.map_err(|source| PathError::Open { path: shown(), source })?;
         let inside = real.strip_prefix(&self.0).map_err(|_| PathError::Outside(shown()))?;
         if inside.iter().any(is_git) {
             return Err(PathError::Internal(shown()));
         }
-        // Does not block in the open of a pipe, and does not follow a link that was created meanwhile.
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let flags = i32::try_from(flags.bits()).expect("open flags are small");
-        let file = File::options().read(true).custom_flags(flags).open(&real).map_err(failed)?;
+        Ok(inside.to_owned())
+    }
+
+    fn open_resolved(&self, path: &RepoPath, real: &Path) -> Result<File, PathError> {
+        let shown = || path.as_str().to_owned();
+        let failed = |source| PathError::Open { path: shown(), source };
+        // Opened for each file, so that a repository that was cloned again at the same place is served.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.0, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let file = open_beneath(root, real).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => PathError::Link(shown()),
+            _ => failed(error),
+        })?;
         if file.metadata().map_err(failed)?.is_file() { Ok(file) } else { Err(PathError::NotAFile(shown())) }
     }
 }
@@ -141,6 +169,7 @@ fn is_git(name: &std::ffi::OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -206,6 +235,47 @@ mod tests {
             assert!(matches!(open(text), Err(PathError::Internal(_))), "{text}");
         }
         assert!(open("good").is_ok());
+    }
+
+    /// R-WORK: not even while `src` is exchanged for a link to a directory outside all the time.
+    #[test]
+    fn an_exchange_between_check_and_open_never_leads_out() {
+        let (dir, root) = repository();
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).expect("made");
+        std::fs::write(outside.join("lib.rs"), "secret").expect("written");
+        let path = root.name_path("src/lib.rs").expect("spelled inside");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let at = |name: &str| root.path().join(name);
+                symlink(&outside, at("link")).expect("linked");
+                while !is_over.load(Ordering::Relaxed) {
+                    for (from, to) in [("src", "free"), ("link", "src"), ("src", "link"), ("free", "src")] {
+                        std::fs::rename(at(from), at(to)).expect("renamed");
+                    }
+                }
+            });
+            let read = |file| std::io::read_to_string(file).expect("readable");
+            let texts: Vec<_> = (0..20_000).filter_map(|_| root.open(&path).ok()).map(read).collect();
+            // Before any assertion: a panic would wait for the other thread.
+            is_over.store(true, Ordering::Relaxed);
+            assert!(texts.iter().all(|text| text == "fn main() {}"), "read outside the repository");
+        });
+    }
+
+    #[test]
+    fn a_link_that_appears_after_the_check_is_refused() {
+        let (dir, root) = repository();
+        let path = root.name_path("src/lib.rs").expect("spelled inside");
+        let real = root.resolve(&path).expect("inside");
+        std::fs::remove_file(root.path().join("src/lib.rs")).expect("removed");
+        symlink(dir.path().join("outside.txt"), root.path().join("src/lib.rs")).expect("linked");
+        assert!(matches!(root.open_resolved(&path, &real), Err(PathError::Link(_))));
+        std::fs::remove_dir_all(root.path().join("src")).expect("removed");
+        symlink(root.path().join(".git"), root.path().join("src")).expect("linked");
+        let config = Path::new("src/config");
+        assert!(matches!(root.open_resolved(&path, config), Err(PathError::Link(_))));
     }
 
     #[test]
