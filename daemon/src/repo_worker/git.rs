@@ -84,6 +84,11 @@ impl GitOutput {
         text
     }
 
+    /// Whether the output was longer than the limit.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// The output, up to the limit.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
@@ -113,10 +118,20 @@ impl Git {
         args: impl IntoIterator<Item = S>,
         cancel: &CancellationToken,
     ) -> Result<GitOutput, GitError> {
+        self.run_with_input(args, Stdio::null(), cancel).await
+    }
+
+    /// Runs a command with this standard input.
+    pub async fn run_with_input<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: Stdio,
+        cancel: &CancellationToken,
+    ) -> Result<GitOutput, GitError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let _place = self.places.acquire().await.map_err(|_| GitError::Cancelled)?;
-        let mut child = self.command(&args).spawn().map_err(GitError::Start)?;
+        let mut child = self.command(&args).stdin(input).spawn().map_err(GitError::Start)?;
         let outcome = tokio::select! {
             done = Deadline::after(LIMIT).wait(collect(&mut child, &name)) => {
                 done.unwrap_or(Err(GitError::TimedOut(name.clone())))
@@ -146,7 +161,6 @@ impl Git {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_LAZY_FETCH", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Every file that this process reads is opened by the last step: a directory or file that is exchanged for a link after
-//! the check is refused, not followed.
+//! the check is refused, not followed. git reads the working tree by itself, and its blame and grep follow links to
+//! directories: blame gets the opened file instead, and grep gets these directories excluded (tools.rs). What is
+//! exchanged while grep runs is not noticed.
 
 use std::fs::File;
 use std::io;
@@ -129,6 +131,18 @@ impl Root {
             PathError::Link(path) => PathError::Exchanged(path),
             other => other,
         })
+    }
+
+    /// Opens a regular file that no link leads to.
+    pub fn open_without_links(&self, path: &RepoPath) -> Result<File, PathError> {
+        self.open_resolved(path, Path::new(path.as_str()))
+    }
+
+    /// The topmost directory on the way to `file` that is a link; `None` if there is none.
+    pub fn linked_directory(&self, file: &Path) -> Option<PathBuf> {
+        let mut above: Vec<_> = file.ancestors().skip(1).filter(|path| *path != Path::new("")).collect();
+        above.reverse();
+        above.into_iter().find(|directory| self.0.join(directory).is_symlink()).map(Path::to_owned)
     }
 
     /// The path without links, relative to the root. It may be out of date as soon as this returns.

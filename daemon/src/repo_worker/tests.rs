@@ -134,7 +134,7 @@ fn message(events: &str) -> Value {
     serde_json::from_str(&format!("{{{data}")).expect("JSON")
 }
 
-const QUESTIONS: [(&str, &str, &str); 14] = [
+const QUESTIONS: [(&str, &str, &str); 15] = [
     ("status", "{}", " M README"),
     ("log", r#"{"limit": 1}"#, "go on"),
     ("log", r#"{"revision": "v1..main", "stat": true}"#, "README | 1 +"),
@@ -142,6 +142,7 @@ const QUESTIONS: [(&str, &str, &str); 14] = [
     ("diff", r#"{"from": "v1", "to": "main"}"#, "+again"),
     ("show", r#"{"revision": "v1"}"#, "+two"),
     ("blame", r#"{"path": "README", "start_line": 1, "end_line": 1}"#, "hello"),
+    ("blame", r#"{"path": "README"}"#, "not yet"),
     ("branches", r#"{"tags": true}"#, "* main"),
     ("grep", r#"{"pattern": "^t(wo|en)$", "glob": "**/*.rs"}"#, "src/lib.rs:2:two"),
     ("grep", r#"{"pattern": "--nothing"}"#, "no matches"),
@@ -199,6 +200,32 @@ async fn what_must_not_be_asked_is_refused() {
         assert!(failed && text.contains(expected), "{tool} {arguments}: {text}");
     }
     assert!(!trap.exists());
+}
+
+/// R-WORK: never outside the repository, also where git itself reads the working tree.
+#[tokio::test]
+async fn a_tracked_directory_that_became_a_link_is_not_followed() {
+    let worker = Worker::start(None).await;
+    let session = worker.session().await;
+    let outside = worker.repo.with_file_name("outside");
+    std::fs::create_dir(&outside).expect("made");
+    std::fs::write(outside.join("lib.rs"), "one secret\n").expect("written");
+    std::fs::remove_dir_all(worker.repo.join("src")).expect("removed");
+    std::os::unix::fs::symlink(&outside, worker.repo.join("src")).expect("linked");
+    for (tool, arguments, expected) in [
+        ("blame", json!({ "path": "src/lib.rs" }), "is a symbolic link"),
+        ("blame", json!({ "path": "src/lib.rs", "revision": "HEAD" }), "two"),
+        ("grep", json!({ "pattern": "secret" }), "no matches"),
+        ("grep", json!({ "pattern": "secret", "path": "src/lib.rs" }), "no matches"),
+        ("grep", json!({ "pattern": "secret", "glob": "**/*.rs" }), "no matches"),
+        ("grep", json!({ "pattern": "hello" }), "README:1:hello"),
+        ("grep", json!({ "pattern": "two", "revision": "HEAD" }), "src/lib.rs:2:two"),
+        ("diff", json!({}), "deleted file"),
+        ("read_file", json!({ "path": "src/lib.rs" }), "outside the repository"),
+    ] {
+        let (text, _) = worker.call(&session, tool, arguments.clone()).await;
+        assert!(text.contains(expected) && !text.contains("one secret"), "{tool} {arguments}: {text}");
+    }
 }
 
 /// R-WORK: reading never runs what a repository's own configuration names.

@@ -1,7 +1,13 @@
 //! The tools. Each turns its parameters into one read-only git command, or into an error that
 //! says what to write instead.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt::Display;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::wrapper::Parameters;
@@ -9,12 +15,12 @@ use rmcp::{tool, tool_router};
 use tokio_util::sync::CancellationToken;
 
 use super::file::{self, Lines};
-use super::git::GitError;
+use super::git::{GitError, GitOutput};
 use super::params::{
     BlameParams, BranchesParams, DiffParams, GrepParams, ListFilesParams, LogParams, ReadFileParams,
     ShowParams, StatusParams,
 };
-use super::paths::{PathError, RepoPath};
+use super::paths::{PathError, RepoPath, Root};
 use super::revision::{Kind, RevisionError, resolve, resolve_range};
 use super::server::RepoServer;
 
@@ -117,11 +123,19 @@ impl RepoServer {
         let mut args = words(&["blame", "--date=short", "--no-textconv"]);
         let end = lines.last.map(|last| last.to_string()).unwrap_or_default();
         args.push(format!("-L{},{end}", lines.first.unwrap_or(1)));
-        if let Some(revision) = &params.revision {
-            args.push(self.commit(revision, &cancel).await?);
+        let mut input = Stdio::null();
+        match &params.revision {
+            Some(revision) => args.push(self.commit(revision, &cancel).await?),
+            None => {
+                // git would follow a link to a directory outside the repository.
+                let file = self.in_tree(&path, Root::open_without_links).await?;
+                input = file.into();
+                args.extend(words(&["--contents", "-"]));
+            }
         }
         args.extend(["--".to_owned(), path.as_str().to_owned()]);
-        self.ask_or(args, cancel, "the file is empty").await
+        let text = self.answer(args, input, &cancel).await.map_err(error_text)?.text();
+        Ok(if text.is_empty() { "the file is empty".to_owned() } else { text })
     }
 
     /// The branches with their commits and how they stand to their upstreams, most recently
@@ -167,10 +181,18 @@ impl RepoServer {
             args.push(format!("-C{}", within("context", context, 0, 100)?));
         }
         args.extend(["-e".to_owned(), params.pattern]);
-        if let Some(revision) = &params.revision {
-            args.push(self.commit(revision, &cancel).await?);
+        let place = self.place(params.path.as_deref(), params.glob.as_deref())?;
+        match &params.revision {
+            Some(revision) => {
+                args.push(self.commit(revision, &cancel).await?);
+                args.extend(place);
+            }
+            None => {
+                let excluded = self.linked_directories(&place, &cancel).await?;
+                args.extend(place);
+                args.extend(excluded);
+            }
         }
-        args.extend(self.place(params.path.as_deref(), params.glob.as_deref())?);
         match self.run(args, &cancel).await {
             // Exit status 1 of grep means "no match".
             Err(GitError::Failed { code: Some(1), .. }) => Ok("no matches".to_owned()),
@@ -225,7 +247,7 @@ impl RepoServer {
         };
         let commit = self.commit(revision, &cancel).await?;
         let blob = format!("{commit}:{}", path.as_str());
-        let answer = self.answer(words(&["cat-file", "blob", &blob]), &cancel).await;
+        let answer = self.answer(words(&["cat-file", "blob", &blob]), Stdio::null(), &cancel).await;
         let answer = answer.map_err(|error| match error {
             GitError::Failed { .. } => format!("there is no file \"{}\" in {revision}", path.as_str()),
             other => other.to_string(),
@@ -247,17 +269,18 @@ impl RepoServer {
     }
 
     async fn run(&self, args: Vec<String>, cancel: &CancellationToken) -> Result<String, GitError> {
-        self.answer(args, cancel).await.map(|answer| answer.text())
+        self.answer(args, Stdio::null(), cancel).await.map(|answer| answer.text())
     }
 
     /// Runs a command until it ends, the client cancels it, or the worker stops.
     async fn answer(
         &self,
         args: Vec<String>,
+        input: Stdio,
         cancel: &CancellationToken,
-    ) -> Result<super::git::GitOutput, GitError> {
+    ) -> Result<GitOutput, GitError> {
         let either = cancel.child_token();
-        let run = self.git.run(args, &either);
+        let run = self.git.run_with_input(args, input, &either);
         tokio::pin!(run);
         tokio::select! {
             done = &mut run => done,
@@ -274,12 +297,54 @@ impl RepoServer {
     }
 
     async fn read_from_tree(&self, path: RepoPath, lines: Lines) -> ToolOutput {
-        let root = self.root.clone();
-        let read = move || {
-            let file = root.open(&path).map_err(error_text)?;
-            file::read(file, path.as_str(), lines).map_err(error_text)
-        };
+        let file = self.in_tree(&path, Root::open).await?;
+        let read = move || file::read(file, path.as_str(), lines).map_err(error_text);
         tokio::task::spawn_blocking(read).await.map_err(error_text)?
+    }
+
+    /// Opens a file of the working tree.
+    async fn in_tree(
+        &self,
+        path: &RepoPath,
+        open: fn(&Root, &RepoPath) -> Result<File, PathError>,
+    ) -> Result<File, String> {
+        let root = self.root.clone();
+        let path = path.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&root, &path)).await.map_err(error_text)?;
+        opened.map_err(error_text)
+    }
+
+    /// Excludes tracked directories that are symbolic links in the working tree: grep would follow them.
+    /// `place` is the part of the repository that is searched.
+    async fn linked_directories(
+        &self,
+        place: &[String],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<String>, String> {
+        // diff-files does not follow them: the files behind them count as deleted.
+        let mut args = words(&["diff-files", "--name-only", "--diff-filter=D", "--ignore-submodules", "-z"]);
+        args.extend_from_slice(place);
+        let deleted = self.answer(args, Stdio::null(), cancel).await.map_err(error_text)?;
+        if deleted.is_cut() {
+            return Err("too many tracked files are missing from the working tree to search it: \
+                        name a directory in `path`, or a `revision`"
+                .to_owned());
+        }
+        let root = self.root.clone();
+        let find = move || {
+            let deleted = deleted.into_bytes();
+            let files = deleted.split(|byte| *byte == 0).map(|name| Path::new(OsStr::from_bytes(name)));
+            let linked: BTreeSet<_> = files.filter_map(|file| root.linked_directory(file)).collect();
+            let exclude = |directory: &PathBuf| match directory.to_str() {
+                Some(name) => Ok(format!(":(exclude,top,literal){name}")),
+                None => Err(format!(
+                    "can't search around {}, which is a symbolic link: name another directory in `path`",
+                    directory.display()
+                )),
+            };
+            linked.iter().map(exclude).collect()
+        };
+        tokio::task::spawn_blocking(find).await.map_err(error_text)?
     }
 
     /// A path that must be below the root.
