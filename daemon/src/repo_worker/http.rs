@@ -10,13 +10,14 @@ use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connections::{self, ConnectionGuard, Connections, InFlightBody};
 use super::paths::Root;
 use super::server::{McpSessions, RepoServer};
 use super::stop::{Requests, TOKEN_VARIABLE};
@@ -32,8 +33,32 @@ type Mcp = StreamableHttpService<
 /// Pause after a failed accept: a shortage of descriptors passes, and retrying at once would only use CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Limit for all request headers together, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Sent to a connection over the limit, before any request of it is read.
+const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n\
+    Connection: close\r\n\r\n\
+    {\"error\": \"all connections that this worker allows are in use: close event streams that are not needed\"}";
+
+/// The limits of the HTTP server; tests have lower ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a request head, and for the time between two requests.
+    pub head: Duration,
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(10), connections: connections::default_limit() }
+    }
+}
+
 /// What all connections share.
 pub struct App {
+    limits: Limits,
+    connections: Arc<Connections>,
     root: Root,
     mcp: Mcp,
     sessions: McpSessions,
@@ -47,11 +72,11 @@ pub struct App {
 impl App {
     /// Stop requests go to `requests`.
     pub fn new(root: Root, requests: Requests) -> Self {
-        Self::with_token(root, requests, std::env::var(TOKEN_VARIABLE).ok())
+        Self::with(root, requests, std::env::var(TOKEN_VARIABLE).ok(), Limits::default())
     }
 
-    /// With this token, for tests.
-    pub fn with_token(root: Root, requests: Requests, token: Option<String>) -> Self {
+    /// With this token and these limits.
+    pub fn with(root: Root, requests: Requests, token: Option<String>, limits: Limits) -> Self {
         let sessions = McpSessions::default();
         let working = CancellationToken::new();
         let server = RepoServer::new(root.clone(), sessions.clone(), working.clone());
@@ -60,7 +85,8 @@ impl App {
         let mcp = StreamableHttpService::new(move || Ok(server.clone()), sessions.manager(), config);
         let listening = CancellationToken::new();
         let open = CancellationToken::new();
-        Self { root, mcp, sessions, requests, token, listening, open, working }
+        let connections = Connections::new(limits.connections);
+        Self { limits, connections, root, mcp, sessions, requests, token, listening, open, working }
     }
 
     /// The repository, for a log line.
@@ -68,7 +94,6 @@ impl App {
         self.root.path().display().to_string()
     }
 
-    /// Version and repository.
     pub fn sessions(&self) -> &McpSessions {
         &self.sessions
     }
@@ -113,11 +138,14 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 /// Accepts connections until the worker stops.
-pub async fn accept(listener: TcpListener, app: Arc<App>, connections: TaskTracker) {
+pub async fn accept(listener: TcpListener, app: Arc<App>, tasks: TaskTracker) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => { connections.spawn(serve(stream, app.clone())); }
+                Ok((stream, _)) => match app.connections.admit() {
+                    Some(guard) => { tasks.spawn(serve(stream, guard, app.clone())); }
+                    None => refuse(&stream, app.connections.limit()),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "can't accept a connection");
                     deadline::until(deadline::now() + ACCEPT_PAUSE).await;
@@ -128,22 +156,40 @@ pub async fn accept(listener: TcpListener, app: Arc<App>, connections: TaskTrack
     }
 }
 
-async fn serve(stream: TcpStream, app: Arc<App>) {
+/// Best effort: a client that sends before it reads may see only that the connection was closed.
+fn refuse(stream: &TcpStream, limit: usize) {
+    tracing::warn!(limit, "all connections are in use, a new one was refused");
+    let _ = stream.try_write(TOO_MANY.as_bytes());
+}
+
+async fn serve(stream: TcpStream, guard: Arc<ConnectionGuard>, app: Arc<App>) {
     // Without TCP_NODELAY small events wait for acknowledgements, some 40 ms each.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
     let answer = service_fn(|request| {
         let app = app.clone();
-        async move { Ok::<_, Infallible>(route(&app, request).await) }
+        let in_flight = guard.begin_request();
+        async move {
+            let reply = route(&app, request).await;
+            Ok::<_, Infallible>(reply.map(|body| InFlightBody::new(body, in_flight)))
+        }
     });
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.limits.head)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = app.open.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = guard.evicted() => {
+            tracing::debug!("an idle connection was closed in favour of a new one");
+            return;
         }
     };
     if let Err(error) = ended {

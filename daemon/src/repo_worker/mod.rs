@@ -19,6 +19,7 @@ use mcpd_common::exit_code::program;
 use mcpd_common::ids::Port;
 use tokio_util::task::TaskTracker;
 
+mod connections;
 mod file;
 mod git;
 mod http;

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::http::{self, App};
+use super::http::{self, App, Limits};
 use super::paths::Root;
 use super::stop::{self, Reason};
 
@@ -43,6 +45,10 @@ fn git(repo: &Path, args: &[&str]) {
 
 impl Worker {
     async fn start(token: Option<&str>) -> Self {
+        Self::start_with(token, Limits::default()).await
+    }
+
+    async fn start_with(token: Option<&str>, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let repo = dir.path().join("alpha");
         std::fs::create_dir_all(repo.join("src")).expect("made");
@@ -58,12 +64,29 @@ impl Worker {
 
         let (sender, requests) = mpsc::channel(1);
         let root = Root::find(&repo).expect("a repository");
-        let app = Arc::new(App::with_token(root, sender, token.map(str::to_owned)));
+        let app = Arc::new(App::with(root, sender, token.map(str::to_owned), limits));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("bound");
         let connections = TaskTracker::new();
         connections.spawn(http::accept(listener, app.clone(), connections.clone()));
         Self { app, address, connections, requests, repo, _dir: dir }
+    }
+
+    async fn connect(&self) -> SendRequest<Full<Bytes>> {
+        let stream = TcpStream::connect(self.address).await.expect("connected");
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// The event stream of a new session.
+    async fn events(&self) -> Response<Incoming> {
+        let session = self.session().await;
+        let headers = [("accept", "text/event-stream"), ("mcp-session-id", session.as_str())];
+        let stream = self.send("GET", "/mcp", &headers, String::new()).await;
+        assert_eq!(stream.status(), StatusCode::OK);
+        stream
     }
 
     async fn send(
@@ -73,10 +96,7 @@ impl Worker {
         headers: &[(&str, &str)],
         body: String,
     ) -> Response<Incoming> {
-        let stream = TcpStream::connect(self.address).await.expect("connected");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
-        tokio::spawn(connection);
+        let mut sender = self.connect().await;
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -291,11 +311,7 @@ async fn only_the_daemon_may_stop_it() {
 #[tokio::test]
 async fn sessions_are_notified_and_their_streams_end() {
     let worker = Worker::start(None).await;
-    let session = worker.session().await;
-    let headers = [("accept", "text/event-stream"), ("mcp-session-id", session.as_str())];
-    let stream = worker.send("GET", "/mcp", &headers, String::new()).await;
-    assert_eq!(stream.status(), StatusCode::OK);
-    let events = tokio::spawn(text(stream));
+    let events = tokio::spawn(text(worker.events().await));
 
     let begin = crate::deadline::now();
     stop::goodbye(&worker.app, &worker.connections, "manual").await;
@@ -329,4 +345,70 @@ async fn a_stuck_client_is_left_behind() {
     tokio::time::timeout(BOUND, accepted).await.expect("accepted");
     let done = stop::goodbye(&worker.app, &worker.connections, "manual");
     tokio::time::timeout(BOUND, done).await.expect("bounded");
+}
+
+/// What a raw connection is sent until it is closed.
+async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(BOUND, stream.read_to_end(&mut bytes)).await.expect("closed in time");
+    // A connection that is reset has been closed, too.
+    drop(read);
+    String::from_utf8(bytes).expect("text")
+}
+
+/// A request head has a time limit; a response that takes longer is no matter.
+#[tokio::test]
+async fn a_head_that_does_not_arrive_ends_its_connection() {
+    let limits = Limits { head: Duration::from_millis(200), ..Limits::default() };
+    let worker = Worker::start_with(None, limits).await;
+    let stream = worker.events().await;
+    for part in ["", "GET /health HTTP/1.1\r\nHost: local"] {
+        let mut stuck = TcpStream::connect(worker.address).await.expect("connected");
+        stuck.write_all(part.as_bytes()).await.expect("sent");
+        assert_eq!(read_to_end(&mut stuck).await, "", "{part:?}");
+    }
+    // More than the limit has passed for the event stream, too.
+    let events = tokio::spawn(text(stream));
+    stop::goodbye(&worker.app, &worker.connections, "manual").await;
+    assert_eq!(message(&events.await.expect("read"))["method"], "notifications/shutdown");
+}
+
+/// A connection over the limit takes the place of an idle one.
+#[tokio::test]
+async fn an_idle_connection_makes_room_for_a_new_one() {
+    let worker = Worker::start_with(None, Limits { connections: 2, ..Limits::default() }).await;
+    let health = || {
+        let request = Request::get("/health").header("host", "localhost");
+        request.body(Full::new(Bytes::new())).expect("a request")
+    };
+    let mut oldest = TcpStream::connect(worker.address).await.expect("connected");
+    let mut second = worker.connect().await;
+    let answer = second.send_request(health()).await.expect("an answer");
+    text(answer).await;
+    let mut third = worker.connect().await;
+    assert_eq!(third.send_request(health()).await.expect("an answer").status(), StatusCode::OK);
+    assert_eq!(read_to_end(&mut oldest).await, "", "closed");
+    assert_eq!(second.send_request(health()).await.expect("an answer").status(), StatusCode::OK);
+}
+
+/// If all are in use, the new one is refused with a reason, and a later one is served.
+#[tokio::test]
+async fn a_connection_over_the_limit_is_told_why_it_is_refused() {
+    let worker = Worker::start_with(None, Limits { connections: 2, ..Limits::default() }).await;
+    let streams = [worker.events().await, worker.events().await];
+    let mut refused = TcpStream::connect(worker.address).await.expect("connected");
+    let answer = read_to_end(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("are in use"), "{answer}");
+    drop(streams);
+    let served = async {
+        loop {
+            let mut sender = worker.connect().await;
+            let request = Request::get("/health").header("host", "localhost");
+            let request = request.body(Full::new(Bytes::new())).expect("a request");
+            if sender.send_request(request).await.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, served).await.expect("a place becomes free");
 }
