@@ -21,7 +21,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub const MAX_OUTPUT: u64 = 1024 * 1024;
 const MAX_COMPLAINT: u64 = 4 * 1024;
 /// Limit of concurrent commands; further ones wait.
-const AT_ONCE: usize = 4;
+const MAX_COMMANDS: usize = 4;
+/// Limit for the wait of a command until others end. With `LIMIT` less than the minute after which most
+/// clients give up.
+const QUEUE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Options of every command. Reading must not run what the repository's configuration names
 /// (file system monitor, hooks, signature programs), must not fetch, must not page. Clean
@@ -62,6 +65,13 @@ pub enum GitError {
     },
     #[error("git {0} took more than {limit} s and was ended: ask for less", limit = LIMIT.as_secs())]
     TimedOut(String),
+    /// Too many others were running for too long.
+    #[error(
+        "git {0} was not started: {MAX_COMMANDS} other git commands of this worker were still running after {limit} s; \
+         ask again when they have ended, and ask for less at once",
+        limit = QUEUE_LIMIT.as_secs()
+    )]
+    Busy(String),
     /// The caller stopped waiting.
     #[error("cancelled")]
     Cancelled,
@@ -104,12 +114,13 @@ pub fn cut_note() -> String {
 #[derive(Clone, Debug)]
 pub struct Git {
     tree: PathBuf,
-    places: Arc<Semaphore>,
+    /// A permit for each command that may run at once.
+    running: Arc<Semaphore>,
 }
 
 impl Git {
     pub fn new(tree: PathBuf) -> Self {
-        Self { tree, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { tree, running: Arc::new(Semaphore::new(MAX_COMMANDS)) }
     }
 
     /// Runs a command; any exit status but 0 is an error.
@@ -130,7 +141,9 @@ impl Git {
     ) -> Result<GitOutput, GitError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let _place = self.places.acquire().await.map_err(|_| GitError::Cancelled)?;
+        let queued = Deadline::after(QUEUE_LIMIT).wait(self.running.acquire());
+        let permit = cancel.run_until_cancelled(queued).await.ok_or(GitError::Cancelled)?;
+        let _permit = permit.map_err(|_| GitError::Busy(name.clone()))?.map_err(|_| GitError::Cancelled)?;
         let mut child = self.command(&args).stdin(input).spawn().map_err(GitError::Start)?;
         let outcome = tokio::select! {
             done = Deadline::after(LIMIT).wait(collect(&mut child, &name)) => {
@@ -206,6 +219,31 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Gi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All permits are taken; time passes at once.
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_other_commands_is_bounded() {
+        let git = Git::new(std::env::temp_dir());
+        let _running = git.running.acquire_many(MAX_COMMANDS as u32).await.expect("open");
+        let begin = crate::deadline::now();
+        let refused = git.run(["status"], &CancellationToken::new()).await.expect_err("never started");
+        assert_eq!(begin.elapsed().as_secs(), QUEUE_LIMIT.as_secs());
+        let text = refused.to_string();
+        for part in ["git status was not started", "4 other git commands", "20 s", "ask again"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_other_commands_can_be_cancelled() {
+        let git = Git::new(std::env::temp_dir());
+        let _running = git.running.acquire_many(MAX_COMMANDS as u32).await.expect("open");
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let begin = crate::deadline::now();
+        assert!(matches!(git.run(["status"], &cancel).await, Err(GitError::Cancelled)));
+        assert!(begin.elapsed() < QUEUE_LIMIT);
+    }
 
     #[test]
     fn inherited_variables_do_not_mislead() {
