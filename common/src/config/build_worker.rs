@@ -112,7 +112,8 @@ impl Draft<'_> {
     fn program(&mut self, search: Option<&str>) -> Program {
         let Some(written) = self.own.command.as_ref().or(self.defaults.command.as_ref()) else {
             let missing = usable::directory(&self.named.repo).is_some();
-            let obstacle = usable::git_repository(&self.named.repo).filter(|_| !missing);
+            let obstacle =
+                (!missing).then(|| usable::git_repository(&self.named.repo, self.context.git)).flatten();
             self.add_obstacle(self.named.repo_at, obstacle);
             return Program::BuiltIn;
         };

@@ -12,7 +12,12 @@ pub(super) struct Context<'a> {
     pub env: Environment<'a>,
     pub notes: &'a Notes,
     pub remember: Remember,
+    /// `None`: repositories are judged by their files alone.
+    pub git: Option<GitReason<'a>>,
 }
+
+/// Asks git about a directory; returns git's own reason not to serve its repository.
+pub type GitReason<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
 /// Whether newly derived ports are written into the state directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::build;
-use super::context::{Context, Remember};
+use super::context::{Context, GitReason, Remember};
 use super::problem::{Found, Notes, Problem};
 use super::raw::{self, Raw};
 use super::settings::Config;
@@ -68,15 +68,26 @@ impl fmt::Display for Lines<'_> {
 
 /// Loads a configuration for a daemon: newly derived ports are remembered in its state directory.
 pub fn load(source: Source, environment: Environment) -> Result<Loaded, LoadError> {
-    load_with(source, environment, Remember::Yes)
+    load_with(source, environment, Remember::Yes, None)
 }
 
 /// Loads a configuration without writing any file.
 pub fn peek(source: Source, environment: Environment) -> Result<Loaded, LoadError> {
-    load_with(source, environment, Remember::No)
+    load_with(source, environment, Remember::No, None)
 }
 
-fn load_with(source: Source, env: Environment, remember: Remember) -> Result<Loaded, LoadError> {
+/// Loads a configuration as [`load`] does, and asks git about the repositories of built-in workers. Not for the
+/// daemon, which must not have children beside those of its process thread.
+pub fn check(source: Source, environment: Environment, git: GitReason) -> Result<Loaded, LoadError> {
+    load_with(source, environment, Remember::Yes, Some(git))
+}
+
+fn load_with(
+    source: Source,
+    env: Environment,
+    remember: Remember,
+    git: Option<GitReason>,
+) -> Result<Loaded, LoadError> {
     let (notes, base, file, repos) = match source {
         Source::File(path) => {
             let text = read(&path)?;
@@ -97,7 +108,7 @@ fn load_with(source: Source, env: Environment, remember: Remember) -> Result<Loa
             .into_iter()
             .map(|repo| Found { value: base.join(repo).to_string_lossy().into_owned(), at: None }),
     );
-    let context = Context { base: &base, env, notes: &notes, remember };
+    let context = Context { base: &base, env, notes: &notes, remember, git };
     let config = build::build(raw, file, &context);
     let has_errors = notes.has_errors();
     let (problems, warnings) = notes.into_parts();

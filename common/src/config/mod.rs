@@ -25,6 +25,7 @@ mod placeholder;
 mod ports;
 mod problem;
 mod raw;
+mod repository;
 mod section;
 mod settings;
 mod shutdown;
@@ -34,10 +35,12 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use context::GitReason;
 pub use duration::show as show_duration;
-pub use load::{LoadError, Loaded, Source, load, peek};
+pub use load::{LoadError, Loaded, Source, check, load, peek};
 pub use placeholder::PortText;
 pub use problem::{Problem, Severity};
+pub use repository::{FoundRepository, find_repository};
 pub use settings::{Config, DaemonConfig, ResourceConfig};
 pub use shutdown::{ForcePorts, ShutdownConfig};
 pub use worker::{PortSource, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig};

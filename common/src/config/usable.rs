@@ -4,6 +4,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+use super::context::GitReason;
+use super::repository::{FoundRepository, find_repository};
 use crate::paths::{self, Environment};
 
 /// The search path if `PATH` is not set.
@@ -37,14 +39,30 @@ pub(super) fn directory(repo: &Path) -> Option<Obstacle> {
 }
 
 /// Checks that the built-in worker can serve the directory.
-pub(super) fn git_repository(repo: &Path) -> Option<Obstacle> {
-    let bare = repo.join("HEAD").is_file() && repo.join("objects").is_dir();
-    let inside = repo.ancestors().any(|directory| directory.join(".git").exists());
-    (!bare && !inside).then(|| Obstacle {
-        key: "repo",
-        message: format!("{} is not inside a git repository", repo.display()),
-        help: "correct the path, or write the command of another server: the built-in worker serves git repositories",
-    })
+pub(super) fn git_repository(repo: &Path, git: Option<GitReason>) -> Option<Obstacle> {
+    let shown = repo.display();
+    let reason = || git.and_then(|git| git(repo));
+    let (message, help) = match find_repository(repo) {
+        None => (
+            format!("{shown} is not inside a git repository"),
+            "correct the path, or write the command of another server: the built-in worker serves git repositories",
+        ),
+        Some(FoundRepository::Bare(bare)) => {
+            let reason = reason().map(|reason| format!(" (git says: {reason})")).unwrap_or_default();
+            let bare = bare.display();
+            (
+                format!(
+                    "{bare} is a bare git repository, and the built-in worker serves working trees{reason}"
+                ),
+                "name a clone that has a working tree, or write the command of another server",
+            )
+        }
+        Some(FoundRepository::WorkingTree(_)) => {
+            let reason = reason()?;
+            (format!("git refuses {shown}: {reason}"), "correct that, or name another repository")
+        }
+    };
+    Some(Obstacle { key: "repo", message, help })
 }
 
 /// The program to execute. A path (with a '/') is made absolute: `~` is expanded, and a relative path starts
@@ -115,6 +133,23 @@ mod tests {
         std::fs::create_dir_all(&inner).expect("made");
         assert_eq!(directory(&inner), None);
         std::fs::create_dir(dir.path().join(".git")).expect("made");
-        assert_eq!(git_repository(&inner), None, "a subdirectory of a repository is inside it");
+        assert_eq!(git_repository(&inner, None), None, "a subdirectory of a repository is inside it");
+        let refused =
+            git_repository(&inner, Some(&|_| Some("fatal: not yours".to_owned()))).expect("refused");
+        assert!(
+            refused.message.starts_with("git refuses ") && refused.message.ends_with(": fatal: not yours")
+        );
+    }
+
+    #[test]
+    fn a_bare_repository_has_no_working_tree_to_serve() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for made in ["objects", "refs"] {
+            std::fs::create_dir(dir.path().join(made)).expect("made");
+        }
+        std::fs::write(dir.path().join("HEAD"), "ref: refs/heads/main\n").expect("written");
+        let found = git_repository(dir.path(), None).expect("bare");
+        assert!(found.message.contains("is a bare git repository"), "{}", found.message);
+        assert!(found.help.starts_with("name a clone"), "{}", found.help);
     }
 }

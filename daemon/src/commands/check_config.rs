@@ -1,7 +1,7 @@
 //! `mcpd check-config [FILE]`: what was inferred, and every problem with its line.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mcpd_common::config::{
     self, Config, ForcePorts, LoadError, Loaded, PortSource, PortText, Probe, Program, RestartPolicy, Source,
@@ -10,14 +10,24 @@ use mcpd_common::config::{
 use mcpd_common::exit_code::program;
 use mcpd_common::paths;
 
+use crate::repo_worker;
+
 /// Checks this file, or the one that a start would use. Returns 0 if there is no problem.
 pub fn run(file: Option<PathBuf>) -> u8 {
     let Some(file) = paths::config_file(file, &paths::process_environment) else {
         super::complain(&no_file());
         return program::CONFIG;
     };
+    let runtime = match super::worker::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            super::complain(&format!("can't ask git about the repositories: {error}\n"));
+            return program::SOFTWARE;
+        }
+    };
+    let git = |repo: &Path| runtime.block_on(repo_worker::refusal(repo));
     // The shown ports are stored, because users copy them into clients' configurations.
-    match config::load(Source::File(file.clone()), &paths::process_environment) {
+    match config::check(Source::File(file), &paths::process_environment, &git) {
         Ok(loaded) => {
             super::print(&describe(&loaded.config));
             super::complain(&remarks(&loaded));

@@ -4,12 +4,18 @@ use std::path::PathBuf;
 
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::Port;
+use tokio::runtime::Runtime;
 
 use crate::repo_worker::{self, RepoWorkerArgs};
 
+/// A runtime on the calling thread.
+pub fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// Serves until its stop request. One thread is enough.
 pub fn run(repo: PathBuf, port: Port) -> u8 {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             super::complain(&format!("mcpd worker can't start: {error}\n"));

@@ -52,7 +52,7 @@ const ALWAYS: [&str; 17] = [
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// `git` is missing or can't be run.
-    #[error("can't run git: {0}")]
+    #[error("can't run git: {0}; install it, or correct PATH")]
     Start(#[source] io::Error),
     /// It failed.
     #[error("git {command} failed: {complaint}")]
@@ -110,17 +110,24 @@ pub fn cut_note() -> String {
     format!("\n[cut after {MAX_OUTPUT} bytes: ask for less]\n")
 }
 
-/// The `git` program in one working tree.
+/// The `git` program in one repository.
 #[derive(Clone, Debug)]
 pub struct Git {
-    tree: PathBuf,
+    directory: PathBuf,
+    has_tree: bool,
     /// A permit for each command that may run at once.
     running: Arc<Semaphore>,
 }
 
 impl Git {
-    pub fn new(tree: PathBuf) -> Self {
-        Self { tree, running: Arc::new(Semaphore::new(MAX_COMMANDS)) }
+    /// In the root of a working tree.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, has_tree: true, running: Arc::new(Semaphore::new(MAX_COMMANDS)) }
+    }
+
+    /// In a bare repository.
+    pub fn without_tree(directory: PathBuf) -> Self {
+        Self { has_tree: false, ..Self::new(directory) }
     }
 
     /// Runs a command; any exit status but 0 is an error.
@@ -168,15 +175,17 @@ impl Git {
         command
             .args(ALWAYS)
             .args(args)
-            .current_dir(&self.tree)
-            // Else `core.worktree` in the repository's configuration could point elsewhere.
-            .env("GIT_WORK_TREE", &self.tree)
+            .current_dir(&self.directory)
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_LAZY_FETCH", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if self.has_tree {
+            // Else `core.worktree` in the repository's configuration could point elsewhere.
+            command.env("GIT_WORK_TREE", &self.directory);
+        }
         command
     }
 }

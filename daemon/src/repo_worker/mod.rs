@@ -27,6 +27,7 @@ mod listen;
 mod params;
 mod parent;
 mod paths;
+mod repository;
 mod revision;
 mod server;
 mod stop;
@@ -34,6 +35,8 @@ mod tools;
 
 #[cfg(test)]
 mod tests;
+
+pub use repository::{RepositoryError, refusal};
 
 /// The arguments of `mcpd worker`.
 #[derive(Clone, Debug)]
@@ -47,7 +50,7 @@ pub struct RepoWorkerArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum RepoWorkerError {
     #[error(transparent)]
-    Repository(#[from] paths::RepositoryError),
+    Repository(#[from] RepositoryError),
     #[error(transparent)]
     Listen(#[from] listen::ListenError),
     /// No stop request could be received, so the worker must not start.
@@ -58,8 +61,8 @@ pub enum RepoWorkerError {
 impl RepoWorkerError {
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Repository(RepositoryError::NoAnswer { .. }) | Self::Listen(_) => program::TEMPFAIL,
             Self::Repository(_) => program::CONFIG,
-            Self::Listen(_) => program::TEMPFAIL,
             Self::Signals(_) => program::SOFTWARE,
         }
     }
@@ -68,8 +71,9 @@ impl RepoWorkerError {
 /// Serves the repository until a stop request. Needs a runtime with I/O and
 /// time; one thread is enough.
 pub async fn run(args: RepoWorkerArgs) -> Result<(), RepoWorkerError> {
-    let root = paths::Root::find(&args.repo)?;
     let (requests, mut triggers) = stop::triggers().map_err(RepoWorkerError::Signals)?;
+    let Some(root) = triggers.unless_stopped(repository::open(&args.repo)).await else { return Ok(()) };
+    let root = root?;
     let listeners = listen::bind(args.port)?;
     let app = Arc::new(http::App::new(root, requests));
     tracing::info!(repo = %app.repo(), port = args.port.get(), "serving");

@@ -19,15 +19,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 #[derive(Debug, thiserror::Error)]
-pub enum RepositoryError {
-    #[error("can't open the repository {path}: {source}")]
-    Missing { path: String, source: io::Error },
-    /// Neither it nor a directory above it has a `.git`.
-    #[error("{path} is not inside a git working tree: run `git init` there, or name another directory")]
-    NotARepository { path: String },
-}
-
-#[derive(Debug, thiserror::Error)]
 pub enum PathError {
     /// It leads outside, by its spelling or through a link.
     #[error("\"{0}\" is outside the repository: give a path relative to its root, without \"..\"")]
@@ -85,14 +76,9 @@ impl RepoPath {
 }
 
 impl Root {
-    /// The working tree that `dir` is in.
-    pub fn find(dir: &Path) -> Result<Self, RepositoryError> {
-        let shown = || dir.display().to_string();
-        let start =
-            dir.canonicalize().map_err(|source| RepositoryError::Missing { path: shown(), source })?;
-        let root = start.ancestors().find(|above| above.join(".git").exists());
-        let root = root.ok_or_else(|| RepositoryError::NotARepository { path: shown() })?;
-        Ok(Self(root.to_owned()))
+    /// This directory must be a canonical path.
+    pub fn new(directory: PathBuf) -> Self {
+        Self(directory)
     }
 
     pub fn path(&self) -> &Path {
@@ -195,7 +181,7 @@ mod tests {
         std::fs::write(repo.join(".git/config"), "secret").expect("written");
         std::fs::write(repo.join("src/lib.rs"), "fn main() {}").expect("written");
         std::fs::write(dir.path().join("outside.txt"), "secret").expect("written");
-        let root = Root::find(&repo.join("src")).expect("found from below");
+        let root = Root::new(repo.canonicalize().expect("it exists"));
         (dir, root)
     }
 
@@ -301,12 +287,5 @@ mod tests {
             assert!(matches!(open(text), Err(PathError::NotAFile(_))), "{text}");
         }
         assert!(matches!(open("missing"), Err(PathError::Open { .. })));
-    }
-
-    #[test]
-    fn a_directory_without_git_is_no_repository() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        assert!(matches!(Root::find(dir.path()), Err(RepositoryError::NotARepository { .. })));
-        assert!(matches!(Root::find(&dir.path().join("no")), Err(RepositoryError::Missing { .. })));
     }
 }

@@ -56,6 +56,14 @@ pub fn triggers() -> io::Result<(Requests, Triggers)> {
 }
 
 impl Triggers {
+    /// The result of `work`; `None` if a stop request comes first.
+    pub async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            _ = self.first() => None,
+        }
+    }
+
     /// Waits for the first stop request.
     pub async fn first(&mut self) -> Reason {
         tokio::select! {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::http::{self, App, Limits};
-use super::paths::Root;
+use super::repository;
 use super::stop::{self, Reason};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -63,7 +63,7 @@ impl Worker {
         std::fs::write(repo.join("README"), "hello\nagain\nnot yet\n").expect("written");
 
         let (sender, requests) = mpsc::channel(1);
-        let root = Root::find(&repo).expect("a repository");
+        let root = repository::open(&repo.join("src")).await.expect("found from below");
         let app = Arc::new(App::with(root, sender, token.map(str::to_owned), limits));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("bound");
