@@ -17,16 +17,18 @@ const DAEMON_VARIABLES: [(&str, &str); 6] = [
     ("LISTEN_FDNAMES", "control"),
 ];
 
-/// Ignored signals, a blocked one, descriptors without close-on-exec, no standard input, a lower limit.
+/// Ignored signals, a blocked one, descriptors without close-on-exec, no standard input, a lower limit, and the
+/// directories of another process.
 const SETUP: &str = "trap '' USR1 USR2 PIPE WINCH; exec 0<&- 7</dev/null 9>>\"$HOME/nine\"; \
-                    ulimit -S -n 300; exec env --block-signal=USR1,RTMIN \"$@\"";
+                    ulimit -S -n 300; exec env --block-signal=USR1,RTMIN PWD=/usr OLDPWD=/ \"$@\"";
 
 /// A daemon that was started by [`SETUP`]; its worker `alpha` reports what it inherited.
 fn launch() -> Daemon {
     let home = tempfile::tempdir().expect("a temporary directory");
     let report = home.path().join("report.json");
-    // `cat` reads the inherited signal dispositions; a Rust program changes some before `main`.
-    let script = "cat /proc/self/status > \"$FIXTURE_REPORT.status\"; exec \"$@\"";
+    // `cat` reads what was inherited; a Rust program changes some of it before `main`.
+    let script = "cat /proc/self/status > \"$FIXTURE_REPORT.status\"; \
+                  cat /proc/$$/environ > \"$FIXTURE_REPORT.environ\"; exec \"$@\"";
     let fixture = binaries::fixture_worker().display().to_string();
     let worker = ["sh", "-c", script, "sh", &fixture, "--port", "{port}", "--print-env"];
     let spec = WorkerSpec::command(worker)
@@ -50,6 +52,25 @@ fn mask(home: &Path, name: &str) -> u64 {
     let text = fs::read_to_string(home.join("report.json.status")).expect("written");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     u64::from_str_radix(line.expect("the line is there").trim(), 16).expect("hexadecimal")
+}
+
+/// The variable of this name, as the kernel gave it to the worker: a shell sets `PWD` by itself.
+fn variable(home: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(home.join("report.json.environ")).expect("written");
+    text.split('\0').find_map(|entry| entry.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+}
+
+/// A worker that trusts these variables must not take the daemon's directory for its own.
+#[test]
+fn the_working_directory_is_the_one_in_the_environment() {
+    let mut daemon = launch();
+    daemon.wait_ready();
+    let home = daemon.home().to_owned();
+    let directory = report(&home)["directory"].as_str().expect("text").to_owned();
+    let named = variable(&home, "PWD").expect("PWD is set");
+    assert_eq!(fs::canonicalize(named).expect("it exists").display().to_string(), directory);
+    assert_eq!(variable(&home, "OLDPWD"), None);
+    daemon.assert_shuts_down(0);
 }
 
 #[test]

@@ -13,8 +13,9 @@ use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 use super::operations::LaunchSpec;
 
 /// Variables that concern the daemon itself and are not passed to workers
-/// (sd_notify(3), sd_listen_fds(3)).
-const NOT_FOR_WORKERS: [&str; 4] = ["NOTIFY_SOCKET", "MCPD_CONFIG", HANDOVER_VARIABLE, CGROUP_VARIABLE];
+/// (sd_notify(3), sd_listen_fds(3)). The working directories of the daemon are not those of a worker.
+const NOT_FOR_WORKERS: [&str; 6] =
+    ["NOTIFY_SOCKET", "MCPD_CONFIG", HANDOVER_VARIABLE, CGROUP_VARIABLE, "PWD", "OLDPWD"];
 const NOT_FOR_WORKERS_PREFIXES: [&str; 2] = ["WATCHDOG_", "LISTEN_"];
 /// Describes the inherited descriptors to the program that replaces the daemon (handover.rs).
 pub const HANDOVER_VARIABLE: &str = "MCPD_HANDOVER";
@@ -49,7 +50,7 @@ impl LaunchEnv {
         output: Option<OwnedFd>,
     ) -> LaunchSpec {
         let (program, args) = self.command(worker, port);
-        let mut env = self.env.clone();
+        let mut env = self.env_in(&worker.repo);
         env.insert("PORT".into(), port.to_string().into());
         env.extend(token.map(|token| (TOKEN_VARIABLE.into(), token.into())));
         env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.with(port).into())));
@@ -66,8 +67,15 @@ impl LaunchEnv {
     /// The specification of a helper command, for instance a `stop_command`.
     pub fn helper_spec(&self, command: &[String], directory: &Path, slot: Slot) -> LaunchSpec {
         let (program, args) = parts(command);
-        let env = self.env.clone().into_iter().collect();
+        let env = self.env_in(directory).into_iter().collect();
         LaunchSpec { slot, program, args, directory: directory.to_owned(), env, output: None }
+    }
+
+    /// The environment of a process that starts in this directory.
+    fn env_in(&self, directory: &Path) -> BTreeMap<OsString, OsString> {
+        let mut env = self.env.clone();
+        env.insert("PWD".into(), directory.into());
+        env
     }
 
     fn command(&self, worker: &WorkerConfig, port: Port) -> (PathBuf, Vec<OsString>) {
