@@ -14,7 +14,7 @@ use mcpd_common::outcome::{Departure, ShutdownReport};
 use mcpd_common::status::WorkerState;
 use mcpd_tests::config::Places;
 use mcpd_tests::wire::{self, Reply, compose};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, skip, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, skip, until};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 
@@ -233,4 +233,56 @@ fn a_closed_terminal_stops_the_daemon() {
     drop(terminal);
     let report = daemon.assert_no_trace(0);
     assert_eq!(report.reason, "signal_SIGHUP");
+}
+
+/// A file that never responds, as on a dead network mount: a named pipe without a writer.
+fn make_hanging_file(path: &Path) {
+    fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+}
+
+/// One worker whose file system hangs neither keeps the others from running nor the daemon from stopping.
+#[test]
+fn a_file_system_that_hangs_concerns_one_worker() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    make_hanging_file(&home.path().join("hanging.env"));
+    let config = ConfigBuilder::new()
+        .fixture("alpha", "")
+        .worker("beta", WorkerSpec::fixture("").with("env_file = \"hanging.env\""));
+    let mut daemon = Daemon::launch_in(home, config);
+    daemon.wait_state("alpha", WorkerState::Ready);
+    let beta = daemon.wait_state("beta", WorkerState::Failed);
+    assert!(beta.reason.is_some_and(|reason| reason.contains("does not respond")));
+    let start = daemon.mcpctl_start(&["start", "beta"]);
+    daemon.wait_state("beta", WorkerState::Starting);
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    daemon.assert_shuts_down(0);
+    start.finish(BOUND);
+}
+
+/// A worker that could not be started is checked again at each start, and gets its `env_file` as it is then.
+#[test]
+fn obstacles_and_variables_are_read_at_each_start() {
+    let config = ConfigBuilder::new();
+    let script = format!(
+        "echo \"$GREETING\" >> greetings; exec '{}' --port \"$PORT\" --tag {}",
+        binaries::fixture_worker().display(),
+        config.tag()
+    );
+    let worker =
+        WorkerSpec::command(["sh", "-c", &script]).with("env_file = \"env\"").with("transport = \"http\"");
+    let mut daemon = Daemon::launch(config.worker("alpha", worker));
+    daemon.wait_state("alpha", WorkerState::Failed);
+    let get = compose("GET /health", &["connection: close"], "");
+    let refused = wire::request(daemon.port("alpha"), &get);
+    assert_eq!(refused.status, 503, "at once, not after 30 s");
+    assert!(refused.text().contains("can't use env_file"));
+    daemon.mcpctl(&["start", "alpha"]).expect_code(65);
+    for greeting in ["one", "two"] {
+        fs::write(daemon.home().join("env"), format!("GREETING={greeting}\n")).expect("written");
+        daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    }
+    let greetings = fs::read_to_string(daemon.home().join("repos/alpha/greetings")).expect("written");
+    assert_eq!(greetings, "one\ntwo\n");
+    daemon.assert_shuts_down(0);
 }

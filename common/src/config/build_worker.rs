@@ -1,16 +1,16 @@
 //! Builds one worker: merges the defaults, fills in placeholders, and notes what prevents its start.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::context::Context;
-use super::env_file;
+use super::file_system;
 use super::placeholder::{self, PortText, Values};
 use super::problem::{Found, Location};
 use super::raw::{RawWorker, Shared};
 use super::usable::{self, Obstacle};
 use super::worker::{PortSource, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig};
+use super::worker_env::{Layer, WorkerEnv};
 use crate::ids::{Port, WorkerName};
 use crate::paths;
 
@@ -41,11 +41,10 @@ pub(super) fn complete(
     let own = &named.raw.shared;
     let values = Values { repo: &shown_repo, name: named.name.as_str() };
     let mut draft = Draft { named: &named, own, defaults, values, context, obstacles: Vec::new() };
-    draft.add_obstacle(named.repo_at, usable::directory(&named.repo));
     let env = draft.environment();
-    let search = env.get("PATH").map(ToString::to_string).or_else(|| (context.env)("PATH"));
-    let program = draft.program(search.as_deref());
-    let stop_command = draft.stop_command(search.as_deref());
+    let program = draft.program();
+    let stop_command = draft.stop_command();
+    draft.look(&env, &program, stop_command.as_deref());
     let transport = draft.transport(&program, &env);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
     let shutdown_path = own.shutdown_path.as_ref().or(defaults.shutdown_path.as_ref()).cloned();
@@ -98,6 +97,44 @@ fn default_probe(program: &Program) -> Probe {
     }
 }
 
+/// What has to be looked up for one worker.
+struct Look {
+    repo: PathBuf,
+    env: WorkerEnv,
+    /// `None` for the built-in worker.
+    program: Option<String>,
+    stop_command: Option<String>,
+    /// `PATH`, if the worker has none of its own.
+    search: Option<String>,
+}
+
+/// The obstacles that were found.
+struct Looked {
+    directory: Option<Obstacle>,
+    env_file: Option<Obstacle>,
+    program: Option<Obstacle>,
+    stop_command: Option<Obstacle>,
+}
+
+impl Look {
+    fn run(self) -> Looked {
+        let env = self.env.read();
+        let search = env.variables.get("PATH").map(ToString::to_string).or(self.search);
+        let help = "correct the file, or its path (relative paths start at the configuration's directory)";
+        let program = match &self.program {
+            Some(program) => usable::command("command", program, search.as_deref()),
+            None => usable::git_repository(&self.repo, None),
+        };
+        let stop = |command: String| usable::command("stop_command", &command, search.as_deref());
+        Looked {
+            directory: usable::directory(&self.repo),
+            env_file: env.problem.map(|message| Obstacle { key: "env_file", message, help }),
+            program,
+            stop_command: self.stop_command.and_then(stop),
+        }
+    }
+}
+
 /// A worker that is being built, and the reasons why it can't be started.
 struct Draft<'a> {
     named: &'a Named,
@@ -109,60 +146,87 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn program(&mut self, search: Option<&str>) -> Program {
-        let Some(written) = self.own.command.as_ref().or(self.defaults.command.as_ref()) else {
-            let missing = usable::directory(&self.named.repo).is_some();
-            let obstacle =
-                (!missing).then(|| usable::git_repository(&self.named.repo, self.context.git)).flatten();
-            self.add_obstacle(self.named.repo_at, obstacle);
-            return Program::BuiltIn;
-        };
-        let command = self.fill(written);
-        self.add_obstacle(written.at, usable::command("command", &command[0].to_string(), search));
-        Program::Command(command)
+    fn program(&self) -> Program {
+        match self.written_command() {
+            Some(written) => Program::Command(self.fill(written)),
+            None => Program::BuiltIn,
+        }
     }
 
-    fn stop_command(&self, search: Option<&str>) -> Option<Vec<PortText>> {
-        let written = self.own.stop_command.as_ref().or(self.defaults.stop_command.as_ref())?;
-        let command = self.fill(written);
+    fn written_command(&self) -> Option<&Found<Vec<Found<String>>>> {
+        self.own.command.as_ref().or(self.defaults.command.as_ref())
+    }
+
+    fn stop_command(&self) -> Option<Vec<PortText>> {
+        self.written_stop_command().map(|written| self.fill(written))
+    }
+
+    fn written_stop_command(&self) -> Option<&Found<Vec<Found<String>>>> {
+        self.own.stop_command.as_ref().or(self.defaults.stop_command.as_ref())
+    }
+
+    /// Reports what keeps the worker from being started.
+    fn look(&mut self, env: &WorkerEnv, program: &Program, stop_command: Option<&[PortText]>) {
+        let first = |command: &[PortText]| command[0].to_string();
+        let look = Look {
+            repo: self.named.repo.clone(),
+            env: env.clone(),
+            program: match program {
+                Program::BuiltIn => None,
+                Program::Command(command) => Some(first(command)),
+            },
+            stop_command: stop_command.map(first),
+            search: (self.context.env)("PATH"),
+        };
+        let repo_at = self.named.repo_at;
+        let Some(found) = file_system::within_limit(move || look.run()) else {
+            let message = file_system::not_responding(&self.named.repo);
+            let help = "correct the path, or mount it again";
+            return self.add_obstacle(repo_at, Some(Obstacle { key: "repo", message, help }));
+        };
+        let is_there = found.directory.is_none();
+        self.add_obstacle(repo_at, found.directory);
+        let env_file_at =
+            self.own.env_file.as_ref().or(self.defaults.env_file.as_ref()).and_then(|file| file.at);
+        self.add_obstacle(env_file_at, found.env_file);
+        let program_at = self.written_command().map_or(repo_at, |written| written.at);
+        match (program, self.context.git) {
+            (Program::BuiltIn, Some(git)) if is_there => {
+                let obstacle = usable::git_repository(&self.named.repo, Some(git));
+                self.add_obstacle(program_at, obstacle);
+            }
+            (Program::BuiltIn, _) if !is_there => {}
+            _ => self.add_obstacle(program_at, found.program),
+        }
         // The worker can run without it: a problem is reported, but the worker stays usable.
-        self.report(written.at, usable::command("stop_command", &command[0].to_string(), search).as_ref());
-        Some(command)
+        if let Some(written) = self.written_stop_command() {
+            self.report(written.at, found.stop_command.as_ref());
+        }
     }
 
     /// The variables, in this order of precedence (the last one counts): `env_file` of the defaults, `PORT`,
     /// `env` of the defaults, `env_file`, `env`. A `PORT` in an `env_file` was written for running the server
     /// without mcpd, so it is ignored; one in `env` was written for mcpd.
-    fn environment(&mut self) -> BTreeMap<String, PortText> {
-        let mut env = BTreeMap::new();
+    fn environment(&self) -> WorkerEnv {
+        let mut env = WorkerEnv::default();
         if self.own.env_file.is_none() {
-            env.extend(self.env_file(self.defaults.env_file.as_ref()));
+            self.defaults.env_file.iter().for_each(|file| env.push(self.env_file(file, false)));
         }
-        env.insert("PORT".to_owned(), self.values.fill("{port}"));
-        env.extend(self.env_table(&self.defaults.env));
-        let mut file = self.env_file(self.own.env_file.as_ref());
-        file.retain(|(name, _)| name != "PORT");
-        env.extend(file);
-        env.extend(self.env_table(&self.own.env));
+        env.push(Layer::Written(vec![("PORT".to_owned(), self.values.fill("{port}"))]));
+        env.push(self.env_table(&self.defaults.env));
+        self.own.env_file.iter().for_each(|file| env.push(self.env_file(file, true)));
+        env.push(self.env_table(&self.own.env));
         env
     }
 
-    fn env_table(&self, written: &[(String, Found<String>)]) -> Vec<(String, PortText)> {
-        written.iter().map(|(name, text)| (name.clone(), self.values.fill(&text.value))).collect()
+    fn env_table(&self, written: &[(String, Found<String>)]) -> Layer {
+        let filled = written.iter().map(|(name, text)| (name.clone(), self.values.fill(&text.value)));
+        Layer::Written(filled.collect())
     }
 
-    fn env_file(&mut self, written: Option<&Found<String>>) -> Vec<(String, PortText)> {
-        let Some(written) = written else { return Vec::new() };
+    fn env_file(&self, written: &Found<String>, ignores_port: bool) -> Layer {
         let path = paths::absolute(&written.value, self.context.base, self.context.env);
-        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        let variables = read.and_then(|text| env_file::parse(&text)).unwrap_or_else(|why| {
-            let message = format!("can't use env_file {}: {why}", path.display());
-            let help =
-                "correct the file, or its path (relative paths start at the configuration's directory)";
-            self.add_obstacle(written.at, Some(Obstacle { key: "env_file", message, help }));
-            Vec::new()
-        });
-        variables.into_iter().map(|(name, value)| (name, PortText::from(value.as_str()))).collect()
+        Layer::File { path, ignores_port }
     }
 
     fn fill(&self, written: &Found<Vec<Found<String>>>) -> Vec<PortText> {
@@ -176,13 +240,13 @@ impl Draft<'_> {
 
     /// The transport, inferred if omitted (R-CONF-1): the built-in worker and a command that contains
     /// `{port}` speak HTTP.
-    fn transport(&self, program: &Program, env: &BTreeMap<String, PortText>) -> Transport {
+    fn transport(&self, program: &Program, env: &WorkerEnv) -> Transport {
         let written = self.own.transport.as_ref().or(self.defaults.transport.as_ref());
         if let Some(written) = written {
             return *written;
         }
         if let Program::Command(arguments) = program {
-            let port_in_env = env.iter().any(|(name, value)| name != "PORT" && value.has_port());
+            let port_in_env = env.written().any(|(name, value)| name != "PORT" && value.has_port());
             // An unknown placeholder is reported elsewhere, and is most likely a misspelt {port}.
             let port_in_command =
                 arguments.iter().any(|argument| argument.has_port() || has_unknown_placeholder(argument));

@@ -17,6 +17,7 @@ mod context;
 mod duration;
 mod env_file;
 mod environment;
+mod file_system;
 pub mod init;
 mod load;
 mod names;
@@ -31,12 +32,14 @@ mod settings;
 mod shutdown;
 mod usable;
 mod worker;
+mod worker_env;
 
 #[cfg(test)]
 mod tests;
 
 pub use context::GitReason;
 pub use duration::show as show_duration;
+pub use file_system::not_responding;
 pub use load::{LoadError, Loaded, Source, check, load, peek};
 pub use placeholder::PortText;
 pub use problem::{Problem, Severity};
@@ -44,3 +47,4 @@ pub use repository::{FoundRepository, find_repository};
 pub use settings::{Config, DaemonConfig, ResourceConfig};
 pub use shutdown::{ForcePorts, ShutdownConfig};
 pub use worker::{PortSource, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig};
+pub use worker_env::{ReadEnv, Variables, WorkerEnv};

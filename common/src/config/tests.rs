@@ -114,8 +114,8 @@ fn placeholders_in_a_command_are_filled_in() {
     let Program::Command(command) = &docs.program else { panic!("{:?}", docs.program) };
     assert_eq!(with_port(command), ["sh", "-c", &script]);
     assert_eq!(docs.transport, Transport::Http, "the command contains its port");
-    assert_eq!(docs.env["URL"].with(docs.port), "http://localhost:8082/");
-    assert_eq!(docs.env["PORT"].with(docs.port), "8082");
+    assert_eq!(docs.env.read().variables["URL"].with(docs.port), "http://localhost:8082/");
+    assert_eq!(docs.env.read().variables["PORT"].with(docs.port), "8082");
     assert_eq!(docs.stop_command, Some(vec!["sh".into(), "-c".into(), "stop docs".into()]));
     assert_eq!((docs.shutdown_path, docs.ready), (None, Probe::Tcp));
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
@@ -161,8 +161,9 @@ fn defaults_apply_to_every_worker() {
     let two = place.worker(text, "two");
     assert_eq!(one.program, Program::Command(vec!["sh".into(), "server.sh".into()]));
     assert_eq!(two.program, Program::Command(vec!["sleep".into(), "1".into()]));
+    let env = [one.env.read(), two.env.read()].map(|env| env.variables);
     assert_eq!(
-        [&one.env["B"], &two.env["A"], &two.env["B"]].map(ToString::to_string),
+        [&env[0]["B"], &env[1]["A"], &env[1]["B"]].map(ToString::to_string),
         ["default", "default", "own"]
     );
     assert_eq!((one.ready, two.ready), (Probe::None, Probe::Http("/up?x=1".to_owned())));
@@ -175,7 +176,7 @@ fn an_env_file_can_not_change_the_port() {
     let place = Place::new();
     fs::write(place.path().join(".env"), "PORT=3000\nTOKEN=secret\nLEVEL=file\n").expect("written");
     let text = "[workers.a]\nrepo = \"alpha\"\nport = 8081\nenv_file = \".env\"\nenv = { LEVEL = \"own\" }\n";
-    let env = place.worker(text, "a").env;
+    let env = place.worker(text, "a").env.read().variables;
     assert_eq!(
         [&env["PORT"], &env["TOKEN"], &env["LEVEL"]].map(ToString::to_string),
         ["{port}", "secret", "own"]

@@ -1,13 +1,15 @@
 //! The `[workers.NAME]` table, complete: no value has to be looked up any more.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::placeholder::PortText;
+use super::usable;
+use super::worker_env::{Variables, WorkerEnv};
 use crate::ids::{Port, WorkerName};
+use crate::paths::Environment;
 
 /// `[workers.NAME]`, with defaults and inferred values filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,9 +26,8 @@ pub struct WorkerConfig {
     pub transport: Transport,
     /// The program to start.
     pub program: Program,
-    /// Variables added to the daemon's environment. `env_file` comes before `env`; of the placeholders only
-    /// `{port}` is still open.
-    pub env: BTreeMap<String, PortText>,
+    /// Variables added to the daemon's environment. `env_file` comes before `env`.
+    pub env: WorkerEnv,
     /// The readiness probe.
     pub ready: Probe,
     /// Path of the `POST` that requests the worker's exit; `None` if its server has no such route.
@@ -60,6 +61,27 @@ impl WorkerConfig {
     /// The MCP endpoint for clients: `http://127.0.0.1:PORT/mcp`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    /// Checks what may have changed since the configuration was read: the repository, the program and the
+    /// `env_file`. Returns the variables as they are now. Blocks for as long as the file system does.
+    ///
+    /// # Errors
+    /// Why the worker can't be started.
+    pub fn check_start(&self, environment: Environment) -> Result<Variables, String> {
+        let env = self.env.read();
+        let search = env.variables.get("PATH").map(ToString::to_string).or_else(|| environment("PATH"));
+        let program = || match &self.program {
+            Program::BuiltIn => usable::git_repository(&self.repo, None),
+            Program::Command(command) => {
+                usable::command("command", &command[0].to_string(), search.as_deref())
+            }
+        };
+        let obstacle = usable::directory(&self.repo).or_else(program);
+        match env.problem.or(obstacle.map(|obstacle| obstacle.message)) {
+            Some(problem) => Err(problem),
+            None => Ok(env.variables),
+        }
     }
 }
 

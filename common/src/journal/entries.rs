@@ -38,7 +38,7 @@ pub enum Record {
 }
 
 /// An MCP session that outlives the daemon (R-CLIENT-3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeptSession {
     /// The worker that the session is with.
     pub worker: WorkerName,
@@ -48,6 +48,16 @@ pub struct KeptSession {
     pub used_at: Timestamp,
     /// The daemon's data about the session, as JSON.
     pub session: String,
+}
+
+/// Ids of sessions are as good as passwords.
+impl std::fmt::Debug for KeptSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeptSession")
+            .field("worker", &self.worker)
+            .field("used_at", &self.used_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The start of a run.

@@ -116,7 +116,7 @@ fn describe_worker(worker: &WorkerConfig) -> Vec<(&'static str, String)> {
         ("transport", transport(worker.transport).to_owned()),
         ("command", command),
         // Values are often secrets.
-        ("variables", worker.env.keys().cloned().collect::<Vec<_>>().join(" ")),
+        ("variables", worker.env.read().variables.keys().cloned().collect::<Vec<_>>().join(" ")),
         ("ready", probe(&worker.ready)),
         (
             "asked by",

@@ -12,6 +12,7 @@ use mcpd_common::os::this_process;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
@@ -36,6 +37,7 @@ pub fn accept(
         max_connections,
         places: Arc::new(Semaphore::new(max_connections)),
         newcomers: VecDeque::new(),
+        warned: None,
         expected,
     };
     futures_util::stream::unfold(acceptor, async |mut acceptor| {
@@ -50,6 +52,7 @@ struct Acceptor {
     places: Arc<Semaphore>,
     /// Connections that may not have begun to speak, the oldest first.
     newcomers: VecDeque<Weak<Newcomer>>,
+    warned: Option<Instant>,
     expected: ExpectedDescriptors,
 }
 
@@ -92,12 +95,26 @@ impl Acceptor {
                 return Some(place);
             }
             let oldest = std::iter::from_fn(|| self.newcomers.pop_front()).find_map(|it| it.upgrade())?;
+            self.warn();
             oldest.evicted.cancel();
             drop(oldest);
             let place = Deadline::after(EVICTION_LIMIT).wait(self.places.clone().acquire_owned()).await;
             if let Ok(Ok(place)) = place {
                 return Some(place);
             }
+        }
+    }
+
+    /// At most once in ten seconds.
+    fn warn(&mut self) {
+        const INTERVAL: Duration = Duration::from_secs(10);
+        if self.warned.is_none_or(|at| deadline::now() >= at + INTERVAL) {
+            self.warned = Some(deadline::now());
+            let limit = self.max_connections;
+            tracing::warn!(
+                limit,
+                "too many control connections: those that do not speak are closed to make room"
+            );
         }
     }
 

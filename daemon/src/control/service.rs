@@ -76,7 +76,10 @@ impl Control for ControlService {
         request: Request<v1::RestartDaemonRequest>,
     ) -> Result<Response<Self::RestartDaemonStream>, Status> {
         self.not_shutting_down()?;
-        (self.replaceable)().map_err(Status::failed_precondition)?;
+        let replaceable = self.replaceable.clone();
+        // Reads the configuration and what it names.
+        let checked = tokio::task::spawn_blocking(move || replaceable()).await;
+        checked.map_err(|error| Status::internal(error.to_string()))?.map_err(Status::failed_precondition)?;
         let reason = request.into_inner().reason;
         let reason = if reason.is_empty() { "restart".to_owned() } else { reason };
         let _ = self.triggers.send(Trigger::Restart { reason });

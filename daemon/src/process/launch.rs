@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use mcpd_common::config::{Program, WorkerConfig};
+use mcpd_common::config::{Program, Variables, WorkerConfig};
 use mcpd_common::ids::{Port, Slot};
 use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 
@@ -23,7 +23,7 @@ pub const HANDOVER_VARIABLE: &str = "MCPD_HANDOVER";
 pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
 
 /// What the launch specifications of all workers share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LaunchEnv {
     /// The path of this program, for built-in workers.
     pub mcpd: PathBuf,
@@ -44,6 +44,7 @@ impl LaunchEnv {
     pub fn worker_spec(
         &self,
         worker: &WorkerConfig,
+        variables: &Variables,
         port: Port,
         slot: Slot,
         token: Option<&str>,
@@ -53,7 +54,7 @@ impl LaunchEnv {
         let mut env = self.env_in(&worker.repo);
         env.insert("PORT".into(), port.to_string().into());
         env.extend(token.map(|token| (TOKEN_VARIABLE.into(), token.into())));
-        env.extend(worker.env.iter().map(|(key, value)| (key.into(), value.with(port).into())));
+        env.extend(variables.iter().map(|(key, value)| (key.into(), value.with(port).into())));
         LaunchSpec {
             slot,
             program,

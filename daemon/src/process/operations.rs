@@ -12,7 +12,7 @@ use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{Containment, ProcessInfo};
 use mcpd_common::outcome::ExitStatus;
 
-#[derive(Debug)]
+/// Not `Debug`: the environment may hold secrets.
 pub struct LaunchSpec {
     pub slot: Slot,
     /// Absolute, or looked up in `PATH`.

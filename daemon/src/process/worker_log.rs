@@ -137,8 +137,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("alpha.log");
         // A directory that is not empty can't be replaced.
-        let obstacle = numbered(&path, 1).join("obstacle");
-        std::fs::create_dir_all(&obstacle).expect("made");
+        for number in 1..=KEPT {
+            std::fs::create_dir_all(numbered(&path, number).join("obstacle")).expect("made");
+        }
         let size = || std::fs::metadata(&path).map_or(0, |file| file.len());
         let mut log = WorkerLog::new(path.clone());
         let megabyte = vec![b'x'; 1024 * 1024];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::Method;
 use jiff::Timestamp;
 use mcpd_common::check::listener::ListenerOwner;
-use mcpd_common::config::{Program, WorkerConfig};
+use mcpd_common::config::{Program, Variables, WorkerConfig, not_responding};
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::ids::{Mark, Port, Slot};
 use mcpd_common::outcome::{Asked, ExitStatus};
@@ -27,11 +27,6 @@ use crate::worker_listener::WorkerListener;
 
 /// Limit for checking whether a worker can be started.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
-
-fn not_responding(worker: &WorkerConfig) -> String {
-    let repo = worker.repo.display();
-    format!("the file system of {repo} does not respond; if it is a network mount, check its server")
-}
 
 impl Supervisor {
     pub(super) fn perform(&mut self, slot: Slot, action: Action) {
@@ -54,7 +49,7 @@ impl Supervisor {
             self.deps.recorder.restarted(&worker.config.name, &exit);
         }
         let Ok(permit) = worker.checks.clone().try_acquire_owned() else {
-            let reason = format!("its last start still waits: {}", not_responding(&worker.config));
+            let reason = format!("its last start still waits: {}", not_responding(&worker.config.repo));
             return self.on(slot, WorkerEvent::SpawnFailed { reason });
         };
         worker.is_checking = true;
@@ -64,26 +59,31 @@ impl Supervisor {
         let task_results = self.task_results.clone();
         tokio::spawn(async move {
             let checked = Deadline::after(CHECK_LIMIT).wait(check).await;
-            let result = checked.unwrap_or_else(|_| Err(not_responding(&config)));
+            let result = checked.unwrap_or_else(|_| Err(not_responding(&config.repo)));
             let _ = task_results.send(TaskResult::StartChecked(slot, process, result));
         });
     }
 
     /// Starts the process, unless it was stopped meanwhile.
-    pub(super) fn start_checked(&mut self, slot: Slot, result: Result<(), String>) {
+    pub(super) fn start_checked(&mut self, slot: Slot, result: Result<Variables, String>) {
         let Some(worker) = self.workers.get_mut(&slot).filter(|worker| worker.is_checking) else {
             return;
         };
         worker.is_checking = false;
         let config = worker.config.clone();
-        match result.and_then(|()| self.prepare(&config, slot)) {
+        match result.and_then(|variables| self.prepare(&config, &variables, slot)) {
             Ok(spec) => self.deps.process_thread.send(ProcessCommand::Spawn(spec)),
             Err(reason) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
         }
     }
 
     /// Each process gets a token of its own, so that no worker can stop another one.
-    fn prepare(&mut self, config: &WorkerConfig, slot: Slot) -> Result<operations::LaunchSpec, String> {
+    fn prepare(
+        &mut self,
+        config: &WorkerConfig,
+        variables: &Variables,
+        slot: Slot,
+    ) -> Result<operations::LaunchSpec, String> {
         if let Some(proxy) = self.deps.proxies.get(&config.name) {
             proxy.is_open()?;
         }
@@ -96,7 +96,7 @@ impl Supervisor {
         }
         let pipe = self.deps.output.pipe(&config.name);
         let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
-        Ok(self.deps.launch_env.worker_spec(config, port, slot, token.as_deref(), Some(pipe)))
+        Ok(self.deps.launch_env.worker_spec(config, variables, port, slot, token.as_deref(), Some(pipe)))
     }
 
     /// The client ports of all workers, and the private ports of all other workers.
@@ -140,7 +140,7 @@ impl Supervisor {
         let process = worker.process;
         let Some(listener) = worker.listener.clone() else {
             let why = if worker.is_checking {
-                not_responding(&worker.config)
+                not_responding(&worker.config.repo)
             } else {
                 "not started yet".to_owned()
             };

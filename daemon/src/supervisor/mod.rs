@@ -26,7 +26,7 @@ mod worker;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use mcpd_common::config::{Config, WorkerConfig};
+use mcpd_common::config::{Config, Variables, WorkerConfig};
 use mcpd_common::event::WorkerStep;
 use mcpd_common::ids::{Slot, WorkerName};
 use mcpd_common::status::WorkerState;
@@ -66,7 +66,7 @@ pub struct Deps {
 /// Results of tasks. The number counts the processes of the worker: a result about an earlier
 /// process is ignored.
 enum TaskResult {
-    StartChecked(Slot, u32, Result<(), String>),
+    StartChecked(Slot, u32, Result<Variables, String>),
     Probed(Slot, u32, ProbeResult),
     Responded(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),

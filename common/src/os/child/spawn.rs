@@ -15,8 +15,7 @@ use crate::ids::{Mark, Pid};
 use crate::os::socket::PROBING;
 use crate::os::this_process::OpenFileLimit;
 
-/// A program to start, with everything that it gets from the daemon.
-#[derive(Debug)]
+/// A program to start, with everything that it gets from the daemon. Not `Debug`: the environment may hold secrets.
 pub struct SpawnPlan {
     /// The program; without a slash it is looked up in the `PATH` of `env`, with one in the middle
     /// it is relative to `directory`.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use mcpd_common::ids::Port;
-use mcpd_common::outcome::{ExitStatus, FindingKind};
+use mcpd_common::outcome::{Asked, ExitStatus, FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
 
 use super::shutdown_run::{RunResult, ShutdownRun, shut_down};
@@ -135,7 +135,10 @@ async fn the_report_of_an_overrun_has_code_102_and_all_phases_so_far() {
     let report = ShutdownRun::of(harness).run_with_limit(ms(15_000)).await;
     assert_eq!(report.exit_code, 102);
     let phases: Vec<_> = report.phases.iter().map(|phase| phase.phase).collect();
-    assert_eq!(phases, [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients]);
+    assert_eq!(phases, [Phase::Initiated, Phase::WorkersGraceful, Phase::Clients, Phase::WorkersTerminate]);
+    assert_eq!(report.phases[3].outcome, PhaseOutcome::Deadline);
+    // R-SHUT-10: what was known by then.
+    assert_eq!((report.workers[0].asked, report.workers[0].answer.as_deref()), (Asked::Http, Some("202")));
     assert!((15_000..15_100).contains(&report.duration_ms), "{} ms", report.duration_ms);
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mcpd_common::config::{
     Config, DaemonConfig, PortSource, Probe, Program, RestartPolicy, SessionsPolicy, ShutdownConfig,
-    Transport, WorkerConfig,
+    Transport, WorkerConfig, WorkerEnv,
 };
 use mcpd_common::ids::{RunId, RunTag, Slot, WorkerName};
 use mcpd_common::status::{WorkerState, WorkerStatus};
@@ -149,7 +149,7 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         port_source: PortSource::Written,
         transport: Transport::Direct,
         program: Program::BuiltIn,
-        env: BTreeMap::new(),
+        env: WorkerEnv::default(),
         ready: Probe::Tcp,
         shutdown_path: behaviour.has_route.then(|| "/shutdown".to_owned()),
         stop_command: behaviour.stop_command.map(|program| vec![program.into()]),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use mcpd_common::config::WorkerConfig;
+use mcpd_common::config::{Variables, WorkerConfig};
 use mcpd_common::ids::Port;
 use mcpd_common::outcome::ExitStatus;
 use tokio::sync::OwnedSemaphorePermit;
@@ -60,10 +60,10 @@ impl WorkerClient for FakeSystem {
         &self,
         worker: Arc<WorkerConfig>,
         _: OwnedSemaphorePermit,
-    ) -> ClientFuture<Result<(), String>> {
+    ) -> ClientFuture<Result<Variables, String>> {
         let result = match self.inner().held.get(&worker.port) {
             Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
-            None => Ok(()),
+            None => Ok(Variables::new()),
         };
         Box::pin(std::future::ready(result))
     }

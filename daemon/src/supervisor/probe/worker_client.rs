@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use mcpd_common::config::{Probe, Transport, WorkerConfig};
+use mcpd_common::config::{Probe, Transport, Variables, WorkerConfig};
 use mcpd_common::ids::Port;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -43,13 +43,13 @@ pub trait WorkerClient: Send + Sync {
     /// Sends a request and returns the status of the response, or why there is no response.
     fn send(&self, request: WorkerRequest, deadline: Deadline) -> ClientFuture<Result<u16, String>>;
 
-    /// Checks whether the worker can be started now. `permit` is held as long as the check runs, which may be
+    /// Checks whether the worker can be started now, and returns its variables. `permit` is held as long as the check runs, which may be
     /// longer than it is waited for.
     fn check_start(
         &self,
         worker: Arc<WorkerConfig>,
         permit: OwnedSemaphorePermit,
-    ) -> ClientFuture<Result<(), String>>;
+    ) -> ClientFuture<Result<Variables, String>>;
 
     /// The port that the worker has to bind: its client port, or a private one that is none of `assigned`.
     ///
@@ -78,7 +78,7 @@ impl WorkerClient for HttpWorkerClient {
         &self,
         worker: Arc<WorkerConfig>,
         permit: OwnedSemaphorePermit,
-    ) -> ClientFuture<Result<(), String>> {
+    ) -> ClientFuture<Result<Variables, String>> {
         Box::pin(async move {
             let check = tokio::task::spawn_blocking(move || {
                 let checked = start_check::check(&worker);
