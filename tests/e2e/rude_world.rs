@@ -226,7 +226,7 @@ fn a_closed_terminal_stops_the_daemon() {
     let terminal = nix::pty::openpty(None, None).expect("a terminal");
     let path = nix::unistd::ttyname(&terminal.slave).expect("a name");
     // A session leader without a terminal gets the first one that it opens.
-    let leader = format!("exec 3<>'{}'; \"$0\" \"$@\" <&3; code=$?; exec 3<&-; exit $code", path.display());
+    let leader = format!("exec 3<>'{}'; exec \"$0\" \"$@\" <&3 3<&-", path.display());
     let command = Daemon::command_below(&["setsid", "sh", "-c", &leader], home.path(), &config);
     let mut daemon = Daemon::launch_by(command, home, config);
     daemon.wait_ready();

@@ -126,7 +126,7 @@ fn resource_command(
     if let Some(obstacle) = usable::command(key, first, (context.env)("PATH").as_deref()) {
         let message = format!("resource {resource}: {}", obstacle.message);
         let key = format!("resources.{resource}.{key}");
-        context.notes.worker(written.at, &key, message, Some(obstacle.help.to_owned()));
+        context.notes.worker(written.at, &key, message, Some(obstacle.help.into_owned()));
     }
     Some(arguments)
 }

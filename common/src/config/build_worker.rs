@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::file_system;
+use super::mistakes;
 use super::placeholder::{self, PortText, Values};
 use super::problem::{Found, Location};
 use super::raw::{RawWorker, Shared};
@@ -46,6 +47,7 @@ pub(super) fn complete(
     let stop_command = draft.stop_command();
     draft.look(&env, &program, stop_command.as_deref());
     let transport = draft.transport(&program, &env);
+    let hint = draft.mistakes(port, transport, &program, &env);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
     let shutdown_path = own.shutdown_path.as_ref().or(defaults.shutdown_path.as_ref()).cloned();
     WorkerConfig {
@@ -74,6 +76,7 @@ pub(super) fn complete(
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
         unusable,
+        hint,
         program,
         name: named.name,
         repo: named.repo,
@@ -117,20 +120,33 @@ struct Looked {
 }
 
 impl Look {
-    fn run(self) -> Looked {
+    /// A relative path starts at the directory of the configuration; many expect the repository.
+    fn env_file_obstacle(&self, message: String) -> Obstacle {
+        let in_repo = self.env.file().and_then(|path| Some(self.repo.join(path.file_name()?)));
+        let help = match in_repo.filter(|file| file.is_file()) {
+            Some(file) => format!(
+                "write env_file = {:?}: a relative path starts at the configuration's directory, not at the repository",
+                file.display().to_string()
+            ),
+            None => "correct the file, or its path (relative paths start at the configuration's directory)"
+                .to_owned(),
+        };
+        Obstacle { key: "env_file", message, help: help.into() }
+    }
+
+    fn run(&self) -> Looked {
         let env = self.env.read();
-        let search = env.variables.get("PATH").map(ToString::to_string).or(self.search);
-        let help = "correct the file, or its path (relative paths start at the configuration's directory)";
+        let search = env.variables.get("PATH").map(ToString::to_string).or_else(|| self.search.clone());
         let program = match &self.program {
             Some(program) => usable::command("command", program, search.as_deref()),
             None => usable::git_repository(&self.repo, None),
         };
-        let stop = |command: String| usable::command("stop_command", &command, search.as_deref());
+        let stop = |command: &String| usable::command("stop_command", command, search.as_deref());
         Looked {
             directory: usable::directory(&self.repo),
-            env_file: env.problem.map(|message| Obstacle { key: "env_file", message, help }),
+            env_file: env.problem.map(|message| self.env_file_obstacle(message)),
             program,
-            stop_command: self.stop_command.and_then(stop),
+            stop_command: self.stop_command.as_ref().and_then(stop),
         }
     }
 }
@@ -182,7 +198,7 @@ impl Draft<'_> {
         let Some(found) = file_system::within_limit(move || look.run()) else {
             let message = file_system::not_responding(&self.named.repo);
             let help = "correct the path, or mount it again";
-            return self.add_obstacle(repo_at, Some(Obstacle { key: "repo", message, help }));
+            return self.add_obstacle(repo_at, Some(Obstacle { key: "repo", message, help: help.into() }));
         };
         let is_there = found.directory.is_none();
         self.add_obstacle(repo_at, found.directory);
@@ -257,6 +273,34 @@ impl Draft<'_> {
         Transport::Http
     }
 
+    /// Reports what is probably not meant; the worker stays usable. Returns it for the reason of a start that fails.
+    fn mistakes(
+        &self,
+        port: Port,
+        transport: Transport,
+        program: &Program,
+        env: &WorkerEnv,
+    ) -> Option<String> {
+        let Program::Command(command) = program else { return None };
+        let own_port = (transport == Transport::Http).then_some(port);
+        let words: Vec<_> = command.iter().map(ToString::to_string).collect();
+        let home = (self.context.env)("HOME");
+        let in_command = mistakes::in_command(&words, own_port, home.as_deref());
+        let variables = env
+            .written()
+            .filter_map(|(name, value)| mistakes::in_variable(name, &value.to_string(), own_port));
+        let at = self.written_command().and_then(|written| written.at);
+        let found: Vec<_> =
+            in_command.into_iter().map(|it| ("command", it)).chain(variables.map(|it| ("env", it))).collect();
+        for (key, mistake) in &found {
+            let obstacle =
+                Obstacle { key, message: mistake.message.clone(), help: mistake.help.clone().into() };
+            self.report(at, Some(&obstacle));
+        }
+        let texts: Vec<_> = found.iter().map(|(_, it)| format!("{}; {}", it.message, it.help)).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
     fn refuse_stdio(&self) {
         let name = &self.named.name;
         let message = format!(
@@ -287,7 +331,7 @@ impl Draft<'_> {
                 at,
                 &format!("workers.{name}.{key}"),
                 message,
-                Some((*help).to_owned()),
+                Some(help.clone().into_owned()),
             );
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::build_worker::{self, Named};
 use super::context::{Context, Remember};
+use super::file_system;
 use super::names;
 use super::ports::{self, RememberedPorts, Request};
 use super::problem::{Found, Location};
@@ -36,6 +37,7 @@ pub(super) fn build(
 fn name_all(written: Vec<RawWorker>, repos: Vec<Found<String>>, context: &Context) -> Vec<Named> {
     let mut named: Vec<Named> = written.into_iter().filter_map(|raw| name_written(raw, context)).collect();
     let mut taken: BTreeSet<_> = named.iter().map(|worker| worker.name.clone()).collect();
+    let mut repos_so_far = BTreeSet::new();
     for repo in repos {
         if repo.value.trim().is_empty() {
             context.notes.error(
@@ -47,6 +49,11 @@ fn name_all(written: Vec<RawWorker>, repos: Vec<Found<String>>, context: &Contex
             continue;
         }
         let path = paths::absolute(&repo.value, context.base, context.env);
+        if !repos_so_far.insert(canonical(&path)) {
+            let message = format!("repos contains {} twice; it is served once", path.display());
+            context.notes.worker(repo.at, "repos", message, Some("remove one of the two".to_owned()));
+            continue;
+        }
         // Canonical, since "." and ".." have no file name to derive a worker name from.
         let name = names::derive(&canonical(&path), &taken);
         taken.insert(name.clone());
@@ -143,5 +150,7 @@ fn assign_ports(
 
 /// The path without symbolic links; unchanged if it does not exist.
 fn canonical(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+    let owned = path.to_owned();
+    let found = file_system::within_limit(move || std::fs::canonicalize(owned).ok());
+    found.flatten().unwrap_or_else(|| path.to_owned())
 }

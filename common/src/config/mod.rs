@@ -20,6 +20,7 @@ mod environment;
 mod file_system;
 pub mod init;
 mod load;
+mod mistakes;
 mod names;
 mod nearest;
 mod placeholder;

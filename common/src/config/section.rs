@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::mistakes;
 use super::problem::{Found, Location, Notes};
 use super::{duration, nearest};
 use crate::ids::Port;
@@ -74,7 +75,10 @@ impl<'a> Section<'a> {
     pub fn texts(&mut self, key: &'static str) -> Option<Found<Vec<Found<String>>>> {
         let (_, value) = self.entry(key)?;
         let Some(items) = value.get_ref().as_array() else {
-            let help = format!("write a list of strings: {key} = [\"...\", \"...\"]");
+            let help = match value.get_ref().as_str() {
+                Some(text) => mistakes::as_list(key, text),
+                None => format!("write a list of strings: {key} = [\"...\", \"...\"]"),
+            };
             self.mistyped(key, value, "a list", Some(help));
             return None;
         };

@@ -565,3 +565,49 @@ proptest! {
         }
     }
 }
+
+/// The first mistakes of everybody: reported with the text to write, and the worker runs all the same.
+#[test]
+fn first_mistakes_are_reported_with_what_to_write() {
+    let place = Place::new();
+    fs::write(place.path().join("alpha/.env"), "A=1\n").expect("written");
+    let text = r#"repos = ["beta", "./beta"]
+[workers.a]
+repo = "alpha"
+port = 8081
+command = ["sh", "$PORT", "8081", "~/x", "{port}"]
+env = { PORT = "8081" }
+[workers.b]
+repo = "alpha"
+port = 8082
+command = ["sh -c x {port}"]
+[workers.c]
+repo = "alpha"
+port = 8083
+command = ["sh", "{port}"]
+env_file = ".env"
+"#;
+    let loaded = place.load(text).expect("usable");
+    let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+    let has = |line: &str, part: &str| {
+        let found = problems.iter().any(|problem| problem.starts_with(line) && problem.contains(part));
+        assert!(found, "{line} {part}: {problems:#?}");
+    };
+    has("config.toml:1: ", "twice; it is served once");
+    has("config.toml:5: ", "contains $PORT, which is not expanded; write {port}");
+    has("config.toml:5: ", "contains 8081, the port that mcpd itself listens on; write {port}");
+    has("config.toml:5: ", "write the whole path (");
+    has("config.toml:5: ", "the variable PORT contains 8081");
+    has("config.toml:10: ", r#"write command = ["sh", "-c", "x", "{port}"]"#);
+    has("config.toml:15: ", "alpha/.env\": a relative path starts at the configuration's directory");
+    let worker = |name: &str| &loaded.config.workers[&name.parse::<WorkerName>().expect("a name")];
+    assert!(
+        worker("a").unusable.is_none()
+            && worker("a").hint.as_deref().is_some_and(|hint| hint.contains("{port}"))
+    );
+    assert!(worker("b").unusable.is_some() && worker("c").unusable.is_some());
+
+    let refused = place.load("[workers.a]\nrepo = \"alpha\"\ncommand = \"uv run x\"\n");
+    let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains(r#"write command = ["uv", "run", "x"]"#), "{refused}");
+}

@@ -1,10 +1,12 @@
 //! Checks whether a worker can be started: its repository exists, and its command is found.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rustix::fs::{Access, access};
 
 use super::context::GitReason;
+use super::mistakes;
 use super::repository::{FoundRepository, find_repository};
 use crate::paths::{self, Environment};
 
@@ -16,7 +18,7 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) struct Obstacle {
     pub key: &'static str,
     pub message: String,
-    pub help: &'static str,
+    pub help: Cow<'static, str>,
 }
 
 /// Checks that the directory can be a working directory.
@@ -35,7 +37,7 @@ pub(super) fn directory(repo: &Path) -> Option<Obstacle> {
         }
         Ok(_) => return None,
     };
-    Some(Obstacle { key: "repo", message, help })
+    Some(Obstacle { key: "repo", message, help: help.into() })
 }
 
 /// Checks that the built-in worker can serve the directory.
@@ -62,7 +64,7 @@ pub(super) fn git_repository(repo: &Path, git: Option<GitReason>) -> Option<Obst
             (format!("git refuses {shown}: {reason}"), "correct that, or name another repository")
         }
     };
-    Some(Obstacle { key: "repo", message, help })
+    Some(Obstacle { key: "repo", message, help: help.into() })
 }
 
 /// The program to execute. A path (with a '/') is made absolute: `~` is expanded, and a relative path starts
@@ -87,14 +89,20 @@ pub(super) fn command(key: &'static str, program: &str, search: Option<&str>) ->
             ),
             Ok(_) => return None,
         };
-        return Some(Obstacle { key, message, help });
+        return Some(Obstacle { key, message, help: help.into() });
     }
     let search = search.unwrap_or(DEFAULT_PATH);
     let found = std::env::split_paths(search).any(|directory| is_executable(&directory.join(program)));
+    let help = || {
+        if program.contains(char::is_whitespace) {
+            return mistakes::as_list(key, program).into();
+        }
+        "install it, write its full path, or set PATH in env".into()
+    };
     (!found).then(|| Obstacle {
         key,
         message: format!("program {program} was not found in PATH ({search})"),
-        help: "install it, write its full path, or set PATH in env",
+        help: help(),
     })
 }
 

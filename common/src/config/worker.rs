@@ -53,6 +53,8 @@ pub struct WorkerConfig {
     pub allowed_hosts: Vec<String>,
     /// Values of `Origin` that requests may have, besides loopback.
     pub allowed_origins: Vec<String>,
+    /// What is probably wrong if the worker does not start, and what to write instead.
+    pub hint: Option<String>,
     /// Why the worker can't be started (repository or command missing); it is then listed as `failed`.
     pub unusable: Option<String>,
 }

@@ -38,6 +38,13 @@ impl WorkerEnv {
         self.layers.push(layer);
     }
 
+    /// The `env_file`.
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        self.layers
+            .iter()
+            .find_map(|layer| if let Layer::File { path, .. } = layer { Some(path) } else { None })
+    }
+
     /// The variables that are written in the configuration.
     pub(super) fn written(&self) -> impl Iterator<Item = &(String, PortText)> {
         self.layers

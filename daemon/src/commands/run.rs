@@ -1,9 +1,9 @@
 //! `mcpd`: selects the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use mcpd_common::config::{self, Config, Source};
+use mcpd_common::config::{self, Config, FoundRepository, Source};
 use mcpd_common::paths;
 
 use crate::args::Run;
@@ -27,10 +27,12 @@ pub fn settings(args: Run) -> Result<Settings, String> {
     let source = source(&args)?;
     let loaded = config::load(source, &paths::process_environment).map_err(|error| format!("{error}\n"))?;
     let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
-    if args.strict && !problems.is_empty() {
-        return Err(format!("{}\nnothing was started, because of --strict\n", problems.join("\n")));
+    let refused_by = if args.repo.is_empty() { "--strict" } else { "--repo" };
+    if (args.strict || !args.repo.is_empty()) && !problems.is_empty() {
+        return Err(format!("{}\nnothing was started, because of {refused_by}\n", problems.join("\n")));
     }
-    let warnings = loaded.warnings.into_iter().chain(problems).collect();
+    let elsewhere = elsewhere(&args, &loaded.config);
+    let warnings = loaded.warnings.into_iter().chain(problems).chain(elsewhere).collect();
     let config = loaded.config;
     let console = args.log_format;
     Ok(Settings { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
@@ -51,9 +53,9 @@ fn source(args: &Run) -> Result<Source, String> {
     }
     let here =
         std::env::current_dir().map_err(|error| format!("can't find the present directory: {error}\n"))?;
-    match repository_around(&here) {
-        Some(repository) => Ok(Source::Repos(vec![repository])),
-        None => Err(format!(
+    match config::find_repository(&here) {
+        Some(FoundRepository::WorkingTree(repository)) => Ok(Source::Repos(vec![repository])),
+        Some(FoundRepository::Bare(_)) | None => Err(format!(
             "mcpd has no configuration, and {} is not inside a git repository.\n\
              To begin: run `mcpd` inside a repository, name some with `mcpd --repo DIR`,\n\
              or write a configuration with `mcpd init DIR ... > {}`.\n",
@@ -63,7 +65,23 @@ fn source(args: &Run) -> Result<Source, String> {
     }
 }
 
-/// `.git` is a directory, or a file in a worktree or submodule.
-fn repository_around(directory: &Path) -> Option<PathBuf> {
-    directory.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned)
+/// A person who starts mcpd in a repository expects to find it among the workers.
+fn elsewhere(args: &Run, config: &Config) -> Option<String> {
+    if args.config.is_some() || !args.repo.is_empty() {
+        return None;
+    }
+    let here = std::env::current_dir().ok()?;
+    let Some(FoundRepository::WorkingTree(repository)) = config::find_repository(&here) else {
+        return None;
+    };
+    let is_served = |repo: &Path| repo.canonicalize().is_ok_and(|repo| repo.starts_with(&repository));
+    if config.workers.values().any(|worker| is_served(&worker.repo)) {
+        return None;
+    }
+    let file = config.file.as_ref()?.display();
+    let repository = repository.display();
+    Some(format!(
+        "the repository {repository} is not among the workers of {file}: add it to `repos` there, or serve it alone \
+         with `mcpd --repo {repository}`"
+    ))
 }

@@ -37,6 +37,10 @@ use self::health::{HealthChange, MAX_FAILED_PROBES, Running};
 use super::backoff::{Backoff, RestartDecision};
 use super::stop_sequence::{AfterGrace, StopAction, StopSequence, StopTimes};
 
+/// A server that speaks MCP on its standard input exits when it reads the end of `/dev/null`.
+const STDIO_HINT: &str = "it seems to speak MCP on standard input and output (stdio), which this version does not serve; \
+                          if it can listen on a port, pass it {port}";
+
 /// What follows when all processes of the worker are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NextAction {
@@ -322,7 +326,8 @@ impl Machine {
         let State::Running(running) = &self.state else {
             return vec![];
         };
-        let next = self.after_exit(exit, running.ready_since(), now);
+        let was_ready = running.state() != WorkerState::Starting;
+        let next = self.after_exit(exit, was_ready, running.ready_since(), now);
         let times = self.single_stop_times(now);
         let (sequence, action) = StopSequence::after_exit(exit, remaining, times, now);
         self.state = State::Stopping { sequence: Box::new(sequence), next };
@@ -372,16 +377,34 @@ impl Machine {
         }
     }
 
-    fn after_exit(&mut self, exit: ExitStatus, ready_since: Option<Instant>, now: Instant) -> NextAction {
+    fn after_exit(
+        &mut self,
+        exit: ExitStatus,
+        was_ready: bool,
+        ready_since: Option<Instant>,
+        now: Instant,
+    ) -> NextAction {
         let clean = exit == ExitStatus::Code(0);
+        let reason = match self.hint(clean).filter(|_| !was_ready) {
+            Some(hint) => format!("{exit} before it was ready; {hint}"),
+            None => exit.to_string(),
+        };
         match self.policy.restart {
-            RestartPolicy::OnFailure | RestartPolicy::Never if clean => NextAction::StayStopped,
-            RestartPolicy::Never => NextAction::Fail(format!("{exit}, and restart = \"never\"")),
+            RestartPolicy::OnFailure | RestartPolicy::Never if clean => {
+                self.reason = Some(reason).filter(|_| !was_ready);
+                NextAction::StayStopped
+            }
+            RestartPolicy::Never => NextAction::Fail(format!("{reason}, and restart = \"never\"")),
             RestartPolicy::Always | RestartPolicy::OnFailure => {
-                self.reason = Some(exit.to_string());
+                self.reason = Some(reason);
                 self.after_failure(ready_since, now)
             }
         }
+    }
+
+    /// What is probably wrong with a worker that exited before it was ready.
+    fn hint(&self, clean: bool) -> Option<&str> {
+        self.policy.hint.as_deref().or_else(|| clean.then_some(STDIO_HINT))
     }
 
     fn after_failure(&mut self, ready_since: Option<Instant>, now: Instant) -> NextAction {

@@ -8,6 +8,7 @@ fn policy(restart: RestartPolicy) -> Policy {
     Policy {
         restart,
         restart_unhealthy: false,
+        hint: None,
         ready_within: Duration::from_secs(120),
         has_route: true,
         graceful: Duration::from_secs(10),
@@ -132,6 +133,28 @@ fn a_start_that_never_becomes_ready_ends() {
     let _ = machine.on(exited(ExitStatus::Signal(15)), now);
     let _ = machine.on(WorkerEvent::Gone, now);
     assert_eq!((machine.state(), machine.reason()), (WorkerState::BackingOff, Some(expected)));
+}
+
+/// What people get wrong at first is in the reason of the start that fails.
+#[test]
+fn a_start_that_fails_names_what_is_probably_wrong() {
+    let now = deadline::now();
+    for (hint, exit, expected) in [
+        (None, ExitStatus::Code(0), "stdio"),
+        (None, ExitStatus::Code(1), "exit 1"),
+        (Some("write {port}"), ExitStatus::Code(1), "exit 1 before it was ready; write {port}"),
+    ] {
+        let policy = Policy { hint: hint.map(str::to_owned), ..policy(RestartPolicy::Always) };
+        let mut machine = running(policy.clone(), now);
+        let _ = machine.on(exited(exit), now);
+        let reason = machine.reason().unwrap_or_default();
+        assert!(reason.contains(expected), "{reason}");
+
+        let mut was_ready = running(policy, now);
+        let _ = was_ready.on(probed(true, false), now);
+        let _ = was_ready.on(exited(exit), now);
+        assert_eq!(was_ready.reason(), Some(exit.to_string().as_str()));
+    }
 }
 
 /// R-SUP-7: whenever it is found, and with requests in flight.

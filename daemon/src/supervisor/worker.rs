@@ -50,6 +50,7 @@ impl Worker {
         let policy = Policy {
             restart: config.restart,
             restart_unhealthy: config.restart_unhealthy,
+            hint: config.hint.clone(),
             ready_within: config.ready_within,
             has_route: config.shutdown_path.is_some(),
             graceful: *graceful,

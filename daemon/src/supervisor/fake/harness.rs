@@ -162,6 +162,7 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         sessions: SessionsPolicy::Keep,
         allowed_hosts: vec![],
         allowed_origins: vec![],
+        hint: None,
         unusable: None,
     }
 }

@@ -15,6 +15,8 @@ pub struct Policy {
     pub restart: RestartPolicy,
     /// Whether an unhealthy worker is restarted.
     pub restart_unhealthy: bool,
+    /// What is probably wrong if it does not start.
+    pub hint: Option<String>,
     /// How long a start may take.
     pub ready_within: Duration,
     /// Whether the worker has a shutdown route. Without a route, the stop request is `SIGTERM`.
