@@ -15,21 +15,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deadline::Deadline;
 
-/// Limit for a command.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Time limit for a command.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 /// Limit in bytes for the output that a client gets.
 pub const MAX_OUTPUT: u64 = 1024 * 1024;
-const MAX_COMPLAINT: u64 = 4 * 1024;
+/// Limit in bytes for the standard error that is kept for an error.
+const MAX_STDERR: u64 = 4 * 1024;
 /// Limit of concurrent commands; further ones wait.
 const MAX_COMMANDS: usize = 4;
-/// Limit for the wait of a command until others end. With `LIMIT` less than the minute after which most
+/// Limit for the wait of a command until others end. With `COMMAND_LIMIT` less than the minute after which most
 /// clients give up.
 const QUEUE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Options of every command. Reading must not run what the repository's configuration names
 /// (file system monitor, hooks, signature programs), must not fetch, must not page. Clean
 /// filters (`git-lfs`) stay: without them `status` would report unchanged files as changed.
-const ALWAYS: [&str; 17] = [
+const COMMON_OPTIONS: [&str; 17] = [
     "--no-pager",
     "-c",
     "core.fsmonitor=false",
@@ -54,21 +55,20 @@ pub enum GitError {
     /// `git` is missing or can't be run.
     #[error("can't run git: {0}; install it, or correct PATH")]
     Start(#[source] io::Error),
-    /// It failed.
-    #[error("git {command} failed: {complaint}")]
+    /// Its exit status is not 0.
+    #[error("git {command} failed: {stderr}")]
     Failed {
         command: String,
         /// Its exit status; `None` if a signal ended it.
         code: Option<i32>,
-        /// Its standard error.
-        complaint: String,
+        stderr: String,
     },
-    #[error("git {0} took more than {limit} s and was ended: ask for less", limit = LIMIT.as_secs())]
+    #[error("git {0} took more than {limit} s and was killed: ask for less", limit = COMMAND_LIMIT.as_secs())]
     TimedOut(String),
     /// Too many others were running for too long.
     #[error(
-        "git {0} was not started: {MAX_COMMANDS} other git commands of this worker were still running after {limit} s; \
-         ask again when they have ended, and ask for less at once",
+        "git {0} was not started: {MAX_COMMANDS} other git commands of this worker were still running after \
+         {limit} s; ask again when they have ended, and ask for less at once",
         limit = QUEUE_LIMIT.as_secs()
     )]
     Busy(String),
@@ -153,14 +153,14 @@ impl Git {
         let _permit = permit.map_err(|_| GitError::Busy(name.clone()))?.map_err(|_| GitError::Cancelled)?;
         let mut child = self.command(&args).stdin(input).spawn().map_err(GitError::Start)?;
         let outcome = tokio::select! {
-            done = Deadline::after(LIMIT).wait(collect(&mut child, &name)) => {
+            done = Deadline::after(COMMAND_LIMIT).wait(collect(&mut child, &name)) => {
                 done.unwrap_or(Err(GitError::TimedOut(name.clone())))
             }
             () = cancel.cancelled() => Err(GitError::Cancelled),
         };
         if outcome.is_err() {
-            // Waited for, so that a worker that stops leaves no child. A dropped request
-            // is handled by `kill_on_drop`.
+            // Kills and reaps it, so that a worker that stops leaves no child. For a request that is dropped,
+            // `kill_on_drop` does it.
             let _ = child.kill().await;
         }
         outcome
@@ -169,11 +169,11 @@ impl Git {
     #[expect(clippy::disallowed_methods, reason = "this process is a worker: it has no process thread")]
     fn command(&self, args: &[OsString]) -> Command {
         let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| is_misleading(name)) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_removed(name)) {
             command.env_remove(name);
         }
         command
-            .args(ALWAYS)
+            .args(COMMON_OPTIONS)
             .args(args)
             .current_dir(&self.directory)
             .env("GIT_OPTIONAL_LOCKS", "0")
@@ -190,9 +190,10 @@ impl Git {
     }
 }
 
-/// Variables that would point git at another repository (mcpd may have been started from a
-/// hook) or make it run a program, and the token. The location of its configuration stays.
-fn is_misleading(name: &OsStr) -> bool {
+/// Whether git does not get this variable: it would point git at another repository (mcpd may have been
+/// started from a hook) or make it run a program, or it is the token. Variables that say where git's
+/// configuration is stay.
+fn is_removed(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let kept = ["GIT_CONFIG", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES"];
     name == super::stop::TOKEN_VARIABLE
@@ -202,16 +203,16 @@ fn is_misleading(name: &OsStr) -> bool {
 async fn collect(child: &mut Child, name: &str) -> Result<GitOutput, GitError> {
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
-    let (answer, complaint) =
-        tokio::try_join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINT)).map_err(GitError::Start)?;
+    let (output, stderr) =
+        tokio::try_join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_STDERR)).map_err(GitError::Start)?;
     let status = child.wait().await.map_err(GitError::Start)?;
-    // A command whose output was cut gets SIGPIPE when its pipe is closed.
-    if status.success() || answer.cut {
-        return Ok(answer);
+    // If the output is cut, the pipe is closed and the command gets SIGPIPE.
+    if status.success() || output.cut {
+        return Ok(output);
     }
-    let complaint = complaint.text().trim().to_owned();
-    let complaint = if complaint.is_empty() { status.to_string() } else { complaint };
-    Err(GitError::Failed { command: name.to_owned(), code: status.code(), complaint })
+    let stderr = stderr.text().trim().to_owned();
+    let stderr = if stderr.is_empty() { status.to_string() } else { stderr };
+    Err(GitError::Failed { command: name.to_owned(), code: status.code(), stderr })
 }
 
 /// Reads until the end or the limit; the pipe is closed then.
@@ -255,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn inherited_variables_do_not_mislead() {
+    fn inherited_variables_that_redirect_git_are_removed() {
         for name in
             ["GIT_DIR", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_SSH_COMMAND", "MCPD_SHUTDOWN_TOKEN"]
         {
-            assert!(is_misleading(OsStr::new(name)), "{name}");
+            assert!(is_removed(OsStr::new(name)), "{name}");
         }
         for name in ["GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL", "GIT_EXEC_PATH", "PATH", "HOME"] {
-            assert!(!is_misleading(OsStr::new(name)), "{name}");
+            assert!(!is_removed(OsStr::new(name)), "{name}");
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::connections::{self, ConnectionGuard, Connections, InFlightBody};
 use super::paths::Root;
 use super::server::{McpSessions, RepoServer};
-use super::stop::{Requests, TOKEN_VARIABLE};
+use super::stop::{StopSender, TOKEN_VARIABLE};
 use crate::deadline;
 use crate::host_check::Allowed;
 
@@ -62,31 +62,43 @@ pub struct App {
     root: Root,
     mcp: Mcp,
     sessions: McpSessions,
-    requests: Requests,
+    stop: StopSender,
     token: Option<String>,
-    listening: CancellationToken,
-    open: CancellationToken,
-    working: CancellationToken,
+    /// Cancelled when the listening sockets have to be closed.
+    stop_accepting: CancellationToken,
+    /// Cancelled when each connection has to be closed after its current request.
+    close_connections: CancellationToken,
+    /// Cancelled when requests in flight have to end.
+    interrupt_requests: CancellationToken,
 }
 
 impl App {
-    /// Stop requests go to `requests`.
-    pub fn new(root: Root, requests: Requests) -> Self {
-        Self::with(root, requests, std::env::var(TOKEN_VARIABLE).ok(), Limits::default())
+    /// The route `/shutdown` sends to `stop`.
+    pub fn new(root: Root, stop: StopSender) -> Self {
+        Self::with(root, stop, std::env::var(TOKEN_VARIABLE).ok(), Limits::default())
     }
 
     /// With this token and these limits.
-    pub fn with(root: Root, requests: Requests, token: Option<String>, limits: Limits) -> Self {
+    pub fn with(root: Root, stop: StopSender, token: Option<String>, limits: Limits) -> Self {
         let sessions = McpSessions::default();
-        let working = CancellationToken::new();
-        let server = RepoServer::new(root.clone(), sessions.clone(), working.clone());
+        let interrupt_requests = CancellationToken::new();
+        let server = RepoServer::new(root.clone(), sessions.clone(), interrupt_requests.clone());
         let mut config = StreamableHttpServerConfig::default();
-        config.cancellation_token = working.clone();
+        config.cancellation_token = interrupt_requests.clone();
         let mcp = StreamableHttpService::new(move || Ok(server.clone()), sessions.manager(), config);
-        let listening = CancellationToken::new();
-        let open = CancellationToken::new();
         let connections = Connections::new(limits.connections);
-        Self { limits, connections, root, mcp, sessions, requests, token, listening, open, working }
+        Self {
+            limits,
+            connections,
+            root,
+            mcp,
+            sessions,
+            stop,
+            token,
+            stop_accepting: CancellationToken::new(),
+            close_connections: CancellationToken::new(),
+            interrupt_requests,
+        }
     }
 
     /// The repository, for a log line.
@@ -100,17 +112,17 @@ impl App {
 
     /// Closes the listening sockets.
     pub fn stop_accepting(&self) {
-        self.listening.cancel();
+        self.stop_accepting.cancel();
     }
 
     /// Closes connections, each after the request it is serving.
     pub fn close_connections(&self) {
-        self.open.cancel();
+        self.close_connections.cancel();
     }
 
     /// Ends requests in flight and their git commands.
-    pub fn cut(&self) {
-        self.working.cancel();
+    pub fn interrupt_requests(&self) {
+        self.interrupt_requests.cancel();
     }
 
     async fn health(&self) -> Value {
@@ -123,16 +135,18 @@ impl App {
         })
     }
 
-    /// Whether the request has the token, if there is one.
+    /// Whether the request carries the token. Without a token every request may stop the worker.
     fn may_stop(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        given.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|given| same(given, token))
+        given
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(|given| equal_in_constant_time(given, token))
     }
 }
 
 /// Compares tokens in a time that depends on their lengths only.
-fn same(a: &str, b: &str) -> bool {
+fn equal_in_constant_time(a: &str, b: &str) -> bool {
     let differing = a.bytes().zip(b.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
     a.len() == b.len() && differing == 0
 }
@@ -151,7 +165,7 @@ pub async fn accept(listener: TcpListener, app: Arc<App>, tasks: TaskTracker) {
                     deadline::until(deadline::now() + ACCEPT_PAUSE).await;
                 }
             },
-            () = app.listening.cancelled() => return,
+            () = app.stop_accepting.cancelled() => return,
         }
     }
 }
@@ -165,7 +179,7 @@ fn refuse(stream: &TcpStream, limit: usize) {
 async fn serve(stream: TcpStream, guard: Arc<ConnectionGuard>, app: Arc<App>) {
     // Without TCP_NODELAY small events wait for acknowledgements, some 40 ms each.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
+        tracing::debug!(%error, "can't set TCP_NODELAY on a connection");
     }
     let answer = service_fn(|request| {
         let app = app.clone();
@@ -183,7 +197,7 @@ async fn serve(stream: TcpStream, guard: Arc<ConnectionGuard>, app: Arc<App>) {
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = app.open.cancelled() => {
+        () = app.close_connections.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -193,7 +207,7 @@ async fn serve(stream: TcpStream, guard: Arc<ConnectionGuard>, app: Arc<App>) {
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
@@ -207,7 +221,10 @@ async fn route(app: &App, request: Request<Incoming>) -> Reply {
         (&Method::POST, "/shutdown") => shutdown(app, request.headers()),
         (_, "/health") => not_allowed("GET, HEAD"),
         (_, "/shutdown") => not_allowed("POST"),
-        _ => reply(StatusCode::NOT_FOUND, &json!({ "error": "not here: the MCP endpoint is /mcp" })),
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            &json!({ "error": "there is nothing at this path: the MCP endpoint is /mcp" }),
+        ),
     }
 }
 
@@ -216,8 +233,8 @@ fn shutdown(app: &App, headers: &HeaderMap) -> Reply {
         return reply(StatusCode::FORBIDDEN, &json!({ "error": "only the daemon may stop this worker" }));
     }
     // A full channel means that the stop was requested before.
-    let _ = app.requests.try_send("manual");
-    reply(StatusCode::ACCEPTED, &json!({ "status": "leaving" }))
+    let _ = app.stop.try_send("manual");
+    reply(StatusCode::ACCEPTED, &json!({ "status": "stopping" }))
 }
 
 fn not_allowed(allowed: &'static str) -> Reply {

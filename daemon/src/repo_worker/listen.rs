@@ -8,11 +8,12 @@ use mcpd_common::ids::Port;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket};
 
+/// Limit of connections that wait to be accepted, listen(2).
 const BACKLOG: u32 = 1024;
 
 /// Why the port can't be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {address}: {source}{holders}; end that or choose another port")]
+#[error("can't listen on {address}: {source}{holders}; stop that process or choose another port")]
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
@@ -49,8 +50,8 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
 fn holders(address: SocketAddr, error: &io::Error) -> String {
     let taken = error.kind() == io::ErrorKind::AddrInUse;
     let Some(port) = Port::new(address.port()).filter(|_| taken) else { return String::new() };
-    let seen = examine(&[KnownPort { port, worker: None }], &|_| None);
-    seen.first().map(|report| format!(": {}", report.holders_sentence())).unwrap_or_default()
+    let reports = examine(&[KnownPort { port, worker: None }], &|_| None);
+    reports.first().map(|report| format!(": {}", report.holders_sentence())).unwrap_or_default()
 }
 
 /// Whether the machine does not have the address family.

@@ -5,8 +5,8 @@
 //!   http   one task for each connection: host check, then
 //!            /mcp       the SDK's Streamable HTTP service --> server, tools --> git, paths
 //!            /health    version and repository
-//!            /shutdown  the stop request
-//! stop     request, signal, or the parent's exit --> notify --> the last stream ends --> return
+//!            /shutdown  a stop request
+//! stop     request, signal, or the parent's exit --> notify --> the last connection closes --> return
 //! ```
 //!
 //! It runs in a process of its own (`mcpd worker`), never inside the daemon: here tokio may
@@ -71,19 +71,19 @@ impl RepoWorkerError {
 /// Serves the repository until a stop request. Needs a runtime with I/O and
 /// time; one thread is enough.
 pub async fn run(args: RepoWorkerArgs) -> Result<(), RepoWorkerError> {
-    let (requests, mut triggers) = stop::triggers().map_err(RepoWorkerError::Signals)?;
-    let Some(root) = triggers.unless_stopped(repository::open(&args.repo)).await else { return Ok(()) };
+    let (sender, mut stop_requests) = stop::stop_requests().map_err(RepoWorkerError::Signals)?;
+    let Some(root) = stop_requests.unless_stopped(repository::open(&args.repo)).await else { return Ok(()) };
     let root = root?;
     let listeners = listen::bind(args.port)?;
-    let app = Arc::new(http::App::new(root, requests));
+    let app = Arc::new(http::App::new(root, sender));
     tracing::info!(repo = %app.repo(), port = args.port.get(), "serving");
 
     let connections = TaskTracker::new();
     for listener in listeners {
         connections.spawn(http::accept(listener, app.clone(), connections.clone()));
     }
-    let reason = triggers.first().await;
-    tracing::info!(reason, "leaving");
-    stop::goodbye(&app, &connections, reason).await;
+    let reason = stop_requests.first().await;
+    tracing::info!(reason, "stopping");
+    stop::drain(&app, &connections, reason).await;
     Ok(())
 }

@@ -16,7 +16,7 @@ pub struct StatusParams {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogParams {
-    /// Where to begin (a branch, a tag, a commit id), or a range such as "main..topic". Default: HEAD.
+    /// The newest commit to show (a branch, a tag, a commit id), or a range such as "main..topic". Default: HEAD.
     pub revision: Option<String>,
     /// Only commits that touch these files or directories, relative to the repository's root.
     #[serde(default)]
@@ -29,9 +29,9 @@ pub struct LogParams {
     pub since: Option<String>,
     /// Only commits before this date.
     pub until: Option<String>,
-    /// The most commits to show, 1 to 1000. Default: 20.
+    /// Limit of commits, 1 to 1000. Default: 20.
     pub limit: Option<u32>,
-    /// How many commits to pass over first.
+    /// The number of commits to skip first.
     pub skip: Option<u32>,
     /// Also show which files each commit changed, and how much.
     #[serde(default)]
@@ -105,7 +105,7 @@ pub struct BranchesParams {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrepParams {
-    /// What to look for: an extended regular expression.
+    /// The text to search for: an extended regular expression.
     pub pattern: String,
     /// Take the pattern as plain text, not as a regular expression.
     #[serde(default)]

@@ -11,58 +11,58 @@ use mcpd_common::os::process;
 use tokio::sync::oneshot;
 
 /// Limit of one wait for the parent's exit; the wait is repeated.
-const ROUND: Duration = Duration::from_secs(600);
-/// Delay between two attempts to get a handle on the parent.
-const RETRY: Duration = Duration::from_secs(1);
-const STACK: usize = 64 * 1024;
+const WAIT_LIMIT: Duration = Duration::from_secs(600);
+/// Interval between attempts to open a handle of the parent.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const STACK_SIZE: usize = 64 * 1024;
 
 /// The watched parent, if it is mcpd.
 pub struct Parent(Option<oneshot::Receiver<()>>);
 
 impl Parent {
-    /// Watches the parent if it is mcpd; a shell as parent may exit without effect.
+    /// Watches the parent if it is mcpd. The exit of any other parent, such as a shell, is no stop request.
     pub fn watch() -> Self {
         if std::env::var_os(MARK_VARIABLE).is_none() {
             return Self(None);
         }
-        let (sender, ended) = oneshot::channel();
+        let (sender, exited) = oneshot::channel();
         let wait = move || {
-            if let Some(handle) = hold() {
-                while !handle.wait(ROUND) {}
+            if let Some(handle) = open_parent() {
+                while !handle.wait(WAIT_LIMIT) {}
             }
             // The receiver is gone when the worker is already stopping.
             let _ = sender.send(());
         };
-        let thread = std::thread::Builder::new().name("parent".to_owned()).stack_size(STACK).spawn(wait);
+        let thread = std::thread::Builder::new().name("parent".to_owned()).stack_size(STACK_SIZE).spawn(wait);
         match thread {
-            Ok(_) => Self(Some(ended)),
+            Ok(_) => Self(Some(exited)),
             Err(error) => {
-                tracing::warn!(%error, "can't watch the parent; its end will not be noticed");
+                tracing::warn!(%error, "can't watch the parent; its exit will not be noticed");
                 Self(None)
             }
         }
     }
 
     /// Returns when the parent has exited; never if none is watched.
-    pub async fn end(&mut self) {
+    pub async fn exited(&mut self) {
         match &mut self.0 {
-            Some(ended) => {
-                let _ = ended.await;
+            Some(exited) => {
+                let _ = exited.await;
             }
             None => std::future::pending().await,
         }
     }
 }
 
-/// A handle of the parent; `None` if it has exited and this process was reparented.
-fn hold() -> Option<Handle> {
+/// Opens a handle of the parent; `None` if it has exited and this process was reparented.
+fn open_parent() -> Option<Handle> {
     let parent = parent()?;
     let handle = loop {
         match process::read(parent).and_then(|found| found.map_or(Ok(None), |found| Handle::open(&found))) {
             Ok(handle) => break handle?,
             Err(error) => {
                 tracing::warn!(%error, "can't watch the parent yet");
-                crate::deadline::pause(RETRY);
+                crate::deadline::pause(RETRY_INTERVAL);
             }
         }
     };

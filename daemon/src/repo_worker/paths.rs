@@ -5,10 +5,10 @@
 //!         checks the spelling           follows links, checks where they lead      follows no link
 //! ```
 //!
-//! Every file that this process reads is opened by the last step: a directory or file that is exchanged for a link after
-//! the check is refused, not followed. git reads the working tree by itself, and its blame and grep follow links to
-//! directories: blame gets the opened file instead, and grep gets these directories excluded (tools.rs). What is
-//! exchanged while grep runs is not noticed.
+//! Every file that this process reads is opened by the last step: a directory or file that is exchanged for
+//! a link after the check is refused, not followed. Git reads the working tree by itself, and its blame and
+//! grep follow links to directories: blame gets the opened file instead, and grep gets these directories
+//! excluded (tools.rs). A directory that is exchanged while grep runs is not noticed.
 
 use std::fs::File;
 use std::io;
@@ -48,7 +48,7 @@ pub enum PathError {
 #[derive(Clone, Debug)]
 pub struct Root(PathBuf);
 
-/// A path spelled inside the repository, relative to its root.
+/// A path relative to the repository's root, without `..` and `.git`. A link may still lead outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoPath(String);
 
@@ -65,8 +65,8 @@ impl RepoPath {
 
     /// The glob below this directory, whose own name is literal.
     pub fn below(&self, glob: &Self) -> Self {
-        let plain: String = self.0.chars().flat_map(escaped).collect();
-        Self(if plain.is_empty() { glob.0.clone() } else { format!("{plain}/{}", glob.0) })
+        let literal: String = self.0.chars().flat_map(escape).collect();
+        Self(if literal.is_empty() { glob.0.clone() } else { format!("{literal}/{}", glob.0) })
     }
 
     /// As a pathspec in which `*`, `?`, `[...]` and `**` match; `*` stops at a slash.
@@ -89,7 +89,7 @@ impl Root {
         self.0.file_name().map_or_else(|| "repository".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// The path of a client. An absolute path is accepted if it is below the root.
+    /// Checks the path of a client. An absolute path is accepted if it is below the root.
     pub fn name_path(&self, text: &str) -> Result<RepoPath, PathError> {
         if text.contains('\0') {
             return Err(PathError::Nul);
@@ -157,7 +157,7 @@ impl Root {
     }
 }
 
-fn escaped(character: char) -> impl Iterator<Item = char> {
+fn escape(character: char) -> impl Iterator<Item = char> {
     let special = matches!(character, '*' | '?' | '[' | '\\');
     special.then_some('\\').into_iter().chain([character])
 }
@@ -187,7 +187,7 @@ mod tests {
 
     /// R-WORK: never outside the repository.
     #[test]
-    fn spelling_never_leads_out() {
+    fn paths_that_leave_the_root_are_refused() {
         let (_dir, root) = repository();
         for text in ["..", "../outside.txt", "src/../../outside.txt", "src/..", "/etc/passwd", "/"] {
             assert!(matches!(root.name_path(text), Err(PathError::Outside(_))), "{text}");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_inside_are_taken_as_they_are_meant() {
+    fn paths_inside_are_normalized() {
         let (_dir, root) = repository();
         let absolute = root.path().join("src/lib.rs");
         let absolute = absolute.to_str().expect("plain");

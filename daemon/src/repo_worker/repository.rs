@@ -1,5 +1,5 @@
-//! Finds the repository to serve, and asks git whether it accepts it: at the start, so that the worker does not run
-//! with tools that all fail.
+//! Finds the repository to serve, and asks git whether it accepts it: at the start, so that the worker does
+//! not run with tools that all fail.
 
 use std::io;
 use std::path::Path;
@@ -48,8 +48,8 @@ pub async fn open(directory: &Path) -> Result<Root, RepositoryError> {
         }
         Some(FoundRepository::WorkingTree(root)) => match ask(&Git::new(root.clone())).await {
             Ok(()) => Ok(Root::new(root)),
-            Err(GitError::Failed { complaint, .. }) => {
-                Err(RepositoryError::Refused { path, reason: one_line(&complaint) })
+            Err(GitError::Failed { stderr, .. }) => {
+                Err(RepositoryError::Refused { path, reason: one_line(&stderr) })
             }
             Err(source) => Err(RepositoryError::NoAnswer { path, source }),
         },
@@ -67,7 +67,7 @@ pub async fn refusal(directory: &Path) -> Option<String> {
 async fn reason(git: &Git) -> Option<String> {
     match ask(git).await {
         Ok(()) => None,
-        Err(GitError::Failed { complaint, .. }) => Some(one_line(&complaint)),
+        Err(GitError::Failed { stderr, .. }) => Some(one_line(&stderr)),
         Err(error) => Some(error.to_string()),
     }
 }
@@ -77,9 +77,9 @@ async fn ask(git: &Git) -> Result<(), GitError> {
     git.run(["rev-parse", "--show-toplevel"], &CancellationToken::new()).await.map(drop)
 }
 
-/// git puts its advice on further lines.
-fn one_line(complaint: &str) -> String {
-    complaint.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Git writes its advice on further lines.
+fn one_line(stderr: &str) -> String {
+    stderr.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

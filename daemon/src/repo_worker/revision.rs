@@ -1,7 +1,6 @@
 //! Resolves the revisions of clients to object ids before any other command gets them.
 //!
-//! So no text of a client can be taken for an option or a path, and a wrong name gets
-//! one clear error.
+//! So git can take no text of a client for an option or a path, and a wrong name gets one clear error.
 
 use tokio_util::sync::CancellationToken;
 
@@ -72,11 +71,11 @@ fn or_head(side: &str) -> &str {
 }
 
 fn check(revision: &str) -> Result<(), RevisionError> {
-    let plain = !revision.is_empty()
+    let is_valid = !revision.is_empty()
         && !revision.starts_with('-')
         && revision.len() <= 500
         && !revision.contains(char::is_control);
-    if plain { Ok(()) } else { Err(RevisionError::Malformed(revision.to_owned())) }
+    if is_valid { Ok(()) } else { Err(RevisionError::Malformed(revision.to_owned())) }
 }
 
 #[cfg(test)]
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_seen() {
+    fn ranges_are_split() {
         assert_eq!(split_range("a..b"), Some(("a", "..", "b")));
         assert_eq!(split_range("a...b"), Some(("a", "...", "b")));
         assert_eq!(split_range("..b"), Some(("", "..", "b")));

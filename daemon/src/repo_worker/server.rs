@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::git::Git;
 use super::paths::Root;
 
-/// Idle limit of a session. The SDK's five minutes would end sessions of editors
-/// that are merely idle, and most clients can't begin a new one.
+/// Idle limit of a session. The SDK's default of five minutes would end the sessions of editors that are only
+/// idle, and most clients can't begin a new one.
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 const INSTRUCTIONS: &str = "Read-only access to one git repository. Paths are relative to its root. \
@@ -26,15 +26,15 @@ pub struct RepoServer {
     pub(super) root: Root,
     pub(super) git: Git,
     /// Cancelled when requests in flight have to end.
-    pub(super) working: CancellationToken,
+    pub(super) interrupted: CancellationToken,
     sessions: McpSessions,
     tool_router: ToolRouter<Self>,
 }
 
 impl RepoServer {
-    pub fn new(root: Root, sessions: McpSessions, working: CancellationToken) -> Self {
+    pub fn new(root: Root, sessions: McpSessions, interrupted: CancellationToken) -> Self {
         let git = Git::new(root.path().to_owned());
-        Self { root, git, working, sessions, tool_router: Self::tools() }
+        Self { root, git, interrupted, sessions, tool_router: Self::tools() }
     }
 }
 
@@ -42,10 +42,10 @@ impl RepoServer {
 impl ServerHandler for RepoServer {
     fn get_info(&self) -> ServerConfig {
         let name = self.root.name();
-        let me = Implementation::new("mcpd-repository", env!("CARGO_PKG_VERSION"))
+        let implementation = Implementation::new("mcpd-repository", env!("CARGO_PKG_VERSION"))
             .with_title(format!("git repository {name}"));
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-            .with_server_info(me)
+            .with_server_info(implementation)
             .with_instructions(format!("{INSTRUCTIONS} The repository is {}.", self.root.path().display()))
     }
 

@@ -23,39 +23,42 @@ use crate::deadline::Deadline;
 /// The variable with the token that a stop request must carry.
 pub const TOKEN_VARIABLE: &str = "MCPD_SHUTDOWN_TOKEN";
 
-const TELLING: Duration = Duration::from_millis(500);
-const IN_FLIGHT: Duration = Duration::from_secs(3);
-const CUT: Duration = Duration::from_millis(500);
+/// Limit for the notification of all sessions.
+const NOTIFY_LIMIT: Duration = Duration::from_millis(500);
+/// Limit for requests in flight, from the stop request on; then they are interrupted.
+const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(3);
+/// Limit for interrupted requests.
+const INTERRUPT_LIMIT: Duration = Duration::from_millis(500);
 /// The `retry:` field that ends each event stream.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Why the worker stops; its sessions get this text.
 pub type Reason = &'static str;
 
-/// The queue of stop requests; a second one has no effect.
-pub type Requests = mpsc::Sender<Reason>;
+/// Sends a stop request; a second one has no effect.
+pub type StopSender = mpsc::Sender<Reason>;
 
-/// All sources of stop requests.
-pub struct Triggers {
+/// Receives the stop requests of all sources.
+pub struct StopRequests {
     requests: mpsc::Receiver<Reason>,
     terminate: Signal,
     interrupt: Signal,
     parent: super::parent::Parent,
 }
 
-/// Installs the handlers. From here on `SIGTERM` is a stop request.
-pub fn triggers() -> io::Result<(Requests, Triggers)> {
+/// Installs the signal handlers. From here on `SIGTERM` is a stop request.
+pub fn stop_requests() -> io::Result<(StopSender, StopRequests)> {
     let (sender, requests) = mpsc::channel(1);
-    let triggers = Triggers {
+    let all = StopRequests {
         requests,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         parent: super::parent::Parent::watch(),
     };
-    Ok((sender, triggers))
+    Ok((sender, all))
 }
 
-impl Triggers {
+impl StopRequests {
     /// The result of `work`; `None` if a stop request comes first.
     pub async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
@@ -70,43 +73,45 @@ impl Triggers {
             Some(reason) = self.requests.recv() => reason,
             _ = self.terminate.recv() => "signal_SIGTERM",
             _ = self.interrupt.recv() => "signal_SIGINT",
-            () = self.parent.end() => "parent_ended",
+            () = self.parent.exited() => "parent_ended",
         }
     }
 }
 
-/// Returns when the last connection has closed, or at the limit.
-pub async fn goodbye(app: &App, connections: &TaskTracker, reason: Reason) {
-    let telling = Deadline::after(TELLING);
-    let in_flight = Deadline::after(IN_FLIGHT);
+/// Notifies the sessions and closes the connections. Returns when the last one has closed, or at the limit.
+pub async fn drain(app: &App, connections: &TaskTracker, reason: Reason) {
+    let notifying = Deadline::after(NOTIFY_LIMIT);
+    let in_flight = Deadline::after(IN_FLIGHT_LIMIT);
     app.stop_accepting();
-    notify_sessions(app, reason, telling).await;
+    notify_sessions(app, reason, notifying).await;
     app.close_connections();
     connections.close();
     if in_flight.wait(connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cutting requests that did not finish");
-        app.cut();
-        let _ = Deadline::after(CUT).wait(connections.wait()).await;
+        tracing::warn!(connections = connections.len(), "interrupting requests that did not finish");
+        app.interrupt_requests();
+        let _ = Deadline::after(INTERRUPT_LIMIT).wait(connections.wait()).await;
     }
 }
 
-/// Notifies every session and ends its event stream. What a slow client does not read in time
-/// is dropped; its connection still has the time of requests in flight.
+/// Notifies every session and ends its event stream. A session that does not take the notification before
+/// the deadline goes without; its connection still has the time of requests in flight.
 async fn notify_sessions(app: &App, reason: Reason, deadline: Deadline) {
-    let mut told = JoinSet::new();
+    let mut notifications = JoinSet::new();
     for peer in app.sessions().peers() {
-        told.spawn(async move { peer.send_notification(notification(reason)).await.is_ok() });
+        notifications.spawn(async move { peer.send_notification(notification(reason)).await.is_ok() });
     }
-    let count = told.len();
-    let told = deadline.wait(told.join_all()).await.unwrap_or_default();
-    let reached = told.into_iter().filter(|reached| *reached).count();
+    let sessions = notifications.len();
+    let mut notified = 0;
+    while let Ok(Some(sent)) = deadline.wait(notifications.join_next()).await {
+        notified += usize::from(matches!(sent, Ok(true)));
+    }
 
     let mut streams = JoinSet::new();
     for session in app.sessions().handles().await {
         streams.spawn(async move { session.close_standalone_sse_stream(Some(RETRY)).await.is_ok() });
     }
     let _ = deadline.wait(streams.join_all()).await;
-    tracing::info!(told = reached, of = count, "sessions were told");
+    tracing::info!(notified, sessions, "sessions were notified");
 }
 
 fn notification(reason: Reason) -> ServerNotification {

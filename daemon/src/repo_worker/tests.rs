@@ -129,14 +129,15 @@ impl Worker {
         session
     }
 
-    async fn ask(&self, session: &str, method: &str, params: Value) -> Value {
+    async fn request(&self, session: &str, method: &str, params: Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params });
         message(&text(self.post("/mcp", Some(session), request).await).await)
     }
 
-    /// What a tool says, and whether it calls that an error.
+    /// The text of a tool's result, and whether it is an error.
     async fn call(&self, session: &str, tool: &str, arguments: Value) -> (String, bool) {
-        let answer = self.ask(session, "tools/call", json!({ "name": tool, "arguments": arguments })).await;
+        let answer =
+            self.request(session, "tools/call", json!({ "name": tool, "arguments": arguments })).await;
         let result = &answer["result"];
         let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{tool}: {answer}"));
         (text.to_owned(), result["isError"] == true)
@@ -154,7 +155,7 @@ fn message(events: &str) -> Value {
     serde_json::from_str(&format!("{{{data}")).expect("JSON")
 }
 
-const QUESTIONS: [(&str, &str, &str); 15] = [
+const CALLS: [(&str, &str, &str); 15] = [
     ("status", "{}", " M README"),
     ("log", r#"{"limit": 1}"#, "go on"),
     ("log", r#"{"revision": "v1..main", "stat": true}"#, "README | 1 +"),
@@ -177,16 +178,16 @@ const QUESTIONS: [(&str, &str, &str); 15] = [
 async fn every_tool_answers() {
     let worker = Worker::start(None).await;
     let session = worker.session().await;
-    let list = worker.ask(&session, "tools/list", json!({})).await;
+    let list = worker.request(&session, "tools/list", json!({})).await;
     let tools = list["result"]["tools"].as_array().expect("tools").clone();
     for tool in &tools {
         assert!(tool["description"].as_str().is_some_and(|text| text.len() > 20), "{tool}");
         assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
         assert_eq!(tool["annotations"]["readOnlyHint"], true, "{tool}");
-        assert!(QUESTIONS.iter().any(|(name, ..)| tool["name"] == *name), "{tool} is asked below");
+        assert!(CALLS.iter().any(|(name, ..)| tool["name"] == *name), "{tool} is called below");
     }
     assert_eq!(tools.len(), 9);
-    for (tool, arguments, expected) in QUESTIONS {
+    for (tool, arguments, expected) in CALLS {
         let arguments = serde_json::from_str(arguments).expect("JSON");
         let (text, failed) = worker.call(&session, tool, arguments).await;
         assert!(!failed && text.contains(expected), "{tool}: {text}");
@@ -195,7 +196,7 @@ async fn every_tool_answers() {
 
 /// R-WORK: read-only, never outside, and clear errors.
 #[tokio::test]
-async fn what_must_not_be_asked_is_refused() {
+async fn calls_that_would_write_or_lead_outside_are_refused() {
     let worker = Worker::start(None).await;
     let session = worker.session().await;
     let trap = worker.repo.join("trap");
@@ -273,17 +274,17 @@ async fn a_hostile_repository_runs_nothing() {
     }
     std::fs::write(worker.repo.join(".git/info/attributes"), "* diff=bad\n").expect("written");
     let session = worker.session().await;
-    for (tool, arguments, expected) in QUESTIONS {
+    for (tool, arguments, expected) in CALLS {
         let arguments = serde_json::from_str(arguments).expect("JSON");
         let (text, failed) = worker.call(&session, tool, arguments).await;
         assert!(!failed && text.contains(expected), "{tool}: {text}");
-        assert!(!marker.exists(), "{tool} ran a program of the repository's choice");
+        assert!(!marker.exists(), "{tool} ran a program that the repository names");
     }
 }
 
-/// R-WORK: `/health`, the secret, and who may ask at all.
+/// R-WORK: `/health`, the token of stop requests, and the check of `Origin`.
 #[tokio::test]
-async fn only_the_daemon_may_stop_it() {
+async fn a_stop_request_needs_the_token() {
     let mut worker = Worker::start(Some("secret")).await;
     let health = worker.send("GET", "/health", &[], String::new()).await;
     let health: Value = serde_json::from_str(&text(health).await).expect("JSON");
@@ -307,16 +308,16 @@ async fn only_the_daemon_may_stop_it() {
     assert_eq!(worker.requests.recv().await, Some("manual"));
 }
 
-/// R-WORK: notifies its sessions, ends their streams, and then nothing holds it.
+/// R-WORK: a stop notifies the sessions, ends their streams, and closes all connections.
 #[tokio::test]
 async fn sessions_are_notified_and_their_streams_end() {
     let worker = Worker::start(None).await;
     let events = tokio::spawn(text(worker.events().await));
 
     let begin = crate::deadline::now();
-    stop::goodbye(&worker.app, &worker.connections, "manual").await;
+    stop::drain(&worker.app, &worker.connections, "manual").await;
     assert!(worker.connections.is_empty(), "all connections have ended");
-    assert!(begin.elapsed() < Duration::from_secs(3), "nothing had to be cut");
+    assert!(begin.elapsed() < Duration::from_secs(3), "no request had to be interrupted");
     let events = events.await.expect("read");
     assert_eq!(message(&events)["method"], "notifications/shutdown");
     assert_eq!(message(&events)["params"]["reason"], "manual");
@@ -324,9 +325,9 @@ async fn sessions_are_notified_and_their_streams_end() {
     assert!(TcpStream::connect(worker.address).await.is_err(), "the port is closed");
 }
 
-/// A client that never finishes its request holds the worker no longer than others may.
+/// A client that never finishes its request can't delay a stop beyond the limits.
 #[tokio::test]
-async fn a_stuck_client_is_left_behind() {
+async fn a_request_that_never_ends_is_interrupted() {
     let worker = Worker::start(None).await;
     let stuck = TcpStream::connect(worker.address).await.expect("connected");
     let half = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -343,11 +344,11 @@ async fn a_stuck_client_is_left_behind() {
         }
     };
     tokio::time::timeout(BOUND, accepted).await.expect("accepted");
-    let done = stop::goodbye(&worker.app, &worker.connections, "manual");
-    tokio::time::timeout(BOUND, done).await.expect("bounded");
+    let drained = stop::drain(&worker.app, &worker.connections, "manual");
+    tokio::time::timeout(BOUND, drained).await.expect("bounded");
 }
 
-/// What a raw connection is sent until it is closed.
+/// The bytes that arrive on a connection until it is closed.
 async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(BOUND, stream.read_to_end(&mut bytes)).await.expect("closed in time");
@@ -356,7 +357,7 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-/// A request head has a time limit; a response that takes longer is no matter.
+/// A request head has a time limit; a response may take longer.
 #[tokio::test]
 async fn a_head_that_does_not_arrive_ends_its_connection() {
     let limits = Limits { head: Duration::from_millis(200), ..Limits::default() };
@@ -369,7 +370,7 @@ async fn a_head_that_does_not_arrive_ends_its_connection() {
     }
     // More than the limit has passed for the event stream, too.
     let events = tokio::spawn(text(stream));
-    stop::goodbye(&worker.app, &worker.connections, "manual").await;
+    stop::drain(&worker.app, &worker.connections, "manual").await;
     assert_eq!(message(&events.await.expect("read"))["method"], "notifications/shutdown");
 }
 
@@ -393,7 +394,7 @@ async fn an_idle_connection_makes_room_for_a_new_one() {
 
 /// If all are in use, the new one is refused with a reason, and a later one is served.
 #[tokio::test]
-async fn a_connection_over_the_limit_is_told_why_it_is_refused() {
+async fn a_connection_over_the_limit_is_refused_with_the_reason() {
     let worker = Worker::start_with(None, Limits { connections: 2, ..Limits::default() }).await;
     let streams = [worker.events().await, worker.events().await];
     let mut refused = TcpStream::connect(worker.address).await.expect("connected");

@@ -14,7 +14,7 @@ use rmcp::handler::server::wrapper::Parameters;
 use rmcp::{tool, tool_router};
 use tokio_util::sync::CancellationToken;
 
-use super::file::{self, Lines};
+use super::file::{self, LineRange};
 use super::git::{GitError, GitOutput};
 use super::params::{
     BlameParams, BranchesParams, DiffParams, GrepParams, ListFilesParams, LogParams, ReadFileParams,
@@ -28,7 +28,8 @@ use super::server::RepoServer;
 type ToolOutput = Result<String, String>;
 
 /// Diff options that disable programs from attributes and configuration.
-const DIFF: [&str; 4] = ["--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "--submodule=short"];
+const DIFF_OPTIONS: [&str; 4] =
+    ["--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty", "--submodule=short"];
 
 impl RepoServer {
     /// All tools.
@@ -47,17 +48,17 @@ impl RepoServer {
         Parameters(params): Parameters<StatusParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let mut args = words(&["status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty"]);
+        let mut args = strings(&["status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty"]);
         args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
-        self.ask(args, cancel).await
+        self.text(args, cancel).await
     }
 
     /// The history: commits with author, date and message, newest first.
     #[tool(annotations(title = "Log", read_only_hint = true, open_world_hint = false))]
     async fn log(&self, Parameters(params): Parameters<LogParams>, cancel: CancellationToken) -> ToolOutput {
-        let limit = within("limit", params.limit.unwrap_or(20), 1, 1000)?;
-        let mut args = words(&["log", "--format=medium", "--date=iso-strict", "--decorate=short"]);
-        args.extend(words(&DIFF));
+        let limit = in_range("limit", params.limit.unwrap_or(20), 1, 1000)?;
+        let mut args = strings(&["log", "--format=medium", "--date=iso-strict", "--decorate=short"]);
+        args.extend(strings(&DIFF_OPTIONS));
         args.push(format!("--max-count={limit}"));
         args.extend(params.skip.map(|skip| format!("--skip={skip}")));
         args.extend(params.author.map(|author| format!("--author={author}")));
@@ -68,7 +69,7 @@ impl RepoServer {
         let revision = params.revision.as_deref().unwrap_or("HEAD");
         args.push(resolve_range(&self.git, revision, &cancel).await.map_err(error_text)?);
         args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
-        self.ask_or(args, cancel, "no such commits").await
+        self.text_or(args, cancel, "no such commits").await
     }
 
     /// The differences between two revisions, a revision and the working tree, or the index and
@@ -82,18 +83,18 @@ impl RepoServer {
         if params.to.is_some() && (params.from.is_none() || params.staged) {
             return Err("`to` needs `from` beside it, and can't be combined with `staged`".to_owned());
         }
-        let mut args = words(&["diff"]);
-        args.extend(words(&DIFF));
+        let mut args = strings(&["diff"]);
+        args.extend(strings(&DIFF_OPTIONS));
         args.extend(params.staged.then(|| "--cached".to_owned()));
         args.extend(params.stat.then(|| "--stat".to_owned()));
         if let Some(context) = params.context {
-            args.push(format!("--unified={}", within("context", context, 0, 1000)?));
+            args.push(format!("--unified={}", in_range("context", context, 0, 1000)?));
         }
         for side in [&params.from, &params.to].into_iter().flatten() {
             args.push(self.commit(side, &cancel).await?);
         }
         args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
-        self.ask_or(args, cancel, "no differences").await
+        self.text_or(args, cancel, "no differences").await
     }
 
     /// One commit or tag: its message and what it changed.
@@ -103,12 +104,12 @@ impl RepoServer {
         Parameters(params): Parameters<ShowParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let mut args = words(&["show", "--format=medium", "--date=iso-strict", "--decorate=short"]);
-        args.extend(words(&DIFF));
+        let mut args = strings(&["show", "--format=medium", "--date=iso-strict", "--decorate=short"]);
+        args.extend(strings(&DIFF_OPTIONS));
         args.push(if params.stat { "--stat" } else { "--patch" }.to_owned());
         args.push(resolve(&self.git, &params.revision, Kind::Object, &cancel).await.map_err(error_text)?);
         args.extend(self.pathspecs(&params.paths).map_err(error_text)?);
-        self.ask_or(args, cancel, "nothing in these paths").await
+        self.text_or(args, cancel, "nothing in these paths").await
     }
 
     /// Who last changed each line of a file, in which commit and when.
@@ -118,9 +119,10 @@ impl RepoServer {
         Parameters(params): Parameters<BlameParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(error_text)?;
+        let lines =
+            LineRange { first: params.start_line, last: params.end_line }.check().map_err(error_text)?;
         let path = self.file_path(&params.path)?;
-        let mut args = words(&["blame", "--date=short", "--no-textconv"]);
+        let mut args = strings(&["blame", "--date=short", "--no-textconv"]);
         let end = lines.last.map(|last| last.to_string()).unwrap_or_default();
         args.push(format!("-L{},{end}", lines.first.unwrap_or(1)));
         let mut input = Stdio::null();
@@ -128,17 +130,17 @@ impl RepoServer {
             Some(revision) => args.push(self.commit(revision, &cancel).await?),
             None => {
                 // git would follow a link to a directory outside the repository.
-                let file = self.in_tree(&path, Root::open_without_links).await?;
+                let file = self.open_in_tree(&path, Root::open_without_links).await?;
                 input = file.into();
-                args.extend(words(&["--contents", "-"]));
+                args.extend(strings(&["--contents", "-"]));
             }
         }
         args.extend(["--".to_owned(), path.as_str().to_owned()]);
-        let text = self.answer(args, input, &cancel).await.map_err(error_text)?.text();
+        let text = self.output(args, input, &cancel).await.map_err(error_text)?.text();
         Ok(if text.is_empty() { "the file is empty".to_owned() } else { text })
     }
 
-    /// The branches with their commits and how they stand to their upstreams, most recently
+    /// The branches with their commits and how far they are ahead of or behind their upstreams, most recently
     /// changed first. The current one has a star.
     #[tool(annotations(title = "Branches", read_only_hint = true, open_world_hint = false))]
     async fn branches(
@@ -146,7 +148,7 @@ impl RepoServer {
         Parameters(params): Parameters<BranchesParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let mut args = words(&["for-each-ref", "--sort=-committerdate", "--count=1000"]);
+        let mut args = strings(&["for-each-ref", "--sort=-committerdate", "--count=1000"]);
         args.push(
             "--format=%(HEAD) %(refname:short) %(objectname:short) %(creatordate:short) \
              %(if)%(upstream)%(then)[%(upstream:short)%(if)%(upstream:track)%(then) \
@@ -159,7 +161,7 @@ impl RepoServer {
         args.push("refs/heads".to_owned());
         args.extend(params.remote.then(|| "refs/remotes".to_owned()));
         args.extend(params.tags.then(|| "refs/tags".to_owned()));
-        self.ask_or(args, cancel, "no such branches").await
+        self.text_or(args, cancel, "no such branches").await
     }
 
     /// Searches the tracked files: lines that match, with file and line number.
@@ -173,23 +175,23 @@ impl RepoServer {
             return Err("`pattern` is empty: write what to look for".to_owned());
         }
         let mut args =
-            words(&["grep", "-I", "-n", "--no-textconv", "--no-recurse-submodules", "--full-name"]);
+            strings(&["grep", "-I", "-n", "--no-textconv", "--no-recurse-submodules", "--full-name"]);
         args.push(if params.fixed { "-F" } else { "-E" }.to_owned());
         args.extend(params.ignore_case.then(|| "-i".to_owned()));
         args.extend(params.names_only.then(|| "-l".to_owned()));
         if let Some(context) = params.context {
-            args.push(format!("-C{}", within("context", context, 0, 100)?));
+            args.push(format!("-C{}", in_range("context", context, 0, 100)?));
         }
         args.extend(["-e".to_owned(), params.pattern]);
-        let place = self.place(params.path.as_deref(), params.glob.as_deref())?;
+        let pathspec = self.search_pathspec(params.path.as_deref(), params.glob.as_deref())?;
         match &params.revision {
             Some(revision) => {
                 args.push(self.commit(revision, &cancel).await?);
-                args.extend(place);
+                args.extend(pathspec);
             }
             None => {
-                let excluded = self.linked_directories(&place, &cancel).await?;
-                args.extend(place);
+                let excluded = self.linked_directories(&pathspec, &cancel).await?;
+                args.extend(pathspec);
                 args.extend(excluded);
             }
         }
@@ -216,17 +218,17 @@ impl RepoServer {
             }
             Some(revision) => {
                 let commit = self.commit(revision, &cancel).await?;
-                let mut args = words(&["ls-tree", "-r", "--name-only", "--full-tree"]);
+                let mut args = strings(&["ls-tree", "-r", "--name-only", "--full-tree"]);
                 args.push(commit);
                 args
             }
-            None => words(&["ls-files", "--cached", "--deduplicate"]),
+            None => strings(&["ls-files", "--cached", "--deduplicate"]),
         };
         if params.untracked {
-            args.extend(words(&["--others", "--exclude-standard"]));
+            args.extend(strings(&["--others", "--exclude-standard"]));
         }
-        args.extend(self.place(params.path.as_deref(), params.glob.as_deref())?);
-        self.ask_or(args, cancel, "no such files").await
+        args.extend(self.search_pathspec(params.path.as_deref(), params.glob.as_deref())?);
+        self.text_or(args, cancel, "no such files").await
     }
 
     /// The contents of a text file, whole or some lines of it, from the working tree or from a
@@ -240,52 +242,53 @@ impl RepoServer {
         Parameters(params): Parameters<ReadFileParams>,
         cancel: CancellationToken,
     ) -> ToolOutput {
-        let lines = Lines { first: params.start_line, last: params.end_line }.check().map_err(error_text)?;
+        let lines =
+            LineRange { first: params.start_line, last: params.end_line }.check().map_err(error_text)?;
         let path = self.file_path(&params.path)?;
         let Some(revision) = &params.revision else {
             return self.read_from_tree(path, lines).await;
         };
         let commit = self.commit(revision, &cancel).await?;
-        let blob = format!("{commit}:{}", path.as_str());
-        let answer = self.answer(words(&["cat-file", "blob", &blob]), Stdio::null(), &cancel).await;
-        let answer = answer.map_err(|error| match error {
+        let name = format!("{commit}:{}", path.as_str());
+        let blob = self.output(strings(&["cat-file", "blob", &name]), Stdio::null(), &cancel).await;
+        let blob = blob.map_err(|error| match error {
             GitError::Failed { .. } => format!("there is no file \"{}\" in {revision}", path.as_str()),
             other => other.to_string(),
         })?;
-        file::show(answer.into_bytes(), path.as_str(), lines).map_err(error_text)
+        file::show(blob.into_bytes(), path.as_str(), lines).map_err(error_text)
     }
 }
 
 impl RepoServer {
     /// The output of a command.
-    async fn ask(&self, args: Vec<String>, cancel: CancellationToken) -> ToolOutput {
+    async fn text(&self, args: Vec<String>, cancel: CancellationToken) -> ToolOutput {
         self.run(args, &cancel).await.map_err(error_text)
     }
 
-    /// The output of a command, or `nothing` if it is empty.
-    async fn ask_or(&self, args: Vec<String>, cancel: CancellationToken, nothing: &str) -> ToolOutput {
-        let text = self.ask(args, cancel).await?;
-        Ok(if text.is_empty() { nothing.to_owned() } else { text })
+    /// The output of a command, or this text if it is empty.
+    async fn text_or(&self, args: Vec<String>, cancel: CancellationToken, if_empty: &str) -> ToolOutput {
+        let text = self.text(args, cancel).await?;
+        Ok(if text.is_empty() { if_empty.to_owned() } else { text })
     }
 
     async fn run(&self, args: Vec<String>, cancel: &CancellationToken) -> Result<String, GitError> {
-        self.answer(args, Stdio::null(), cancel).await.map(|answer| answer.text())
+        self.output(args, Stdio::null(), cancel).await.map(|output| output.text())
     }
 
     /// Runs a command until it ends, the client cancels it, or the worker stops.
-    async fn answer(
+    async fn output(
         &self,
         args: Vec<String>,
         input: Stdio,
         cancel: &CancellationToken,
     ) -> Result<GitOutput, GitError> {
-        let either = cancel.child_token();
-        let run = self.git.run_with_input(args, input, &either);
+        let cancel = cancel.child_token();
+        let run = self.git.run_with_input(args, input, &cancel);
         tokio::pin!(run);
         tokio::select! {
             done = &mut run => done,
-            () = self.working.cancelled() => {
-                either.cancel();
+            () = self.interrupted.cancelled() => {
+                cancel.cancel();
                 run.await
             }
         }
@@ -296,14 +299,14 @@ impl RepoServer {
         found.map_err(error_text)
     }
 
-    async fn read_from_tree(&self, path: RepoPath, lines: Lines) -> ToolOutput {
-        let file = self.in_tree(&path, Root::open).await?;
+    async fn read_from_tree(&self, path: RepoPath, lines: LineRange) -> ToolOutput {
+        let file = self.open_in_tree(&path, Root::open).await?;
         let read = move || file::read(file, path.as_str(), lines).map_err(error_text);
         tokio::task::spawn_blocking(read).await.map_err(error_text)?
     }
 
     /// Opens a file of the working tree.
-    async fn in_tree(
+    async fn open_in_tree(
         &self,
         path: &RepoPath,
         open: fn(&Root, &RepoPath) -> Result<File, PathError>,
@@ -315,16 +318,17 @@ impl RepoServer {
     }
 
     /// Excludes tracked directories that are symbolic links in the working tree: grep would follow them.
-    /// `place` is the part of the repository that is searched.
+    /// `pathspec` limits the search.
     async fn linked_directories(
         &self,
-        place: &[String],
+        pathspec: &[String],
         cancel: &CancellationToken,
     ) -> Result<Vec<String>, String> {
         // diff-files does not follow them: the files behind them count as deleted.
-        let mut args = words(&["diff-files", "--name-only", "--diff-filter=D", "--ignore-submodules", "-z"]);
-        args.extend_from_slice(place);
-        let deleted = self.answer(args, Stdio::null(), cancel).await.map_err(error_text)?;
+        let mut args =
+            strings(&["diff-files", "--name-only", "--diff-filter=D", "--ignore-submodules", "-z"]);
+        args.extend_from_slice(pathspec);
+        let deleted = self.output(args, Stdio::null(), cancel).await.map_err(error_text)?;
         if deleted.is_cut() {
             return Err("too many tracked files are missing from the working tree to search it: \
                         name a directory in `path`, or a `revision`"
@@ -358,18 +362,18 @@ impl RepoServer {
 
     /// `-- PATH...`, each of them literal.
     fn pathspecs(&self, paths: &[String]) -> Result<Vec<String>, PathError> {
-        let mut args = words(&["--"]);
+        let mut args = strings(&["--"]);
         for path in paths {
             args.push(self.root.name_path(path)?.pathspec());
         }
         Ok(args)
     }
 
-    /// `-- PLACE`: a directory, a glob, or a glob below a directory.
-    fn place(&self, path: Option<&str>, glob: Option<&str>) -> Result<Vec<String>, String> {
+    /// `-- PATHSPEC`: a directory, a glob, or a glob below a directory; `--` alone is the whole repository.
+    fn search_pathspec(&self, path: Option<&str>, glob: Option<&str>) -> Result<Vec<String>, String> {
         let path = path.map(|path| self.root.name_path(path)).transpose().map_err(error_text)?;
         let glob = glob.map(|glob| self.root.name_path(glob)).transpose().map_err(error_text)?;
-        let mut args = words(&["--"]);
+        let mut args = strings(&["--"]);
         args.extend(match (path, glob) {
             (None, None) => None,
             (Some(path), None) => Some(path.pathspec()),
@@ -384,11 +388,14 @@ fn error_text(error: impl Display) -> String {
     error.to_string()
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn within(name: &str, value: u32, least: u32, most: u32) -> Result<u32, String> {
-    let fits = (least..=most).contains(&value);
-    if fits { Ok(value) } else { Err(format!("`{name}` must be from {least} to {most}")) }
+fn in_range(name: &str, value: u32, min: u32, max: u32) -> Result<u32, String> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("`{name}` must be from {min} to {max}"))
+    }
 }
