@@ -4,15 +4,15 @@
 //! The file is replaced whenever the list changes. It is not synced to disk: after a crash of the
 //! machine none of its processes exists. Without the file, recovery finds only processes with a mark.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{RunTag, Slot};
 use crate::os::{self, process::Process};
+use crate::paths::durable;
 use crate::run_file::ProcessId;
 
 /// The `schema` of the file.
@@ -72,11 +72,7 @@ impl KnownProcessesFile {
             boot_id: os::boot_id().unwrap_or_default(),
             members: known.to_vec(),
         };
-        let temporary = self.path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(&content)?)?;
-        fs::rename(&temporary, &self.path)
+        durable::replace(&self.path, &serde_json::to_vec(&content)?)
     }
 }
 

@@ -45,6 +45,20 @@ pub async fn pause_after_accept_error(error: &std::io::Error, pause: Duration) {
     }
 }
 
+/// Completes when this process has run for so long. Time in which it was stopped (`SIGSTOP`, Ctrl-Z, a frozen cgroup)
+/// does not count; time in which the machine was suspended does not pass on this clock at all.
+pub async fn until_run_for(limit: Duration) {
+    const STEP: Duration = Duration::from_millis(100);
+    /// A busy machine may be this late; after a longer step the process was stopped.
+    const LONGEST_STEP: Duration = Duration::from_secs(1);
+    let mut left = limit;
+    while !left.is_zero() {
+        let began = now();
+        until(began + STEP.min(left)).await;
+        left = left.saturating_sub(now().saturating_duration_since(began).min(LONGEST_STEP));
+    }
+}
+
 /// A moment by which work has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mcpd_common::ids::Pid;
 use mcpd_common::os::process;
-use mcpd_common::paths::{StateDir, private_directory};
+use mcpd_common::paths::{StateDir, durable, private_directory};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::deadline::{self, Deadline};
@@ -67,6 +67,8 @@ impl Instance {
             }
             deadline::pause(POLL_INTERVAL);
         }
+        // With the lock no other daemon writes here.
+        durable::remove_leftovers(state.path());
         let mut instance = Self { file };
         let text = format!("pid {}, socket {}", Pid::current(), socket.display());
         instance.write(&text).map_err(unusable)?;

@@ -10,13 +10,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
+use std::time::Duration;
 
 use mcpd_common::journal::{Journal, JournalError, KeptSession, Opened, Record};
 use tokio::sync::oneshot;
 
 use crate::deadline::Deadline;
+use crate::warnings::Warnings;
 
 /// Limit of queued records; 500 workers that crash-loop for a minute make fewer.
 const QUEUE_LIMIT: usize = 10_000;
@@ -42,6 +44,7 @@ struct State {
     waiting: AtomicUsize,
     lost: AtomicU64,
     closed: AtomicBool,
+    warnings: Warnings,
 }
 
 enum JournalMessage {
@@ -66,10 +69,11 @@ pub enum CloseError {
 impl JournalHandle {
     /// Opens the journal, writes the `first` records and starts its thread. There is always a
     /// handle; the other results are the sessions of the last daemon, and warnings about what
-    /// does not work. `remembered` is called when `first` is in the journal.
+    /// does not work; what fails later is added to `warnings_later`. `remembered` is called when `first` is in the journal.
     pub fn open(
         path: &Path,
         first: &[Record],
+        warnings_later: &Warnings,
         remembered: impl FnOnce(),
     ) -> (Self, Vec<KeptSession>, Vec<String>) {
         let Opened { mut journal, warning } = match Journal::open(path) {
@@ -88,7 +92,7 @@ impl JournalHandle {
             warnings.push(format!("{error}; clients of the last run have to begin anew"));
             vec![]
         });
-        match Writer::start(journal) {
+        match Writer::start(journal, warnings_later.clone()) {
             Ok(writer) => (Self { writer: Some(Arc::new(writer)) }, kept, warnings),
             Err(error) => {
                 warnings.push(format!("the journal's thread can't be started: {error}"));
@@ -120,9 +124,9 @@ impl JournalHandle {
 }
 
 impl Writer {
-    fn start(journal: Journal) -> std::io::Result<Self> {
+    fn start(journal: Journal, warnings: Warnings) -> std::io::Result<Self> {
         let (queue, orders) = mpsc::channel();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { warnings, ..State::default() });
         let shared = Arc::clone(&state);
         thread::Builder::new()
             .name("journal".to_owned())
@@ -163,34 +167,83 @@ impl State {
         let before = self.lost.fetch_add(count as u64, Ordering::Relaxed);
         if before == 0 {
             tracing::warn!(why, "the journal loses entries; work and shutdown go on");
+            self.warnings.add(format!("the journal loses entries: {why}"));
         }
     }
 }
 
-fn write_all(mut journal: Journal, orders: &Receiver<JournalMessage>, state: &State) {
+/// Between two deletions of old entries.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn write_all(journal: Journal, orders: &Receiver<JournalMessage>, state: &State) {
+    let mut file = JournalFile { journal, run: None, state };
     let answer = loop {
-        match orders.recv() {
+        match orders.recv_timeout(PRUNE_INTERVAL) {
             Ok(JournalMessage::Remember(first)) => {
                 let (batch, close) = gather(first, orders);
-                write_batch(&mut journal, &batch, state);
+                file.write(&batch);
                 if close.is_some() {
                     break close;
                 }
             }
             Ok(JournalMessage::Close(answer)) => break Some(answer),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(error) = file.journal.prune() {
+                    tracing::warn!(%error, "old entries of the journal were not deleted");
+                }
+            }
             // The last handle was dropped without closing.
-            Err(_) => break None,
+            Err(RecvTimeoutError::Disconnected) => break None,
         }
     };
     let lost = state.lost.load(Ordering::Relaxed);
     if lost > 0 {
         tracing::warn!(lost, "entries the journal has lost in this run");
     }
-    let result = journal.close();
+    let result = file.journal.close();
     match answer {
         // The caller may have stopped waiting.
         Some(answer) => drop(answer.send(result)),
         None => result.unwrap_or_else(|error| tracing::warn!(%error, "the journal was not closed")),
+    }
+}
+
+/// The journal on disk.
+struct JournalFile<'a> {
+    journal: Journal,
+    /// The start of this run, for a journal that is made anew.
+    run: Option<Record>,
+    state: &'a State,
+}
+
+impl JournalFile<'_> {
+    fn write(&mut self, batch: &[Record]) {
+        if self.journal.is_removed() {
+            self.make_anew();
+        }
+        if let Err(error) = self.journal.record_all(batch) {
+            self.state.lose(batch.len(), &error.to_string());
+        }
+        let starts = batch.iter().filter(|record| matches!(record, Record::RunStarted(_)));
+        self.run = starts.last().cloned().or(self.run.take());
+        self.state.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+    }
+
+    /// The state directory or the file was removed.
+    fn make_anew(&mut self) {
+        let path = self.journal.path().to_owned();
+        let text = format!("the journal {} was removed: the history before is lost", path.display());
+        tracing::warn!("{text}");
+        self.state.warnings.add(text);
+        match Journal::open(&path) {
+            Ok(opened) => {
+                self.journal = opened.journal;
+                if let Err(error) = self.journal.record_all(self.run.as_slice()) {
+                    self.state.lose(1, &error.to_string());
+                }
+            }
+            Err(error) => self.state.lose(0, &error.to_string()),
+        }
     }
 }
 
@@ -209,20 +262,12 @@ fn gather(first: Record, orders: &Receiver<JournalMessage>) -> (Vec<Record>, Opt
     (batch, None)
 }
 
-fn write_batch(journal: &mut Journal, batch: &[Record], state: &State) {
-    if let Err(error) = journal.record_all(batch) {
-        state.lose(batch.len(), &error.to_string());
-    }
-    state.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use jiff::Timestamp;
     use mcpd_common::ids::{Pid, RunId, RunTag};
     use mcpd_common::journal::{Restarted, RunStarted};
-    use std::time::Duration;
 
     fn run() -> RunId {
         RunId::new(Timestamp::UNIX_EPOCH + Duration::from_secs(4_000_000_000), RunTag(7))
@@ -252,7 +297,7 @@ mod tests {
     async fn all_that_waits_is_written_before_closing() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("journal.sqlite3");
-        let (journal, _, warnings) = JournalHandle::open(&path, &[], || ());
+        let (journal, _, warnings) = JournalHandle::open(&path, &[], &Warnings::default(), || ());
         assert!(warnings.is_empty(), "{warnings:?}");
         journal.record(started());
         for _ in 0..1000 {
@@ -265,6 +310,29 @@ mod tests {
         assert_eq!((rows[0].run, rows[0].restarts), (run(), 1000));
     }
 
+    /// A removed state directory: the run is in the new journal, and the user is told.
+    #[tokio::test]
+    async fn a_removed_journal_is_made_anew() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let state = dir.path().join("state");
+        let path = state.join("journal.sqlite3");
+        let warnings = Warnings::default();
+        let (journal, _, _) = JournalHandle::open(&path, &[], &warnings, || ());
+        journal.record(started());
+        let writer = journal.writer.clone().expect("a writer");
+        let waiting = || writer.state.waiting.load(Ordering::Relaxed);
+        let limit = soon();
+        while waiting() > 0 && !limit.remaining().is_zero() {
+            crate::deadline::until(crate::deadline::now() + Duration::from_millis(5)).await;
+        }
+        std::fs::remove_dir_all(&state).expect("removed");
+        journal.record(restarted());
+        journal.close(soon()).await.expect("closed");
+        let rows = Journal::open_read_only(&path).expect("readable").history(1).expect("readable");
+        assert_eq!((rows[0].run, rows[0].restarts), (run(), 1));
+        assert!(warnings.all()[0].contains("was removed"), "{:?}", warnings.all());
+    }
+
     /// R-LOG-5.
     #[tokio::test]
     async fn without_a_place_to_write_everything_goes_on() {
@@ -272,7 +340,9 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").expect("written");
         let (journal, _, warnings) =
-            JournalHandle::open(&file.join("journal.sqlite3"), &[started()], || panic!("not remembered"));
+            JournalHandle::open(&file.join("journal.sqlite3"), &[started()], &Warnings::default(), || {
+                panic!("not remembered")
+            });
         assert_eq!(warnings.len(), 1);
         journal.record(started());
         journal.close(soon()).await.expect("nothing to close");

@@ -34,6 +34,7 @@ mod start;
 mod supervisor;
 mod time_limits;
 mod verify;
+mod warnings;
 mod worker_listener;
 
 use std::process::ExitCode;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 15] = [
+const GROUND: [&str; 16] = [
     "progress",
     "time_limits",
+    "warnings",
     "worker_listener",
     "deadline",
     "journal",

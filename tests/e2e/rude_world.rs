@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -284,5 +284,41 @@ fn obstacles_and_variables_are_read_at_each_start() {
     }
     let greetings = fs::read_to_string(daemon.home().join("repos/alpha/greetings")).expect("written");
     assert_eq!(greetings, "one\ntwo\n");
+    daemon.assert_shuts_down(0);
+}
+
+/// An error after the socket is bound leaves no file behind.
+#[test]
+fn a_start_that_fails_late_leaves_no_socket() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let places = Places::below(home.path());
+    // A directory in the place of the run file can't be replaced.
+    fs::create_dir_all(places.state_dir.join("run.json/obstacle")).expect("made");
+    for directory in [&places.state_dir, home.path()] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).expect("changed");
+    }
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let output = Daemon::refused(home.path(), &config, &[]);
+    assert_ne!(output.code, Some(0), "{output:?}");
+    assert!(!places.socket.exists(), "{output:?}");
+}
+
+/// What the log of a worker hangs on stops no worker, and a deleted log is made again.
+#[test]
+fn worker_logs_hang_and_disappear() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let hanging = Places::below(home.path()).log_dir.join("workers/alpha.log");
+    make_hanging_file(&hanging);
+    let config = ConfigBuilder::new().fixture("alpha", "--flood").fixture("beta", "--flood");
+    let mut daemon = Daemon::launch_in(home, config);
+    daemon.wait_ready();
+    let reader = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&hanging);
+    let reader = reader.expect("a reader, so that the pipe can be opened");
+    let log = daemon.places().log_dir.join("workers/beta.log");
+    let size = || fs::metadata(&log).map_or(0, |file| file.len());
+    until("output of beta", BOUND, || (size() > 0).then_some(()));
+    fs::remove_file(&log).expect("removed");
+    until("more output of beta", BOUND, || (size() > 0).then_some(()));
+    drop(reader);
     daemon.assert_shuts_down(0);
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::os::guardian::LOOKUP_THREAD;
+
 /// Limit for the checks of one worker while the configuration is read.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -19,10 +21,14 @@ pub fn not_responding(repo: &Path) -> String {
 /// stays behind, because nothing can interrupt it.
 pub(super) fn within_limit<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
-    let started = thread::Builder::new().name("mcpd-look".into()).spawn(move || {
-        // Nobody waits any more if it was too slow.
+    let thread = thread::Builder::new().name(LOOKUP_THREAD.into());
+    let started = thread.spawn(move || {
+        // The caller may have stopped waiting.
         let _ = sender.send(look());
     });
-    started.ok()?;
-    receiver.recv_timeout(LIMIT).ok()
+    let thread = started.ok()?;
+    let found = receiver.recv_timeout(LIMIT).ok()?;
+    // It ends now. The daemon forks soon, and needs to be alone then.
+    thread.join().ok()?;
+    Some(found)
 }

@@ -80,7 +80,8 @@ fn an_empty_file_has_all_defaults() {
 #[test]
 fn the_short_form_makes_built_in_workers() {
     let place = Place::new();
-    let config = place.good("repos = [\"~/alpha\", \"beta\", \"./alpha\"]").config;
+    fs::create_dir_all(place.path().join("other/alpha/.git")).expect("made");
+    let config = place.good("repos = [\"~/alpha\", \"beta\", \"./other/alpha\"]").config;
     let names: Vec<_> = config.workers.keys().map(WorkerName::as_str).collect();
     assert_eq!(names, ["alpha", "alpha-2", "beta"]);
     let alpha = &config.workers[&"alpha".parse::<WorkerName>().expect("a name")];
@@ -581,6 +582,7 @@ env = { PORT = "8081" }
 repo = "alpha"
 port = 8082
 command = ["sh -c x {port}"]
+transport = "http"
 [workers.c]
 repo = "alpha"
 port = 8083
@@ -599,7 +601,7 @@ env_file = ".env"
     has("config.toml:5: ", "write the whole path (");
     has("config.toml:5: ", "the variable PORT contains 8081");
     has("config.toml:10: ", r#"write command = ["sh", "-c", "x", "{port}"]"#);
-    has("config.toml:15: ", "alpha/.env\": a relative path starts at the configuration's directory");
+    has("config.toml:16: ", "alpha/.env\": a relative path starts at the configuration's directory");
     let worker = |name: &str| &loaded.config.workers[&name.parse::<WorkerName>().expect("a name")];
     assert!(
         worker("a").unusable.is_none()

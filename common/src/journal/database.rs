@@ -16,6 +16,8 @@ pub const SESSIONS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 pub struct Journal {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
+    /// The number of the file in its directory when it was opened.
+    pub(super) inode: Option<u64>,
 }
 
 impl Journal {

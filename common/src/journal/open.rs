@@ -1,6 +1,7 @@
 //! Opens and closes a journal: renames an unusable one, migrates the schema, deletes old entries.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +47,17 @@ impl Journal {
         Ok(Opened { journal: open_checked(path)?, warning: Some(warning) })
     }
 
+    /// Deletes entries that are older than [`KEPT_DAYS`].
+    pub fn prune(&mut self) -> Result<(), JournalError> {
+        let Self { connection, path, .. } = self;
+        prune(connection, Timestamp::now()).map_err(|source| sql_error(path, source))
+    }
+
+    /// Whether its file was removed or replaced: what is written to it could never be read.
+    pub fn is_removed(&self) -> bool {
+        inode(&self.path) != self.inode
+    }
+
     /// Opens the journal for reading, with or without a daemon that writes to it. No file is changed or
     /// created.
     pub fn open_read_only(path: &Path) -> Result<Self, JournalError> {
@@ -57,12 +69,12 @@ impl Journal {
             return Err(JournalError::Missing(path.to_owned()));
         }
         check_version(path, version)?;
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self { connection, path: path.to_owned(), inode: inode(path) })
     }
 
     /// Merges the write-ahead log into the database and closes it. Afterwards the journal is a single file.
     pub fn close(self) -> Result<(), JournalError> {
-        let Self { connection, path } = self;
+        let Self { connection, path, .. } = self;
         merge_write_ahead_log(&connection, &path)?;
         connection.close().map_err(|(_, source)| JournalError::Sql { path, source })
     }
@@ -91,6 +103,10 @@ fn merge_write_ahead_log(connection: &Connection, path: &Path) -> Result<(), Jou
     Ok(())
 }
 
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|file| file.ino())
+}
+
 fn open_checked(path: &Path) -> Result<Journal, JournalError> {
     let small = fs::metadata(path).is_ok_and(|file| file.len() <= MAX_FULL_CHECK);
     let mut connection = Connection::open(path).map_err(|source| sql_error(path, source))?;
@@ -98,7 +114,7 @@ fn open_checked(path: &Path) -> Result<Journal, JournalError> {
     check_version(path, version)?;
     migrate(&mut connection, version).map_err(|source| sql_error(path, source))?;
     prune(&mut connection, Timestamp::now()).map_err(|source| sql_error(path, source))?;
-    Ok(Journal { connection, path: path.to_owned() })
+    Ok(Journal { connection, path: path.to_owned(), inode: inode(path) })
 }
 
 /// Configures the connection and returns the version of the schema.

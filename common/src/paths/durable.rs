@@ -7,16 +7,44 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+/// How the names of temporary files begin and end.
+const PREFIX: &str = ".mcpd-";
+const SUFFIX: &str = ".new";
+
 /// Replaces the content of `path` atomically, and returns when the new content is on disk: writes a temporary
 /// file in the same directory, fsync, rename, fsync of the directory. Only the owner can read the file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = directory_of(path);
-    // Created with O_EXCL, a random name and mode 0600; removed on drop if it was not renamed.
-    let mut temporary = NamedTempFile::new_in(directory)?;
-    temporary.write_all(bytes)?;
+    let temporary = temporary(path, bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
-    sync_directory(directory)
+    sync_directory(directory_of(path))
+}
+
+/// [`write`] for a file that is of no use after a crash of the machine: it need not be on disk.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    temporary(path, bytes)?.persist(path)?;
+    Ok(())
+}
+
+/// Created with `O_EXCL`, a random name and mode 0600; removed on drop if it was not renamed.
+fn temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut temporary =
+        tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(directory_of(path))?;
+    temporary.write_all(bytes)?;
+    Ok(temporary)
+}
+
+/// Removes the temporary files that a process left when it was killed. Only for a directory that no other process
+/// writes to now.
+pub fn remove_leftovers(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            // A file that can't be removed does no harm.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Removes a file, and returns when the removal is on disk. Does nothing if the file does not exist.
@@ -55,6 +83,20 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
         remove(&file).expect("removed");
         remove(&file).expect("idempotent");
+    }
+
+    /// What `kill -9` leaves is removed at the next start, and nothing else.
+    #[test]
+    fn leftovers_are_removed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for name in [".mcpd-a1b2c3.new", "run.json", ".mcpd-kept", "kept.new"] {
+            fs::write(dir.path().join(name), "").expect("written");
+        }
+        remove_leftovers(dir.path());
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).expect("readable").flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".mcpd-kept", "kept.new", "run.json"]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use mcpd_common::journal::{KeptSession, Record};
 use mcpd_common::known_processes::KnownProcessesFile;
 use mcpd_common::os::this_process::{self, OpenFileLimit};
 use mcpd_common::outcome::Finding;
-use mcpd_common::paths::{StateDir, private_directory};
+use mcpd_common::paths::{StateDir, durable, private_directory};
+use mcpd_common::run_file::RunFile;
 use mcpd_common::status::LastShutdown;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +59,7 @@ use crate::supervisor::recorder::Recorder;
 use crate::supervisor::{self, Deps};
 use crate::time_limits::TimeLimits;
 use crate::verify::self_check::{Baseline, ExpectedDescriptors};
+use crate::warnings::Warnings;
 
 /// Boots the daemon; no worker runs yet.
 ///
@@ -67,51 +69,12 @@ pub async fn boot(options: Options, inheritance: Inheritance) -> Result<Daemon, 
     let boot = Boot::new(&options);
     // First, because workers get the original limit back.
     let open_files = this_process::raise_open_files();
-    let descriptors = Descriptors::divide(this_process::open_files(), boot.config.workers.len());
-    let Places { instance, control, listeners, exit_reason } = boot.take_places(inheritance)?;
-    boot.inform_guardian(None)?;
-    let logs = logging::start(&boot.config.daemon.log_dir, options.run, options.console);
-    let mut last_run = LastRun::recover(&boot.state).await;
-    let (journal, kept, journal_warnings) = boot.open_journal(&mut last_run);
-    let (cgroups, cgroup_warning) = boot.set_up_cgroups(&last_run).await?;
-    let directories = boot.directory_warnings();
-    let warnings = [&options.warnings, &directories, &logs.warnings, &journal_warnings, &last_run.warnings];
-    let warnings = warnings.into_iter().flatten().cloned();
-    let warnings: Vec<String> = warnings.chain(cgroup_warning).chain(descriptors.warning()).collect();
-    boot.start_records(&journal, &warnings)?;
-    let (triggers, received) = boot.listen_for_requests(exit_reason)?;
-    let (processes, events) = boot.start_processes(open_files, cgroups)?;
-    let opening = ProxyConfig {
-        run: options.run.tag(),
-        journal: journal.clone(),
-        kept,
-        max_clients: descriptors.clients,
-        inherited: listeners,
-    };
-    let (proxy, handles) =
-        Proxy::open(boot.config, opening).map_err(StartError::system("start the proxy's thread"))?;
-    let proxy = Arc::new(proxy);
-    let resources = boot.resources(&processes);
-    let recorder = Recorder { run: options.run, journal: journal.clone() };
-    let supervisor = boot.start_supervisor(processes, recorder, handles, events, &triggers);
-    let progress = Progress::new();
-    let expected = ExpectedDescriptors::default();
-    let service = boot.control_service(&supervisor, &proxy, &progress, triggers, warnings);
-    let ControlServer { health, task, stop } =
-        control::serve(service, control.clone(), descriptors.control, expected.clone()).await;
-    let (findings, other_findings) = mpsc::unbounded_channel();
-    let shutdown = boot.shutdown(&supervisor, &proxy, resources, &progress, expected, other_findings);
-    Ok(Daemon {
-        requests: boot.request_listener(received, &shutdown, findings),
-        exit: boot.exit(journal, &progress, stop, task, logs.console.clone()),
-        inheritable: Inheritable { control: (boot.config.daemon.socket.clone(), control), proxy, open_files },
-        shutdown,
-        instance,
-        logs,
-        health,
-        guardian_link: options.guardian_link.clone(),
-        config: boot.config.clone(),
-    })
+    let places = boot.take_places(inheritance)?;
+    let booted = boot.in_these_places(places, open_files).await;
+    if booted.is_err() {
+        boot.remove_files();
+    }
+    booted
 }
 
 /// What the steps have in common.
@@ -121,6 +84,7 @@ struct Boot<'a> {
     link: &'a Arc<GuardianLink>,
     state: StateDir,
     slots: Slots,
+    warnings: Warnings,
 }
 
 /// What only one daemon can have, from the system or from the program before.
@@ -147,6 +111,74 @@ impl<'a> Boot<'a> {
             link: &options.guardian_link,
             state: StateDir::new(&config.daemon.state_dir),
             slots: Slots::allocate(config.workers.keys()),
+            warnings: Warnings::default(),
+        }
+    }
+
+    async fn in_these_places(&self, places: Places, open_files: OpenFileLimit) -> Result<Daemon, StartError> {
+        let Places { instance, control, listeners, exit_reason } = places;
+        let descriptors = Descriptors::divide(this_process::open_files(), self.config.workers.len());
+        self.inform_guardian(None)?;
+        let logs = logging::start(&self.config.daemon.log_dir, self.options.run, self.options.console);
+        let mut last_run = LastRun::recover(&self.state).await;
+        let (journal, kept, journal_warnings) = self.open_journal(&mut last_run);
+        let (cgroups, cgroup_warning) = self.set_up_cgroups(&last_run).await?;
+        let directories = self.directory_warnings();
+        let warnings =
+            [&self.options.warnings, &directories, &logs.warnings, &journal_warnings, &last_run.warnings];
+        let warnings = warnings.into_iter().flatten().cloned();
+        let warnings: Vec<String> = warnings.chain(cgroup_warning).chain(descriptors.warning()).collect();
+        self.start_records(&journal, &warnings)?;
+        let (triggers, received) = self.listen_for_requests(exit_reason)?;
+        let (processes, events) = self.start_processes(open_files, cgroups)?;
+        let opening = ProxyConfig {
+            run: self.options.run.tag(),
+            journal: journal.clone(),
+            kept,
+            max_clients: descriptors.clients,
+            inherited: listeners,
+        };
+        let (proxy, handles) =
+            Proxy::open(self.config, opening).map_err(StartError::system("start the proxy's thread"))?;
+        let proxy = Arc::new(proxy);
+        let resources = self.resources(&processes);
+        let recorder = Recorder { run: self.options.run, journal: journal.clone() };
+        let supervisor = self.start_supervisor(processes, recorder, handles, events, &triggers);
+        let progress = Progress::new();
+        let expected = ExpectedDescriptors::default();
+        let service = self.control_service(&supervisor, &proxy, &progress, triggers, warnings);
+        let ControlServer { health, task, stop } =
+            control::serve(service, control.clone(), descriptors.control, expected.clone()).await;
+        let (findings, other_findings) = mpsc::unbounded_channel();
+        let shutdown = self.shutdown(&supervisor, &proxy, resources, &progress, expected, other_findings);
+        Ok(Daemon {
+            requests: self.request_listener(received, &shutdown, findings),
+            exit: self.exit(journal, &progress, stop, task, logs.console.clone()),
+            inheritable: Inheritable {
+                control: (self.config.daemon.socket.clone(), control),
+                proxy,
+                open_files,
+            },
+            shutdown,
+            instance,
+            logs,
+            health,
+            guardian_link: self.link.clone(),
+            config: self.config.clone(),
+        })
+    }
+
+    /// After an error: the next start must not find a run that never began. The run file may still be that of an
+    /// earlier run, which the next start has to read.
+    fn remove_files(&self) {
+        let run_file = self.state.run_file();
+        let is_own =
+            RunFile::read(&run_file).is_ok_and(|file| file.is_some_and(|it| it.run == self.options.run));
+        let socket = Some(&self.config.daemon.socket);
+        for file in socket.into_iter().chain(is_own.then_some(&run_file)) {
+            if let Err(error) = durable::remove(file) {
+                tracing::warn!(path = %file.display(), %error, "can't be removed");
+            }
         }
     }
 
@@ -181,7 +213,7 @@ impl<'a> Boot<'a> {
     }
 
     fn open_journal(&self, last_run: &mut LastRun) -> (JournalHandle, Vec<KeptSession>, Vec<String>) {
-        JournalHandle::open(&self.state.journal(), &last_run.records(), || {
+        JournalHandle::open(&self.state.journal(), &last_run.records(), &self.warnings, || {
             last_run.remove_crash_record(&self.state)
         })
     }
@@ -294,9 +326,11 @@ impl<'a> Boot<'a> {
         triggers: mpsc::UnboundedSender<Trigger>,
         warnings: Vec<String>,
     ) -> ControlService {
+        warnings.into_iter().for_each(|warning| self.warnings.add(warning));
         let guardian = self.link.guardian();
         ControlService {
-            daemon: records::daemon_status(self.config, self.options.run, guardian, warnings),
+            daemon: records::daemon_status(self.config, self.options.run, guardian),
+            warnings: self.warnings.clone(),
             supervisor: supervisor.clone(),
             clients: proxy.registry().clone(),
             ports: self.client_ports(),

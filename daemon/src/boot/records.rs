@@ -47,7 +47,7 @@ pub fn run_started(config: &Config, run: RunId) -> RunStarted {
     }
 }
 
-pub fn daemon_status(config: &Config, run: RunId, guardian: Pid, warnings: Vec<String>) -> DaemonStatus {
+pub fn daemon_status(config: &Config, run: RunId, guardian: Pid) -> DaemonStatus {
     DaemonStatus {
         pid: Pid::current(),
         guardian: Some(guardian),
@@ -61,6 +61,6 @@ pub fn daemon_status(config: &Config, run: RunId, guardian: Pid, warnings: Vec<S
         backend: os::backend(),
         containment: None,
         shutdown: None,
-        warnings,
+        warnings: vec![],
     }
 }

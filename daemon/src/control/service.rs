@@ -27,6 +27,7 @@ use crate::proxy::observe::registry::Registry;
 use crate::proxy::observe::{list, socket_table};
 use crate::shutdown::request::Trigger;
 use crate::supervisor::handle::{SupervisorHandle, UnknownWorker, WorkerAction};
+use crate::warnings::Warnings;
 
 /// Limit of results queued for a slow client.
 const QUEUE_LIMIT: usize = 16;
@@ -46,6 +47,8 @@ pub struct ControlService {
     pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Limit for stopping a worker and starting it again.
     pub action_limit: Duration,
+    /// For the user, those at boot and later ones.
+    pub warnings: Warnings,
     /// The last shutdown of an earlier run.
     pub last_shutdown: Option<LastShutdown>,
 }
@@ -106,6 +109,7 @@ impl Control for ControlService {
             schema: STATUS_SCHEMA.to_owned(),
             daemon: Some(DaemonStatus {
                 shutdown: self.progress.status(),
+                warnings: self.warnings.all(),
                 containment: self.supervisor.process_thread().ask(ProcessCommand::Containment).await.ok(),
                 ..self.daemon.clone()
             }),

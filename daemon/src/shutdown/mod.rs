@@ -81,13 +81,19 @@ struct SoFar {
 impl Shutdown {
     /// Runs all phases but the last, which needs the report.
     pub async fn run(self, trigger: &Trigger) -> ShutdownReport {
-        let bound = Deadline::after(self.limits.total());
-        self.run_until(bound, trigger).await
+        let bound = self.limits.total();
+        self.run_within(bound, trigger).await
     }
 
-    async fn run_until(mut self, bound: Deadline, trigger: &Trigger) -> ShutdownReport {
+    /// Only time in which the daemon ran counts.
+    async fn run_within(mut self, bound: Duration, trigger: &Trigger) -> ShutdownReport {
         let mut so_far = SoFar::new(trigger, &self.ports);
-        if bound.wait(self.phases(&mut so_far)).await.is_err() {
+        let is_overrun = tokio::select! {
+            biased;
+            () = self.phases(&mut so_far) => false,
+            () = deadline::until_run_for(bound) => true,
+        };
+        if is_overrun {
             let detail = format!("not done within {} s", self.limits.total().as_secs());
             so_far.findings.push(Finding::new(FindingKind::Overrun, "mcpd", detail));
             self.complete_overrun(&mut so_far).await;

@@ -389,6 +389,9 @@ impl Machine {
             Some(hint) => format!("{exit} before it was ready; {hint}"),
             None => exit.to_string(),
         };
+        if self.policy.permanent_failure == Some(exit) {
+            return NextAction::Fail(format!("{reason}: it can't serve this repository, its log says why"));
+        }
         match self.policy.restart {
             RestartPolicy::OnFailure | RestartPolicy::Never if clean => {
                 self.reason = Some(reason).filter(|_| !was_ready);

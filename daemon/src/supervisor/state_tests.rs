@@ -8,6 +8,7 @@ fn policy(restart: RestartPolicy) -> Policy {
     Policy {
         restart,
         restart_unhealthy: false,
+        permanent_failure: None,
         hint: None,
         ready_within: Duration::from_secs(120),
         has_route: true,
@@ -155,6 +156,18 @@ fn a_start_that_fails_names_what_is_probably_wrong() {
         let _ = was_ready.on(exited(exit), now);
         assert_eq!(was_ready.reason(), Some(exit.to_string().as_str()));
     }
+}
+
+/// A status that says "this will never work" ends the restarts at once.
+#[test]
+fn a_permanent_failure_is_not_restarted() {
+    let now = deadline::now();
+    let permanent = ExitStatus::Code(78);
+    let mut machine =
+        running(Policy { permanent_failure: Some(permanent), ..policy(RestartPolicy::Always) }, now);
+    let _ = machine.on(exited(permanent), now);
+    let _ = machine.on(WorkerEvent::Gone, now);
+    assert_eq!((machine.state(), machine.timer()), (WorkerState::Failed, None));
 }
 
 /// R-SUP-7: whenever it is found, and with requests in flight.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpd_common::config::WorkerConfig;
+use mcpd_common::config::{Program, WorkerConfig};
+use mcpd_common::exit_code;
 use mcpd_common::ids::{Port, Slot};
-use mcpd_common::outcome::Departure;
+use mcpd_common::outcome::{Departure, ExitStatus};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::Semaphore;
 
@@ -50,6 +51,8 @@ impl Worker {
         let policy = Policy {
             restart: config.restart,
             restart_unhealthy: config.restart_unhealthy,
+            permanent_failure: (config.program == Program::BuiltIn)
+                .then_some(ExitStatus::Code(exit_code::program::CONFIG.into())),
             hint: config.hint.clone(),
             ready_within: config.ready_within,
             has_route: config.shutdown_path.is_some(),

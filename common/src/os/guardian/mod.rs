@@ -13,7 +13,7 @@ mod name;
 mod received_signals;
 mod shared;
 
-pub use fork::{ForkResult, die_with_parent, fork, parent};
+pub use fork::{ForkResult, LOOKUP_THREAD, die_with_parent, fork, parent};
 pub use name::set_process_name;
 pub use received_signals::{BlockedSignals, Origin, ReceivedSignal, ReceivedSignals, block_all_signals};
 pub use shared::SharedWords;

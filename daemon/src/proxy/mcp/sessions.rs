@@ -131,6 +131,7 @@ fn make_room(known: &mut HashMap<String, Known>, now: Instant) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::warnings::Warnings;
     use serde_json::json;
 
     fn sessions(journal: JournalHandle, kept: &[KeptSession]) -> Sessions {
@@ -177,7 +178,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("journal.sqlite3");
         let soon = || crate::deadline::Deadline::after(Duration::from_secs(20));
-        let (journal, _, _) = JournalHandle::open(&path, &[], || ());
+        let (journal, _, _) = JournalHandle::open(&path, &[], &Warnings::default(), || ());
         let first = sessions(journal.clone(), &[]);
         let mut changed = session("a");
         first.keep(changed.clone());
@@ -187,7 +188,7 @@ mod tests {
         first.save(&changed);
         journal.close(soon()).await.expect("closed");
 
-        let (journal, mut kept, _) = JournalHandle::open(&path, &[], || ());
+        let (journal, mut kept, _) = JournalHandle::open(&path, &[], &Warnings::default(), || ());
         kept.push(KeptSession { id: "c".into(), session: "[]".into(), ..kept[0].clone() });
         let second = sessions(journal.clone(), &kept);
         let found = second.get("a").expect("kept");

@@ -115,7 +115,7 @@ impl ShutdownRun {
 
     /// Runs the shutdown with this limit for all phases, and returns its report.
     pub async fn run_with_limit(self, limit: Duration) -> ShutdownReport {
-        self.shutdown().run_until(Deadline::after(limit), &manual()).await
+        self.shutdown().run_within(limit, &manual()).await
     }
 
     /// Runs the shutdown and checks its invariants.

@@ -15,6 +15,8 @@ pub struct Policy {
     pub restart: RestartPolicy,
     /// Whether an unhealthy worker is restarted.
     pub restart_unhealthy: bool,
+    /// The exit status of a program that can't serve this repository: a restart would not help.
+    pub permanent_failure: Option<ExitStatus>,
     /// What is probably wrong if it does not start.
     pub hint: Option<String>,
     /// How long a start may take.
