@@ -1,12 +1,13 @@
 //! What every command gets: the global options, the output, and a way to connect to the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mcpd_common::exit_code::program;
 use mcpd_common::paths::{self, StateDir};
+use mcpd_common::run_file::RunFile;
 
 use crate::args::Global;
-use crate::daemon_client::{self, DaemonClient};
+use crate::daemon_client::{self, Candidate, DaemonClient};
 use crate::failure::Failure;
 use crate::formatting::Clock;
 use crate::locations::Locations;
@@ -34,33 +35,59 @@ impl Context {
         Locations::find(&self.global)
     }
 
-    /// The sockets to try, in this order. With `--config` only the socket of that configuration counts:
-    /// `shutdown` must not reach another daemon. The configuration is read only in that case, because
-    /// reading it takes longer than the rest of `status`.
-    pub fn sockets(&self, action: &str) -> Result<Vec<PathBuf>, Failure> {
-        if self.global.socket.is_some() || self.global.config.is_none() {
-            let socket = self.global.socket.clone();
-            return Ok(paths::socket_candidates(socket, &paths::process_environment));
+    /// `None` if no daemon listens.
+    ///
+    /// With `--config` only the daemon of that configuration counts: `shutdown` must not reach another one.
+    pub async fn connect(&self, action: &str) -> Result<Option<DaemonClient>, Failure> {
+        let candidates = self.usual_candidates();
+        if let Some(daemon) = daemon_client::connect(action, &candidates).await? {
+            return Ok(Some(daemon));
         }
-        let locations = self.locations();
-        let problem = locations.problem.unwrap_or_else(|| "the configuration names no socket".to_owned());
-        locations.socket.map(|socket| vec![socket]).ok_or_else(|| {
-            let next = "correct the configuration, or name the daemon's socket with --socket";
-            Failure::new(program::CONFIG, action, problem, next)
-        })
+        let mut others = self.other_candidates(action)?;
+        others.retain(|other| candidates.iter().all(|candidate| candidate.socket != other.socket));
+        daemon_client::connect(action, &others).await
     }
 
-    /// `None` if no daemon listens.
-    pub async fn connect(&self, action: &str) -> Result<Option<DaemonClient>, Failure> {
-        let sockets = self.sockets(action)?;
-        let daemon = daemon_client::connect(action, &sockets).await?;
-        if daemon.is_some() || self.global.socket.is_some() {
-            return Ok(daemon);
+    /// All sockets that [`Self::connect`] tries if no daemon listens.
+    pub fn sockets(&self, action: &str) -> Result<Vec<PathBuf>, Failure> {
+        let mut sockets: Vec<PathBuf> = Vec::new();
+        for candidate in self.usual_candidates().into_iter().chain(self.other_candidates(action)?) {
+            if !sockets.contains(&candidate.socket) {
+                sockets.push(candidate.socket);
+            }
         }
-        // No daemon listens on the default sockets. The default configuration may name another one.
-        let configured = self.locations().socket;
-        let untried: Vec<_> = configured.into_iter().filter(|socket| !sockets.contains(socket)).collect();
-        daemon_client::connect(action, &untried).await
+        Ok(sockets)
+    }
+
+    /// The sockets that are known without reading the configuration, which takes longer than the rest of
+    /// `status`.
+    fn usual_candidates(&self) -> Vec<Candidate> {
+        match &self.global {
+            Global { socket: Some(socket), .. } => vec![Candidate::any(socket)],
+            Global { config: Some(_), .. } => Vec::new(),
+            _ => {
+                let state_dir = paths::default_state_dir();
+                let socket = paths::default_socket(&state_dir, &paths::process_environment);
+                candidates_of(Some(socket), &StateDir::new(state_dir))
+            }
+        }
+    }
+
+    /// The sockets of the configuration and of the system.
+    fn other_candidates(&self, action: &str) -> Result<Vec<Candidate>, Failure> {
+        if self.global.socket.is_some() {
+            return Ok(Vec::new());
+        }
+        let locations = self.locations();
+        let mut candidates = candidates_of(locations.socket.clone(), &locations.state);
+        if self.global.config.is_none() {
+            candidates.push(Candidate::any(Path::new(paths::SYSTEM_SOCKET)));
+        } else if locations.socket.is_none() {
+            let problem = locations.problem.unwrap_or_else(|| "the configuration names no socket".to_owned());
+            let next = "correct the configuration, or name the daemon's socket with --socket";
+            return Err(Failure::new(program::CONFIG, action, problem, next));
+        }
+        Ok(candidates)
     }
 
     pub async fn require_daemon(&self, action: &str) -> Result<DaemonClient, Failure> {
@@ -83,4 +110,12 @@ impl Context {
             None => self.locations().state,
         }
     }
+}
+
+/// The configured or default socket, and the socket in the run file: the default depends on the environment,
+/// and that of cron or ssh has no `XDG_RUNTIME_DIR`.
+fn candidates_of(socket: Option<PathBuf>, state: &StateDir) -> Vec<Candidate> {
+    let run = RunFile::read(&state.run_file()).ok().flatten();
+    let usual = socket.as_deref().map(Candidate::any);
+    usual.into_iter().chain(run.as_ref().map(Candidate::of_run)).collect()
 }

@@ -9,6 +9,7 @@ use mcpd_common::exit_code::program;
 use mcpd_common::ids::Pid;
 use mcpd_common::os::child::Handle;
 use mcpd_common::os::{process, this_process};
+use mcpd_common::run_file::{ProcessId, RunFile};
 use mcpd_common::status::StatusReport;
 use mcpd_proto::v1;
 use mcpd_proto::v1::control_client::ControlClient;
@@ -42,19 +43,55 @@ pub struct DaemonClient {
     pub handle: Option<Handle>,
 }
 
-/// Connects to the first of these sockets on which a daemon listens; `None` if there is none.
-pub async fn connect(action: &str, sockets: &[PathBuf]) -> Result<Option<DaemonClient>, Failure> {
-    for socket in sockets {
+/// A socket to try.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub socket: PathBuf,
+    /// The daemon that must be behind it; `None` if any will do.
+    daemon: Option<ProcessId>,
+}
+
+impl Candidate {
+    pub fn any(socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), daemon: None }
+    }
+
+    /// The socket in a run file. A crash leaves the file, and another daemon may listen there since.
+    pub fn of_run(run: &RunFile) -> Self {
+        Self { socket: run.socket.clone(), daemon: Some(run.daemon) }
+    }
+
+    fn accepts(&self, stream: &UnixStream) -> bool {
+        self.daemon.is_none_or(|daemon| {
+            let process = peer_pid(stream).and_then(process::best_effort::read);
+            process.is_some_and(|process| (process.pid, process.start) == (daemon.pid, daemon.start))
+        })
+    }
+}
+
+/// Connects to the first of these sockets on which a daemon listens; `None` if there is none. The first error
+/// counts only if no other socket has a daemon.
+pub async fn connect(action: &str, candidates: &[Candidate]) -> Result<Option<DaemonClient>, Failure> {
+    let mut first_failure = None;
+    for candidate in candidates {
+        let socket = &candidate.socket;
         match connect_with_retry(socket).await {
+            Ok(stream) if !candidate.accepts(&stream) => {}
             Ok(stream) => {
                 check_owner(action, socket, &stream)?;
                 return open(action, socket, stream).await.map(Some);
             }
             Err(error) if has_no_listener(&error) => {}
-            Err(error) => return Err(connect_failed(action, socket, &error)),
+            Err(error) => {
+                first_failure.get_or_insert_with(|| connect_failed(action, socket, &error));
+            }
         }
     }
-    Ok(None)
+    first_failure.map_or(Ok(None), Err)
+}
+
+fn peer_pid(stream: &UnixStream) -> Option<Pid> {
+    stream.peer_cred().ok()?.pid().and_then(Pid::new)
 }
 
 /// The process on the socket gets the user's requests, so it must be the user's or root's (R-CLI-5).
@@ -86,7 +123,7 @@ async fn connect_with_retry(socket: &Path) -> io::Result<UnixStream> {
 
 async fn open(action: &str, socket: &Path, stream: UnixStream) -> Result<DaemonClient, Failure> {
     // Taken before the first request: after the daemon has exited, its process can't be identified any more.
-    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::new);
+    let pid = peer_pid(&stream);
     let handle =
         pid.and_then(process::best_effort::read).and_then(|process| Handle::open(&process).ok().flatten());
     let mut stream = Some(stream);

@@ -61,15 +61,6 @@ pub fn default_socket(state_dir: &Path, env: Environment) -> PathBuf {
     }
 }
 
-/// The sockets that `mcpctl` tries to connect to, in this order. If the user named one (with `--socket`, else
-/// `MCPD_SOCKET`), only that; else the user's default, then the system's.
-pub fn socket_candidates(cli: Option<PathBuf>, env: Environment) -> Vec<PathBuf> {
-    match cli.or_else(|| set(env, "MCPD_SOCKET").map(PathBuf::from)) {
-        Some(socket) => vec![socket],
-        None => vec![default_socket(&default_state_dir(), env), PathBuf::from(SYSTEM_SOCKET)],
-    }
-}
-
 /// The user's home directory: `HOME`, else from the user database.
 pub fn home(env: Environment) -> Option<PathBuf> {
     set(env, "HOME").map(PathBuf::from).or_else(|| BaseDirs::new().map(|dirs| dirs.home_dir().to_path_buf()))
@@ -165,11 +156,9 @@ mod tests {
 
     #[test]
     fn the_command_line_comes_before_the_environment() {
-        let env = fixed([("MCPD_CONFIG", "/e.toml"), ("MCPD_SOCKET", "/e.sock")]);
+        let env = fixed([("MCPD_CONFIG", "/e.toml")]);
         assert_eq!(config_file(Some("/c.toml".into()), &env), Some("/c.toml".into()));
         assert_eq!(config_file(None, &env), Some("/e.toml".into()));
-        assert_eq!(socket_candidates(Some("/c.sock".into()), &env), [PathBuf::from("/c.sock")]);
-        assert_eq!(socket_candidates(None, &env), [PathBuf::from("/e.sock")]);
     }
 
     #[test]

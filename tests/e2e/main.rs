@@ -31,6 +31,7 @@ mod no_descriptors;
 mod private_port;
 mod repository;
 mod restarts;
+mod rude_cli;
 mod rude_world;
 mod signals;
 mod traced;

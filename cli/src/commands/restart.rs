@@ -17,7 +17,7 @@ use super::workers::{self, Verb};
 use crate::args::{Restart, Workers};
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{self, DaemonClient, reply, timed_out};
+use crate::daemon_client::{self, Candidate, DaemonClient, reply, timed_out};
 use crate::failure::{Failure, SUCCESS};
 use crate::formatting::count;
 use crate::wait::{now, sleep};
@@ -96,7 +96,7 @@ async fn wait_for_new_run(daemon: &DaemonClient, old_run: Option<RunId>) -> Resu
 }
 
 async fn try_status(daemon: &DaemonClient) -> Option<StatusReport> {
-    let connected = daemon_client::connect(ACTION, std::slice::from_ref(&daemon.socket)).await;
+    let connected = daemon_client::connect(ACTION, &[Candidate::any(&daemon.socket)]).await;
     connected.ok()??.status(ACTION, None).await.ok()
 }
 

@@ -1,5 +1,6 @@
 //! A shutdown although no daemon listens: a success, unless something of an earlier run is left.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mcpd_common::crash::last_shutdown;
@@ -100,6 +101,10 @@ async fn daemon_without_socket(
     run: &RunFile,
     daemon: &Process,
 ) -> Result<u8, Failure> {
+    let tried = context.sockets(ACTION)?;
+    if !tried.contains(&run.socket) {
+        return Err(listens_elsewhere(&tried, run, daemon));
+    }
     let has_exited = args.wait
         && match Handle::open(daemon) {
             Ok(Some(handle)) => timeout(EXIT_TIMEOUT, wait_for_exit::process(&handle)).await.is_ok(),
@@ -126,6 +131,21 @@ fn does_not_answer(run: &RunFile, daemon: &Process) -> Failure {
         ACTION,
         format_args!("the daemon (pid {pid}) is running, but does not listen on {socket}"),
         format!("try again in a moment; if that does not help: kill -TERM {pid}"),
+    )
+}
+
+/// `--socket` named another socket.
+fn listens_elsewhere(tried: &[PathBuf], run: &RunFile, daemon: &Process) -> Failure {
+    let tried: Vec<_> = tried.iter().map(|socket| socket.display().to_string()).collect();
+    let (pid, socket) = (daemon.pid, run.socket.display());
+    Failure::new(
+        program::UNAVAILABLE,
+        ACTION,
+        format_args!(
+            "no daemon listens on {}; the daemon (pid {pid}) listens on {socket}",
+            tried.join(" or ")
+        ),
+        format!("if you mean that daemon: --socket {socket}"),
     )
 }
 
