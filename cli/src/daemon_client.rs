@@ -14,16 +14,20 @@ use mcpd_common::status::StatusReport;
 use mcpd_proto::v1;
 use mcpd_proto::v1::control_client::ControlClient;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 use tower::service_fn;
 
 use crate::failure::Failure;
-use crate::wait::{now, sleep};
+use crate::wait::{Instant, now, sleep};
 
-/// Limit for connecting and for every reply that is not a stream.
-pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Limit for connecting and for an ordinary reply. The daemon itself gives up after 10 s: it waits 5 s for the
+/// reply of its supervisor and 5 s for the number of descendants.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Limit for replies for which the daemon also reads all processes or sockets of the machine.
+pub const SCAN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Limit for retrying while the socket's accept queue is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -136,7 +140,7 @@ async fn open(action: &str, socket: &Path, stream: UnixStream) -> Result<DaemonC
     let channel = match timeout(REPLY_TIMEOUT, endpoint.connect_with_connector(connector)).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => return Err(connection_lost(action, socket, &error)),
-        Err(_) => return Err(timed_out(action, socket)),
+        Err(_) => return Err(timed_out(action, socket, pid, "an answer to the connection", REPLY_TIMEOUT)),
     };
     let control = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     Ok(DaemonClient { control, socket: socket.to_owned(), pid, handle })
@@ -145,27 +149,74 @@ async fn open(action: &str, socket: &Path, stream: UnixStream) -> Result<DaemonC
 impl DaemonClient {
     /// The status of all workers, or of this one.
     pub async fn status(&mut self, action: &str, worker: Option<String>) -> Result<StatusReport, Failure> {
+        let wait = self.wait_for(action, "the status", REPLY_TIMEOUT);
         let request = v1::StatusRequest { worker: worker.unwrap_or_default() };
-        let message = reply(action, &self.socket, self.control.status(request)).await?;
+        let message = wait.reply(self.control.status(request)).await?;
         message.try_into().map_err(|error| bad_reply(action, error))
+    }
+
+    /// Begins a wait for something that the daemon sends within its own limit, to which `limit` adds a margin.
+    pub fn wait_for(&self, action: &str, awaited: impl Into<String>, limit: Duration) -> Wait {
+        Wait {
+            action: action.to_owned(),
+            socket: self.socket.clone(),
+            pid: self.pid,
+            awaited: awaited.into(),
+            limit,
+            deadline: now() + limit,
+        }
     }
 }
 
-/// Waits for the reply to a call, at most [`REPLY_TIMEOUT`].
-pub async fn reply<T>(
-    action: &str,
-    socket: &Path,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Failure> {
-    match timeout(REPLY_TIMEOUT, call).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(call_failed(action, socket, &status)),
-        Err(_) => Err(timed_out(action, socket)),
+/// A wait for the daemon. Every command that calls the daemon has one, so that none waits without a limit.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    action: String,
+    socket: PathBuf,
+    pid: Option<Pid>,
+    /// "the status".
+    pub awaited: String,
+    limit: Duration,
+    pub deadline: Instant,
+}
+
+impl Wait {
+    pub async fn response<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<Response<T>, Failure> {
+        match timeout_at(self.deadline, call).await {
+            Ok(result) => result.map_err(|status| self.failed(&status)),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    pub async fn reply<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Failure> {
+        self.response(call).await.map(Response::into_inner)
+    }
+
+    /// The next message of a stream; `None` after the last one.
+    pub async fn message<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+        match timeout_at(self.deadline, stream.message()).await {
+            Ok(result) => result.map_err(|status| self.failed(&status)),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    pub fn failed(&self, status: &Status) -> Failure {
+        call_failed(&self.action, &self.socket, status)
+    }
+
+    pub fn timed_out(&self) -> Failure {
+        timed_out(&self.action, &self.socket, self.pid, &self.awaited, self.limit)
     }
 }
 
 /// The failure for an error status of the service or of its transport.
-pub fn call_failed(action: &str, socket: &Path, status: &Status) -> Failure {
+fn call_failed(action: &str, socket: &Path, status: &Status) -> Failure {
     let (code, next) = match status.code() {
         Code::NotFound => (program::USAGE, "run `mcpctl status` to list the workers"),
         Code::InvalidArgument => (program::USAGE, "see `mcpctl help`"),
@@ -198,10 +249,23 @@ pub fn bad_reply(action: &str, error: mcpd_proto::ConvertError) -> Failure {
     Failure::new(program::SOFTWARE, action, happened, next)
 }
 
-pub fn timed_out(action: &str, socket: &Path) -> Failure {
-    let limit = REPLY_TIMEOUT.as_secs();
-    let happened = format!("the daemon at {} did not answer within {limit} s", socket.display());
-    Failure::new(program::TEMPFAIL, action, happened, "try again, or see `mcpctl logs --daemon`")
+fn timed_out(action: &str, socket: &Path, pid: Option<Pid>, awaited: &str, limit: Duration) -> Failure {
+    let limit = limit.as_secs();
+    let happened = format!("the daemon at {} did not send {awaited} within {limit} s", socket.display());
+    Failure::new(program::TEMPFAIL, action, happened, next_step(pid))
+}
+
+/// What to do about a daemon that does not answer.
+pub fn next_step(pid: Option<Pid>) -> String {
+    let is_stopped = |pid: &Pid| {
+        process::best_effort::read(*pid).is_some_and(|process| matches!(process.state, 'T' | 't'))
+    };
+    match pid.filter(is_stopped) {
+        Some(pid) => {
+            format!("its process is stopped by a signal or a debugger; to continue it: kill -CONT {pid}")
+        }
+        None => "try again, or see `mcpctl logs --daemon` for what the daemon is doing".to_owned(),
+    }
 }
 
 /// The socket file is missing, or its daemon has exited without removing it.
@@ -218,6 +282,12 @@ fn connect_failed(action: &str, socket: &Path, error: &io::Error) -> Failure {
             action,
             happened,
             "the socket is another user's: run mcpctl as that user or as root, or name your own with --socket",
+        ),
+        io::ErrorKind::WouldBlock => Failure::new(
+            program::TEMPFAIL,
+            action,
+            format_args!("{happened}; its queue is full, because the daemon does not accept connections"),
+            "try again, or see `mcpctl logs --daemon`",
         ),
         _ => Failure::new(program::UNAVAILABLE, action, happened, "name the daemon's socket with --socket"),
     }

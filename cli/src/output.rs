@@ -142,6 +142,8 @@ impl Output {
             Format::Table => failure.to_string(),
             Format::Json => to_json(&WithSchema { schema: ERROR_SCHEMA, value: failure }),
         };
+        let erase = self.erase();
+        self.write(erase.as_bytes());
         let _ = writeln!(io::stderr(), "{text}");
     }
 

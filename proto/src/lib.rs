@@ -27,5 +27,9 @@ pub mod v1 {
     tonic::include_proto!("mcpd.v1");
 }
 
+/// Response metadata of `StartWorkers`, `StopWorkers` and `RestartWorkers`: the time in milliseconds that the
+/// daemon may take at most for all results.
+pub const LIMIT_METADATA: &str = "mcpd-limit-ms";
+
 /// The encoded `FileDescriptorSet` of the proto file, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));

@@ -1,11 +1,24 @@
 //! `mcpctl` where things are not as they should be: other environments, late answers, other users, no records.
 
 use std::fs;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
+use mcpd_common::event::{EventKind, ShutdownEvent};
+use mcpd_proto::v1;
+use mcpd_proto::v1::control_server::{Control, ControlServer};
 use mcpd_tests::daemon::{LONGEST_SHUTDOWN, mcpctl};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, command, repo, until};
+use mcpd_tests::{
+    BOUND, ConfigBuilder, Daemon, Output, Signal, WorkerSpec, binaries, command, repo, skip, until,
+};
+use tokio::net::UnixListener;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
 
 /// How `XDG_RUNTIME_DIR` is set: cron and ssh often have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,4 +99,169 @@ fn the_socket_of_the_run_file_is_named_if_another_one_was_asked_for() {
     }
     assert!(!output.stderr.contains("kill"), "{output:?}");
     daemon.assert_shuts_down(0);
+}
+
+/// A stopped daemon accepts connections and answers nothing: every command gives up, says what it waited for, and
+/// what to do.
+#[test]
+fn no_command_waits_for_a_frozen_daemon_without_a_limit() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
+    let pid = daemon.pid();
+    daemon.signal_daemon(Signal::SIGSTOP);
+    let lines = [
+        "status",
+        "health",
+        "clients",
+        "verify-ports",
+        "list-zombies",
+        "start alpha",
+        "stop --all",
+        "restart alpha",
+        "restart --daemon",
+        "shutdown",
+        "shutdown --wait",
+    ];
+    let commands = lines.map(|line| (line, daemon.mcpctl_start(&line.split(' ').collect::<Vec<_>>())));
+    for (line, command) in commands {
+        let output = command.finish(LONGEST_SHUTDOWN).expect_code(75);
+        assert!(output.stderr.contains("did not send"), "{line}: {output:?}");
+        assert!(output.stderr.contains(&format!("kill -CONT {pid}")), "{line}: {output:?}");
+    }
+}
+
+/// A daemon on a busy machine: late, but not too late.
+#[test]
+fn a_daemon_that_answers_after_twelve_seconds_is_waited_for() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
+    daemon.remember();
+    daemon.signal_daemon(Signal::SIGSTOP);
+    let status = daemon.mcpctl_start(&["status"]);
+    let shutdown = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    thread::sleep(Duration::from_secs(12));
+    daemon.signal_daemon(Signal::SIGCONT);
+    status.finish(LONGEST_SHUTDOWN).expect_code(0);
+    shutdown.finish(LONGEST_SHUTDOWN).expect_code(0);
+    daemon.assert_no_trace(0);
+}
+
+/// A daemon that replies to a shutdown request and sends the first event after this time; no other call works.
+struct LateFirstEvent(Duration);
+
+type Results<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Control for LateFirstEvent {
+    type ShutdownStream = Results<v1::ShutdownEvent>;
+    type RestartDaemonStream = Results<v1::ShutdownEvent>;
+    type VerifyPortsStream = Results<v1::PortReport>;
+    type StartWorkersStream = Results<v1::WorkerResult>;
+    type StopWorkersStream = Results<v1::WorkerResult>;
+    type RestartWorkersStream = Results<v1::WorkerResult>;
+
+    async fn shutdown(
+        &self,
+        _: Request<v1::ShutdownRequest>,
+    ) -> Result<Response<Self::ShutdownStream>, Status> {
+        let (sender, events) = tokio::sync::mpsc::channel(1);
+        let delay = self.0;
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let run = "20261122T130501Z-3f9a2c77".parse().expect("a run");
+            let reason = "manual".to_owned();
+            let kind = EventKind::Started { run, reason, workers: vec![], limit_ms: 81_000 };
+            let at = jiff::Timestamp::now();
+            let _ = sender.send(Ok(ShutdownEvent { seq: 0, at, elapsed_ms: 0, kind }.into())).await;
+            // The stream stays open.
+            sender.closed().await;
+        });
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(events))))
+    }
+
+    async fn restart_daemon(
+        &self,
+        _: Request<v1::RestartDaemonRequest>,
+    ) -> Result<Response<Self::RestartDaemonStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn verify_ports(
+        &self,
+        _: Request<v1::VerifyPortsRequest>,
+    ) -> Result<Response<Self::VerifyPortsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_zombies(
+        &self,
+        _: Request<v1::ListZombiesRequest>,
+    ) -> Result<Response<v1::ListZombiesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_clients(
+        &self,
+        _: Request<v1::ListClientsRequest>,
+    ) -> Result<Response<v1::ListClientsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn start_workers(
+        &self,
+        _: Request<v1::WorkersRequest>,
+    ) -> Result<Response<Self::StartWorkersStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn stop_workers(
+        &self,
+        _: Request<v1::WorkersRequest>,
+    ) -> Result<Response<Self::StopWorkersStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn restart_workers(
+        &self,
+        _: Request<v1::WorkersRequest>,
+    ) -> Result<Response<Self::RestartWorkersStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+/// Serves it on a socket in this directory.
+fn serve(control: LateFirstEvent, directory: &Path) -> PathBuf {
+    let socket = directory.join("control.sock");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    let server = tonic::transport::Server::builder().add_service(ControlServer::new(control));
+    tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    socket
+}
+
+async fn ask_for_shutdown(home: &Path, socket: &Path, args: &[&str]) -> Output {
+    let mut command = mcpctl(home);
+    command.arg("shutdown").args(args).arg("--socket").arg(socket);
+    let running = command::start(&mut command);
+    tokio::task::spawn_blocking(move || running.finish(LONGEST_SHUTDOWN)).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_first_event_is_waited_for() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let socket = serve(LateFirstEvent(Duration::from_secs(7)), home.path());
+    let output = ask_for_shutdown(home.path(), &socket, &[]).await.expect_code(0);
+    assert!(output.stdout.contains("is shutting down"), "{output:?}");
+}
+
+/// The failure names what is late. No time limit of a shutdown was exceeded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_event_that_never_comes_is_named() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let socket = serve(LateFirstEvent(LONGEST_SHUTDOWN), home.path());
+    let output = ask_for_shutdown(home.path(), &socket, &["--wait"]).await.expect_code(75);
+    let expected = "did not send the first event of the shutdown within 15 s";
+    assert!(output.stderr.contains(expected), "{output:?}");
+    assert!(!output.stderr.contains("exceeded"), "{output:?}");
 }

@@ -5,7 +5,7 @@ use mcpd_proto::v1;
 
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{bad_reply, reply};
+use crate::daemon_client::{SCAN_TIMEOUT, bad_reply};
 use crate::document::Document;
 use crate::failure::{Failure, SUCCESS};
 use crate::formatting::Clock;
@@ -15,8 +15,8 @@ const ACTION: &str = "list the clients";
 
 pub async fn run(context: &mut Context) -> Result<u8, Failure> {
     let mut daemon = context.require_daemon(ACTION).await?;
-    let call = daemon.control.list_clients(v1::ListClientsRequest {});
-    let message = reply(ACTION, &daemon.socket, call).await?;
+    let wait = daemon.wait_for(ACTION, "the list of clients", SCAN_TIMEOUT);
+    let message = wait.reply(daemon.control.list_clients(v1::ListClientsRequest {})).await?;
     let list: ClientList = message.try_into().map_err(|error| bad_reply(ACTION, error))?;
     if context.out.is_json() {
         context.out.json(&list);

@@ -10,7 +10,7 @@ use mcpd_proto::v1;
 use crate::args::ListZombies;
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{DaemonClient, bad_reply, reply};
+use crate::daemon_client::{DaemonClient, SCAN_TIMEOUT, bad_reply};
 use crate::document::Document;
 use crate::failure::{Failure, SUCCESS};
 use crate::formatting::count;
@@ -37,8 +37,8 @@ pub async fn run(context: &mut Context, args: ListZombies) -> Result<u8, Failure
 }
 
 async fn ask_daemon(daemon: &mut DaemonClient, all: bool) -> Result<ZombieReport, Failure> {
-    let call = daemon.control.list_zombies(v1::ListZombiesRequest { all });
-    let message = reply(ACTION, &daemon.socket, call).await?;
+    let wait = daemon.wait_for(ACTION, "the list of zombies", SCAN_TIMEOUT);
+    let message = wait.reply(daemon.control.list_zombies(v1::ListZombiesRequest { all })).await?;
     message.try_into().map_err(|error| bad_reply(ACTION, error))
 }
 

@@ -17,7 +17,7 @@ use super::workers::{self, Verb};
 use crate::args::{Restart, Workers};
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{self, Candidate, DaemonClient, reply, timed_out};
+use crate::daemon_client::{self, Candidate, DaemonClient, REPLY_TIMEOUT};
 use crate::failure::{Failure, SUCCESS};
 use crate::formatting::count;
 use crate::wait::{now, sleep};
@@ -56,8 +56,8 @@ pub async fn run(context: &mut Context, args: Restart) -> Result<u8, Failure> {
 async fn restart_daemon(context: &mut Context, reason: String) -> Result<u8, Failure> {
     let mut daemon = context.require_daemon(ACTION).await?;
     let old_run = run_of(&daemon.status(ACTION, None).await?);
-    let call = daemon.control.restart_daemon(v1::RestartDaemonRequest { reason });
-    let mut events = reply(ACTION, &daemon.socket, call).await?;
+    let wait = daemon.wait_for(ACTION, "a reply to the request", REPLY_TIMEOUT);
+    let mut events = wait.reply(daemon.control.restart_daemon(v1::RestartDaemonRequest { reason })).await?;
     let followed = follow::to_the_end(context, &daemon, &mut events).await?;
     let status = wait_for_new_run(&daemon, old_run).await?;
     let outcome = outcome(&status, followed.report.map(|report| report.exit_code))?;
@@ -71,9 +71,9 @@ fn run_of(status: &StatusReport) -> Option<RunId> {
 
 /// Returns the status of the new run as soon as its workers have settled, or when the time is up.
 async fn wait_for_new_run(daemon: &DaemonClient, old_run: Option<RunId>) -> Result<StatusReport, Failure> {
-    let deadline = now() + RESTART_TIMEOUT;
+    let wait = daemon.wait_for(ACTION, "the status of its new run", RESTART_TIMEOUT);
     let mut last = None;
-    while now() < deadline {
+    while now() < wait.deadline {
         // While the program is replaced, connections can break; they are never refused. So errors are retried.
         match try_status(daemon).await {
             Some(status) if run_of(&status) != old_run => {
@@ -92,7 +92,7 @@ async fn wait_for_new_run(daemon: &DaemonClient, old_run: Option<RunId>) -> Resu
         }
         sleep(POLL_INTERVAL).await;
     }
-    last.ok_or_else(|| timed_out(ACTION, &daemon.socket))
+    last.ok_or_else(|| wait.timed_out())
 }
 
 async fn try_status(daemon: &DaemonClient) -> Option<StatusReport> {

@@ -10,7 +10,7 @@ use mcpd_proto::v1;
 use crate::args::VerifyPorts;
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{DaemonClient, bad_reply, call_failed};
+use crate::daemon_client::{DaemonClient, SCAN_TIMEOUT, bad_reply};
 use crate::document::Document;
 use crate::failure::{Failure, SUCCESS};
 use crate::leftovers::worker_name;
@@ -39,10 +39,10 @@ pub async fn run(context: &mut Context, args: VerifyPorts) -> Result<u8, Failure
 
 async fn ask_daemon(daemon: &mut DaemonClient, ports: &[Port]) -> Result<Vec<PortReport>, Failure> {
     let request = v1::VerifyPortsRequest { ports: ports.iter().map(|port| port.get().into()).collect() };
-    let failed = |status| call_failed(ACTION, &daemon.socket, &status);
-    let mut stream = daemon.control.verify_ports(request).await.map_err(failed)?.into_inner();
+    let wait = daemon.wait_for(ACTION, "the state of the ports", SCAN_TIMEOUT);
+    let mut stream = wait.reply(daemon.control.verify_ports(request)).await?;
     let mut reports = Vec::new();
-    while let Some(message) = stream.message().await.map_err(failed)? {
+    while let Some(message) = wait.message(&mut stream).await? {
         reports.push(PortReport::try_from(message).map_err(|error| bad_reply(ACTION, error))?);
     }
     Ok(reports)

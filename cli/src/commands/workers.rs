@@ -1,24 +1,36 @@
 //! `mcpctl start`, `stop`, `restart`: one worker, several or all.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, WorkerName};
 use mcpd_common::status::WorkerState;
-use mcpd_proto::{ConvertError, v1};
+use mcpd_proto::{ConvertError, LIMIT_METADATA, v1};
 use serde::Serialize;
-use tonic::Streaming;
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Streaming};
 
 use super::status::render::tone;
 use crate::args::Workers;
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{DaemonClient, bad_reply, call_failed};
+use crate::daemon_client::{DaemonClient, REPLY_TIMEOUT, bad_reply};
 use crate::document::Document;
 use crate::failure::{Failure, SUCCESS};
 use crate::formatting::duration;
 use crate::table::{Column, Table, cell, maybe};
+use crate::wait::{now, sleep_until};
 
 /// `schema` of a result in JSON.
 pub const RESULT_SCHEMA: &str = "mcpd.worker-result.v1";
+
+/// Limit if the daemon does not say how long it may take: 10 s until `SIGTERM`, 20 s until `SIGKILL`, 5 s for
+/// it, 120 s for `ready_within`.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(155);
+
+/// Added to the limit of the daemon, which may be late itself.
+const MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -51,16 +63,29 @@ impl Verb {
 
 /// Exits with 69 if the action failed for one of the workers.
 pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8, Failure> {
+    let named: BTreeSet<_> = args.names.iter().cloned().collect();
     let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
     let workers = if args.all { "all workers".to_owned() } else { names.join(", ") };
     let action = format!("{} {workers}", verb.name());
     let mut daemon = context.require_daemon(&action).await?;
     let request = v1::WorkersRequest { names, all: args.all };
-    let stream = send(&mut daemon, verb, request).await;
-    let failed = |status| call_failed(&action, &daemon.socket, &status);
-    let mut stream = stream.map_err(failed)?;
-    let mut results = Vec::new();
-    while let Some(message) = stream.message().await.map_err(failed)? {
+    let reply = daemon.wait_for(&action, "a reply to the request", REPLY_TIMEOUT);
+    let response = reply.response(send(&mut daemon, verb, request)).await?;
+    let limit = limit(response.metadata()) + MARGIN;
+    let mut stream = response.into_inner();
+    let awaited = Awaited { named };
+    let mut wait = daemon.wait_for(&action, "the results", limit);
+    let mut results: Vec<WorkerResult> = Vec::new();
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = stream.message() => message.map_err(|status| wait.failed(&status))?,
+            () = sleep_until(wait.deadline) => {
+                wait.awaited = awaited.sentence(&results);
+                return Err(wait.timed_out());
+            }
+        };
+        let Some(message) = message else { break };
         let result = decode(message).map_err(|error| bad_reply(&action, error))?;
         if context.out.is_json() {
             context.out.json_with_schema(RESULT_SCHEMA, &result);
@@ -76,17 +101,45 @@ pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8,
     Ok(if all_ok { SUCCESS } else { program::UNAVAILABLE })
 }
 
+/// The time that the daemon may take, as it says itself.
+fn limit(metadata: &MetadataMap) -> Duration {
+    let limit = metadata.get(LIMIT_METADATA).and_then(|limit| limit.to_str().ok()?.parse().ok());
+    limit.map_or(DEFAULT_LIMIT, Duration::from_millis)
+}
+
+/// The workers whose results have not arrived yet.
+struct Awaited {
+    /// As named on the command line; empty means all.
+    named: BTreeSet<WorkerName>,
+}
+
+impl Awaited {
+    fn is_awaited(&self, worker: &WorkerName, results: &[WorkerResult]) -> bool {
+        let is_named = self.named.is_empty() || self.named.contains(worker);
+        is_named && results.iter().all(|result| result.name != *worker)
+    }
+
+    fn sentence(&self, results: &[WorkerResult]) -> String {
+        let names = self.named.iter().filter(|name| self.is_awaited(name, results));
+        let names: Vec<_> = names.map(ToString::to_string).collect();
+        if names.is_empty() {
+            "the results of all workers".to_owned()
+        } else {
+            format!("the result of {}", names.join(", "))
+        }
+    }
+}
+
 async fn send(
     daemon: &mut DaemonClient,
     verb: Verb,
     request: v1::WorkersRequest,
-) -> Result<Streaming<v1::WorkerResult>, tonic::Status> {
-    let answer = match verb {
+) -> Result<Response<Streaming<v1::WorkerResult>>, tonic::Status> {
+    match verb {
         Verb::Start => daemon.control.start_workers(request).await,
         Verb::Stop => daemon.control.stop_workers(request).await,
         Verb::Restart => daemon.control.restart_workers(request).await,
-    };
-    answer.map(tonic::Response::into_inner)
+    }
 }
 
 fn decode(message: v1::WorkerResult) -> Result<WorkerResult, ConvertError> {
@@ -152,6 +205,14 @@ mod tests {
         docs   failed     -   21 ms  port 8082 is held by python3 server.py (pid 99,
                                      kim, LISTEN on 127.0.0.1:8082)
         ");
+    }
+
+    #[test]
+    fn the_limit_is_the_daemon_s() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(limit(&metadata), DEFAULT_LIMIT);
+        metadata.insert(LIMIT_METADATA, 1500.into());
+        assert_eq!(limit(&metadata), Duration::from_millis(1500));
     }
 
     #[test]

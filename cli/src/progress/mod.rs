@@ -135,6 +135,19 @@ impl View {
         }
     }
 
+    /// What the shutdown waits for now: "docs (pid 4711) in the phase workers-graceful".
+    pub fn awaited(&self) -> String {
+        match &self.phase {
+            Some(PhaseView { phase, waiting, finished: None, .. }) if waiting.is_empty() => {
+                format!("the end of the phase {phase}")
+            }
+            Some(PhaseView { phase, waiting, finished: None, .. }) => {
+                format!("{} in the phase {phase}", waiting.join(", "))
+            }
+            _ => "the next event".to_owned(),
+        }
+    }
+
     fn finish_phase(&mut self, phase: Phase, elapsed_ms: u64, finished: FinishedPhase) {
         let current = self.phase.take().filter(|current| current.phase == phase);
         // A client that attaches late has not seen the start of the phase.

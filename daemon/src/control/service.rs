@@ -11,8 +11,8 @@ use mcpd_common::event::EventKind;
 use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::os::process;
 use mcpd_common::status::{DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport, WorkerStatus};
-use mcpd_proto::v1;
 use mcpd_proto::v1::control_server::Control;
+use mcpd_proto::{LIMIT_METADATA, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -22,7 +22,7 @@ use super::worker_actions;
 use crate::client_ports::ClientPorts;
 use crate::deadline::Deadline;
 use crate::process::process_thread::ProcessCommand;
-use crate::progress::Progress;
+use crate::progress::{Progress, millis};
 use crate::proxy::observe::registry::Registry;
 use crate::proxy::observe::{list, socket_table};
 use crate::shutdown::request::Trigger;
@@ -221,7 +221,10 @@ impl ControlService {
                 let _ = results.send(result).await;
             });
         }
-        Ok(Response::new(Box::pin(ReceiverStream::new(received))))
+        let mut response: Response<ResultStream<_>> = Response::new(Box::pin(ReceiverStream::new(received)));
+        let limit = millis(self.action_limit + worker_actions::REPLIES_LIMIT);
+        response.metadata_mut().insert(LIMIT_METADATA, limit.into());
+        Ok(response)
     }
 
     fn known(&self, name: &str) -> Result<WorkerName, Status> {

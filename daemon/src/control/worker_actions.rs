@@ -1,6 +1,8 @@
 //! Starts, stops and restarts workers on request. Each worker is followed until the action
 //! is done.
 
+use std::time::Duration;
+
 use mcpd_common::ids::WorkerName;
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use mcpd_proto::v1;
@@ -11,6 +13,9 @@ use tonic::Status;
 use crate::deadline::{self, Deadline};
 use crate::progress::millis;
 use crate::supervisor::handle::{Order, SupervisorGone, SupervisorHandle, Transition, WorkerAction};
+
+/// Limit for the replies of the supervisor: to the action, and to the final query of the status.
+pub const REPLIES_LIMIT: Duration = Duration::from_secs(15);
 
 /// Carries out one action and follows the worker, until `limit` at most.
 ///

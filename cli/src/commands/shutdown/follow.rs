@@ -10,15 +10,15 @@ use mcpd_common::outcome::ShutdownReport;
 use mcpd_common::phase::OVERRUN_GRACE;
 use mcpd_proto::v1;
 use tokio::signal::ctrl_c;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tonic::Streaming;
 
 use super::{ACTION, Outcome, RESULT_SCHEMA, State};
 use crate::color::Tone;
 use crate::context::Context;
-use crate::daemon_client::{DaemonClient, REPLY_TIMEOUT, bad_reply, call_failed, timed_out};
+use crate::daemon_client::{DaemonClient, REPLY_TIMEOUT, Wait, bad_reply, next_step};
 use crate::failure::{Failure, SUCCESS};
-use crate::formatting::Clock;
+use crate::formatting::{Clock, limit};
 use crate::output::Output;
 use crate::progress::{View, event_line, phase_table};
 use crate::wait::{Instant, now, sleep_until};
@@ -41,6 +41,8 @@ pub struct Followed {
     pub run: Option<RunId>,
     /// The report in the last event.
     pub report: Option<ShutdownReport>,
+    /// Limit of the whole shutdown; 0 if the first event was missed.
+    pub limit_ms: u64,
     /// Why the stream ended before its last event.
     pub broke: Option<String>,
     /// When the daemon must have exited.
@@ -53,9 +55,7 @@ pub async fn first_event(
     daemon: &DaemonClient,
     events: &mut Events,
 ) -> Result<u8, Failure> {
-    let message =
-        timeout(REPLY_TIMEOUT, events.message()).await.map_err(|_| timed_out(ACTION, &daemon.socket))?;
-    let message = message.map_err(|status| call_failed(ACTION, &daemon.socket, &status))?;
+    let message = first_event_wait(daemon).message(events).await?;
     let event = message.map(ShutdownEvent::try_from).transpose();
     let event = event.map_err(|error| bad_reply(ACTION, error))?;
     let run = event.as_ref().and_then(|event| match &event.kind {
@@ -87,7 +87,8 @@ pub async fn to_the_end(
     let mut redraw = interval(REDRAW_INTERVAL);
     redraw.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut interrupted = std::pin::pin!(ctrl_c());
-    let mut deadline = now() + REPLY_TIMEOUT;
+    let first_event = first_event_wait(daemon);
+    let mut deadline = first_event.deadline;
     let broke = loop {
         tokio::select! {
             biased;
@@ -105,7 +106,10 @@ pub async fn to_the_end(
                 Err(status) => break Some(format!("the connection was lost: {}", status.message())),
             },
             _ = redraw.tick(), if context.out.live_rows().is_some() => progress.redraw(&mut context.out),
-            () = sleep_until(deadline) => return Err(overdue(daemon)),
+            () = sleep_until(deadline) => return Err(match &progress.view.started {
+                Some(started) => overdue(daemon, started.limit_ms, &progress.view.awaited()),
+                None => first_event.timed_out(),
+            }),
         }
     };
     if let Some(why) = &broke {
@@ -115,9 +119,14 @@ pub async fn to_the_end(
     Ok(Followed {
         run,
         report: progress.view.report,
+        limit_ms: progress.view.started.as_ref().map_or(0, |started| started.limit_ms),
         broke,
         deadline: deadline.max(now() + EXIT_GRACE_PERIOD),
     })
+}
+
+fn first_event_wait(daemon: &DaemonClient) -> Wait {
+    daemon.wait_for(ACTION, "the first event of the shutdown", REPLY_TIMEOUT)
 }
 
 /// When the daemon must have exited, according to the first event. That event is old for a client that
@@ -141,14 +150,18 @@ pub fn detached() -> Failure {
     )
 }
 
-/// The daemon exceeded the limit of the whole shutdown.
-pub fn overdue(daemon: &DaemonClient) -> Failure {
+/// The daemon exceeded the limit of the whole shutdown. `awaited` is what it was still waiting for.
+pub fn overdue(daemon: &DaemonClient, limit_ms: u64, awaited: &str) -> Failure {
     let pid = daemon.pid.map_or_else(|| "its process".to_owned(), |pid| format!("pid {pid}"));
+    let limit = if limit_ms == 0 { String::new() } else { format!(" of {}", limit(limit_ms)) };
     Failure::new(
         program::TEMPFAIL,
         "wait any longer",
-        format_args!("the daemon ({pid}) has exceeded the time limit of the shutdown and is still running"),
-        "run `mcpctl shutdown --now` to skip the remaining waits, or `mcpctl logs --daemon` to see what it is doing",
+        format_args!(
+            "the daemon ({pid}) has exceeded the time limit{limit} of the shutdown and is still running; \
+             mcpctl was waiting for {awaited}"
+        ),
+        format!("run `mcpctl shutdown --now` to skip the remaining waits; {}", next_step(daemon.pid)),
     )
 }
 

@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::args::Shutdown;
 use crate::context::Context;
-use crate::daemon_client::{DaemonClient, reply};
+use crate::daemon_client::{DaemonClient, REPLY_TIMEOUT};
 use crate::failure::Failure;
 
 mod external_check;
@@ -128,7 +128,8 @@ pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
     };
     let before = before(context, &mut daemon, args.wait).await;
     let request = v1::ShutdownRequest { reason: args.reason.clone().unwrap_or_default(), now: args.now };
-    let mut events = match reply(ACTION, &daemon.socket, daemon.control.shutdown(request)).await {
+    let wait = daemon.wait_for(ACTION, "a reply to the request", REPLY_TIMEOUT);
+    let mut events = match wait.reply(daemon.control.shutdown(request)).await {
         Ok(events) => events,
         // An earlier request may have ended the daemon just now.
         Err(failure) if failure.code == program::UNAVAILABLE && not_running::exits_soon(&daemon).await => {
@@ -140,7 +141,7 @@ pub async fn run(context: &mut Context, args: Shutdown) -> Result<u8, Failure> {
         return follow::first_event(context, &daemon, &mut events).await;
     }
     let followed = follow::to_the_end(context, &daemon, &mut events).await?;
-    wait_for_exit::wait(context, &daemon, before.guardian.as_ref(), followed.deadline).await?;
+    wait_for_exit::wait(context, &daemon, before.guardian.as_ref(), &followed).await?;
     let outcome = outcome(&daemon, &before, &followed).await?;
     summary::show(context, &outcome);
     Ok(outcome.exit_code)

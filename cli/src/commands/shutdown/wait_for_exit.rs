@@ -9,11 +9,11 @@ use mcpd_common::os::child::Handle;
 use tokio::net::UnixStream;
 use tokio::signal::ctrl_c;
 
-use super::follow::{detached, overdue};
+use super::follow::{Followed, detached, overdue};
 use crate::context::Context;
 use crate::daemon_client::DaemonClient;
 use crate::failure::Failure;
-use crate::wait::{Instant, sleep, sleep_until};
+use crate::wait::{sleep, sleep_until};
 
 /// Short, because the daemon is about to exit.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -22,16 +22,16 @@ pub async fn wait(
     context: &mut Context,
     daemon: &DaemonClient,
     guardian: Option<&Handle>,
-    deadline: Instant,
+    followed: &Followed,
 ) -> Result<(), Failure> {
     tokio::select! {
         biased;
         () = daemon_and_guardian(daemon, guardian) => Ok(()),
         _ = ctrl_c() => Err(detached()),
-        () = sleep_until(deadline) => {
+        () = sleep_until(followed.deadline) => {
             let pid = daemon.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
             context.out.note(&format!("the daemon ({pid}) at {} has not exited", daemon.socket.display()));
-            Err(overdue(daemon))
+            Err(overdue(daemon, followed.limit_ms, "the exit of the daemon and of its guardian"))
         }
     }
 }
