@@ -265,3 +265,50 @@ async fn a_first_event_that_never_comes_is_named() {
     assert!(output.stderr.contains(expected), "{output:?}");
     assert!(!output.stderr.contains("exceeded"), "{output:?}");
 }
+
+/// The user whose socket `mcpctl` must not use.
+const NOBODY: u32 = 65534;
+
+/// R-CLI-5: a process of another user gets no request, whatever the command is.
+#[test]
+fn a_socket_of_another_user_gets_no_request() {
+    if skip::unless_root() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory");
+    rustix::fs::chmod(home.path(), 0o777.into()).expect("set");
+    let socket = home.path().join("control.sock");
+    let listener = listen_as_nobody(&socket);
+    let lines = [
+        "status",
+        "health",
+        "clients",
+        "verify-ports",
+        "list-zombies",
+        "stop --all",
+        "restart --daemon",
+        "shutdown --wait",
+    ];
+    for line in lines {
+        let mut command = mcpctl(home.path());
+        command.args(line.split(' ')).arg("--socket").arg(&socket);
+        let output = command::start(&mut command).finish(BOUND).expect_code(77);
+        let expected = format!("the process that serves {} belongs to user {NOBODY}", socket.display());
+        assert!(output.stderr.contains(&expected), "{line}: {output:?}");
+        let (mut connection, _) = listener.accept().expect("mcpctl has connected");
+        let mut received = Vec::new();
+        std::io::Read::read_to_end(&mut connection, &mut received).expect("mcpctl has exited");
+        assert!(received.is_empty(), "{line}: {received:?}");
+    }
+}
+
+/// The kernel reports the user who called listen(2). Only the one thread changes its identity.
+fn listen_as_nobody(socket: &Path) -> StdUnixListener {
+    let socket = socket.to_owned();
+    let listening = thread::spawn(move || {
+        let nobody = rustix::process::Uid::from_raw(NOBODY);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("root may");
+        StdUnixListener::bind(socket).expect("bound")
+    });
+    listening.join().expect("no panic")
+}
