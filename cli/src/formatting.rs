@@ -66,14 +66,25 @@ fn coarse(seconds: u64) -> String {
     }
 }
 
-/// Replaces control characters by spaces. In text from other programs (command lines, names, answers) they
-/// could move the cursor, recolour the terminal or break a table.
+/// Removes escape sequences and replaces other control characters by spaces. In text from other programs
+/// (command lines, names, answers) they could move the cursor, recolour the terminal or break a table.
 pub fn without_control_characters(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-    } else {
-        text.into()
+    printable(text, char::is_control)
+}
+
+/// A line of a log for a terminal. Tabs stay, because they align columns.
+pub fn printable_line(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_end_matches('\r');
+    printable(line, |c| c.is_control() && c != '\t').into_owned()
+}
+
+fn printable(text: &str, is_harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_harmful) {
+        return text.into();
     }
+    let plain = anstream::adapter::strip_str(text).to_string();
+    plain.chars().map(|c| if is_harmful(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -103,7 +114,24 @@ mod tests {
 
     #[test]
     fn text_of_other_programs_can_not_move_the_cursor() {
-        assert_eq!(without_control_characters("a\x1b[2Jb\nc"), "a [2Jb c");
+        assert_eq!(without_control_characters("a\x1b[2Jb\nc"), "ab c");
         assert!(matches!(without_control_characters("plain ünï"), Cow::Borrowed(_)));
+    }
+
+    /// R-CLI-4.
+    #[test]
+    fn a_line_of_a_log_keeps_its_text_and_its_tabs_only() {
+        for (line, expected) in [
+            (&b"plain \tline"[..], "plain \tline"),
+            (b"\x1b[31mred\x1b[0m and \x1b]0;title\x07bell\x07", "red and bell"),
+            (b"10%\r20%\r", "10% 20%"),
+            (b"\x1bPq\x1b\\sixel \xc2\x9b2J", "sixel  2J"),
+            (b"not UTF-8: \xff", "not UTF-8: \u{fffd}"),
+            ("ünï 漢字".as_bytes(), "ünï 漢字"),
+        ] {
+            let shown = printable_line(line);
+            assert_eq!(shown, expected);
+            assert!(!shown.contains(|c: char| c.is_control() && c != '\t'), "{shown:?}");
+        }
     }
 }

@@ -86,6 +86,10 @@ impl Output {
         }
     }
 
+    pub fn is_terminal(&self) -> bool {
+        self.screen != Screen::Pipe
+    }
+
     /// An empty document as wide as the screen.
     pub fn document(&self) -> Document {
         let width = match self.screen {

@@ -312,3 +312,64 @@ fn listen_as_nobody(socket: &Path) -> StdUnixListener {
     });
     listening.join().expect("no panic")
 }
+
+/// What `mcpctl` writes to a terminal; `None` without script(1). The last line is its exit code.
+fn on_a_terminal(daemon: &Daemon, args: &str) -> Option<String> {
+    let mcpctl_path = binaries::mcpctl();
+    let inner =
+        format!("stty cols 80 rows 24; '{}' {args}; code=$?; echo; echo $code", mcpctl_path.display());
+    let mut script = Command::new("script");
+    script.env_clear().args(["--quiet", "--return", "--command", &inner, "/dev/null"]);
+    for (name, value) in mcpctl(daemon.home()).get_envs() {
+        script.envs(value.map(|value| (name, value)));
+    }
+    script.env("TERM", "xterm-256color").env("SHELL", "/bin/sh");
+    let is_there = Command::new("script").arg("--version").output().is_ok_and(|it| it.status.success());
+    if !is_there {
+        skip::test("there is no script(1)");
+    }
+    is_there.then(|| command::start(&mut script).finish(BOUND).stdout)
+}
+
+/// R-CLI-4: a terminal gets no escape sequence of a worker, a pipe gets every byte.
+#[test]
+fn worker_output_can_not_control_the_terminal() {
+    const SCRIPT: &str = r"printf '\033[2J\033]0;title\007red \033[31mtext\033[0m\ta\rb\n'; exec sleep 600";
+    let worker =
+        WorkerSpec::command(["sh", "-c", SCRIPT]).with("ready = \"none\"").with("shutdown_path = \"\"");
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", worker));
+    let piped = until("output", BOUND, || {
+        Some(daemon.mcpctl(&["logs", "alpha"]).stdout).filter(|output| output.contains("red"))
+    });
+    assert_eq!(piped, "\x1b[2J\x1b]0;title\x07red \x1b[31mtext\x1b[0m\ta\rb\n");
+    if let Some(screen) = on_a_terminal(&daemon, "logs alpha") {
+        assert!(screen.starts_with("red text\ta b\r\n"), "{screen:?}");
+    }
+    daemon.assert_shuts_down(0);
+}
+
+/// A missing log is no empty log.
+#[test]
+fn a_deleted_log_is_named() {
+    let plain = |text: &str| {
+        let script = format!("echo {text}; exec sleep 600");
+        WorkerSpec::command(["sh".to_owned(), "-c".to_owned(), script])
+            .with("ready = \"none\"")
+            .with("shutdown_path = \"\"")
+    };
+    let mut daemon =
+        Daemon::start(ConfigBuilder::new().worker("alpha", plain("one")).worker("beta", plain("two")));
+    let log = |name: &str| daemon.places().log_dir.join("workers").join(format!("{name}.log"));
+    let (alpha, beta) = (log("alpha"), log("beta"));
+    until("both logs", BOUND, || (alpha.exists() && beta.exists()).then_some(()));
+    fs::remove_file(&alpha).expect("removed");
+    let named = |output: &Output, path: &Path| output.stderr.contains(&path.display().to_string());
+    let output = daemon.mcpctl(&["logs"]).expect_code(0);
+    assert!(output.stdout.contains("two") && named(&output, &alpha), "{output:?}");
+    let output = daemon.mcpctl(&["logs", "alpha"]).expect_code(69);
+    assert!(named(&output, &alpha), "{output:?}");
+    fs::remove_file(&beta).expect("removed");
+    let output = daemon.mcpctl(&["logs"]).expect_code(69);
+    assert!(named(&output, &alpha) && named(&output, &beta), "{output:?}");
+    daemon.assert_shuts_down(0);
+}

@@ -17,6 +17,7 @@ use crate::args::Logs;
 use crate::color::Tone;
 use crate::context::Context;
 use crate::failure::{Failure, SUCCESS};
+use crate::formatting::printable_line;
 use crate::output::Output;
 use crate::wait::sleep;
 
@@ -51,6 +52,13 @@ pub async fn run(context: &mut Context, args: Logs) -> Result<u8, Failure> {
     } else {
         worker_logs(&log_dir, &known, &args.workers)?
     };
+    let missing = missing_logs(&logs);
+    if missing.len() == logs.len() && !args.follow {
+        return Err(no_log(&missing));
+    }
+    if !missing.is_empty() {
+        context.out.note(&format!("there is no log at {}", missing.join(", ")));
+    }
     let longest_name = logs.iter().filter_map(|log| Some(log.worker.as_ref()?.len())).max();
     let prefix_width = longest_name.filter(|_| logs.len() > 1);
     for log in &mut logs {
@@ -78,7 +86,8 @@ async fn follow(context: &mut Context, logs: &mut [Log], prefix_width: Option<us
     Ok(())
 }
 
-/// Prints lines unchanged. With a `prefix_width`, each line starts with the name of its worker.
+/// Prints lines unchanged, except for control characters on a terminal (R-CLI-4). With a `prefix_width`, each line
+/// starts with the name of its worker.
 fn show(out: &mut Output, worker: Option<&str>, prefix_width: Option<usize>, lines: Vec<Vec<u8>>) {
     if out.is_json() {
         for line in lines {
@@ -94,7 +103,11 @@ fn show(out: &mut Output, worker: Option<&str>, prefix_width: Option<usize>, lin
     let mut bytes = Vec::new();
     for line in lines {
         bytes.extend_from_slice(prefix.as_bytes());
-        bytes.extend_from_slice(&line);
+        if out.is_terminal() {
+            bytes.extend_from_slice(printable_line(&line).as_bytes());
+        } else {
+            bytes.extend_from_slice(&line);
+        }
         bytes.push(b'\n');
     }
     if !bytes.is_empty() {
@@ -137,6 +150,21 @@ fn worker_logs(
     let all: Vec<_> = all.into_iter().collect();
     let chosen = if named.is_empty() { &all[..] } else { named };
     Ok(chosen.iter().map(|name| worker_log(log_dir, name)).collect())
+}
+
+/// The paths of logs that don't exist: the worker has written nothing yet, or its log was deleted.
+fn missing_logs(logs: &[Log]) -> Vec<String> {
+    let missing = logs.iter().map(|log| log.tail.path()).filter(|path| !path.exists());
+    missing.map(|path| path.display().to_string()).collect()
+}
+
+fn no_log(missing: &[String]) -> Failure {
+    Failure::new(
+        program::UNAVAILABLE,
+        ACTION,
+        format_args!("there is no log at {}", missing.join(", ")),
+        "the worker has written nothing yet, or its log was deleted; wait for its output with --follow",
+    )
 }
 
 fn worker_log(log_dir: &Path, name: &WorkerName) -> Log {
