@@ -55,6 +55,8 @@ pub mod program {
     pub const NOT_RUNNING: u8 = 3;
     /// Invalid arguments.
     pub const USAGE: u8 = 64;
+    /// `mcpctl`: a worker failed or did not become ready.
+    pub const WORKER_FAILED: u8 = 65;
     /// The daemon can't be reached.
     pub const UNAVAILABLE: u8 = 69;
     /// A panic in `mcpctl`.

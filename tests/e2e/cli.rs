@@ -253,7 +253,7 @@ fn health_is_the_exit_code() {
     daemon.mcpctl(&["health"]).expect_code(0);
     // The worker can't be started again without its repository.
     fs::rename(daemon.home().join("repos/beta"), daemon.home().join("moved")).expect("renamed");
-    daemon.mcpctl(&["start", "beta"]).expect_code(69);
+    daemon.mcpctl(&["start", "beta"]).expect_code(65);
     let output = daemon.mcpctl(&["health", "--json"]).expect_code(1).json();
     assert_eq!((&output["schema"], &output["health"]), (&"mcpd.health.v1".into(), &"degraded".into()));
     daemon.assert_shuts_down(0);

@@ -111,7 +111,7 @@ fn a_crash_loop_ends_in_failed_until_mcpctl_restart() {
     assert_eq!(worker(&status, "steady").restarts, 0);
 
     let output = daemon.mcpctl(&["restart", "looping"]);
-    assert_eq!(output.code, Some(69), "it still crashes: {output:?}");
+    assert_eq!(output.code, Some(65), "it still crashes: {output:?}");
     std::fs::write(daemon.home().join("repos/looping/fixed"), "").expect("written");
     daemon.mcpctl(&["restart", "looping"]).expect_code(0);
     daemon.wait_ready();

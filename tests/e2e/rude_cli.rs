@@ -331,6 +331,19 @@ fn on_a_terminal(daemon: &Daemon, args: &str) -> Option<String> {
     is_there.then(|| command::start(&mut script).finish(BOUND).stdout)
 }
 
+/// On a terminal, a worker that never answers is not waited for in silence; the exit code says that it is the worker.
+#[test]
+fn a_worker_that_is_not_ready_yet_is_shown_with_its_reason() {
+    let spec = WorkerSpec::fixture("--never-ready").with("ready_within = \"8s\"").with("restart = \"never\"");
+    let daemon = Daemon::launch(ConfigBuilder::new().worker("alpha", spec));
+    until("mcpd to run", BOUND, || (daemon.mcpctl(&["status"]).code == Some(0)).then_some(()));
+    let Some(screen) = on_a_terminal(&daemon, "restart alpha") else { return };
+    assert!(screen.contains("waiting for alpha: starting, nothing listens on"), "{screen}");
+    assert_eq!(screen.trim_end().lines().last(), Some("65"), "R-CLI-2: {screen}");
+    let output = daemon.mcpctl(&["restart", "alpha"]).expect_code(65);
+    assert!(!output.stdout.contains("waiting for"), "a pipe gets the result only: {output:?}");
+}
+
 /// R-CLI-4: a terminal gets no escape sequence of a worker, a pipe gets every byte.
 #[test]
 fn worker_output_can_not_control_the_terminal() {

@@ -133,7 +133,7 @@ fn outcome(status: &StatusReport, stop_exit_code: Option<u8>) -> Result<Outcome,
     let exit_code = match stop_exit_code {
         Some(code) if code >= Severity::PortInUse.code() => code,
         _ if ready == workers => SUCCESS,
-        _ => program::UNAVAILABLE,
+        _ => program::WORKER_FAILED,
     };
     let verdict = format!(
         "mcpd was restarted: version {} (pid {}, run {}); {ready} of {} ready",

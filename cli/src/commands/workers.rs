@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, WorkerName};
-use mcpd_common::status::WorkerState;
+use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
+use mcpd_proto::v1::control_client::ControlClient;
 use mcpd_proto::{ConvertError, LIMIT_METADATA, v1};
 use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
 use tonic::{Response, Streaming};
 
 use super::status::render::tone;
@@ -31,6 +34,11 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(155);
 
 /// Added to the limit of the daemon, which may be late itself.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// Interval of the progress on a terminal. A worker that takes less time is not shown.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+const MAX_AWAITED_LINES: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -61,7 +69,7 @@ impl Verb {
     }
 }
 
-/// Exits with 69 if the action failed for one of the workers.
+/// Exits with 65 if the action failed for one of the workers.
 pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8, Failure> {
     let named: BTreeSet<_> = args.names.iter().cloned().collect();
     let names: Vec<_> = args.names.iter().map(ToString::to_string).collect();
@@ -73,13 +81,19 @@ pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8,
     let response = reply.response(send(&mut daemon, verb, request)).await?;
     let limit = limit(response.metadata()) + MARGIN;
     let mut stream = response.into_inner();
-    let awaited = Awaited { named };
+    let mut awaited = Awaited { named, status: daemon.control.clone() };
+    let mut refresh = interval_at(now() + REFRESH_INTERVAL, REFRESH_INTERVAL);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut wait = daemon.wait_for(&action, "the results", limit);
     let mut results: Vec<WorkerResult> = Vec::new();
     loop {
         let message = tokio::select! {
             biased;
             message = stream.message() => message.map_err(|status| wait.failed(&status))?,
+            _ = refresh.tick(), if context.out.live_rows().is_some() => {
+                awaited.show(context, &results).await;
+                continue;
+            }
             () = sleep_until(wait.deadline) => {
                 wait.awaited = awaited.sentence(&results);
                 return Err(wait.timed_out());
@@ -98,7 +112,7 @@ pub async fn run(context: &mut Context, verb: Verb, args: Workers) -> Result<u8,
         context.out.print(doc);
     }
     let all_ok = results.iter().all(|result| result.ok);
-    Ok(if all_ok { SUCCESS } else { program::UNAVAILABLE })
+    Ok(if all_ok { SUCCESS } else { program::WORKER_FAILED })
 }
 
 /// The time that the daemon may take, as it says itself.
@@ -111,6 +125,7 @@ fn limit(metadata: &MetadataMap) -> Duration {
 struct Awaited {
     /// As named on the command line; empty means all.
     named: BTreeSet<WorkerName>,
+    status: ControlClient<Channel>,
 }
 
 impl Awaited {
@@ -127,6 +142,29 @@ impl Awaited {
         } else {
             format!("the result of {}", names.join(", "))
         }
+    }
+
+    /// Shows the states of these workers, if the daemon says them at once. They are not worth an error.
+    async fn show(&mut self, context: &mut Context, results: &[WorkerResult]) {
+        let call = self.status.status(v1::StatusRequest::default());
+        let Ok(Ok(response)) = timeout(REFRESH_INTERVAL, call).await else { return };
+        let Ok(report) = StatusReport::try_from(response.into_inner()) else { return };
+        let awaited: Vec<_> =
+            report.workers.iter().filter(|worker| self.is_awaited(&worker.name, results)).collect();
+        let mut doc = context.out.document();
+        render_awaited(&mut doc, &awaited);
+        context.out.redraw(doc);
+    }
+}
+
+fn render_awaited(doc: &mut Document, awaited: &[&WorkerStatus]) {
+    for worker in awaited.iter().take(MAX_AWAITED_LINES) {
+        let reason = worker.reason.as_ref().map_or_else(String::new, |reason| format!(", {reason}"));
+        let text = format!("waiting for {}: {}{reason}", worker.name, worker.state.name());
+        doc.sentence(&text, tone(worker.state));
+    }
+    if let Some(more) = awaited.len().checked_sub(MAX_AWAITED_LINES).filter(|more| *more > 0) {
+        doc.sentence(&format!("and {more} more"), Tone::Dim);
     }
 }
 
@@ -177,7 +215,7 @@ fn render(doc: &mut Document, results: &mut [WorkerResult]) {
 mod tests {
     use super::*;
     use crate::color::Palette;
-    use crate::test_data::{name, pid};
+    use crate::test_data::{self, name, pid};
 
     fn results() -> Vec<WorkerResult> {
         let result = |text, ok, state, detail: &str, duration_ms| WorkerResult {
@@ -205,6 +243,25 @@ mod tests {
         docs   failed     -   21 ms  port 8082 is held by python3 server.py (pid 99,
                                      kim, LISTEN on 127.0.0.1:8082)
         ");
+    }
+
+    /// On a terminal, while a worker takes its time.
+    #[test]
+    fn awaited_workers_are_shown_with_state_and_reason() {
+        let mut report = test_data::status();
+        for worker in &mut report.workers {
+            worker.state = WorkerState::Starting;
+            worker.reason = Some("nothing listens on 43211 yet".to_owned());
+        }
+        let awaited: Vec<_> = report.workers.iter().cycle().take(9).collect();
+        let mut doc = Document::new(Palette::Plain, 80);
+        render_awaited(&mut doc, &awaited[2..]);
+        assert!(
+            doc.into_text().starts_with("waiting for web-frontend: starting, nothing listens on 43211 yet\n")
+        );
+        let mut doc = Document::new(Palette::Plain, 80);
+        render_awaited(&mut doc, &awaited);
+        assert!(doc.into_text().ends_with("\nand 1 more\n"));
     }
 
     #[test]
