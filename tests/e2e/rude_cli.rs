@@ -9,12 +9,15 @@ use std::thread;
 use std::time::Duration;
 
 use mcpd_common::event::{EventKind, ShutdownEvent};
+use mcpd_common::ids::Pid;
+use mcpd_common::os::process;
 use mcpd_proto::v1;
 use mcpd_proto::v1::control_server::{Control, ControlServer};
 use mcpd_tests::daemon::{LONGEST_SHUTDOWN, mcpctl};
 use mcpd_tests::{
     BOUND, ConfigBuilder, Daemon, Output, Signal, WorkerSpec, binaries, command, repo, skip, until,
 };
+use nix::sys::signal::kill;
 use tokio::net::UnixListener;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -385,4 +388,61 @@ fn a_deleted_log_is_named() {
     let output = daemon.mcpctl(&["logs"]).expect_code(69);
     assert!(named(&output, &alpha) && named(&output, &beta), "{output:?}");
     daemon.assert_shuts_down(0);
+}
+
+/// R-CLI-3: without a run file, too, nothing is called clean while a process with mcpd's mark is left. `shutdown`
+/// and the log of the next start name it, and nobody touches it.
+#[test]
+fn what_is_left_without_any_record_is_named() {
+    if skip::unless_linux_backend("an emptied environment leaves no mark to be named by") {
+        return;
+    }
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1"));
+    let run = daemon.try_status().and_then(|status| status.daemon).expect("it runs").run.tag();
+    daemon.kill_both();
+    let marked = || {
+        let is_marked = |pid| process::best_effort::mark(pid).is_some_and(|mark| mark.run == run);
+        let all = process::best_effort::all().into_iter();
+        all.filter(|found| found.state != 'Z' && is_marked(found.pid))
+            .map(|found| found.pid)
+            .collect::<Vec<_>>()
+    };
+    let left = until("only what escaped to be left", BOUND, || <[Pid; 1]>::try_from(marked()).ok())[0];
+    fs::remove_file(daemon.state().run_file()).expect("removed");
+
+    let result = daemon.mcpctl(&["shutdown", "--wait", "--json"]).expect_code(5).json();
+    assert_eq!(result["state"], "leftovers", "{result}");
+    let findings = result["findings"].as_array().expect("findings");
+    let names_it = |text: &str| text.contains(&format!("(pid {left}, "));
+    assert!(findings.iter().any(|it| it["detail"].as_str().is_some_and(names_it)), "{result}");
+    let output = daemon.mcpctl(&["shutdown"]).expect_code(5);
+    let state = daemon.places().state_dir.display().to_string();
+    let place = format!("no run is recorded in {state}");
+    let words: Vec<_> = output.stdout.split_whitespace().collect();
+    assert!(words.join(" ").contains(&place), "{output:?}");
+
+    let mut next = daemon.launch_again();
+    next.wait_ready();
+    let log = next.log();
+    let warning = log.lines().find(|line| line.contains("WARN") && names_it(line));
+    assert!(warning.is_some_and(|line| line.contains("no run is recorded")), "{log}");
+    assert_eq!(marked(), [left], "it was left alone");
+    kill(nix::unistd::Pid::from_raw(left.get()), Signal::SIGKILL).expect("it runs");
+    // The worker of the next run has a child of the same kind.
+    next.assert_shuts_down(3);
+}
+
+/// A run that lives is not left, wherever its processes are and whichever state directory it has.
+#[test]
+fn the_processes_of_another_daemon_are_not_called_left() {
+    let mut other = Daemon::start(ConfigBuilder::new().fixture("alpha", "--escape 1 --tree 1 1"));
+    let processes = other.processes();
+    assert!(processes.len() >= 3, "{processes:?}");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let result = run_mcpctl(home.path(), RuntimeDir::Unset, &["shutdown", "--json"]).json();
+    for process in processes {
+        let pid = format!("(pid {}, ", process.pid);
+        assert!(!result.to_string().contains(&pid), "{pid}: {result}");
+    }
+    other.assert_shuts_down(3);
 }

@@ -2,5 +2,6 @@
 //! verification phase, and run inside `mcpctl` if no daemon runs (R-VER-5).
 
 pub mod listener;
+pub mod orphans;
 pub mod ports;
 pub mod zombies;

@@ -5,8 +5,10 @@
 //!   crash record (the guardian cleaned up) ----------.
 //!   run file (it could not, or died as well) ---------+--> warnings: log, `mcpctl status`
 //!     `-- processes.rs kills the processes of the run `--> journal, last-shutdown.json: `report`, `history`
+//!   no run file: orphans.rs names processes of runs that nothing supervises --> log
 //! ```
 
+mod orphans;
 mod processes;
 
 use jiff::Timestamp;
@@ -44,9 +46,10 @@ impl LastRun {
                 last.warnings.extend(doubt.map(warning));
                 last.add(record, state);
             }
-            Ok(None) => {}
+            Ok(None) => orphans::warn().await,
             Err(why) => {
-                last.warnings.push(format!("{why}; processes of the last run, if any, were not searched for"))
+                last.warnings.push(format!("{why}; processes of the last run, if any, were not killed"));
+                orphans::warn().await;
             }
         }
         last.report = last.record.as_ref().map(|record| record.account(state));

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mcpd_common::check::orphans::{self, Orphan};
 use mcpd_common::crash::last_shutdown;
 use mcpd_common::exit_code::{self, program};
 use mcpd_common::os::child::Handle;
 use mcpd_common::os::process::Process;
+use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::run_file::RunFile;
 use tokio::time::timeout;
 
@@ -16,6 +18,7 @@ use crate::color::Tone;
 use crate::context::Context;
 use crate::daemon_client::DaemonClient;
 use crate::failure::{Failure, SUCCESS};
+use crate::formatting::count;
 use crate::leftovers::{self, Leftovers};
 use crate::locations::{self, Locations};
 use crate::wait::{now, sleep};
@@ -28,6 +31,9 @@ const WORKERS_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Interval for reading the marks of all processes.
+const ORPHAN_INTERVAL: Duration = Duration::from_millis(200);
+
 pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> {
     let locations = context.locations();
     if args.wait {
@@ -35,10 +41,15 @@ pub async fn run(context: &mut Context, args: &Shutdown) -> Result<u8, Failure> 
     }
     let run = match RunFile::read(&locations.state.run_file()) {
         Ok(Some(run)) => run,
-        Ok(None) => return Ok(show(context, &nothing_left())),
+        Ok(None) => {
+            let place = format!("no run is recorded in {}", locations.state.path().display());
+            let outcome = without_record(&place, lasting_orphans().await?);
+            return Ok(show(context, &outcome));
+        }
         Err(error) => {
-            context.out.note(&format!("{error}; can't find out whether an earlier run left anything"));
-            return Ok(show(context, &nothing_left()));
+            let outcome = without_record(&error.to_string(), lasting_orphans().await?);
+            context.out.note(&format!("{error}; only processes with the mark of a run were searched for"));
+            return Ok(show(context, &outcome));
         }
     };
     let leftovers = lasting_leftovers(&run, &locations).await?;
@@ -76,6 +87,39 @@ async fn lasting_leftovers(run: &RunFile, locations: &Locations) -> Result<Lefto
         }
         sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Processes of runs that no file names, and that nothing supervises. Those that exit within a second don't count.
+async fn lasting_orphans() -> Result<Vec<Orphan>, Failure> {
+    let find = || orphans::find().map_err(|error| leftovers::cannot_look(ACTION, error));
+    let deadline = now() + WORKERS_EXIT_TIMEOUT;
+    let mut orphans = find()?;
+    while !orphans.is_empty() && now() < deadline {
+        sleep(ORPHAN_INTERVAL).await;
+        let still_there = find()?;
+        orphans.retain(|orphan| still_there.iter().any(|it| it.is_same(orphan)));
+    }
+    Ok(orphans)
+}
+
+/// `why` says why nothing is known about the last run.
+fn without_record(why: &str, orphans: Vec<Orphan>) -> Outcome {
+    let findings: Vec<_> = orphans.iter().map(orphan_finding).collect();
+    if findings.is_empty() {
+        return nothing_left();
+    }
+    let code = exit_code::of(&findings);
+    let processes = count(findings.len(), "process");
+    let verdict =
+        format!("mcpd is not running, and {why}, but {processes} of an earlier run of mcpd still run");
+    Outcome { findings, ..Outcome::new(State::Leftovers, code, verdict) }
+}
+
+fn orphan_finding(orphan: &Orphan) -> Finding {
+    let what = orphan.describe();
+    let run = orphan.mark.run.0;
+    let detail = format!("{what} has the mark of a run of mcpd ({run:08x}) whose daemon is gone");
+    Finding::new(FindingKind::ProcessLeft, &orphan.process.name, detail)
 }
 
 fn outcome(run: &RunFile, leftovers: Leftovers) -> Outcome {
