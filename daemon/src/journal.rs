@@ -224,8 +224,8 @@ impl JournalFile<'_> {
         if let Err(error) = self.journal.record_all(batch) {
             self.state.lose(batch.len(), &error.to_string());
         }
-        let starts = batch.iter().filter(|record| matches!(record, Record::RunStarted(_)));
-        self.run = starts.last().cloned().or(self.run.take());
+        let start = batch.iter().rfind(|record| matches!(record, Record::RunStarted(_)));
+        self.run = start.cloned().or(self.run.take());
         self.state.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
     }
 

@@ -13,6 +13,7 @@ use mcpd_common::ids::Port;
 use mcpd_common::outcome::{Departure, ShutdownReport};
 use mcpd_common::status::WorkerState;
 use mcpd_tests::config::Places;
+use mcpd_tests::mcp::{Client, Events};
 use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, skip, until};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -320,5 +321,24 @@ fn worker_logs_hang_and_disappear() {
     fs::remove_file(&log).expect("removed");
     until("more output of beta", BOUND, || (size() > 0).then_some(()));
     drop(reader);
+    daemon.assert_shuts_down(0);
+}
+
+/// A `GET` that names no media type is a stream if its response is one: a restart neither waits for it nor ends it.
+#[test]
+fn a_stream_of_a_client_that_accepts_anything_outlives_its_worker() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("")));
+    let client = Client::initialize(daemon.port("alpha"));
+    let session = format!("mcp-session-id: {}", client.session);
+    let get = compose("GET /mcp", &["accept: */*", &session], "");
+    let mut stream = Events::of(wire::request(daemon.port("alpha"), &get));
+    let first = stream.message();
+    let began = std::time::Instant::now();
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    assert!(began.elapsed() < Duration::from_secs(8), "the restart waited for the stream");
+    let next =
+        std::iter::repeat_with(|| stream.message()).find(|message| message["params"]["data"]["pid"].is_u64());
+    let next = next.expect("an endless iterator");
+    assert_ne!(next["params"]["data"]["pid"], first["params"]["data"]["pid"], "attached to the new worker");
     daemon.assert_shuts_down(0);
 }

@@ -94,7 +94,7 @@ const fn hostile(name: &'static str, descendants: u32) -> HostileWorker {
 
 impl HostileWorker {
     /// Skipped unless the test runs as root.
-    const fn as_root(self) -> Self {
+    const fn run_as_root(self) -> Self {
         Self { root: true, ..self }
     }
 
@@ -327,10 +327,10 @@ zoo! {
         ..hostile("loses-its-leader", 0)
     };
     cannot_be_dumped: hostile("undumpable", 1);
-    is_another_user: hostile("other-user", 1).as_root();
+    is_another_user: hostile("other-user", 1).run_as_root();
     tells_its_end_by_odd_signals: hostile("odd-signals", 2);
     is_a_subreaper_itself: hostile("own-subreaper", 2);
-    has_a_pid_namespace: hostile("own-namespace", 3).as_root();
+    has_a_pid_namespace: hostile("own-namespace", 3).run_as_root();
     overwrote_its_environment: hostile("overwritten", 1);
     // Without a cgroup nothing shows to which worker it belongs. The portable backend finds it by the output pipe of its
     // worker, which it holds open.

@@ -10,7 +10,9 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde_json::Value;
 
 use super::body::{Body, Upload, whole};
-use super::headers::{LAST_EVENT, SESSION, accepts_events, forget_connection, of_origin, restore_last_event};
+use super::headers::{
+    LAST_EVENT, SESSION, accepts_anything, accepts_events, forget_connection, of_origin, restore_last_event,
+};
 use super::passing::Passing;
 use super::payload::{self, BODY, Payload};
 use super::pipe::Pipe;
@@ -40,6 +42,8 @@ pub struct Exchange {
     passing: Option<Passing>,
     /// A `GET` for an event stream.
     pub wants_events: bool,
+    /// A `GET` that may become one, because its client accepts anything.
+    pub may_become_stream: bool,
     method: Method,
     uri: Uri,
     /// Without the session id. Moved into the request, unless it may be sent again.
@@ -82,6 +86,7 @@ pub async fn answer(
         Payload::Streaming(_) => (None, Bytes::new(), None),
     };
     let wants_events = head.method == Method::GET && accepts_events(&head.headers);
+    let may_become_stream = head.method == Method::GET && accepts_anything(&head.headers);
     forget_connection(&mut head.headers);
     let method = head.method;
     let uri = of_origin(head.uri);
@@ -94,6 +99,7 @@ pub async fn answer(
         body,
         passing,
         wants_events,
+        may_become_stream,
         method,
         uri,
         headers,
@@ -271,7 +277,7 @@ impl Exchange {
 
     /// Long-lived streams are attached again.
     fn may_be_sent_again(&self) -> bool {
-        self.wants_events || self.is_request("subscriptions/listen")
+        self.wants_events || self.may_become_stream || self.is_request("subscriptions/listen")
     }
 
     /// Takes the body back from a request that could not be sent.

@@ -41,6 +41,12 @@ pub fn accepts_events(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
+/// Whether the client accepts an event stream without naming it.
+pub fn accepts_anything(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).map(|accept| accept.to_str().unwrap_or_default());
+    accept.is_none_or(|accept| accept.contains("*/*") || accept.contains("text/*"))
+}
+
 /// Origin form: path and query only.
 pub fn of_origin(uri: Uri) -> Uri {
     match uri.authority() {

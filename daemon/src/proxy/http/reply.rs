@@ -43,6 +43,7 @@ impl Exchange {
         let (head, body) = response.into_parts();
         let session = session.map(|(_, session)| session);
         if events && head.status == StatusCode::OK {
+            self.wants_events |= self.may_become_stream;
             let purpose = match (&self.messages, self.wants_events) {
                 (Some(_), _) if self.is_request("subscriptions/listen") => Purpose::Listen,
                 // The rest of a response: only GET and listen streams are attached to the next worker.
