@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,7 +16,7 @@ use mcpd_tests::config::Places;
 use mcpd_tests::mcp::{Client, Events};
 use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, skip, until};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 
 use crate::front_door::behind_front_door;
@@ -226,6 +226,10 @@ fn a_closed_terminal_stops_the_daemon() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let terminal = nix::pty::openpty(None, None).expect("a terminal");
     let path = nix::unistd::ttyname(&terminal.slave).expect("a name");
+    // The daemon must not hold the terminal open itself.
+    for end in [&terminal.master, &terminal.slave] {
+        fcntl(end.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag");
+    }
     // A session leader without a terminal gets the first one that it opens.
     let leader = format!("exec 3<>'{}'; exec \"$0\" \"$@\" <&3 3<&-", path.display());
     let command = Daemon::command_below(&["setsid", "sh", "-c", &leader], home.path(), &config);
@@ -313,15 +317,17 @@ fn worker_logs_hang_and_disappear() {
     let config = ConfigBuilder::new().fixture("alpha", "--flood").fixture("beta", "--flood");
     let mut daemon = Daemon::launch_in(home, config);
     daemon.wait_ready();
-    let reader = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&hanging);
-    let reader = reader.expect("a reader, so that the pipe can be opened");
+    daemon.mcpctl(&["restart", "--all"]).expect_code(0);
+    let reader = thread::spawn(move || {
+        File::open(hanging).and_then(|mut log| std::io::copy(&mut log, &mut std::io::sink()))
+    });
     let log = daemon.places().log_dir.join("workers/beta.log");
     let size = || fs::metadata(&log).map_or(0, |file| file.len());
     until("output of beta", BOUND, || (size() > 0).then_some(()));
     fs::remove_file(&log).expect("removed");
     until("more output of beta", BOUND, || (size() > 0).then_some(()));
-    drop(reader);
     daemon.assert_shuts_down(0);
+    assert!(reader.join().expect("no panic").expect("readable") > 0);
 }
 
 /// A `GET` that names no media type is a stream if its response is one: a restart neither waits for it nor ends it.

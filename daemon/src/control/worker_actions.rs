@@ -108,7 +108,7 @@ fn sentence(action: WorkerAction, state: WorkerState, reason: Option<String>) ->
         }
         (_, WorkerState::Ready) => return "responds".to_owned(),
         (_, WorkerState::Starting) => "is running, but does not respond yet",
-        (_, WorkerState::BackingOff) => "exited again; mcpd starts it again",
+        (_, WorkerState::BackingOff) => "is not running; mcpd tries again",
         (_, WorkerState::Failed) => "failed",
         (_, WorkerState::Unhealthy) => "is running, but does not respond",
         (_, WorkerState::Stopping) => "is still stopping",

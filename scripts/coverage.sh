@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Line coverage of the rooms that stop and prove, by all tests: also of the daemons that end-to-end tests start.
+#
+#   scripts/coverage.sh                            all tests, then a table by room
+#   scripts/coverage.sh -E 'test(/^crash::/)'      some: arguments go to `cargo nextest run`
+#   scripts/coverage.sh --lines ROOM               the uncovered lines of the last run, by file
+#
+# cargo-llvm-cov is installed into target/tools if it is missing. Processes that are killed with SIGKILL leave no counts,
+# except what they counted by then: the counters are kept in the files that the kernel writes (continuous mode).
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+readonly LLVM_COV=0.6.21
+readonly TOOLS=$PWD/target/tools
+readonly ROOMS='shutdown supervisor process verify guardian recovery proxy'
+readonly RESULT=target/coverage/result.json
+
+install_llvm_cov() {
+    export PATH=$TOOLS/bin:$PATH
+    cargo llvm-cov --version >/dev/null 2>&1 && return
+    CARGO_TARGET_DIR=$TOOLS/build cargo install --locked --root "$TOOLS" "cargo-llvm-cov@$LLVM_COV" || return
+    rm -rf "$TOOLS/build"
+}
+
+run_tests() {
+    rustup component add llvm-tools >/dev/null 2>&1
+    # shellcheck disable=SC1090
+    source <(cargo llvm-cov show-env --sh 2>/dev/null || cargo llvm-cov show-env --export-prefix)
+    export CARGO_TARGET_DIR=$PWD/target/coverage
+    export LLVM_PROFILE_FILE=$CARGO_TARGET_DIR/counts-%p-%8m.profraw
+    export CARGO_LLVM_COV_TARGET_DIR=$CARGO_TARGET_DIR
+    mkdir -p "$CARGO_TARGET_DIR"
+    find "$CARGO_TARGET_DIR" -maxdepth 1 -name '*.profraw' -delete
+    cargo build --workspace && cargo nextest run --workspace --no-fail-fast "$@"
+    cargo llvm-cov report --json --output-path "$RESULT"
+}
+
+# table: lines, covered lines and share of each room, and the files with the most uncovered lines.
+table() {
+    python3 - "$RESULT" "$ROOMS" <<'END'
+import json, sys
+rooms = {room: [0, 0] for room in sys.argv[2].split()}
+files = []
+for file in json.load(open(sys.argv[1]))["data"][0]["files"]:
+    path = file["filename"].split("/daemon/src/")
+    room = path[1].split("/")[0] if len(path) == 2 else None
+    if room not in rooms or "/tests/" in path[1] or "_tests.rs" in path[1] or "/fake/" in path[1]:
+        continue
+    lines = file["summary"]["lines"]
+    rooms[room][0] += lines["count"]
+    rooms[room][1] += lines["covered"]
+    files.append((lines["count"] - lines["covered"], path[1]))
+for room, (count, covered) in rooms.items():
+    print(f"{room:12} {covered:6} of {count:6} lines  {100 * covered / max(count, 1):6.2f} %")
+print()
+for uncovered, path in sorted(files, reverse=True)[:25]:
+    if uncovered:
+        print(f"{uncovered:5} uncovered  {path}")
+END
+}
+
+# lines ROOM: "file:line" of each line that no test reached.
+lines() {
+    python3 - "$RESULT" "$1" <<'END'
+import json, sys
+for file in json.load(open(sys.argv[1]))["data"][0]["files"]:
+    path = file["filename"].split("/daemon/src/")
+    if len(path) < 2 or path[1].split("/")[0] != sys.argv[2] or "tests" in path[1] or "/fake/" in path[1]:
+        continue
+    text = open(file["filename"]).read().splitlines()
+    last = None
+    # [line, column, count, has_count, is_region_entry, is_gap]
+    for line, column, count, has_count, _, is_gap in file["segments"]:
+        if last is not None:
+            for missed in range(last, min(line, len(text)) + (column > 1)):
+                stripped = text[missed - 1].strip()
+                if stripped not in ("", "}", "};", ")", ");"):
+                    print(f"{path[1]}:{missed}: {stripped}")
+            last = None
+        if has_count and count == 0 and not is_gap:
+            last = line
+END
+}
+
+if [[ ${1-} == --lines ]]; then
+    lines "${2:?name a room: $ROOMS}" | sort -u -t: -k1,1 -k2,2n
+    exit
+fi
+install_llvm_cov && run_tests "$@" && table
