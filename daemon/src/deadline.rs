@@ -45,7 +45,7 @@ pub async fn pause_after_accept_error(error: &std::io::Error, pause: Duration) {
     }
 }
 
-/// Completes when this process has run for so long. Time in which it was stopped (`SIGSTOP`, Ctrl-Z, a frozen cgroup)
+/// Completes when this process has run for `limit`. Time in which it was stopped (`SIGSTOP`, Ctrl-Z, a frozen cgroup)
 /// does not count; time in which the machine was suspended does not pass on this clock at all.
 pub async fn until_run_for(limit: Duration) {
     const STEP: Duration = Duration::from_millis(100);
@@ -96,5 +96,27 @@ impl Deadline {
     /// The result of `future`, or [`Elapsed`].
     pub async fn wait<T>(self, future: impl Future<Output = T>) -> Result<T, Elapsed> {
         tokio::time::timeout_at(self.0, future).await.map_err(|_| Elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    /// A connection that its client has reset already must not keep all others waiting.
+    #[tokio::test(start_paused = true)]
+    async fn only_a_shortage_pauses_a_listener() {
+        let pause = Duration::from_millis(500);
+        for (errno, expected) in [
+            (rustix::io::Errno::CONNABORTED, Duration::ZERO),
+            (rustix::io::Errno::PROTO, Duration::ZERO),
+            (rustix::io::Errno::MFILE, pause),
+            (rustix::io::Errno::NOMEM, pause),
+        ] {
+            let began = now();
+            pause_after_accept_error(&Error::from_raw_os_error(errno.raw_os_error()), pause).await;
+            assert_eq!(now() - began, expected, "{errno}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use mcpd_common::ids::Port;
 use mcpd_common::status::WorkerState;
+use mcpd_tests::wire::{self, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, until};
 
 use crate::front_door::behind_front_door;
@@ -72,7 +73,7 @@ fn a_worker_may_listen_on_either_loopback_address() {
 /// R-SUP-8: a start that takes long shows why.
 #[test]
 fn a_worker_that_never_listens_shows_why() {
-    let never = WorkerSpec::fixture("--never-ready").with("transport = \"http\"");
+    let never = WorkerSpec::fixture("--never-ready").with("transport = \"http\"").with("hold = \"1s\"");
     let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let other = elsewhere.local_addr().expect("bound").port();
     drop(elsewhere);
@@ -85,6 +86,12 @@ fn a_worker_that_never_listens_shows_why() {
     };
     let never = until("a reason", BOUND, || reason_of(&mut daemon, "never"));
     assert!(never.contains("nothing listens on"), "{never}");
+    // A client gets the same reason.
+    let get = compose("GET /health", &["connection: close"], "");
+    let refused = wire::request(daemon.port("never"), &get);
+    assert_eq!(refused.status, 503);
+    let text = refused.text();
+    assert!(text.contains("was not ready within 1 s") && text.contains("nothing listens on"), "{text}");
     let wrong = until("a reason", BOUND, || reason_of(&mut daemon, "wrong"));
     assert!(wrong.contains(&format!("listens on 127.0.0.1:{other} and not on")), "{wrong}");
     daemon.assert_shuts_down(0);

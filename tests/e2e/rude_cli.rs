@@ -391,7 +391,7 @@ fn a_deleted_log_is_named() {
 }
 
 /// R-CLI-3: without a run file, too, nothing is called clean while a process with mcpd's mark is left. `shutdown`
-/// and the log of the next start name it, and nobody touches it.
+/// and the log of the next start name it, and no program touches it.
 #[test]
 fn what_is_left_without_any_record_is_named() {
     if skip::unless_linux_backend("an emptied environment leaves no mark to be named by") {

@@ -15,7 +15,7 @@ use mcpd_common::status::WorkerState;
 use mcpd_tests::config::Places;
 use mcpd_tests::mcp::{Client, Events};
 use mcpd_tests::wire::{self, Reply, compose};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, skip, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, command, http, skip, until};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 
@@ -138,7 +138,7 @@ fn a_state_directory_that_others_may_write_is_refused_with_the_command() {
 
 /// R-RPC-3: connections that do not speak give way to the user's tools.
 #[test]
-fn idle_control_connections_lock_nobody_out() {
+fn idle_control_connections_do_not_lock_the_user_out() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
     let socket = daemon.places().socket.clone();
     let idle: Vec<_> = (0..500).map(|_| UnixStream::connect(&socket).expect("connected")).collect();
@@ -346,5 +346,91 @@ fn a_stream_of_a_client_that_accepts_anything_outlives_its_worker() {
         std::iter::repeat_with(|| stream.message()).find(|message| message["params"]["data"]["pid"].is_u64());
     let next = next.expect("an endless iterator");
     assert_ne!(next["params"]["data"]["pid"], first["params"]["data"]["pid"], "attached to the new worker");
+    daemon.assert_shuts_down(0);
+}
+
+/// A worker can't stop another one: each process has a shutdown token of its own.
+#[test]
+fn every_built_in_worker_has_its_own_token() {
+    let config =
+        ConfigBuilder::new().worker("alpha", WorkerSpec::built_in()).worker("beta", WorkerSpec::built_in());
+    let mut daemon = Daemon::start(config);
+    let mut tokens: Vec<_> = ["alpha", "beta", "alpha"]
+        .into_iter()
+        .enumerate()
+        .map(|(number, name)| {
+            if number == 2 {
+                daemon.mcpctl(&["restart", name]).expect_code(0);
+            }
+            let pid = daemon.wait_state(name, WorkerState::Ready).pid.expect("it runs");
+            let environment = fs::read_to_string(format!("/proc/{pid}/environ")).expect("readable");
+            let token = environment.split('\0').find_map(|entry| entry.strip_prefix("MCPD_SHUTDOWN_TOKEN="));
+            token.expect("a token").to_owned()
+        })
+        .collect();
+    tokens.sort();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 3);
+    daemon.assert_shuts_down(0);
+}
+
+/// The stop that a later start overtakes ends at once, and says so.
+#[test]
+fn a_stop_that_is_overtaken_by_a_start_ends_at_once() {
+    let config = ConfigBuilder::new().times(LONG, LONG).fixture("alpha", "--slow-exit 1500");
+    let mut daemon = Daemon::start(config);
+    let stop = daemon.mcpctl_start(&["stop", "alpha"]);
+    daemon.wait_state("alpha", WorkerState::Stopping);
+    daemon.mcpctl(&["start", "alpha"]).expect_code(0);
+    let stop = stop.finish(BOUND).expect_code(65);
+    assert!(stop.stdout.contains("superseded by a later start"), "{stop:?}");
+    daemon.assert_shuts_down(0);
+}
+
+/// A daemon that was frozen together with its guardian has not used its time (102).
+#[test]
+fn a_frozen_daemon_does_not_overrun() {
+    let config = ConfigBuilder::new()
+        .times(SHORT, SHORT)
+        .shutdown("verification = \"1s\"")
+        .fixture("alpha", "--slow-exit 300");
+    let mut daemon = Daemon::start(config);
+    daemon.mcpctl(&["shutdown"]).expect_code(0);
+    let pids = [daemon.guardian(), daemon.pid()].map(|pid| nix::unistd::Pid::from_raw(pid.get()));
+    pids.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).expect("ours"));
+    // Longer than its total bound of 9 s and what the guardian adds.
+    thread::sleep(Duration::from_secs(16));
+    pids.iter().rev().for_each(|pid| kill(*pid, Signal::SIGCONT).expect("ours"));
+    let code = daemon.wait_exit(BOUND);
+    // The time of the graceful phase may be over by then; the total bound is not.
+    assert!(code == 0 || code == 2, "{code}");
+    daemon.assert_no_trace(code);
+}
+
+/// What was given on the command line is not optional.
+#[test]
+fn a_repository_that_does_not_exist_is_refused() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut mcpd = Daemon::command(home.path(), &ConfigBuilder::new());
+    mcpd.args(["--repo", "nosuch"]).env_remove("MCPD_CONFIG").current_dir(home.path());
+    let output = command::start(&mut mcpd).finish(BOUND).expect_code(78);
+    assert!(output.stderr.contains("nosuch does not exist"), "{output:?}");
+}
+
+/// A person who starts mcpd in a repository is told that the configuration does not serve it.
+#[test]
+fn a_repository_that_is_not_configured_is_named() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let other = home.path().join("other");
+    mcpd_tests::repo::init(&other);
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let file = config.write(home.path());
+    let mut command = Daemon::command(home.path(), &config);
+    command.env("MCPD_CONFIG", file).current_dir(&other);
+    let mut daemon = Daemon::launch_by(command, home, config);
+    daemon.wait_ready();
+    let status = daemon.mcpctl(&["status"]).expect_code(0).stdout;
+    let text: String = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("is not among the workers of"), "{status}");
     daemon.assert_shuts_down(0);
 }

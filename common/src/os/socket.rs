@@ -37,7 +37,7 @@ pub fn connections() -> io::Result<Vec<Socket>> {
 pub enum PeerUser {
     /// The user id of the socket.
     Known(u32),
-    /// No process holds the socket any more, so that nobody reads a response.
+    /// No process holds the socket any more, so that no process reads a response.
     Gone,
 }
 

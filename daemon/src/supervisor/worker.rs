@@ -48,17 +48,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(config: &WorkerConfig, graceful: &Duration, limits: &TimeLimits, slot: Slot) -> Self {
-        let policy = Policy {
-            restart: config.restart,
-            restart_unhealthy: config.restart_unhealthy,
-            permanent_failure: (config.program == Program::BuiltIn)
-                .then_some(ExitStatus::Code(exit_code::program::CONFIG.into())),
-            hint: config.hint.clone(),
-            ready_within: config.ready_within,
-            has_route: config.shutdown_path.is_some(),
-            graceful: *graceful,
-            term: limits.term(),
-        };
+        let policy = policy(config, *graceful, limits);
         let machine = match &config.unusable {
             Some(reason) => Machine::unusable(policy, reason.clone()),
             None => Machine::new(policy, u64::from(slot.0) << 1 ^ u64::from(std::process::id())),
@@ -141,5 +131,19 @@ impl Worker {
             Some(started) => format!("{} (pid {})", self.config.name, started.pid),
             None => self.config.name.to_string(),
         }
+    }
+}
+
+fn policy(config: &WorkerConfig, graceful: Duration, limits: &TimeLimits) -> Policy {
+    let is_built_in = config.program == Program::BuiltIn;
+    Policy {
+        restart: config.restart,
+        restart_unhealthy: config.restart_unhealthy,
+        permanent_failure: is_built_in.then_some(ExitStatus::Code(exit_code::program::CONFIG.into())),
+        hint: config.hint.clone(),
+        ready_within: config.ready_within,
+        has_route: config.shutdown_path.is_some(),
+        graceful,
+        term: limits.term(),
     }
 }

@@ -195,3 +195,24 @@ fn socket(payload: &[u8]) -> Option<Socket> {
         timer: header.timer.is_some().then(|| Duration::from_millis(expires.into())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// netlink(7): an interrupted dump may miss sockets, so it is not taken for the whole table.
+    #[test]
+    fn an_interrupted_dump_is_an_error() {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_DUMP_INTR;
+        let mut message: NetlinkMessage<SockDiagMessage> = NetlinkMessage::new(
+            header,
+            netlink_packet_core::NetlinkPayload::Done(netlink_packet_core::DoneMessage::default()),
+        );
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let error = take(&bytes, &mut vec![]).err().map(|error| error.kind());
+        assert_eq!(error, Some(INTERRUPTED));
+    }
+}

@@ -53,6 +53,22 @@ pub struct Exchange {
 /// The session of a request, with the id that the client uses.
 pub type InSession = Option<(String, SharedSession)>;
 
+/// The response to a request that is not forwarded, whatever the worker's state is.
+fn refusal(listener: &Listener, request: &Request<Incoming>) -> Option<Response<Body>> {
+    if let Err(refused) = listener.allowed.check(request.uri(), request.headers()) {
+        return Some(errors::text(StatusCode::FORBIDDEN, format!("{refused}\n")));
+    }
+    if let Some(path) = &listener.shutdown_path
+        && shutdown_path::is_requested(request.uri().path(), path)
+    {
+        let text = format!("only mcpd may request {path} (shutdown_path)\n");
+        return Some(errors::text(StatusCode::FORBIDDEN, text));
+    }
+    let is_other_protocol =
+        request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+    is_other_protocol.then(|| errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n"))
+}
+
 /// Handles one request.
 pub async fn answer(
     listener: Arc<Listener>,
@@ -61,19 +77,8 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Response<Body> {
     connection.requests.fetch_add(1, Ordering::Relaxed);
-    if let Err(refused) = listener.allowed.check(request.uri(), request.headers()) {
-        return errors::text(StatusCode::FORBIDDEN, format!("{refused}\n"));
-    }
-    if let Some(path) = &listener.shutdown_path
-        && shutdown_path::is_requested(request.uri().path(), path)
-    {
-        return errors::text(
-            StatusCode::FORBIDDEN,
-            format!("only mcpd may request {path} (shutdown_path)\n"),
-        );
-    }
-    if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
-        return errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n");
+    if let Some(refusal) = refusal(&listener, &request) {
+        return refusal;
     }
     let (mut head, body) = request.into_parts();
     let payload = match payload::read(&head, body).await {

@@ -171,6 +171,21 @@ mod tests {
         assert_eq!(sessions.known().len(), 2);
     }
 
+    /// A restart does not lift the bound: the most recently used sessions are restored.
+    #[tokio::test]
+    async fn restored_sessions_are_bounded() {
+        let kept = |number: usize| KeptSession {
+            worker: "docs".parse().expect("a name"),
+            id: number.to_string(),
+            used_at: Timestamp::now() - Duration::from_secs(u64::try_from(number).expect("small")),
+            session: serde_json::to_string(&session(number)).expect("plain data"),
+        };
+        let kept: Vec<_> = (0..MOST + 100).map(kept).collect();
+        let sessions = sessions(JournalHandle::none(), &kept);
+        assert_eq!(sessions.known().len(), MOST);
+        assert!(sessions.get("0").is_some() && sessions.get(&(MOST + 50).to_string()).is_none());
+    }
+
     /// The next daemon restores what the journal has; entries of other workers, or that it can't
     /// read, do no harm.
     #[tokio::test]

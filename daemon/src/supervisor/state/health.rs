@@ -74,7 +74,7 @@ impl Running {
         }
     }
 
-    /// Whether it has been starting for so long that the user wants to know why.
+    /// Whether it has been starting longer than [`SLOW_START`].
     pub fn is_slow_to_start(&self, now: Instant) -> bool {
         self.health == Health::Starting && now >= self.began + SLOW_START
     }
