@@ -126,9 +126,12 @@ pub struct Status {
 
 #[derive(Debug, Args)]
 pub struct VerifyPorts {
+    /// Check only these ports
+    #[arg(value_name = "N")]
+    pub ports: Vec<Port>,
     /// Check only this port; can be given several times
     #[arg(long = "port", short = 'p', value_name = "N")]
-    pub ports: Vec<Port>,
+    pub port: Vec<Port>,
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +228,18 @@ mod tests {
             let cli = Cli::try_parse_from(line.split(' ')).expect(line);
             assert_eq!(cli.global.format(), Format::Json);
         }
+    }
+
+    #[test]
+    fn ports_may_be_named_with_or_without_the_option() {
+        let line = "mcpctl verify-ports 8485 --port 8486 -p 8487 8488";
+        let Command::VerifyPorts(VerifyPorts { ports, port }) =
+            Cli::try_parse_from(line.split(' ')).expect(line).command
+        else {
+            panic!("{line}")
+        };
+        let numbers: Vec<_> = ports.iter().chain(&port).map(|port| port.get()).collect();
+        assert_eq!(numbers, [8485, 8488, 8486, 8487]);
     }
 
     #[test]

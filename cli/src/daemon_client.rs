@@ -11,10 +11,11 @@ use mcpd_common::os::child::Handle;
 use mcpd_common::os::{process, this_process};
 use mcpd_common::run_file::{ProcessId, RunFile};
 use mcpd_common::status::StatusReport;
-use mcpd_proto::v1;
 use mcpd_proto::v1::control_client::ControlClient;
+use mcpd_proto::{EXIT_CODE_METADATA, v1};
 use tokio::net::UnixStream;
 use tokio::time::{timeout, timeout_at};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status, Streaming};
 use tower::service_fn;
@@ -223,6 +224,10 @@ fn call_failed(action: &str, socket: &Path, status: &Status) -> Failure {
         Code::PermissionDenied | Code::Unauthenticated => {
             (program::NOPERM, "run mcpctl as the user that runs the daemon, or as root")
         }
+        Code::FailedPrecondition if status.metadata().get(EXIT_CODE_METADATA).is_some_and(is_config) => (
+            program::CONFIG,
+            "correct the configuration (`mcpd check-config` shows every problem), and try again",
+        ),
         Code::FailedPrecondition => {
             (program::TEMPFAIL, "run `mcpctl status` to see what the daemon is doing")
         }
@@ -240,6 +245,10 @@ fn call_failed(action: &str, socket: &Path, status: &Status) -> Failure {
         _ => (program::SOFTWARE, "see `mcpctl logs --daemon`, and report this as a bug"),
     };
     Failure::new(code, action, status.message(), next)
+}
+
+fn is_config(code: &MetadataValue<Ascii>) -> bool {
+    code.to_str().is_ok_and(|code| code.parse() == Ok(program::CONFIG))
 }
 
 /// A reply that can't be decoded.

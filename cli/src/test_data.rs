@@ -121,6 +121,7 @@ pub fn status_shutting_down() -> StatusReport {
             phase: Phase::WorkersGraceful,
             workers_gone: false,
             clients_gone: true,
+            waiting: vec!["alpha (pid 8081)".to_owned(), "web-frontend (pid 8101)".to_owned()],
         });
     }
     report

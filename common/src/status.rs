@@ -92,6 +92,9 @@ pub struct ShutdownStatus {
     pub workers_gone: bool,
     /// Whether all clients have disconnected.
     pub clients_gone: bool,
+    /// What the phase still waits for, each as a name with pid; empty for the first seconds of a phase.
+    #[serde(default)]
+    pub waiting: Vec<String>,
 }
 
 /// The current status of the daemon.

@@ -20,6 +20,7 @@ use tokio::net::UnixListener;
 
 use crate::boot::{self, StartError};
 use crate::control::health::Health;
+use crate::control::service::Replaceable;
 use crate::deadline;
 use crate::guardian::GuardianLink;
 use crate::handover::{Handover, Inheritance};
@@ -43,8 +44,8 @@ pub struct Options {
     pub console: ConsoleFormat,
     pub run: RunId,
     pub guardian_link: Arc<GuardianLink>,
-    /// Whether a new program could start with the same arguments now; the error is a sentence.
-    pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Whether a new program could start with the same arguments now.
+    pub replaceable: Replaceable,
 }
 
 /// A daemon that has booted.

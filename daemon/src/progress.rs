@@ -77,13 +77,20 @@ impl EventLog {
                     phase: Phase::Initiated,
                     workers_gone: false,
                     clients_gone: false,
+                    waiting: vec![],
                 });
             }
             EventKind::PhaseStarted { phase, .. } => {
                 if let Some(status) = &mut self.status {
                     status.phase = *phase;
+                    status.waiting.clear();
                     status.workers_gone |= *phase > Phase::WorkersTerminate;
                     status.clients_gone |= *phase > Phase::Clients;
+                }
+            }
+            EventKind::Waiting { remaining, .. } => {
+                if let Some(status) = &mut self.status {
+                    status.waiting.clone_from(remaining);
                 }
             }
             _ => {}

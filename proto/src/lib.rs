@@ -31,5 +31,8 @@ pub mod v1 {
 /// daemon may take at most for all results.
 pub const LIMIT_METADATA: &str = "mcpd-limit-ms";
 
+/// Metadata of an error status: the exit code for `mcpctl`, where the status code alone does not tell it.
+pub const EXIT_CODE_METADATA: &str = "mcpd-exit-code";
+
 /// The encoded `FileDescriptorSet` of the proto file, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));

@@ -212,6 +212,7 @@ fn status() -> StatusReport {
                 phase: Phase::WorkersTerminate,
                 workers_gone: true,
                 clients_gone: false,
+                waiting: vec!["docs (pid 3)".to_owned()],
             }),
             warnings: vec!["journal set aside".to_owned()],
         }),
@@ -230,7 +231,8 @@ fn every_event_is_received_as_it_was_sent() {
 #[test]
 fn status_ports_and_zombies_are_received_as_they_were_sent() {
     assert_round_trip::<_, v1::StatusResponse>(status());
-    for state in [PortState::Free, PortState::TimeWait, PortState::Serving, PortState::InUse] {
+    use PortState::{Free, InUse, NotReady, Serving, TimeWait};
+    for state in [Free, TimeWait, Serving, InUse, NotReady] {
         assert_round_trip::<_, v1::PortReport>(port_report(state));
     }
     let zombie = Zombie {

@@ -279,7 +279,7 @@ fn mcpctl_does_not_panic_on_garbage() {
         ("history", program::UNAVAILABLE),
         ("report", program::UNAVAILABLE),
         ("health", program::NOT_RUNNING),
-        ("logs", 0),
+        ("logs", program::UNAVAILABLE),
         ("restart --all", program::UNAVAILABLE),
     ];
     for (line, code) in commands {

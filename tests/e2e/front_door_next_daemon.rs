@@ -199,7 +199,7 @@ fn a_restart_with_a_broken_configuration_is_refused() {
     let good = fs::read_to_string(&file).expect("readable");
     fs::write(&file, format!("{good}\n[oops\n")).expect("written");
     let refused = daemon.mcpctl(&["restart", "--daemon"]);
-    assert_eq!(refused.code, Some(75), "{refused:?}");
+    assert_eq!(refused.code, Some(78), "{refused:?}");
     assert!(refused.stderr.contains("config.toml"), "{refused:?}");
     assert_eq!(daemon.wait_state("alpha", WorkerState::Ready).pid, before.pid);
     fs::write(&file, good).expect("written");

@@ -446,3 +446,44 @@ fn the_processes_of_another_daemon_are_not_called_left() {
     }
     other.assert_shuts_down(3);
 }
+
+/// mcpd holds the port of a worker behind its proxy from the start; that alone serves nobody.
+#[test]
+fn a_port_whose_worker_is_not_ready_is_not_shown_as_serving() {
+    let spec = WorkerSpec::fixture("--never-ready").with("transport = \"http\"");
+    let daemon = Daemon::launch(ConfigBuilder::new().worker("alpha", spec));
+    until("mcpd to run", BOUND, || (daemon.mcpctl(&["status"]).code == Some(0)).then_some(()));
+    let port = daemon.port("alpha").to_string();
+    // With and without the option.
+    for args in
+        [&["verify-ports", "--json"][..], &["ports", &port, "--json"], &["ports", "--port", &port, "--json"]]
+    {
+        let ports = daemon.mcpctl(args).expect_code(0).json_lines();
+        let [report] = ports.as_slice() else { panic!("{ports:?}") };
+        assert_eq!((report["port"].to_string(), &report["state"]), (port.clone(), &"not_ready".into()));
+    }
+}
+
+/// R-SHUT-7: what a shutdown waits for is named, and clients only if there are any.
+#[test]
+fn a_status_during_the_shutdown_names_what_is_awaited() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 4000"));
+    daemon.remember();
+    daemon.mcpctl(&["shutdown"]).expect_code(0);
+    let said = daemon.mcpctl(&["status"]).expect_code(0).stdout;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("workers still there, clients gone; waiting for alpha (pid "), "{said}");
+    daemon.wait_status("the daemon's own list", |status| {
+        let shutdown = status.daemon.as_ref().and_then(|daemon| daemon.shutdown.as_ref());
+        shutdown.is_some_and(|shutdown| shutdown.waiting.iter().any(|it| it.starts_with("alpha (pid ")))
+    });
+    daemon.assert_no_trace(0);
+}
+
+/// Where nothing was found, the user can see whether it was looked for in the right place.
+#[test]
+fn a_history_without_runs_names_the_journal() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let output = run_mcpctl(home.path(), RuntimeDir::Unset, &["history"]).expect_code(0);
+    assert!(output.stdout.contains("/journal.sqlite3"), "{output:?}");
+}

@@ -1,5 +1,7 @@
 //! `mcpctl history`: past runs, from the journal.
 
+use std::path::Path;
+
 use mcpd_common::crash::CrashRecord;
 use mcpd_common::exit_code::program;
 use mcpd_common::journal::{HISTORY_SCHEMA, HistoryRow, Journal, JournalError};
@@ -38,7 +40,7 @@ pub async fn run(context: &mut Context, args: History) -> Result<u8, Failure> {
         context.out.json_with_schema(HISTORY_SCHEMA, &Runs { runs: rows });
     } else {
         let mut doc = context.out.document();
-        render(&mut doc, &rows, &context.clock());
+        render(&mut doc, &rows, &context.clock(), &state.journal());
         context.out.print(doc);
     }
     Ok(SUCCESS)
@@ -49,9 +51,10 @@ pub fn journal_unreadable(action: &str, error: &JournalError) -> Failure {
     Failure::new(program::UNAVAILABLE, action, error, next)
 }
 
-fn render(doc: &mut Document, rows: &[HistoryRow], clock: &Clock) {
+fn render(doc: &mut Document, rows: &[HistoryRow], clock: &Clock, journal: &Path) {
     if rows.is_empty() {
-        return doc.sentence("No run has been recorded yet", Tone::Dim);
+        let journal = journal.display();
+        return doc.sentence(&format!("No run has been recorded in {journal}"), Tone::Dim);
     }
     let mut table = Table::new([
         Column::new("RUN"),
@@ -95,7 +98,7 @@ mod tests {
 
     fn shown(rows: &[HistoryRow], width: usize) -> String {
         let mut doc = Document::new(Palette::Plain, width);
-        render(&mut doc, rows, &test_data::clock());
+        render(&mut doc, rows, &test_data::clock(), Path::new("/state/journal.sqlite3"));
         doc.into_text()
     }
 
@@ -112,6 +115,6 @@ mod tests {
         20261122T140500Z-00000001  2026-11-22 14:05:00  -                          3         0  -          -       -  0.1.0    -
         20261122T130501Z-3f9a2c77  2026-11-22 13:05:01  2026-11-22 14:00:12        3         7  manual     3  35.0 s  0.1.0    /home/kim/.config/mcpd/config.toml
         ");
-        assert_eq!(shown(&[], 80), "No run has been recorded yet\n");
+        assert_eq!(shown(&[], 80), "No run has been recorded in /state/journal.sqlite3\n");
     }
 }

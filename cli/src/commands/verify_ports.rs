@@ -20,9 +20,10 @@ use crate::table::{Cell, Column, Table, cell, maybe};
 const ACTION: &str = "check the ports";
 
 pub async fn run(context: &mut Context, args: VerifyPorts) -> Result<u8, Failure> {
+    let ports = [args.ports, args.port].concat();
     let reports = match context.connect(ACTION).await? {
-        Some(mut daemon) => ask_daemon(&mut daemon, &args.ports).await?,
-        None => examine_here(&context.locations(), &args.ports)?,
+        Some(mut daemon) => ask_daemon(&mut daemon, &ports).await?,
+        None => examine_here(&context.locations(), &ports)?,
     };
     if context.out.is_json() {
         for report in &reports {
@@ -66,7 +67,7 @@ fn examine_here(locations: &Locations, named: &[Port]) -> Result<Vec<PortReport>
     Ok(reports)
 }
 
-/// A port named with `--port`, with the worker that it belongs to if that is known.
+/// A port named on the command line, with the worker that it belongs to if that is known.
 fn named_port(port: Port, known: &[KnownPort]) -> KnownPort {
     let worker = known.iter().find(|known| known.port == port).and_then(|known| known.worker.clone());
     KnownPort { port, worker }
@@ -84,7 +85,12 @@ fn no_known_port(locations: &Locations) -> Failure {
         }
         None => (program::USAGE, "mcpd is not running, and no configuration names a port".to_owned()),
     };
-    Failure::new(code, ACTION, happened, "name ports with --port, or a configuration with --config")
+    Failure::new(
+        code,
+        ACTION,
+        happened,
+        "name ports (`mcpctl verify-ports 8081`), or a configuration with --config",
+    )
 }
 
 fn render(doc: &mut Document, reports: &[PortReport]) {
@@ -118,6 +124,7 @@ pub fn state(state: PortState) -> Cell {
         PortState::TimeWait => cell("free (TIME_WAIT)").tone(Tone::Good),
         PortState::Serving => cell("serving").tone(Tone::Good),
         PortState::InUse => cell("in use").tone(Tone::Bad),
+        PortState::NotReady => cell("not ready").tone(Tone::Warn),
     }
 }
 
@@ -193,7 +200,7 @@ mod tests {
         insta::assert_snapshot!(failure, @r"
         mcpctl: can't check the ports
           mcpd is not running, and no configuration names a port
-          name ports with --port, or a configuration with --config
+          name ports (`mcpctl verify-ports 8081`), or a configuration with --config
         ");
         assert_eq!(failure.code, 64);
     }

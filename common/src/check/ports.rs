@@ -33,6 +33,8 @@ pub enum PortState {
     Serving,
     /// Another process listens on it, or it can't be bound.
     InUse,
+    /// Its worker, or mcpd for it, listens on it, but the worker is not ready. Only a daemon knows that.
+    NotReady,
 }
 
 /// A process with a socket on the port.

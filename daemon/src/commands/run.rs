@@ -7,6 +7,7 @@ use mcpd_common::config::{self, Config, FoundRepository, Source};
 use mcpd_common::paths;
 
 use crate::args::Run;
+use crate::control::service::{NotReplaceable, Replaceable};
 use crate::handover;
 use crate::logging::ConsoleFormat;
 
@@ -15,8 +16,8 @@ pub struct Settings {
     /// Problems that do not keep the daemon from running.
     pub warnings: Vec<String>,
     pub console: ConsoleFormat,
-    /// Whether a new program could start with the same arguments now; the error is a sentence.
-    pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Whether a new program could start with the same arguments now.
+    pub replaceable: Replaceable,
 }
 
 /// Reads the arguments, the environment and the current directory.
@@ -39,9 +40,10 @@ pub fn settings(args: Run) -> Result<Settings, String> {
 }
 
 /// Nothing is stopped for a program that could not start: checks that program and configuration exist.
-fn replaceable(args: &Run) -> Result<(), String> {
-    handover::program()?;
-    settings(args.clone()).map(drop).map_err(|complaint| complaint.trim_end().to_owned())
+fn replaceable(args: &Run) -> Result<(), NotReplaceable> {
+    handover::program().map_err(NotReplaceable::Program)?;
+    let loaded = settings(args.clone());
+    loaded.map(drop).map_err(|complaint| NotReplaceable::Config(complaint.trim_end().to_owned()))
 }
 
 fn source(args: &Run) -> Result<Source, String> {

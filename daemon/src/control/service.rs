@@ -8,11 +8,14 @@ use std::time::Duration;
 use mcpd_common::check::ports::{self, KnownPort, PortHolder, PortReport, PortState};
 use mcpd_common::check::zombies::{self, Scope};
 use mcpd_common::event::EventKind;
+use mcpd_common::exit_code::program;
 use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::os::process;
-use mcpd_common::status::{DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport, WorkerStatus};
+use mcpd_common::status::{
+    DaemonStatus, LastShutdown, STATUS_SCHEMA, StatusReport, WorkerState, WorkerStatus,
+};
 use mcpd_proto::v1::control_server::Control;
-use mcpd_proto::{LIMIT_METADATA, v1};
+use mcpd_proto::{EXIT_CODE_METADATA, LIMIT_METADATA, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -44,13 +47,36 @@ pub struct ControlService {
     /// Requests for a shutdown.
     pub triggers: mpsc::UnboundedSender<Trigger>,
     /// Whether a new program could replace the daemon; the error is a sentence.
-    pub replaceable: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub replaceable: Replaceable,
     /// Limit for stopping a worker and starting it again.
     pub action_limit: Duration,
     /// For the user, those at boot and later ones.
     pub warnings: Warnings,
     /// The last shutdown of an earlier run.
     pub last_shutdown: Option<LastShutdown>,
+}
+
+/// Whether a new program could replace the daemon.
+pub type Replaceable = Arc<dyn Fn() -> Result<(), NotReplaceable> + Send + Sync>;
+
+/// Why no new program could replace the daemon: a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReplaceable {
+    Program(String),
+    Config(String),
+}
+
+impl From<NotReplaceable> for Status {
+    fn from(reason: NotReplaceable) -> Self {
+        match reason {
+            NotReplaceable::Program(reason) => Self::failed_precondition(reason),
+            NotReplaceable::Config(reason) => {
+                let mut status = Self::failed_precondition(reason);
+                status.metadata_mut().insert(EXIT_CODE_METADATA, u64::from(program::CONFIG).into());
+                status
+            }
+        }
+    }
 }
 
 type ResultStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -82,7 +108,7 @@ impl Control for ControlService {
         let replaceable = self.replaceable.clone();
         // Reads the configuration and what it names.
         let checked = tokio::task::spawn_blocking(move || replaceable()).await;
-        checked.map_err(|error| Status::internal(error.to_string()))?.map_err(Status::failed_precondition)?;
+        checked.map_err(|error| Status::internal(error.to_string()))??;
         let reason = request.into_inner().reason;
         let reason = if reason.is_empty() { "restart".to_owned() } else { reason };
         let _ = self.triggers.send(Trigger::Restart { reason });
@@ -95,20 +121,25 @@ impl Control for ControlService {
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let wanted = request.into_inner().worker;
         let mut workers = self.workers().await?;
+        let ports = self.ports.clone();
+        let counted = tokio::task::spawn_blocking(move || socket_table::count(&ports));
+        let clients = counted.await.map_err(|error| Status::internal(error.to_string()))?;
+        let mut shutdown = self.progress.status();
+        if let Some(shutdown) = &mut shutdown {
+            shutdown.workers_gone |= workers.iter().all(|worker| worker.pid.is_none());
+            shutdown.clients_gone |= clients.values().all(|count| *count == 0);
+        }
         if !wanted.is_empty() {
             let name = self.known(&wanted)?;
             workers.retain(|worker| worker.name == name);
         }
-        let ports = self.ports.clone();
-        let counted = tokio::task::spawn_blocking(move || socket_table::count(&ports));
-        let clients = counted.await.map_err(|error| Status::internal(error.to_string()))?;
         for worker in &mut workers {
             worker.clients = clients.get(&worker.name).copied().unwrap_or(0);
         }
         let report = StatusReport {
             schema: STATUS_SCHEMA.to_owned(),
             daemon: Some(DaemonStatus {
-                shutdown: self.progress.status(),
+                shutdown,
                 warnings: self.warnings.all(),
                 containment: self.supervisor.process_thread().ask(ProcessCommand::Containment).await.ok(),
                 ..self.daemon.clone()
@@ -124,11 +155,15 @@ impl Control for ControlService {
         request: Request<v1::VerifyPortsRequest>,
     ) -> Result<Response<Self::VerifyPortsStream>, Status> {
         let known = self.ports_to_check(&request.into_inner().ports)?;
-        let leaders = self.leaders().await?;
+        let workers = self.workers().await?;
+        let leaders = leaders(&workers);
         let examined =
             tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| worker_of(pid, &leaders)));
         let mut reports = examined.await.map_err(|error| Status::internal(error.to_string()))?;
-        reports.iter_mut().for_each(mark_own_listener);
+        for report in &mut reports {
+            mark_own_listener(report);
+            mark_not_ready(report, &workers);
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(reports).map(|report| Ok(report.into())))))
     }
 
@@ -137,7 +172,7 @@ impl Control for ControlService {
         request: Request<v1::ListZombiesRequest>,
     ) -> Result<Response<v1::ListZombiesResponse>, Status> {
         let scope = if request.into_inner().all { Scope::Machine } else { Scope::Below(Pid::current()) };
-        let leaders = self.leaders().await?;
+        let leaders = leaders(&self.workers().await?);
         let scanned =
             tokio::task::spawn_blocking(move || zombies::find(scope, &|pid| worker_of(pid, &leaders)));
         let found = scanned.await.map_err(|error| Status::internal(error.to_string()))?;
@@ -256,11 +291,10 @@ impl ControlService {
     async fn workers(&self) -> Result<Vec<WorkerStatus>, Status> {
         self.supervisor.status().await.map_err(|gone| Status::internal(gone.to_string()))
     }
+}
 
-    async fn leaders(&self) -> Result<HashMap<Pid, WorkerName>, Status> {
-        let workers = self.workers().await?;
-        Ok(workers.into_iter().filter_map(|worker| Some((worker.pid?, worker.name))).collect())
-    }
+fn leaders(workers: &[WorkerStatus]) -> HashMap<Pid, WorkerName> {
+    workers.iter().filter_map(|worker| Some((worker.pid?, worker.name.clone()))).collect()
 }
 
 /// The worker of a process: through the nearest leader above it, or through its session.
@@ -288,5 +322,13 @@ fn mark_own_listener(report: &mut PortReport) {
     let ours = |holder: &PortHolder| holder.worker.is_some() && holder.worker == report.worker;
     if report.state == PortState::InUse && report.holders.iter().all(ours) {
         report.state = PortState::Serving;
+    }
+}
+
+/// A listener alone serves nobody: mcpd holds the client port of a worker behind the proxy before it is ready.
+fn mark_not_ready(report: &mut PortReport, workers: &[WorkerStatus]) {
+    let worker = workers.iter().find(|worker| Some(&worker.name) == report.worker.as_ref());
+    if report.state == PortState::Serving && worker.is_some_and(|worker| worker.state != WorkerState::Ready) {
+        report.state = PortState::NotReady;
     }
 }

@@ -23,7 +23,7 @@ mirror_enum!(
     WorkerState,
     v1::WorkerState { Starting, Ready, Unhealthy, BackingOff, Failed, Stopping, Stopped }
 );
-mirror_enum!(PortState, v1::PortState { Free, TimeWait, Serving, InUse });
+mirror_enum!(PortState, v1::PortState { Free, TimeWait, Serving, InUse, NotReady });
 
 mirror!(Containment, v1::Containment { by, detail });
 mirror!(ProcessInfo, v1::ProcessInfo { pid, ppid, pgid, state, name, command, user });
@@ -49,7 +49,7 @@ mirror!(
         warnings,
     }
 );
-mirror!(ShutdownStatus, v1::ShutdownStatus { reason, phase, workers_gone, clients_gone });
+mirror!(ShutdownStatus, v1::ShutdownStatus { reason, phase, workers_gone, clients_gone, waiting });
 mirror!(
     WorkerStatus,
     v1::WorkerStatus {

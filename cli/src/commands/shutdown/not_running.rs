@@ -109,9 +109,8 @@ fn without_record(why: &str, orphans: Vec<Orphan>) -> Outcome {
         return nothing_left();
     }
     let code = exit_code::of(&findings);
-    let processes = count(findings.len(), "process");
-    let verdict =
-        format!("mcpd is not running, and {why}, but {processes} of an earlier run of mcpd still run");
+    let left = count(findings.len(), "process");
+    let verdict = format!("mcpd is not running, and {why}, but an earlier run of mcpd left {left}");
     Outcome { findings, ..Outcome::new(State::Leftovers, code, verdict) }
 }
 

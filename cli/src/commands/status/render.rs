@@ -39,7 +39,7 @@ fn daemon_lines(doc: &mut Document, daemon: &DaemonStatus, workers: &[WorkerStat
     );
     doc.line(&[("mcpd", Tone::Strong), (&rest, Tone::Plain)]);
     if let Some(shutdown) = &daemon.shutdown {
-        doc.sentence(&shutdown_sentence(shutdown), Tone::Warn);
+        doc.sentence(&shutdown_sentence(shutdown, workers), Tone::Warn);
     }
     if let Some(containment) = &daemon.containment {
         doc.labelled("Contained by: ", &containment.to_string(), Tone::Dim);
@@ -49,15 +49,27 @@ fn daemon_lines(doc: &mut Document, daemon: &DaemonStatus, workers: &[WorkerStat
     }
 }
 
-fn shutdown_sentence(shutdown: &ShutdownStatus) -> String {
+fn shutdown_sentence(shutdown: &ShutdownStatus, workers: &[WorkerStatus]) -> String {
     let gone_or_not = |is_gone: bool| if is_gone { "gone" } else { "still there" };
+    let awaited = awaited(shutdown, workers);
+    let waiting =
+        if awaited.is_empty() { String::new() } else { format!("; waiting for {}", awaited.join(", ")) };
     format!(
-        "Shutting down ({}): {}; workers {}, clients {}",
+        "Shutting down ({}): {}; workers {}, clients {}{waiting}",
         shutdown.reason,
         shutdown.phase,
         gone_or_not(shutdown.workers_gone),
         gone_or_not(shutdown.clients_gone)
     )
+}
+
+/// What the shutdown waits for. Until the daemon says it, after two seconds: the workers that still run.
+fn awaited(shutdown: &ShutdownStatus, workers: &[WorkerStatus]) -> Vec<String> {
+    if !shutdown.waiting.is_empty() {
+        return shutdown.waiting.clone();
+    }
+    let running = workers.iter().filter_map(|worker| Some((&worker.name, worker.pid?)));
+    running.map(|(name, pid)| format!("{name} (pid {pid})")).collect()
 }
 
 fn workers(doc: &mut Document, workers: &[WorkerStatus], clock: &Clock) {
@@ -241,7 +253,8 @@ mod tests {
         report.workers.clear();
         insta::assert_snapshot!(shown(&report, 80, false), @r"
         mcpd 0.1.0 (pid 4242, guardian 4241) up 2 h 5 min, 0 of 0 workers ready
-        Shutting down (manual): workers-graceful; workers still there, clients gone
+        Shutting down (manual): workers-graceful; workers still there, clients gone;
+          waiting for alpha (pid 8081), web-frontend (pid 8101)
         Contained by: subreaper (no cgroup: mcpd runs in the root cgroup, which is not
                       delegated)
         Warning: the journal was damaged and has been set aside
@@ -249,6 +262,15 @@ mod tests {
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
                        workers did not exit on request; SIGTERM was needed
         ");
+    }
+
+    #[test]
+    fn until_the_daemon_says_what_it_waits_for_the_running_workers_are_named() {
+        let mut report = test_data::status_shutting_down();
+        let mut shutdown = report.daemon.take().and_then(|daemon| daemon.shutdown).expect("it shuts down");
+        shutdown.waiting.clear();
+        let awaited = awaited(&shutdown, &report.workers);
+        assert_eq!(awaited, ["alpha (pid 8081)", "web-frontend (pid 8101)"]);
     }
 
     #[test]
