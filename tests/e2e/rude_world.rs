@@ -13,6 +13,7 @@ use mcpd_common::ids::Port;
 use mcpd_common::outcome::{Departure, ShutdownReport};
 use mcpd_common::status::WorkerState;
 use mcpd_tests::config::Places;
+use mcpd_tests::daemon::mcpctl;
 use mcpd_tests::mcp::{Client, Events};
 use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, command, http, skip, until};
@@ -338,6 +339,7 @@ fn a_stream_of_a_client_that_accepts_anything_outlives_its_worker() {
     let session = format!("mcp-session-id: {}", client.session);
     let get = compose("GET /mcp", &["accept: */*", &session], "");
     let mut stream = Events::of(wire::request(daemon.port("alpha"), &get));
+    assert!(stream.next().is_some_and(|event| event.retry.is_some()));
     let first = stream.message();
     let began = std::time::Instant::now();
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
@@ -425,12 +427,18 @@ fn a_repository_that_is_not_configured_is_named() {
     mcpd_tests::repo::init(&other);
     let config = ConfigBuilder::new().fixture("alpha", "");
     let file = config.write(home.path());
-    let mut command = Daemon::command(home.path(), &config);
-    command.env("MCPD_CONFIG", file).current_dir(&other);
-    let mut daemon = Daemon::launch_by(command, home, config);
-    daemon.wait_ready();
-    let status = daemon.mcpctl(&["status"]).expect_code(0).stdout;
-    let text: String = status.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("is not among the workers of"), "{status}");
-    daemon.assert_shuts_down(0);
+    let mut mcpd = Daemon::command(home.path(), &config);
+    let running = command::start(mcpd.env("MCPD_CONFIG", file).current_dir(&other));
+    let mcpctl = |args: &[&str]| {
+        let mut command = mcpctl(home.path());
+        command::start(command.env("MCPD_SOCKET", Places::below(home.path()).socket).args(args)).finish(BOUND)
+    };
+    let text = until("a status", BOUND, || {
+        let status = mcpctl(&["status"]);
+        let words: Vec<_> = status.stdout.split_whitespace().collect();
+        (status.code == Some(0)).then(|| words.join(" "))
+    });
+    assert!(text.contains("is not among the workers of"), "{text}");
+    mcpctl(&["shutdown", "--wait"]).expect_code(0);
+    running.finish(BOUND).expect_code(0);
 }

@@ -94,7 +94,8 @@ impl Guardian {
         for received in self.wait(timeout) {
             // SIGHUP may be a reload, which has no bound.
             self.is_shutdown_requested |= matches!(received.signal, Signal::Term | Signal::Int);
-            if received.origin == Origin::Process {
+            // A hang-up reaches only the leader of the session, which is the guardian if a terminal was opened for mcpd.
+            if received.origin == Origin::Process || received.signal == Signal::Hup {
                 let _ = child::signal_child(self.daemon, received.signal);
             }
         }
