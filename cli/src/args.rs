@@ -23,7 +23,8 @@ pub struct Cli {
 // Options of every command (R-CLI-1).
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// Control socket of the daemon [env: MCPD_SOCKET] [default: the user's socket, then the system's]
+    /// Control socket of the daemon [env: MCPD_SOCKET] [default: the user's socket, the one in the run
+    /// file, then the system's]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub socket: Option<PathBuf>,
     /// Configuration file of the daemon, read to find its socket and, if the daemon is not running, its

@@ -9,8 +9,8 @@ use crate::ids::{Mark, Pid, RunTag};
 use crate::os::process::{self, Process};
 use crate::os::{CannotLook, this_process};
 
-/// The short name of the guardian's process.
-pub const GUARDIAN_NAME: &str = "mcp-guardian";
+/// The short name of a guardian's process.
+const GUARDIAN_NAME: &str = "mcp-guardian";
 
 /// How the short name of a daemon's process begins, if the program was not renamed.
 const DAEMON_NAME: &str = "mcpd";
