@@ -20,7 +20,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(directory_of(path))
 }
 
-/// [`write`] for a file that is of no use after a crash of the machine: it need not be on disk.
+/// [`write()`] for a file that is of no use after a crash of the machine: it need not be on disk.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary(path, bytes)?.persist(path)?;
     Ok(())
