@@ -32,6 +32,10 @@ impl Allowed {
     /// # Errors
     /// Names the header that is not allowed.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+        // The host of an absolute-form target counts, whatever `Host` says (RFC 9112, section 3.2.2).
+        if uri.authority().is_some_and(|authority| !self.is_allowed_host(authority.host())) {
+            return Err(Refused::Host);
+        }
         let mut hosts = headers.get_all(HOST).iter();
         let is_allowed = match (hosts.next(), hosts.next()) {
             (Some(host), None) => {

@@ -14,6 +14,7 @@ mod front_door_bad_input;
 mod front_door_large;
 mod front_door_next_daemon;
 mod front_door_restart;
+mod front_door_rude;
 mod front_door_shutdown;
 mod front_door_sse_era;
 mod frozen;

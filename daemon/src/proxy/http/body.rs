@@ -20,6 +20,8 @@ pub enum Body {
     Whole(Bytes),
     /// Streamed from a worker.
     Worker(WorkerBody),
+    /// The same, after what was read already.
+    Continued(Bytes, WorkerBody),
     Events(Events),
 }
 
@@ -47,6 +49,8 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Whole(bytes) => take(bytes),
             Self::Worker(answer) => Pin::new(answer).poll_frame(context).map_err(Into::into),
+            Self::Continued(begin, _) if !begin.is_empty() => take(begin),
+            Self::Continued(_, rest) => Pin::new(rest).poll_frame(context).map_err(Into::into),
             Self::Events(events) => {
                 events.poll_event(context).map(|event| event.map(|it| Ok(Frame::data(it))))
             }
@@ -57,6 +61,7 @@ impl HttpBody for Body {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Worker(answer) => answer.is_end_stream(),
+            Self::Continued(begin, rest) => begin.is_empty() && rest.is_end_stream(),
             Self::Events(_) => false,
         }
     }
@@ -65,6 +70,8 @@ impl HttpBody for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Worker(answer) => answer.size_hint(),
+            // Only of bodies whose length is not known.
+            Self::Continued(..) => SizeHint::default(),
             Self::Events(_) => SizeHint::default(),
         }
     }

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::body::{Body, Upload, whole};
 use super::headers::{
-    LAST_EVENT, SESSION, accepts_anything, accepts_events, forget_connection, of_origin, restore_last_event,
+    LAST_EVENT, SESSION, accepts_anything, accepts_events, forget_connection, has_lost_coding, of_origin,
+    restore_last_event,
 };
 use super::passing::Passing;
 use super::payload::{self, BODY, Payload};
@@ -64,9 +65,15 @@ fn refusal(listener: &Listener, request: &Request<Incoming>) -> Option<Response<
         let text = format!("only mcpd may request {path} (shutdown_path)\n");
         return Some(errors::text(StatusCode::FORBIDDEN, text));
     }
-    let is_other_protocol =
-        request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
-    is_other_protocol.then(|| errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n"))
+    if request.headers().get_all(&SESSION).iter().nth(1).is_some() {
+        return Some(errors::text(StatusCode::BAD_REQUEST, "a request has one Mcp-Session-Id\n"));
+    }
+    if has_lost_coding(request.headers()) {
+        let text = "mcpd understands no other transfer coding than chunked\n";
+        return Some(errors::text(StatusCode::NOT_IMPLEMENTED, text));
+    }
+    (request.method() == Method::CONNECT)
+        .then(|| errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n"))
 }
 
 /// Handles one request.
@@ -186,6 +193,7 @@ impl Exchange {
     }
 
     async fn send(mut self: Box<Self>, payload: Payload, session: InSession) -> Response<Body> {
+        let is_whole = matches!(payload, Payload::Whole(_));
         let mut body = payload.into_body();
         let deadline = Deadline::after(self.listener.hold);
         loop {
@@ -230,6 +238,16 @@ impl Exchange {
                 Err(SendError::Broken(_)) if self.wants_events && !deadline.remaining().is_zero() => {
                     body = Upload::Whole(Bytes::new());
                     self.wait_for_another(&up, deadline).await;
+                }
+                // The worker died and its kernel reset the connection: the request was not read to its end.
+                Err(SendError::Broken(error))
+                    if is_whole
+                        && is_reset(&error)
+                        && !deadline.remaining().is_zero()
+                        && has_exited(&up).await =>
+                {
+                    tracing::debug!(worker = %self.listener.name, %error, "a request that was not read is sent again");
+                    body = Upload::Whole(self.body.clone());
                 }
                 Err(SendError::Broken(error)) => {
                     tracing::info!(worker = %self.listener.name, %error, "a request was interrupted");
@@ -280,9 +298,12 @@ impl Exchange {
         request
     }
 
-    /// Long-lived streams are attached again.
+    /// Long-lived streams are attached again; a request that its worker never read is sent to the next one.
     fn may_be_sent_again(&self) -> bool {
-        self.wants_events || self.may_become_stream || self.is_request("subscriptions/listen")
+        !self.body.is_empty()
+            || self.wants_events
+            || self.may_become_stream
+            || self.is_request("subscriptions/listen")
     }
 
     /// Takes the body back from a request that could not be sent.
@@ -339,6 +360,19 @@ impl Exchange {
         self.read_rest().await;
         errors::refused(self.messages.as_ref(), self.wants_events, why)
     }
+}
+
+/// Linux resets a connection that is closed with unread data, also when the process was killed, and ends the others
+/// with FIN (`tcp_close`).
+fn is_reset(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+/// Whether this process of the worker has exited: a living server may reset a connection for reasons of its own.
+async fn has_exited(up: &Live) -> bool {
+    const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+    Deadline::after(NOTICED_WITHIN).wait(up.detach.cancelled()).await.is_ok()
 }
 
 fn is_kept(message: &Message) -> bool {

@@ -1,18 +1,25 @@
-//! Limits the time for the head of a request, without a timer for each request.
+//! Limits the time for the head of a request, and the longer time between two requests, without a timer for each
+//! request.
 //!
 //! hyper starts a timer when it waits for a head and drops it when the head has arrived: with most
 //! clients thousands of times before one expires. Here both only store a moment, and one alarm for the
 //! connection reads it when it may have passed.
 
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::deadline;
+
+/// How long a connection may be idle between two requests; the `Keep-Alive` header says it.
+pub const IDLE: Duration = Duration::from_secs(75);
 
 /// The timer of one connection, ticked by the connection's task.
 pub struct HeadTimer {
@@ -28,9 +35,20 @@ pub struct Handle(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// The deadline of the head; `None` while none is awaited.
-    due: Mutex<Option<Instant>>,
+    awaited: Mutex<Awaited>,
     is_expired: AtomicBool,
+    /// The deadline is earlier than the alarm.
+    is_shortened: AtomicBool,
+}
+
+#[derive(Default)]
+struct Awaited {
+    /// The deadline; `None` while no head is awaited.
+    due: Option<Instant>,
+    /// No byte of the head has arrived.
+    is_idle: bool,
+    /// A request was received before.
+    is_used: bool,
 }
 
 /// Set when the alarm may have expired; until then a tick costs nothing.
@@ -61,8 +79,21 @@ impl HeadTimer {
         Handle(self.shared.clone())
     }
 
-    /// The connection's task begins a turn: an overdue head ends its wait in it.
+    /// The stream for hyper, which notices the first byte of a head.
+    pub fn watch(&self, stream: TcpStream) -> WatchedStream {
+        WatchedStream { stream, shared: self.shared.clone(), limit: self.limit }
+    }
+
+    /// The connection's task begins or ends a turn: an overdue head ends its wait in it.
     pub fn tick(&mut self, context: &mut Context<'_>) {
+        if self.shared.is_shortened.swap(false, Ordering::Relaxed)
+            && let Some(due) = self.shared.due()
+        {
+            self.alarm = Box::pin(deadline::until(tokio::time::Instant::from_std(due)));
+            if let Some(bell) = &self.bell {
+                bell.rang.store(true, Ordering::Relaxed);
+            }
+        }
         let make = || Arc::new(Bell { task: context.waker().clone(), rang: AtomicBool::new(true) });
         let bell = self.bell.get_or_insert_with(make);
         if !bell.rang.swap(false, Ordering::Relaxed) {
@@ -85,11 +116,85 @@ impl HeadTimer {
 
 impl Shared {
     fn due(&self) -> Option<Instant> {
-        *self.due.lock().unwrap_or_else(PoisonError::into_inner)
+        self.awaited().due
     }
 
-    fn set(&self, due: Option<Instant>) {
-        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    /// hyper waits for a head. Between two requests a client has more time than for the head itself.
+    fn begin(&self, due: Instant) {
+        let mut awaited = self.awaited();
+        let is_idle = awaited.is_used;
+        let due = if is_idle { (deadline::now() + IDLE).into_std() } else { due };
+        *awaited = Awaited { due: Some(due), is_idle, is_used: true };
+    }
+
+    fn end(&self) {
+        self.awaited().due = None;
+    }
+
+    /// Bytes arrived.
+    fn received(&self, limit: Duration) {
+        let mut awaited = self.awaited();
+        if awaited.is_idle && awaited.due.is_some() {
+            awaited.is_idle = false;
+            awaited.due = Some((deadline::now() + limit).into_std());
+            self.is_shortened.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's stream.
+pub struct WatchedStream {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    limit: Duration,
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.shared.received(self.limit);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -99,7 +204,7 @@ impl Timer for Handle {
     }
 
     fn sleep_until(&self, due: Instant) -> Pin<Box<dyn Sleep>> {
-        self.0.set(Some(due));
+        self.0.begin(due);
         Box::pin(Wait(self.0.clone()))
     }
 }
@@ -117,7 +222,7 @@ impl Future for Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.0.set(None);
+        self.0.end();
     }
 }
 
@@ -146,9 +251,28 @@ mod tests {
             drop(handle.sleep(LIMIT));
             tokio::time::advance(LIMIT / 4).await;
         }
-        ticked(&mut timer, handle.sleep(LIMIT)).await;
+        let wait = handle.sleep(LIMIT);
+        timer.shared.received(LIMIT);
+        ticked(&mut timer, wait).await;
         let took = deadline::now() - begin;
         assert!(took >= LIMIT + LIMIT * 3 / 4 && took < LIMIT * 2, "{took:?}");
+    }
+
+    /// Only the first head has to come at once; between two requests a client may be idle.
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_has_more_time_than_a_head() {
+        let mut timer = HeadTimer::new(LIMIT);
+        let handle = timer.handle();
+        let begin = deadline::now();
+        ticked(&mut timer, handle.sleep(LIMIT)).await;
+        assert_eq!((deadline::now() - begin).as_secs(), LIMIT.as_secs());
+
+        let mut timer = HeadTimer::new(LIMIT);
+        let handle = timer.handle();
+        drop(handle.sleep(LIMIT));
+        let begin = deadline::now();
+        ticked(&mut timer, handle.sleep(LIMIT)).await;
+        assert_eq!((deadline::now() - begin).as_secs(), IDLE.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,13 +26,34 @@ fn is_of_a_connection(name: &HeaderName) -> bool {
     )
 }
 
-/// Removes hop-by-hop headers.
+/// Removes hop-by-hop headers, and those that `Connection` names.
 pub fn forget_connection(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+    }
     let found = |headers: &HeaderMap| headers.keys().find(|name| is_of_a_connection(name)).cloned();
     // They are rare, so one pass over all headers is faster than a lookup for each of them.
     while let Some(name) = found(headers) {
         headers.remove(name);
     }
+}
+
+/// `Host` is not of a connection, whoever names it.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    names.filter(|name| *name != header::HOST).collect()
+}
+
+/// Whether the body has a transfer coding besides `chunked`, which would be lost: mcpd decodes only that one.
+pub fn has_lost_coding(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Whether the client accepts event streams.

@@ -76,18 +76,22 @@ pub async fn read(head: &Parts, mut body: Incoming) -> Result<Payload, Response<
 
 /// The received pieces of a body. They are copied only if there are several.
 #[derive(Default)]
-struct Pieces {
+pub struct Pieces {
     all: Vec<Bytes>,
     length: usize,
 }
 
 impl Pieces {
-    fn add(&mut self, piece: Bytes) {
+    pub fn add(&mut self, piece: Bytes) {
         self.length += piece.len();
         self.all.push(piece);
     }
 
-    fn join(mut self) -> Bytes {
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    pub fn join(mut self) -> Bytes {
         match self.all.len() {
             0 => Bytes::new(),
             1 => self.all.remove(0),

@@ -104,6 +104,13 @@ impl EventSink {
     }
 }
 
+impl EventSink {
+    /// Sends an event without waiting: one of the few with which a stream ends, for a client that may not read.
+    pub fn send_now(&self, event: Bytes) {
+        lock(&self.0.queue).push_back(event);
+    }
+}
+
 impl Events {
     /// The next event; `None` at the end.
     pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {

@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::body::{Body, whole};
 use super::exchange::{Exchange, InSession};
-use super::headers::{SESSION, forget_connection, is_kind, without_length};
+use super::headers::{SESSION, forget_connection, has_lost_coding, is_kind, without_length};
 use super::link::WorkerBody;
-use super::payload::WHOLE;
+use super::payload::{Pieces, WHOLE};
 use super::upstream::Live;
+use crate::proxy::mcp::errors;
 use crate::proxy::mcp::session::Session;
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::stream::{self, Purpose, Relay};
@@ -28,6 +29,10 @@ impl Exchange {
         session: InSession,
     ) -> Response<Body> {
         self.update_messages();
+        if has_lost_coding(response.headers()) {
+            let text = "the server uses another transfer coding than chunked\n";
+            return errors::text(StatusCode::BAD_GATEWAY, text);
+        }
         forget_connection(response.headers_mut());
         let session = match session {
             Some((id, session)) => Some((id, session)),
@@ -52,7 +57,7 @@ impl Exchange {
                 (_, _) => Purpose::Answer,
             };
             let pipe = self.pipe.clone();
-            let relay = Relay { exchange: self, session, purpose };
+            let relay = Relay { exchange: self, session, purpose, undelivered: vec![] };
             return Response::from_parts(without_length(head), stream::open(&pipe, relay, up, body));
         }
         if self.messages.as_ref().is_some_and(|messages| !messages.open_ids().is_empty()) {
@@ -72,8 +77,12 @@ impl Exchange {
         if body.size_hint().lower() > WHOLE as u64 {
             return Response::from_parts(head, Body::Worker(body));
         }
-        let Ok(bytes) = read(body).await else {
-            return self.interrupted().await;
+        let bytes = match read(body).await {
+            Ok(Read::Whole(bytes)) => bytes,
+            Ok(Read::Part(begin, rest)) => {
+                return Response::from_parts(head, Body::Continued(begin, *rest));
+            }
+            Err(_) => return self.interrupted().await,
         };
         if let Some(session) = session
             && self.is_request("initialize")
@@ -102,16 +111,21 @@ impl Exchange {
     }
 }
 
-/// Reads a body to its end. Nearly all arrive in one piece, which is not copied.
-async fn read(mut body: WorkerBody) -> Result<Bytes, hyper::Error> {
-    let mut first = Bytes::new();
+/// What was read of a body.
+enum Read {
+    Whole(Bytes),
+    /// The beginning of a body that is larger than [`WHOLE`].
+    Part(Bytes, Box<WorkerBody>),
+}
+
+/// Reads a body to its end, or until it is too large. Nearly all arrive in one piece, which is not copied.
+async fn read(mut body: WorkerBody) -> Result<Read, hyper::Error> {
+    let mut pieces = Pieces::default();
     while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else { continue };
-        if !first.is_empty() {
-            let rest = body.collect().await?.to_bytes();
-            return Ok([first, piece, rest].concat().into());
+        pieces.add(frame?.into_data().unwrap_or_default());
+        if pieces.length() > WHOLE {
+            return Ok(Read::Part(pieces.join(), Box::new(body)));
         }
-        first = piece;
     }
-    Ok(first)
+    Ok(Read::Whole(pieces.join()))
 }

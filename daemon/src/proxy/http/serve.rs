@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -27,6 +28,9 @@ use crate::proxy::observe::registry::{Connection, Entry};
 
 /// Limit for the headers of a request.
 const HEADERS: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, for clients that keep connections.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const IDLE_HINT: HeaderValue = HeaderValue::from_static("timeout=75");
 /// Limit, in a pause, for the first request of a client that has just connected.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// Limit for all request headers together, in bytes.
@@ -46,14 +50,18 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
         let listener = listener.clone();
         let connection = entry.connection.clone();
         let events = events.clone();
-        async move { Ok::<_, Infallible>(exchange::answer(listener, connection, events, request).await) }
+        async move {
+            let mut response = exchange::answer(listener, connection, events, request).await;
+            response.headers_mut().insert(KEEP_ALIVE, IDLE_HINT);
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(timer.handle())
         .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
         .keep_alive(!is_late)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(timer.watch(stream)), service);
     let mut connection = pin!(connection);
     let mut timer = timer;
     let mut forced = pin!(is_forced.cancelled());
@@ -72,6 +80,7 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
         timer.tick(context);
         pipe.begin_turn();
         let polled = connection.as_mut().poll(context);
+        timer.tick(context);
         pipe.end_turn(context);
         // After the turn, so that the error of a request in flight is still sent.
         if is_stirred && polled.is_pending() && forced.as_mut().poll(context).is_ready() {

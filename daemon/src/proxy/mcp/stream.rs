@@ -45,6 +45,8 @@ pub struct Relay {
     pub exchange: Box<Exchange>,
     pub session: Option<SharedSession>,
     pub purpose: Purpose,
+    /// Events of a worker that has stopped, for a client that reads slowly.
+    pub undelivered: Vec<Bytes>,
 }
 
 /// The worker's end of it.
@@ -102,24 +104,25 @@ impl Relay {
             let epoch = source.as_ref().map(|source| source.up.epoch);
             let end = match source.take() {
                 Some(source) => self.pass_on(source, &mut open, events).await,
-                None => self.wait_for_notice().await,
+                None => self.notice().await,
             };
             match (end, self.purpose) {
-                (End::Notice(reason), _) => {
-                    self.send_shutdown_notice(&reason, &open.ids, events).await;
-                    if self.purpose != Purpose::Answer {
-                        self.exchange.listener.notified.fetch_add(1, Ordering::Relaxed);
-                    }
-                    return;
+                (end @ (End::Notice(_) | End::Pausing), _) => {
+                    return self.finish(end, &open.ids, events).await;
                 }
-                (End::Pausing, _) => return self.send_pause_notice(&open.ids, events).await,
                 (End::Finished, _) if open.resumable => return,
                 (End::Finished, _) | (End::Broken | End::Detached, Purpose::Answer) => {
-                    return fail(&open.ids, INTERRUPTED, events).await;
+                    return fail(&open.ids, INTERRUPTED, events);
                 }
                 (End::Broken | End::Detached, Purpose::Get | Purpose::Listen) => {
-                    self.take_questions_back(events).await;
-                    source = match self.attach_anew(epoch, events).await {
+                    // A client that does not read keeps the stream from being attached, not from its notice.
+                    let notice = self.notice();
+                    let anew = tokio::select! {
+                        biased;
+                        end = notice => return self.finish(end, &open.ids, events).await,
+                        anew = self.attach_anew(epoch, events) => anew,
+                    };
+                    source = match anew {
                         Anew::Source(source) => Some(*source),
                         Anew::Waits => None,
                         Anew::Ended => return,
@@ -129,18 +132,30 @@ impl Relay {
         }
     }
 
-    /// Passes events on until there are no more.
-    async fn pass_on(&self, mut source: Source, open: &mut Open, events: &EventSink) -> End {
+    /// Ends the stream because mcpd shuts down or replaces itself.
+    async fn finish(&self, end: End, open: &[Value], events: &EventSink) {
+        let End::Notice(reason) = end else {
+            return self.send_pause_notice(open, events).await;
+        };
+        self.send_shutdown_notice(&reason, open, events).await;
+        if self.purpose != Purpose::Answer {
+            self.exchange.listener.notified.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Passes events on until there are no more. Whatever the client does, the worker is let go when it stops: an
+    /// event that the client has no room for is kept for later.
+    async fn pass_on(&mut self, mut source: Source, open: &mut Open, events: &EventSink) -> End {
         let mut splitter = Splitter::default();
-        let mut phase = self.exchange.listener.phase.clone();
-        let mut notice = std::pin::pin!(phase.wait_for(|phase| self.ends_with(phase)));
+        let mut notice = std::pin::pin!(self.notice());
         let detach = source.up.detach.clone();
+        let detaches = self.purpose != Purpose::Answer;
         loop {
             let frame = tokio::select! {
                 biased;
                 frame = source.body.frame() => frame,
-                () = detach.cancelled(), if self.purpose != Purpose::Answer => return End::Detached,
-                phase = &mut notice => return end(phase.as_deref().ok()),
+                () = detach.cancelled(), if detaches => return End::Detached,
+                end = &mut notice => return end,
             };
             let bytes = match frame {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
@@ -153,13 +168,28 @@ impl Relay {
                     return End::Finished;
                 }
             };
-            for event in splitter.push(&bytes) {
+            let mut all = splitter.push(&bytes).into_iter();
+            while let Some(event) = all.next() {
                 if source.swallow && is_acknowledgement(&event) {
                     source.swallow = false;
                     continue;
                 }
                 let event = self.outward(event, source.up.epoch, open).await;
-                events.send(event).await;
+                let end = tokio::select! {
+                    biased;
+                    () = events.send(event.clone()) => continue,
+                    () = detach.cancelled(), if detaches => End::Detached,
+                    end = &mut notice => end,
+                };
+                // The worker's connection closes now; its last events wait for the client.
+                let epoch = source.up.epoch;
+                drop(source);
+                self.undelivered.push(event);
+                for event in all {
+                    let event = self.outward(event, epoch, open).await;
+                    self.undelivered.push(event);
+                }
+                return end;
             }
         }
     }
@@ -210,13 +240,18 @@ impl Relay {
     async fn take_questions_back(&self, events: &EventSink) {
         if let Some(session) = &self.session {
             for cancelled in session.lock().await.cancel_asked() {
-                events.send(Event::message(&cancelled)).await;
+                events.send_now(Event::message(&cancelled));
             }
         }
     }
 
     /// The same stream with the next worker.
     async fn attach_anew(&mut self, old: Option<Epoch>, events: &EventSink) -> Anew {
+        while !self.undelivered.is_empty() {
+            events.send(self.undelivered[0].clone()).await;
+            self.undelivered.remove(0);
+        }
+        self.take_questions_back(events).await;
         if self.purpose == Purpose::Get && self.session.is_none() {
             return Anew::Ended;
         }
@@ -267,15 +302,17 @@ impl Relay {
         }
     }
 
-    async fn wait_for_notice(&self) -> End {
+    /// Completes when the stream has to end: how. Borrows nothing, so that it races with everything else.
+    fn notice(&self) -> impl Future<Output = End> + Send + use<> {
         let mut phase = self.exchange.listener.phase.clone();
-        let notice = phase.wait_for(|phase| self.ends_with(phase)).await;
-        end(notice.as_deref().ok())
-    }
-
-    /// What is in flight may finish while mcpd pauses.
-    fn ends_with(&self, phase: &ProxyPhase) -> bool {
-        phase.ends_streams() && !(self.purpose == Purpose::Answer && *phase == ProxyPhase::Pausing)
+        // What is in flight may finish while mcpd pauses.
+        let outlives_pause = self.purpose == Purpose::Answer;
+        async move {
+            let ends = |phase: &ProxyPhase| {
+                phase.ends_streams() && !(outlives_pause && *phase == ProxyPhase::Pausing)
+            };
+            end(phase.wait_for(ends).await.as_deref().ok())
+        }
     }
 
     /// The last events before the daemon replaces itself: the session continues.
@@ -283,7 +320,7 @@ impl Relay {
         match self.purpose {
             Purpose::Get => {
                 self.take_questions_back(events).await;
-                events.send(RETRY_SOON).await;
+                events.send_now(RETRY_SOON);
             }
             Purpose::Answer | Purpose::Listen => self.send_shutdown_notice("restart", open, events).await,
         }
@@ -292,20 +329,20 @@ impl Relay {
     /// The last events (R-CLIENT-5).
     async fn send_shutdown_notice(&self, reason: &str, open: &[Value], events: &EventSink) {
         match self.purpose {
-            Purpose::Answer => fail(open, SHUTTING_DOWN, events).await,
+            Purpose::Answer => fail(open, SHUTTING_DOWN, events),
             Purpose::Listen => {
                 for id in open {
-                    events.send(Event::message(&stream_end::complete(id))).await;
+                    events.send_now(Event::message(&stream_end::complete(id)));
                 }
             }
             Purpose::Get => {
-                events.send(RETRY).await;
+                events.send_now(RETRY);
                 let Some(session) = &self.session else {
                     return;
                 };
-                events.send(Event::message(&stream_end::notice(reason))).await;
+                events.send_now(Event::message(&stream_end::notice(reason)));
                 if session.lock().await.has_logging() {
-                    events.send(Event::message(&stream_end::log(reason))).await;
+                    events.send_now(Event::message(&stream_end::log(reason)));
                 }
             }
         }
@@ -336,9 +373,9 @@ async fn send_list_changed(session: &Mutex<Session>, events: &EventSink) {
     }
 }
 
-async fn fail(open: &[Value], error: (i64, &str), events: &EventSink) {
+fn fail(open: &[Value], error: (i64, &str), events: &EventSink) {
     for id in open {
-        events.send(Event::message(&error_for(id, error))).await;
+        events.send_now(Event::message(&error_for(id, error)));
     }
 }
 

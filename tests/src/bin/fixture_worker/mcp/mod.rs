@@ -87,7 +87,11 @@ fn listen(state: &State, request: &Request, mut stream: &TcpStream) -> io::Resul
     let mut events = Events::begin(stream)?;
     let data = json!({ "pid": std::process::id(), "last_event_id": request.header("last-event-id") });
     let params = json!({ "level": "info", "data": data });
-    events.send(1, &json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params }))?;
+    let message = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params });
+    events.send(1, &message)?;
+    while request.line.contains("flood") {
+        events.send(1, &message)?;
+    }
     let _ = stream.read(&mut [0]);
     Ok(Next::Close)
 }
@@ -147,6 +151,7 @@ impl Exchange<'_> {
         match message["params"]["name"].as_str() {
             Some("slow") => self.slow(message)?,
             Some("elicit") => self.elicit(message)?,
+            Some("chunks") => wire::chunked_json(self.stream, message)?,
             _ => match self.result(message) {
                 Some(response) => wire::json(self.stream, self.request, "", &response)?,
                 None => wire::reply(self.stream, self.request, 202, "", b"")?,

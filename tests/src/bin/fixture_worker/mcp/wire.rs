@@ -100,6 +100,24 @@ pub fn json(stream: &TcpStream, request: &Request, headers: &str, value: &Value)
     reply(stream, request, 200, &headers, value.to_string().as_bytes())
 }
 
+/// Sends a large JSON response in chunks, so that its length is not known before its end.
+pub fn chunked_json(mut stream: &TcpStream, message: &Value) -> io::Result<()> {
+    const MEBIBYTE: usize = 1 << 20;
+    let count = message["params"]["arguments"]["mebibytes"].as_u64().unwrap_or(1);
+    write!(
+        stream,
+        "HTTP/1.1 200 fixture\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )?;
+    let mut send = |text: &str| write!(stream, "{:x}\r\n{text}\r\n", text.len());
+    send(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{\"text\":\"", message["id"]))?;
+    let piece = "x".repeat(MEBIBYTE);
+    for _ in 0..count {
+        send(&piece)?;
+    }
+    send("\"}}")?;
+    stream.write_all(b"0\r\n\r\n")
+}
+
 /// An event stream that is being written.
 pub struct Events<'a>(&'a TcpStream);
 
