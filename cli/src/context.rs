@@ -66,7 +66,7 @@ impl Context {
             Global { socket: Some(socket), .. } => vec![Candidate::any(socket)],
             Global { config: Some(_), .. } => Vec::new(),
             _ => {
-                let state_dir = paths::default_state_dir();
+                let state_dir = paths::default_state_dir(&paths::process_environment);
                 let socket = paths::default_socket(&state_dir, &paths::process_environment);
                 candidates_of(Some(socket), &StateDir::new(state_dir))
             }

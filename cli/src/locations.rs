@@ -36,9 +36,8 @@ impl Locations {
             return Self::configured(config);
         }
         let beside_socket = global.socket.as_deref().and_then(Path::parent).map(StateDir::new);
-        let state =
-            beside_socket.filter(holds_state).unwrap_or_else(|| StateDir::new(paths::default_state_dir()));
-        let log_dir = state.path().join("logs");
+        let state = beside_socket.filter(holds_state).unwrap_or_else(default_state);
+        let log_dir = paths::default_log_dir(state.path(), &process_environment);
         Self { socket: None, state, log_dir, ports: Vec::new(), problem }
     }
 
@@ -72,6 +71,14 @@ impl Locations {
 pub fn is_locked(state: &StateDir) -> bool {
     let Ok(lock) = File::open(state.lock()) else { return false };
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// The default state directory. If no daemon has used it, but the system's daemon has left its state, that of
+/// the system.
+fn default_state() -> StateDir {
+    let of_user = StateDir::new(paths::default_state_dir(&process_environment));
+    let of_system = StateDir::new(paths::SYSTEM_STATE);
+    if !holds_state(&of_user) && holds_state(&of_system) { of_system } else { of_user }
 }
 
 fn holds_state(state: &StateDir) -> bool {

@@ -2,6 +2,9 @@
 //!
 //! Both programs use these functions, so that `mcpctl` finds the files of `mcpd`. [`StateDir`] has the
 //! names of all files in the state directory.
+//!
+//! Precedence: the command line and the configuration file, then the directories of the systemd unit, then the
+//! defaults of the platform.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +14,7 @@ use crate::ids::WorkerName;
 
 pub mod durable;
 pub mod private_directory;
+mod unit;
 
 /// Looks up an environment variable. It is a parameter, so that tests don't change the environment of their
 /// process.
@@ -20,44 +24,81 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// macOS and 108 on Linux, including the final NUL; the rest is reserved for temporary names.
 pub const SOCKET_PATH_LIMIT: usize = 100;
 
+/// The logs of a system-wide daemon, if `LogsDirectory=` created this directory.
+const SYSTEM_LOGS: &str = "/var/log/mcpd";
+
 /// The control socket of a system-wide daemon.
 pub const SYSTEM_SOCKET: &str = "/run/mcpd/control.sock";
 
-/// The state directory of a daemon whose user has no home directory.
-const SYSTEM_STATE: &str = "/var/lib/mcpd";
+const SOCKET: &str = "control.sock";
+const CONFIG_FILE: &str = "config.toml";
 
-/// The environment of this process as [`Environment`]; a value that is not valid Unicode counts as unset.
+/// The state directory of a system-wide daemon, and of one whose user has no home directory.
+pub const SYSTEM_STATE: &str = "/var/lib/mcpd";
+
+/// The environment of this process as [`Environment`]; a value that is not valid Unicode counts as unset, and
+/// so does a directory of another program's unit.
 pub fn process_environment(key: &str) -> Option<String> {
-    std::env::var(key).ok()
+    let env = |key: &str| std::env::var(key).ok();
+    env(key).filter(|_| !unit::is_of_another_program(key, &env))
 }
 
-/// The configuration file: `--config`, else `MCPD_CONFIG`, else the platform's default if that file exists. A
+/// The configuration file: `--config`, else `MCPD_CONFIG`, else the first default that exists. A
 /// file that the user named is returned even if it does not exist, so that its absence is an error.
 pub fn config_file(cli: Option<PathBuf>, env: Environment) -> Option<PathBuf> {
-    cli.or_else(|| set(env, "MCPD_CONFIG").map(PathBuf::from))
-        .or_else(|| default_config_file().filter(|file| file.exists()))
+    cli.or_else(|| set(env, "MCPD_CONFIG").map(PathBuf::from)).or_else(|| {
+        let defaults = [unit_config_file(env), platform_config_file()];
+        defaults.into_iter().flatten().find(|file| file.exists())
+    })
 }
 
-/// The platform's default for the configuration file; it need not exist. `None` without a home directory.
-pub fn default_config_file() -> Option<PathBuf> {
-    project().map(|dirs| dirs.config_dir().join("config.toml"))
+/// The default for the configuration file: in the directory of the unit, else the platform's; it need not
+/// exist. `None` without a home directory.
+pub fn default_config_file(env: Environment) -> Option<PathBuf> {
+    unit_config_file(env).or_else(platform_config_file)
 }
 
-/// The default of `state_dir`: the user's state directory, else `/var/lib/mcpd`.
-pub fn default_state_dir() -> PathBuf {
-    project().map_or_else(
-        || PathBuf::from(SYSTEM_STATE),
-        |dirs| dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).to_path_buf(),
-    )
+fn unit_config_file(env: Environment) -> Option<PathBuf> {
+    unit::directory(env, unit::CONFIGURATION).map(|directory| directory.join(CONFIG_FILE))
+}
+
+fn platform_config_file() -> Option<PathBuf> {
+    project().map(|dirs| dirs.config_dir().join(CONFIG_FILE))
+}
+
+/// The default of `state_dir`: the directory of the unit, else the user's state directory, else
+/// `/var/lib/mcpd`. The home of a system user often does not exist, and is not created for the state.
+pub fn default_state_dir(env: Environment) -> PathBuf {
+    let of_user = || {
+        let has_home = BaseDirs::new().is_some_and(|dirs| dirs.home_dir().is_dir());
+        let dirs = project().filter(|_| has_home)?;
+        Some(dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).to_path_buf())
+    };
+    unit::directory(env, unit::STATE).or_else(of_user).unwrap_or_else(|| PathBuf::from(SYSTEM_STATE))
+}
+
+/// The default of `log_dir` for a daemon with this state directory.
+pub fn default_log_dir(state_dir: &Path, env: Environment) -> PathBuf {
+    unit::directory(env, unit::LOGS).unwrap_or_else(|| {
+        let of_system = PathBuf::from(SYSTEM_LOGS);
+        if state_dir == Path::new(SYSTEM_STATE) && of_system.is_dir() {
+            of_system
+        } else {
+            state_dir.join("logs")
+        }
+    })
 }
 
 /// The default of `socket` for a daemon with this state directory.
 pub fn default_socket(state_dir: &Path, env: Environment) -> PathBuf {
+    if let Some(dir) = unit::directory(env, unit::RUNTIME) {
+        return dir.join(SOCKET);
+    }
     // After `su` and in containers, XDG_RUNTIME_DIR is often set to a directory that does not exist.
     let runtime = set(env, "XDG_RUNTIME_DIR").map(PathBuf::from);
     match runtime.filter(|dir| dir.is_absolute() && dir.is_dir()) {
-        Some(dir) => dir.join("mcpd").join("control.sock"),
-        None => state_dir.join("control.sock"),
+        Some(dir) => dir.join("mcpd").join(SOCKET),
+        None => state_dir.join(SOCKET),
     }
 }
 
@@ -169,6 +210,31 @@ mod tests {
         assert_eq!(default_socket(Path::new("/state"), &env), there.path().join("mcpd/control.sock"));
         let env = fixed([("XDG_RUNTIME_DIR", "/nowhere/at/all")]);
         assert_eq!(default_socket(Path::new("/state"), &env), Path::new("/state/control.sock"));
+    }
+
+    /// R-SVC-2: the directories of a unit come before the platform's.
+    #[test]
+    fn the_directories_of_a_unit_are_used() {
+        let there = tempfile::tempdir().expect("a temporary directory");
+        let path = there.path().to_str().expect("plain text");
+        let env = fixed([
+            ("STATE_DIRECTORY", "/var/lib/mcpd"),
+            ("RUNTIME_DIRECTORY", "/run/mcpd"),
+            ("LOGS_DIRECTORY", "/var/log/mcpd"),
+            ("CONFIGURATION_DIRECTORY", path),
+            ("XDG_RUNTIME_DIR", path),
+        ]);
+        let state = default_state_dir(&env);
+        assert_eq!(state, Path::new("/var/lib/mcpd"));
+        assert_eq!(default_socket(&state, &env), Path::new(SYSTEM_SOCKET));
+        assert_eq!(default_log_dir(&state, &env), Path::new("/var/log/mcpd"));
+        assert_eq!(default_log_dir(&state, &|_| None), Path::new("/var/lib/mcpd/logs"));
+        let file = there.path().join("config.toml");
+        assert_eq!(default_config_file(&env), Some(file.clone()));
+        assert_ne!(config_file(None, &env), Some(file.clone()), "it does not exist");
+        std::fs::write(&file, "").expect("written");
+        assert_eq!(config_file(None, &env), Some(file));
+        assert_eq!(config_file(Some("/c.toml".into()), &env), Some("/c.toml".into()));
     }
 
     #[test]

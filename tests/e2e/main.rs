@@ -34,6 +34,7 @@ mod repository;
 mod restarts;
 mod rude_cli;
 mod rude_world;
+mod services;
 mod signals;
 mod traced;
 mod without_configuration;

@@ -36,8 +36,9 @@ pub(super) fn build(raw: Raw, file: Option<PathBuf>, context: &Context) -> Confi
 
 fn daemon(raw: &RawDaemon, context: &Context) -> DaemonConfig {
     let absolute = |written: &Found<String>| paths::absolute(&written.value, context.base, context.env);
-    let state_dir = raw.state_dir.as_ref().map_or_else(paths::default_state_dir, absolute);
-    let log_dir = raw.log_dir.as_ref().map_or_else(|| state_dir.join("logs"), absolute);
+    let state_dir = raw.state_dir.as_ref().map_or_else(|| paths::default_state_dir(context.env), absolute);
+    let log_dir =
+        raw.log_dir.as_ref().map_or_else(|| paths::default_log_dir(&state_dir, context.env), absolute);
     let socket = match &raw.socket {
         Some(written) => absolute(written),
         None => paths::default_socket(&state_dir, context.env),

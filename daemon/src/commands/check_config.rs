@@ -41,8 +41,9 @@ pub fn run(file: Option<PathBuf>) -> u8 {
 }
 
 fn no_file() -> String {
-    let usual =
-        paths::default_config_file().map(|file| format!(" at {}", file.display())).unwrap_or_default();
+    let usual = paths::default_config_file(&paths::process_environment)
+        .map(|file| format!(" at {}", file.display()))
+        .unwrap_or_default();
     format!("there is no configuration file{usual}; `mcpd init DIR ...` prints one to begin with\n")
 }
 

@@ -62,7 +62,9 @@ fn source(args: &Run) -> Result<Source, String> {
              To begin: run `mcpd` inside a repository, name some with `mcpd --repo DIR`,\n\
              or write a configuration with `mcpd init DIR ... > {}`.\n",
             here.display(),
-            paths::default_config_file().unwrap_or_else(|| "config.toml".into()).display()
+            paths::default_config_file(&paths::process_environment)
+                .unwrap_or_else(|| "config.toml".into())
+                .display()
         )),
     }
 }

@@ -1,0 +1,3 @@
+//! mcpd as a service: the directories and messages of systemd, the journal, and `mcpctl service` (R-SVC).
+
+mod directories;
