@@ -27,6 +27,8 @@ use crate::handover::{Handover, Inheritance};
 use crate::instance::Instance;
 use crate::logging::{ConsoleFormat, Logs};
 use crate::proxy::Proxy;
+use crate::service_manager::ServiceManager;
+use crate::service_status::{RunningStatus, ShutdownStatus};
 use crate::shutdown::Shutdown;
 use crate::shutdown::exit::Exit;
 use crate::shutdown::request::{AfterShutdown, Trigger};
@@ -44,6 +46,7 @@ pub struct Options {
     pub console: ConsoleFormat,
     pub run: RunId,
     pub guardian_link: Arc<GuardianLink>,
+    pub service_manager: ServiceManager,
     /// Whether a new program could start with the same arguments now.
     pub replaceable: Replaceable,
 }
@@ -52,6 +55,7 @@ pub struct Options {
 pub struct Daemon {
     pub config: Config,
     pub guardian_link: Arc<GuardianLink>,
+    pub service_manager: ServiceManager,
     pub instance: Instance,
     pub logs: Logs,
     pub health: Health,
@@ -80,9 +84,10 @@ pub struct Stopped {
 /// Only what keeps the daemon from starting; later failures are findings.
 pub async fn run(options: Options, inheritance: Inheritance) -> Result<Stopped, StartError> {
     let mut daemon = boot::boot(options, inheritance).await?;
+    let status = RunningStatus::start(&daemon.service_manager, &daemon.shutdown.supervisor, &daemon.config);
     daemon.start_workers();
     let trigger = daemon.requests.first().await;
-    Ok(daemon.shut_down(trigger).await)
+    Ok(daemon.shut_down(trigger, status).await)
 }
 
 impl Daemon {
@@ -101,11 +106,13 @@ impl Daemon {
         });
     }
 
-    async fn shut_down(mut self, trigger: Trigger) -> Stopped {
+    async fn shut_down(mut self, trigger: Trigger, running_status: RunningStatus) -> Stopped {
         // Both before anything that could block (R-SHUT-8).
         self.guardian_link.set_bound(self.shutdown.limits.total() + OVERRUN_GRACE);
         self.shutdown.supervisor.send(Order::DisableRestarts);
         self.logs.shutdown.set();
+        running_status.stop().await;
+        let status = ShutdownStatus::start(&self.service_manager, &self.shutdown.progress, &trigger);
         self.instance.mark_leaving();
         self.health.set_not_serving().await;
         tracing::info!(reason = trigger.reason(), "shutting down");
@@ -119,6 +126,7 @@ impl Daemon {
             AfterShutdown::Replace | AfterShutdown::Exit => AfterShutdown::Exit,
         };
         let exit_code = self.exit.finish(report, after).await;
+        status.finish().await;
         listening.abort();
         let handover = (after == AfterShutdown::Replace).then(|| Handover {
             lock: (self.config.daemon.state_dir, self.instance.into_lock().into()),

@@ -12,6 +12,13 @@ pub fn panic_if_asked_for(worker: &WorkerName) {
     }
 }
 
+/// Blocks the thread for an hour if `MCPD_FAULT=hang:NAME` names this worker.
+pub fn hang_if_asked_for(worker: &WorkerName) {
+    if asked_for("hang").is_some_and(|name| name == worker.as_str()) {
+        crate::deadline::pause(Duration::from_secs(3600));
+    }
+}
+
 /// Panics if `MCPD_FAULT=panic-in:PLACE` names this place in the code.
 pub fn panic_in(place: &str) {
     if asked_for("panic-in").is_some_and(|named| named == place) {

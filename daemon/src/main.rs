@@ -26,6 +26,8 @@ mod random;
 mod recovery;
 mod repo_worker;
 mod resources;
+mod service_manager;
+mod service_status;
 mod shutdown;
 mod signals;
 mod slots;

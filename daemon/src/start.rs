@@ -21,6 +21,7 @@ use crate::guardian::{self, ForkSide, GuardianConfig, GuardianLink};
 use crate::handover::Inheritance;
 use crate::instance::Instance;
 use crate::random;
+use crate::service_manager::{Message, ServiceManager};
 use crate::time_limits::TimeLimits;
 
 /// How long the runtime's threads may take to end after the daemon's last task.
@@ -44,22 +45,27 @@ pub fn run(args: args::Run) -> u8 {
     this_process::restrict_umask();
     // Before anything is opened, because inherited descriptors are known by their numbers.
     let mut inheritance = Inheritance::receive();
+    let service_manager = ServiceManager::from_environment();
     // Re-executed by `restart --daemon`: keep the existing guardian.
     if let Some(link) = inheritance.guardian_link.take() {
-        return run_daemon(link, |link| daemon(settings(args)?, new_run()?, link, inheritance));
+        let manager = service_manager.clone();
+        return run_daemon(link, &service_manager, |link| {
+            daemon(settings(args)?, new_run()?, link, manager, inheritance)
+        });
     }
-    code_of(fork(args))
+    code_of(fork(args, &service_manager), &service_manager)
 }
 
 /// Forks while the process has a single thread: the parent becomes the guardian, the child the daemon.
-fn fork(args: args::Run) -> Result<u8, NotStarted> {
+fn fork(args: args::Run, service_manager: &ServiceManager) -> Result<u8, NotStarted> {
     let settings = settings(args)?;
     let run = new_run()?;
     let state = StateDir::new(&settings.config.daemon.state_dir);
     let socket = settings.config.daemon.socket.clone();
     let instance = Instance::acquire(&state, &socket, None).map_err(StartError::from)?;
     let bound = TimeLimits::new(&settings.config.shutdown).total() + OVERRUN_GRACE;
-    let config = GuardianConfig { run, state, socket, bound, instance };
+    let manager = service_manager.clone();
+    let config = GuardianConfig { run, state, socket, bound, instance, service_manager: manager.clone() };
     match guardian::fork(config).map_err(StartError::system("start the guardian"))? {
         ForkSide::Guardian(guardian) => {
             drop(settings);
@@ -68,15 +74,19 @@ fn fork(args: args::Run) -> Result<u8, NotStarted> {
         ForkSide::Daemon(link, instance) => {
             let lock = Some((settings.config.daemon.state_dir.clone(), instance.into_lock()));
             let inheritance = Inheritance { lock, ..Inheritance::default() };
-            Ok(run_daemon(link, |link| daemon(settings, run, link, inheritance)))
+            Ok(run_daemon(link, service_manager, |link| daemon(settings, run, link, manager, inheritance)))
         }
     }
 }
 
 /// Marks the run as completed, so that the guardian does not treat the exit as a crash.
-fn run_daemon(link: GuardianLink, daemon: impl FnOnce(Arc<GuardianLink>) -> Result<u8, NotStarted>) -> u8 {
+fn run_daemon(
+    link: GuardianLink,
+    service_manager: &ServiceManager,
+    daemon: impl FnOnce(Arc<GuardianLink>) -> Result<u8, NotStarted>,
+) -> u8 {
     let link = Arc::new(link);
-    let code = code_of(daemon(link.clone()));
+    let code = code_of(daemon(link.clone()), service_manager);
     link.complete(code);
     code
 }
@@ -85,6 +95,7 @@ fn daemon(
     settings: Settings,
     run: RunId,
     link: Arc<GuardianLink>,
+    service_manager: ServiceManager,
     inheritance: Inheritance,
 ) -> Result<u8, NotStarted> {
     // Before any thread or child exists: orphans of the workers are reparented to this process.
@@ -98,7 +109,9 @@ fn daemon(
         .build()
         .map_err(StartError::system("start its threads"))?;
     let Settings { config, warnings, console, replaceable } = settings;
-    let options = app::Options { config, warnings, console, run, guardian_link: link.clone(), replaceable };
+    let guardian_link = link.clone();
+    let options =
+        app::Options { config, warnings, console, run, guardian_link, service_manager, replaceable };
     let stopped = runtime.block_on(app::run(options, inheritance));
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     let Stopped { exit_code, handover } = stopped?;
@@ -118,16 +131,13 @@ fn new_run() -> Result<RunId, StartError> {
 }
 
 /// Prints why nothing was started.
-fn code_of(result: Result<u8, NotStarted>) -> u8 {
-    match result {
-        Ok(code) => code,
-        Err(NotStarted::Configuration(text)) => {
-            commands::complain(&text);
-            program::CONFIG
-        }
-        Err(NotStarted::Start(error)) => {
-            commands::complain(&format!("mcpd could not start: {error}\n"));
-            error.exit_code()
-        }
-    }
+fn code_of(result: Result<u8, NotStarted>, service_manager: &ServiceManager) -> u8 {
+    let (code, text) = match result {
+        Ok(code) => return code,
+        Err(NotStarted::Configuration(text)) => (program::CONFIG, text),
+        Err(NotStarted::Start(error)) => (error.exit_code(), format!("mcpd could not start: {error}\n")),
+    };
+    commands::complain(&text);
+    service_manager.send(&Message::new().status(&format!("exit code {code}: {}", text.trim_end())));
+    code
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 16] = [
+const GROUND: [&str; 17] = [
     "progress",
     "time_limits",
     "warnings",
@@ -15,6 +15,7 @@ const GROUND: [&str; 16] = [
     "logging",
     "instance",
     "random",
+    "service_manager",
     "descriptors",
     "fault",
     "socket_file",
@@ -25,7 +26,8 @@ const GROUND: [&str; 16] = [
 ];
 
 /// What puts everything together, and may use everything.
-const APP: [&str; 9] = ["signals", "handover", "boot", "app", "start", "args", "banner", "commands", "main"];
+const APP: [&str; 10] =
+    ["signals", "handover", "boot", "app", "start", "args", "banner", "commands", "service_status", "main"];
 
 /// A room, and the rooms that it may use besides itself and the ground.
 const ROOMS: [(&str, &[&str]); 11] = [

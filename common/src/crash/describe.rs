@@ -25,7 +25,7 @@ impl CrashRecord {
         match self.end {
             // The code of a failed start is higher than that of any finding, and is kept.
             DaemonEnd::Completed(code) => code.max(found),
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => found,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Hung | DaemonEnd::Unknown => found,
         }
     }
 
@@ -50,6 +50,9 @@ impl CrashRecord {
                 format!(
                     "the daemon (pid {daemon}) was killed, because its shutdown exceeded the hard deadline"
                 )
+            }
+            DaemonEnd::Hung => {
+                format!("the daemon (pid {daemon}) hung and was killed, because the watchdog expired")
             }
             DaemonEnd::Completed(code) => format!("the daemon (pid {daemon}) had exited with {code}"),
             DaemonEnd::Unknown => format!("the last run, {}, did not end with a complete shutdown", self.run),
@@ -87,7 +90,7 @@ impl CrashRecord {
 
     fn finding_about_the_end(&self) -> Option<Finding> {
         let kind = match self.end {
-            DaemonEnd::Died(_) | DaemonEnd::Unknown => FindingKind::DaemonDied,
+            DaemonEnd::Died(_) | DaemonEnd::Hung | DaemonEnd::Unknown => FindingKind::DaemonDied,
             DaemonEnd::Overrun => FindingKind::Overrun,
             DaemonEnd::Completed(_) => return None,
         };
@@ -98,7 +101,9 @@ impl CrashRecord {
     fn kind_of_ended(&self) -> FindingKind {
         match self.end {
             DaemonEnd::Completed(_) => FindingKind::ProcessLeft,
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => FindingKind::Information,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Hung | DaemonEnd::Unknown => {
+                FindingKind::Information
+            }
         }
     }
 
@@ -132,7 +137,9 @@ impl CrashRecord {
         let took = self.finished_at.duration_since(self.detected_at);
         let reason = match self.end {
             DaemonEnd::Overrun => OVERRUN,
-            DaemonEnd::Died(_) | DaemonEnd::Completed(_) | DaemonEnd::Unknown => DAEMON_DIED,
+            DaemonEnd::Died(_) | DaemonEnd::Hung | DaemonEnd::Completed(_) | DaemonEnd::Unknown => {
+                DAEMON_DIED
+            }
         };
         ShutdownReport {
             schema: REPORT_SCHEMA.to_owned(),

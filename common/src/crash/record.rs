@@ -66,6 +66,8 @@ pub enum DaemonEnd {
     Died(ExitStatus),
     /// Killed by the guardian, because its shutdown exceeded the hard deadline.
     Overrun,
+    /// Killed by the guardian, because the watchdog of the service manager expired.
+    Hung,
     /// After a complete shutdown, with this exit code; processes outlived it.
     Completed(u8),
     /// Not known: no process was there to reap it.

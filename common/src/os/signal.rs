@@ -23,11 +23,13 @@ pub enum Signal {
     Usr1,
     /// `SIGUSR2`.
     Usr2,
+    /// `SIGABRT`: the watchdog of systemd sends it.
+    Abort,
 }
 
 impl Signal {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Term,
         Self::Kill,
         Self::Cont,
@@ -37,6 +39,7 @@ impl Signal {
         Self::Quit,
         Self::Usr1,
         Self::Usr2,
+        Self::Abort,
     ];
 
     /// The number on this system.
@@ -55,6 +58,7 @@ impl Signal {
             Self::Quit => rustix::process::Signal::QUIT,
             Self::Usr1 => rustix::process::Signal::USR1,
             Self::Usr2 => rustix::process::Signal::USR2,
+            Self::Abort => rustix::process::Signal::ABORT,
         }
     }
 }

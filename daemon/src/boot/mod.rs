@@ -164,6 +164,7 @@ impl<'a> Boot<'a> {
             logs,
             health,
             guardian_link: self.link.clone(),
+            service_manager: self.options.service_manager.clone(),
             config: self.config.clone(),
         })
     }
@@ -296,7 +297,8 @@ impl<'a> Boot<'a> {
         triggers: &mpsc::UnboundedSender<Trigger>,
     ) -> SupervisorHandle {
         let ProcessParts { process_thread, output, launch_env } = processes;
-        let deps = Deps { process_thread, output, launch_env, recorder, proxies };
+        let service_manager = self.options.service_manager.clone();
+        let deps = Deps { process_thread, output, launch_env, recorder, service_manager, proxies };
         let (supervisor, task) = supervisor::start(self.config, &self.slots, deps, events);
         let triggers = triggers.clone();
         tokio::spawn(async move {

@@ -10,6 +10,8 @@ pub enum DaemonExit {
     Itself(ExitStatus),
     /// The guardian killed it past the hard deadline, or tried to.
     Killed,
+    /// The guardian killed it, or tried to, because the watchdog of the service manager expired.
+    KilledByWatchdog,
 }
 
 /// The end of the run, with the completion mark that the daemon had set.
@@ -21,6 +23,7 @@ pub fn of(ended: DaemonExit, completion: Option<u8>) -> DaemonEnd {
         (Some(code), _) => DaemonEnd::Completed(code),
         (None, DaemonExit::Itself(exit)) => DaemonEnd::Died(exit),
         (None, DaemonExit::Killed) => DaemonEnd::Overrun,
+        (None, DaemonExit::KilledByWatchdog) => DaemonEnd::Hung,
     }
 }
 
@@ -36,6 +39,7 @@ mod tests {
         assert_eq!(of(DaemonExit::Itself(zero), Some(3)), DaemonEnd::Completed(3));
         assert_eq!(of(DaemonExit::Itself(ExitStatus::Signal(9)), Some(0)), DaemonEnd::Completed(0));
         assert_eq!(of(DaemonExit::Killed, None), DaemonEnd::Overrun);
+        assert_eq!(of(DaemonExit::KilledByWatchdog, None), DaemonEnd::Hung);
         assert_eq!(of(DaemonExit::Killed, Some(0)), DaemonEnd::Completed(0));
     }
 }

@@ -35,6 +35,7 @@ use mcpd_common::os::guardian::{self, ForkResult, ReceivedSignals};
 use mcpd_common::paths::StateDir;
 
 use crate::instance::Instance;
+use crate::service_manager::ServiceManager;
 pub use link::GuardianLink;
 pub use page::Details;
 use page::Page;
@@ -50,6 +51,7 @@ pub struct GuardianConfig {
     /// can't publish it.
     pub bound: Duration,
     pub instance: Instance,
+    pub service_manager: ServiceManager,
 }
 
 impl GuardianConfig {
@@ -72,6 +74,12 @@ pub enum ForkSide {
 const FORWARDED: [Signal; 6] =
     [Signal::Term, Signal::Int, Signal::Hup, Signal::Quit, Signal::Usr1, Signal::Usr2];
 
+/// Signals that the guardian handles: systemd's watchdog signals the unit's main process.
+const HANDLED: [Signal; 7] = {
+    let [term, int, hup, quit, usr1, usr2] = FORWARDED;
+    [term, int, hup, quit, usr1, usr2, Signal::Abort]
+};
+
 /// Signals that stay blocked until the daemon handles them.
 const AWAITED: [Signal; 3] = [Signal::Term, Signal::Int, Signal::Hup];
 
@@ -90,7 +98,7 @@ pub fn fork(config: GuardianConfig) -> io::Result<ForkSide> {
     match guardian::fork()? {
         ForkResult::Parent { child } => {
             drop(theirs);
-            let signals = ReceivedSignals::listen(&FORWARDED);
+            let signals = ReceivedSignals::listen(&HANDLED);
             masked.restore_except(&[]);
             Ok(ForkSide::Guardian(Guardian {
                 config,
@@ -100,6 +108,7 @@ pub fn fork(config: GuardianConfig) -> io::Result<ForkSide> {
                 signals,
                 preexisting,
                 is_shutdown_requested: false,
+                has_watchdog_expired: false,
             }))
         }
         ForkResult::Child { parent } => {

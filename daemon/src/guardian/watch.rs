@@ -24,6 +24,7 @@ use super::shutdown_timer::{Poll, ShutdownTimer};
 use super::{GuardianConfig, cleanup};
 use crate::deadline::{self, Deadline};
 use crate::instance::Instance;
+use crate::service_manager::Message;
 
 /// The name of its process in ps(1).
 const NAME: &std::ffi::CStr = c"mcp-guardian";
@@ -46,6 +47,8 @@ pub struct Guardian {
     pub(super) preexisting: PreexistingChildren,
     /// A signal that requests a shutdown was forwarded.
     pub(super) is_shutdown_requested: bool,
+    /// The service manager reported, by `SIGABRT`, that the daemon hangs.
+    pub(super) has_watchdog_expired: bool,
 }
 
 impl Guardian {
@@ -65,10 +68,14 @@ impl Guardian {
         let mut killed: Option<Deadline> = None;
         loop {
             if let Some(exit) = child::peek_exit(self.daemon) {
-                return if killed.is_some() { DaemonExit::Killed } else { DaemonExit::Itself(exit) };
+                return if killed.is_some() { self.kill_reason() } else { DaemonExit::Itself(exit) };
             }
-            let timeout = match (killed, shutdown_timer.poll(deadline::now(), self.bound())) {
-                (Some(dying), _) if dying.remaining().is_zero() => return DaemonExit::Killed,
+            let poll = match shutdown_timer.poll(deadline::now(), self.bound()) {
+                _ if self.has_watchdog_expired => Poll::Over,
+                poll => poll,
+            };
+            let timeout = match (killed, poll) {
+                (Some(dying), _) if dying.remaining().is_zero() => return self.kill_reason(),
                 (Some(dying), _) => Some(dying.remaining()),
                 (None, Poll::WaitForEver) => None,
                 (None, Poll::Wait(time)) => Some(time),
@@ -84,6 +91,10 @@ impl Guardian {
         }
     }
 
+    fn kill_reason(&self) -> DaemonExit {
+        if self.has_watchdog_expired { DaemonExit::KilledByWatchdog } else { DaemonExit::Killed }
+    }
+
     /// The published bound; if the daemon hangs before it publishes one, the configured bound.
     fn bound(&self) -> Option<Duration> {
         self.page.bound().or(self.is_shutdown_requested.then_some(self.config.bound))
@@ -94,8 +105,10 @@ impl Guardian {
         for received in self.wait(timeout) {
             // SIGHUP may be a reload, which has no bound.
             self.is_shutdown_requested |= matches!(received.signal, Signal::Term | Signal::Int);
+            self.has_watchdog_expired |= received.signal == Signal::Abort;
             // A hang-up reaches only the leader of the session, which is the guardian if a terminal was opened for mcpd.
-            if received.origin == Origin::Process || received.signal == Signal::Hup {
+            let is_new = received.origin == Origin::Process || received.signal == Signal::Hup;
+            if is_new && received.signal != Signal::Abort {
                 let _ = child::signal_child(self.daemon, received.signal);
             }
         }
@@ -118,6 +131,8 @@ impl Guardian {
         let detected_at = Timestamp::now();
         if !matches!(end, DaemonEnd::Completed(_)) {
             self.config.instance.mark_leaving();
+            let message = Message::new().status("the daemon has died; its guardian cleans up");
+            self.config.service_manager.send(&message.extend_timeout(CLEANUP_LIMIT));
         }
         let details = self.page.details().unwrap_or_else(|| self.config.details());
         let state = StateDir::new(&details.state_dir);
@@ -135,13 +150,16 @@ impl Guardian {
                 Err(_) => return record.exit_code(),
             }
         }
-        cleanup::settle(&record, is_complete, &details.socket, &state)
+        let code = cleanup::settle(&record, is_complete, &details.socket, &state);
+        let text = format!("exit code {code}: {}", record.sentence());
+        self.config.service_manager.send(&Message::new().status(&text));
+        code
     }
 
     fn kill_what_is_left(&self, details: &Details, state: &StateDir, end: DaemonEnd) -> CleanupResult {
         let limit = match end {
             DaemonEnd::Completed(_) => RECHECK_LIMIT,
-            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Unknown => CLEANUP_LIMIT,
+            DaemonEnd::Died(_) | DaemonEnd::Overrun | DaemonEnd::Hung | DaemonEnd::Unknown => CLEANUP_LIMIT,
         };
         let run = details.run.tag();
         let kill_and_reap = KillAndReap {

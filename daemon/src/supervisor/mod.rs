@@ -25,6 +25,7 @@ mod worker;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpd_common::config::{Config, Variables, WorkerConfig};
 use mcpd_common::event::WorkerStep;
@@ -48,6 +49,7 @@ use crate::process::output::Output;
 use crate::process::process_thread::{ProcessEvent, ProcessThread};
 use crate::progress::Progress;
 use crate::proxy::handle::ProxyHandle;
+use crate::service_manager::ServiceManager;
 use crate::slots::Slots;
 use crate::time_limits::TimeLimits;
 
@@ -59,6 +61,7 @@ pub struct Deps {
     pub output: Output,
     pub launch_env: LaunchEnv,
     pub recorder: Recorder,
+    pub service_manager: ServiceManager,
     /// For the workers whose client port mcpd holds.
     pub proxies: HashMap<WorkerName, ProxyHandle>,
 }
@@ -126,7 +129,7 @@ fn workers_of(config: &Config, slots: &Slots) -> BTreeMap<Slot, Worker> {
 
 struct Supervisor {
     workers: BTreeMap<Slot, Worker>,
-    graceful: std::time::Duration,
+    graceful: Duration,
     deps: Deps,
     worker_client: Arc<dyn WorkerClient>,
     task_results: mpsc::UnboundedSender<TaskResult>,
@@ -148,6 +151,7 @@ impl Supervisor {
         for slot in self.workers.keys().copied().collect::<Vec<_>>() {
             self.publish_state(slot);
         }
+        let mut watchdog = Watchdog::new(&self.deps.service_manager);
         loop {
             let timer = self.workers.values().filter_map(|worker| worker.machine.timer()).min();
             tokio::select! {
@@ -158,6 +162,7 @@ impl Supervisor {
                 Some(event) = process_events.recv() => self.on_process_event(event),
                 Some(result) = task_results.recv() => self.on_task_result(result),
                 () = deadline::until_some(timer) => self.on_timer(),
+                () = deadline::until_some(watchdog.next) => watchdog.feed(&self.deps.service_manager),
             }
             let present = self.workers.values().filter(|worker| worker.is_present()).count();
             self.present.send_if_modified(|old| std::mem::replace(old, present) != present);
@@ -195,6 +200,9 @@ impl Supervisor {
             return Err(UnknownWorker { name: name.clone(), known });
         };
         crate::fault::panic_if_asked_for(name);
+        if action == WorkerAction::Restart {
+            crate::fault::hang_if_asked_for(name);
+        }
         self.on(
             slot,
             match action {
@@ -310,6 +318,25 @@ impl Supervisor {
             self.perform(slot, action);
         }
         self.publish_state(slot);
+    }
+}
+
+/// When the watchdog of the service manager is fed next. The loop itself feeds it, so that a loop that hangs does
+/// not.
+struct Watchdog {
+    interval: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Watchdog {
+    fn new(service_manager: &ServiceManager) -> Self {
+        let interval = service_manager.watchdog_interval();
+        Self { interval, next: interval.map(|_| deadline::now()) }
+    }
+
+    fn feed(&mut self, service_manager: &ServiceManager) {
+        service_manager.feed_watchdog();
+        self.next = self.interval.map(|interval| deadline::now() + interval);
     }
 }
 

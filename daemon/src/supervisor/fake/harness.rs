@@ -21,6 +21,7 @@ use crate::journal::JournalHandle;
 use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
+use crate::service_manager::ServiceManager;
 use crate::slots::Slots;
 use crate::supervisor::handle::{Order, SupervisorHandle, UnknownWorker, WorkerAction};
 use crate::supervisor::recorder::Recorder;
@@ -64,7 +65,14 @@ impl Harness {
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // The workers have no output, so no log is opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
-        let deps = Deps { process_thread, output, launch_env, recorder, proxies: HashMap::new() };
+        let deps = Deps {
+            process_thread,
+            output,
+            launch_env,
+            recorder,
+            service_manager: ServiceManager::default(),
+            proxies: HashMap::new(),
+        };
         let slots = Slots::allocate(config.workers.keys());
         let worker_client = Arc::new(system.clone());
         let (workers, supervisor_task) =
