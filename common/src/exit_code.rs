@@ -48,6 +48,28 @@ pub fn meaning(code: u8) -> &'static str {
     }
 }
 
+/// What a service manager should do after an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceOutcome {
+    /// The service is inactive: it was asked to stop.
+    Inactive,
+    /// The service has failed, and another start would not help.
+    Failed,
+    /// mcpd has crashed: start it again.
+    Restart,
+}
+
+/// What a service manager should do after mcpd has exited with this code.
+pub fn service_outcome(code: u8) -> ServiceOutcome {
+    match code {
+        0..=3 => ServiceOutcome::Inactive,
+        // Shutdowns that were requested, but could not do everything.
+        4..=6 | 102 => ServiceOutcome::Failed,
+        program::USAGE | program::TEMPFAIL | program::CONFIG => ServiceOutcome::Failed,
+        _ => ServiceOutcome::Restart,
+    }
+}
+
 /// Exit codes of failures to start, and of `mcpctl`. Most are those of sysexits(3), which don't overlap with
 /// the codes of a shutdown (0 to 6, 100 to 102).
 pub mod program {

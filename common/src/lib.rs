@@ -6,6 +6,7 @@
 //! config, paths, run_file, journal, crash   files
 //! known_processes                           file: processes of workers, for crash recovery
 //! check                                     verifies ports and finds zombies, from any process
+//! time_limits                               the limit of each phase
 //! os                                        the only module with cfg(target_os) or unsafe
 //! ```
 //!
@@ -28,4 +29,5 @@ pub mod paths;
 pub mod phase;
 pub mod run_file;
 pub mod status;
+pub mod time_limits;
 pub mod wording;

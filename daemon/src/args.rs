@@ -34,9 +34,13 @@ pub struct Run {
     /// Do not start when a single worker is unusable
     #[arg(long)]
     pub strict: bool,
-    /// Format of the console output
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
-    pub log_format: ConsoleFormat,
+    /// Exit with 0 unless mcpd has crashed, because launchd starts a job again after every other code. The code of the
+    /// shutdown is in its report
+    #[arg(long)]
+    pub launchd: bool,
+    /// Format of the console output [default: journal if standard error is the journal of systemd, else human]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<ConsoleFormat>,
 }
 
 /// What to do instead of running.

@@ -34,7 +34,6 @@ mod slots;
 mod socket_file;
 mod start;
 mod supervisor;
-mod time_limits;
 mod verify;
 mod warnings;
 mod worker_listener;
@@ -42,7 +41,7 @@ mod worker_listener;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mcpd_common::exit_code::program;
+use mcpd_common::exit_code::{ServiceOutcome, program, service_outcome};
 
 use args::{Args, Command};
 
@@ -52,14 +51,24 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed terminal is no reason to fail.
             let _ = error.print();
-            return if error.use_stderr() { program::USAGE.into() } else { ExitCode::SUCCESS };
+            let is_launchd = std::env::args_os().any(|arg| arg == "--launchd");
+            return if error.use_stderr() { code_for(is_launchd, program::USAGE) } else { ExitCode::SUCCESS };
         }
     };
     let code = match args.command {
         Some(Command::Init { dirs }) => commands::init::run(&dirs),
         Some(Command::CheckConfig { file }) => commands::check_config::run(file.or(args.run.config)),
         Some(Command::Worker { repo, port }) => commands::worker::run(repo, port),
-        None => start::run(args.run),
+        None => {
+            let is_launchd = args.run.launchd;
+            return code_for(is_launchd, start::run(args.run));
+        }
     };
     code.into()
+}
+
+/// For launchd every code but 0 is a reason to start mcpd again.
+fn code_for(is_launchd: bool, code: u8) -> ExitCode {
+    let is_crash = service_outcome(code) == ServiceOutcome::Restart;
+    if is_launchd && !is_crash { ExitCode::SUCCESS } else { code.into() }
 }

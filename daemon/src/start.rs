@@ -22,7 +22,7 @@ use crate::handover::Inheritance;
 use crate::instance::Instance;
 use crate::random;
 use crate::service_manager::{Message, ServiceManager};
-use crate::time_limits::TimeLimits;
+use mcpd_common::time_limits::TimeLimits;
 
 /// How long the runtime's threads may take to end after the daemon's last task.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(100);

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 17] = [
+const GROUND: [&str; 16] = [
     "progress",
-    "time_limits",
     "warnings",
     "worker_listener",
     "deadline",

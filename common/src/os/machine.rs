@@ -1,5 +1,7 @@
 //! Facts about the machine: its boot, its users.
 
+use std::path::PathBuf;
+
 use super::system;
 
 /// An id that is different after each boot; `None` if it can't be read.
@@ -11,6 +13,30 @@ pub fn boot_id() -> Option<String> {
 pub fn user_name(uid: u32) -> String {
     let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// The login shell of this user in the user database.
+pub fn login_shell(uid: u32) -> Option<PathBuf> {
+    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.shell)
+}
+
+/// The home directory of the user of this name; `None` if there is no such user.
+pub fn home_of(name: &str) -> Option<PathBuf> {
+    nix::unistd::User::from_name(name).ok().flatten().map(|user| user.dir)
+}
+
+/// The service manager of a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceManagerKind {
+    /// systemd(1).
+    Systemd,
+    /// launchd(8) of macOS.
+    Launchd,
+}
+
+/// The usual service manager of this system.
+pub fn service_manager_kind() -> ServiceManagerKind {
+    if cfg!(target_os = "macos") { ServiceManagerKind::Launchd } else { ServiceManagerKind::Systemd }
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ mod sockinfo;
 
 pub use backend::{Backend, ContainedBy, Containment, backend};
 pub use lookup::{CannotLook, Listing};
-pub use machine::{boot_id, user_name};
+pub use machine::{ServiceManagerKind, boot_id, home_of, login_shell, service_manager_kind, user_name};
 pub use notify_socket::NotifySocket;
 pub use open_beneath::open_beneath;
 pub use process_data::ProcessInfo;

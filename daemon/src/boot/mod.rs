@@ -57,9 +57,9 @@ use crate::socket_file::{self, SocketError};
 use crate::supervisor::handle::SupervisorHandle;
 use crate::supervisor::recorder::Recorder;
 use crate::supervisor::{self, Deps};
-use crate::time_limits::TimeLimits;
 use crate::verify::self_check::{Baseline, ExpectedDescriptors};
 use crate::warnings::Warnings;
+use mcpd_common::time_limits::TimeLimits;
 
 /// Boots the daemon; no worker runs yet.
 ///

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::logging::journal;
+
 pub mod check_config;
 pub mod init;
 pub mod run;
@@ -13,7 +15,8 @@ fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
-/// Writes to standard error.
+/// Writes an error to standard error.
 pub fn complain(text: &str) {
+    let text = journal::error_text(text);
     let _ = io::stderr().write_all(text.as_bytes());
 }

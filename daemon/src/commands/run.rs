@@ -9,7 +9,7 @@ use mcpd_common::paths;
 use crate::args::Run;
 use crate::control::service::{NotReplaceable, Replaceable};
 use crate::handover;
-use crate::logging::ConsoleFormat;
+use crate::logging::{ConsoleFormat, journal};
 
 pub struct Settings {
     pub config: Config,
@@ -35,8 +35,12 @@ pub fn settings(args: Run) -> Result<Settings, String> {
     let elsewhere = elsewhere(&args, &loaded.config);
     let warnings = loaded.warnings.into_iter().chain(problems).chain(elsewhere).collect();
     let config = loaded.config;
-    let console = args.log_format;
+    let console = args.log_format.unwrap_or_else(default_format);
     Ok(Settings { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
+}
+
+fn default_format() -> ConsoleFormat {
+    if journal::is_standard_error() { ConsoleFormat::Journal } else { ConsoleFormat::Human }
 }
 
 /// Nothing is stopped for a program that could not start: checks that program and configuration exist.

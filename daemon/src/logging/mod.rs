@@ -2,6 +2,7 @@
 //! shutdown log for the shutdown alone. Writing never fails for the caller (R-LOG-5).
 
 pub mod console;
+pub mod journal;
 mod sink;
 pub mod state;
 
@@ -21,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use console::Console;
+use journal::JournalFormat;
 use sink::LogFile;
 
 /// Format of the console output.
@@ -30,6 +32,8 @@ pub enum ConsoleFormat {
     Human,
     /// One JSON object a line.
     Json,
+    /// For the journal of systemd, which adds the time: the level is the prefix `<N>`.
+    Journal,
 }
 
 /// Set when the shutdown begins.
@@ -92,6 +96,9 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
     let lines = match console {
         ConsoleFormat::Human => lines.with_ansi(stderr_has_colours()).boxed(),
         ConsoleFormat::Json => lines.json().boxed(),
+        ConsoleFormat::Journal => {
+            lines.with_ansi(false).map_event_format(|_| JournalFormat::default()).boxed()
+        }
     };
     tracing_subscriber::registry()
         .with(debug)

@@ -19,7 +19,7 @@ use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::logging::console::Console;
 use crate::progress::{Progress, millis};
-use crate::time_limits::EXIT;
+use mcpd_common::time_limits::EXIT;
 
 /// Limit for clients of the control socket to read the last event.
 const LAST_EVENT_LIMIT: Duration = Duration::from_millis(500);

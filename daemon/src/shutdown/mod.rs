@@ -43,9 +43,9 @@ use crate::proxy::Proxy;
 use crate::proxy::observe::client_drain::ClientDrain;
 use crate::resources::Resource;
 use crate::supervisor::handle::{Order, SupervisorGone, SupervisorHandle, WorkerOutcome};
-use crate::time_limits::TimeLimits;
 use crate::verify::self_check::Baseline;
 use crate::verify::{self, Verification};
+use mcpd_common::time_limits::TimeLimits;
 
 /// Everything that a shutdown works with.
 pub struct Shutdown {

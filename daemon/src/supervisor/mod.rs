@@ -51,7 +51,7 @@ use crate::progress::Progress;
 use crate::proxy::handle::ProxyHandle;
 use crate::service_manager::ServiceManager;
 use crate::slots::Slots;
-use crate::time_limits::TimeLimits;
+use mcpd_common::time_limits::TimeLimits;
 
 /// Limit of transitions that a slow subscriber may lag behind.
 const TRANSITIONS: usize = 4096;

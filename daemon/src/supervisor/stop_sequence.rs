@@ -16,7 +16,7 @@ use mcpd_common::os::ProcessInfo;
 use mcpd_common::outcome::{Asked, Departure, ExitStatus};
 use tokio::time::Instant;
 
-use crate::time_limits::KILL_LIMIT;
+use mcpd_common::time_limits::KILL_LIMIT;
 
 /// Limit between `SIGTERM` and `SIGKILL` for descendants that outlived their leader.
 pub const ORPHAN_LIMIT: Duration = Duration::from_secs(2);

@@ -16,8 +16,8 @@ use super::state::{Machine, Policy};
 use super::stop_sequence::StopOutcome;
 use crate::deadline;
 use crate::process::operations::Started;
-use crate::time_limits::TimeLimits;
 use crate::worker_listener::WorkerListener;
+use mcpd_common::time_limits::TimeLimits;
 
 pub(super) struct Worker {
     pub(super) config: Arc<WorkerConfig>,

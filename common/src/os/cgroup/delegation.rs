@@ -3,7 +3,9 @@
 //! Write access proves nothing: root may write everywhere, and a user in the cgroups of the whole login
 //! session. Delegation is explicit: systemd sets an extended attribute on the cgroup of a unit with
 //! `Delegate=yes` (systemd.resource-control(5), `docs/CGROUP_DELEGATION` of systemd), and a person names a
-//! cgroup in [`CGROUP_VARIABLE`].
+//! cgroup in [`CGROUP_VARIABLE`]. The user manager of systemd 252 sets no attribute, and the attribute that its
+//! system manager sets can be read by root only: the unit that `mcpctl service install` writes therefore vouches for
+//! its own cgroup, by its name in the same variable.
 
 use std::fs;
 use std::io;
@@ -11,8 +13,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Cgroup, parse};
 
-/// The environment variable with a [`CgroupSetting`]: `auto` (the default), `off`, or an absolute path.
+/// The environment variable with a [`CgroupSetting`]: `auto` (the default), `off`, an absolute path,
+/// or `unit:NAME`.
 pub const CGROUP_VARIABLE: &str = "MCPD_CGROUP";
+
+const UNIT: &str = "unit:";
 
 /// The extended attributes by which systemd marks a delegated cgroup; only root can read the first one.
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
@@ -26,6 +31,9 @@ pub enum CgroupSetting {
     Off,
     /// This one; delegation is not checked, because a person named it.
     At(PathBuf),
+    /// The cgroup of this process, if it is that of this systemd unit, which has `Delegate=yes`. A process
+    /// elsewhere that inherited the variable is in another cgroup.
+    Unit(String),
 }
 
 /// Why no cgroup can be used.
@@ -35,7 +43,7 @@ pub enum CgroupUnavailable {
     #[error("{CGROUP_VARIABLE}=off")]
     Off,
     /// The setting is invalid.
-    #[error("{CGROUP_VARIABLE}=\"{0}\" is neither auto, off, nor an absolute path")]
+    #[error("{CGROUP_VARIABLE}=\"{0}\" is neither auto, off, an absolute path, nor unit:NAME")]
     Setting(String),
     /// No cgroup v2, or no mount that shows the cgroup of this process.
     #[error("no cgroup v2 is mounted that shows this process")]
@@ -95,6 +103,9 @@ impl CgroupSetting {
         match (value.to_str(), Path::new(value)) {
             (Some("auto" | ""), _) => Ok(Self::Auto),
             (Some("off"), _) => Ok(Self::Off),
+            (Some(text), _) if text.starts_with(UNIT) && text.len() > UNIT.len() => {
+                Ok(Self::Unit(text[UNIT.len()..].to_owned()))
+            }
             (_, path) if path.is_absolute() => Ok(Self::At(path.to_owned())),
             _ => Err(CgroupUnavailable::Setting(value.to_string_lossy().into_owned())),
         }
@@ -166,6 +177,11 @@ pub fn find(setting: &CgroupSetting) -> Result<Cgroup, CgroupUnavailable> {
         CgroupSetting::Off => return Err(CgroupUnavailable::Off),
         CgroupSetting::Auto => (current()?, false),
         CgroupSetting::At(path) => (Cgroup::at(path.clone()), true),
+        CgroupSetting::Unit(unit) => {
+            let current = current()?;
+            let is_vouched_for = current.path().ends_with(unit);
+            (current, is_vouched_for)
+        }
     };
     if !found.exists() {
         return Err(CgroupUnavailable::NoCgroup(found.path().to_owned()));
@@ -203,7 +219,16 @@ mod tests {
         assert!(matches!(parse("auto"), Ok(CgroupSetting::Auto)));
         assert!(matches!(parse("off"), Ok(CgroupSetting::Off)));
         assert!(matches!(parse("/a/b"), Ok(CgroupSetting::At(path)) if path == Path::new("/a/b")));
+        assert_eq!(parse("unit:mcpd.service").ok(), Some(CgroupSetting::Unit("mcpd.service".to_owned())));
+        assert!(matches!(parse("unit:"), Err(CgroupUnavailable::Setting(_))));
         assert!(matches!(parse("relative"), Err(CgroupUnavailable::Setting(_))));
+    }
+
+    /// A process that inherited the variable of a unit, but is elsewhere, uses no cgroup.
+    #[test]
+    fn a_unit_vouches_for_its_own_cgroup_only() {
+        let found = find(&CgroupSetting::Unit("no-such-unit.service".to_owned()));
+        assert!(found.is_err_and(|why| why.is_ordinary()));
     }
 
     #[test]

@@ -9,9 +9,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::signal::Signal;
 use super::system;
 
+mod journal;
 mod memory;
 mod umask;
 
+pub use journal::stderr_is_journal;
 pub use memory::give_back_memory;
 pub(in crate::os) use umask::original_umask;
 pub use umask::{restore_umask, restrict_umask};

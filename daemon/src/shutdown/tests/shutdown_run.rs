@@ -23,8 +23,8 @@ use crate::supervisor::fake::behaviour::{Behaviour, ms};
 use crate::supervisor::fake::harness::{self, Harness};
 use crate::supervisor::fake::system::{Effect, FakeSystem};
 use crate::supervisor::handle::Order;
-use crate::time_limits::TimeLimits;
 use crate::verify::self_check::{Baseline, ExpectedDescriptors};
+use mcpd_common::time_limits::TimeLimits;
 
 /// The phases of `Shutdown::run`. The phase `exit` comes after the report.
 const PHASES: [Phase; 5] =

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mcpd_common::config::ShutdownConfig;
-use mcpd_common::phase::Phase;
+use crate::config::ShutdownConfig;
+use crate::phase::Phase;
 
 /// How long `SIGKILL` is repeated before the remaining processes are reported.
 pub const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -11,6 +11,7 @@ pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// For the phase exit: report, journal and last event.
 pub const EXIT: Duration = Duration::from_secs(1);
 
+/// The limit of each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimits {
     graceful: Duration,
