@@ -9,6 +9,7 @@ use mcpd_common::paths;
 
 use crate::color::ColorChoice;
 use crate::output::Format;
+use crate::service::unit_file::RestartWhen;
 
 /// Monitor and control mcpd, the daemon that runs MCP servers
 #[derive(Debug, Parser)]
@@ -99,6 +100,8 @@ pub enum Command {
     History(History),
     /// Show the full shutdown report of a run
     Report(Report),
+    /// Run mcpd as a service of systemd or launchd
+    Service(Service),
     /// Print a completion script for a shell
     Completions(Completions),
 }
@@ -203,6 +206,79 @@ pub struct History {
 pub struct Report {
     /// Run id, as shown by `mcpctl history` [default: the latest run]
     pub run: Option<RunId>,
+}
+
+#[derive(Debug, Args)]
+pub struct Service {
+    #[command(subcommand)]
+    pub command: ServiceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Write the unit (or the property list), and start mcpd now and at each login or boot
+    ///
+    /// Every file and every command is shown before it is written or run. The PATH of the login shell is written into
+    /// the unit, because a service does not read the files of a shell. A second installation changes nothing.
+    Install(ServiceInstall),
+    /// Stop mcpd, and remove what `install` wrote
+    Uninstall(ServiceUninstall),
+    /// Show the unit and its state (exit code 3: not active)
+    Status(ServiceScope),
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceScope {
+    /// A service of the system, started at boot, instead of one of this user
+    #[arg(long)]
+    pub system: bool,
+    /// The service manager [default: that of this operating system]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub manager: Option<ServiceManagerChoice>,
+    /// Files of the system are below this directory; for tests and images
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServiceManagerChoice {
+    Systemd,
+    Launchd,
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceChange {
+    /// Show the files and commands, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also if the file was changed by hand
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceInstall {
+    #[command(flatten)]
+    pub scope: ServiceScope,
+    #[command(flatten)]
+    pub change: ServiceChange,
+    /// When the service manager starts mcpd again
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub restart: RestartWhen,
+    /// PATH of mcpd and its workers [default: that of the login shell]
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// User that mcpd and its workers run as [default: the user who ran sudo, else root]
+    #[arg(long, value_name = "USER", requires = "system")]
+    pub run_as: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceUninstall {
+    #[command(flatten)]
+    pub scope: ServiceScope,
+    #[command(flatten)]
+    pub change: ServiceChange,
 }
 
 #[derive(Debug, Args)]

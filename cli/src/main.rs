@@ -4,6 +4,7 @@
 //! args.rs -> commands/<command>.rs -> daemon_client.rs (calls the daemon)
 //!                                  -> locations.rs, leftovers.rs (what is known without a daemon)
 //!                                  -> progress/, document.rs, table.rs, formatting.rs, color.rs -> output.rs (prints)
+//! service/: mcpd as a service of systemd or launchd
 //! failure.rs: failures and exit codes
 //! ```
 
@@ -25,6 +26,7 @@ mod leftovers;
 mod locations;
 mod output;
 mod progress;
+mod service;
 mod table;
 #[cfg(test)]
 mod test_data;

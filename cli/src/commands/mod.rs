@@ -12,6 +12,7 @@ mod list_zombies;
 mod logs;
 mod report;
 mod restart;
+mod service;
 pub mod shutdown;
 mod status;
 mod verify_ports;
@@ -31,6 +32,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure>
         Command::Health => health::run(context).await,
         Command::History(args) => history::run(context, args).await,
         Command::Report(args) => report::run(context, args).await,
+        Command::Service(args) => service::run(context, args).await,
         Command::Completions(args) => Ok(completions::run(context, args)),
     }
 }
