@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::file_system;
+use super::lookup::Lookup;
 use super::mistakes;
 use super::placeholder::{self, PortText, Values};
 use super::problem::{Found, Location};
@@ -45,7 +46,7 @@ pub(super) fn complete(
     let env = draft.environment();
     let program = draft.program();
     let stop_command = draft.stop_command();
-    draft.look(&env, &program, stop_command.as_deref());
+    draft.look_up(&env, &program, stop_command.as_deref());
     let transport = draft.transport(&program, &env);
     let hint = draft.mistakes(port, transport, &program, &env);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
@@ -100,57 +101,6 @@ fn default_probe(program: &Program) -> Probe {
     }
 }
 
-/// What has to be looked up for one worker.
-struct Look {
-    repo: PathBuf,
-    env: WorkerEnv,
-    /// `None` for the built-in worker.
-    program: Option<String>,
-    stop_command: Option<String>,
-    /// `PATH`, if the worker has none of its own.
-    search: Option<String>,
-}
-
-/// The obstacles that were found.
-struct Looked {
-    directory: Option<Obstacle>,
-    env_file: Option<Obstacle>,
-    program: Option<Obstacle>,
-    stop_command: Option<Obstacle>,
-}
-
-impl Look {
-    /// A relative path starts at the directory of the configuration; many expect the repository.
-    fn env_file_obstacle(&self, message: String) -> Obstacle {
-        let in_repo = self.env.file().and_then(|path| Some(self.repo.join(path.file_name()?)));
-        let help = match in_repo.filter(|file| file.is_file()) {
-            Some(file) => format!(
-                "write env_file = {:?}: a relative path starts at the configuration's directory, not at the repository",
-                file.display().to_string()
-            ),
-            None => "correct the file, or its path (relative paths start at the configuration's directory)"
-                .to_owned(),
-        };
-        Obstacle { key: "env_file", message, help: help.into() }
-    }
-
-    fn run(&self) -> Looked {
-        let env = self.env.read();
-        let search = env.variables.get("PATH").map(ToString::to_string).or_else(|| self.search.clone());
-        let program = match &self.program {
-            Some(program) => usable::command("command", program, search.as_deref()),
-            None => usable::git_repository(&self.repo, None),
-        };
-        let stop = |command: &String| usable::command("stop_command", command, search.as_deref());
-        Looked {
-            directory: usable::directory(&self.repo),
-            env_file: env.problem.map(|message| self.env_file_obstacle(message)),
-            program,
-            stop_command: self.stop_command.as_ref().and_then(stop),
-        }
-    }
-}
-
 /// A worker that is being built, and the reasons why it can't be started.
 struct Draft<'a> {
     named: &'a Named,
@@ -182,9 +132,9 @@ impl Draft<'_> {
     }
 
     /// Reports what keeps the worker from being started.
-    fn look(&mut self, env: &WorkerEnv, program: &Program, stop_command: Option<&[PortText]>) {
+    fn look_up(&mut self, env: &WorkerEnv, program: &Program, stop_command: Option<&[PortText]>) {
         let first = |command: &[PortText]| command[0].to_string();
-        let look = Look {
+        let lookup = Lookup {
             repo: self.named.repo.clone(),
             env: env.clone(),
             program: match program {
@@ -195,7 +145,7 @@ impl Draft<'_> {
             search: (self.context.env)("PATH"),
         };
         let repo_at = self.named.repo_at;
-        let Some(found) = file_system::within_limit(move || look.run()) else {
+        let Some(found) = file_system::within_limit(move || lookup.run()) else {
             let message = file_system::not_responding(&self.named.repo);
             let help = "correct the path, or mount it again";
             return self.add_obstacle(repo_at, Some(Obstacle { key: "repo", message, help: help.into() }));

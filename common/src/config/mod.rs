@@ -20,6 +20,7 @@ mod environment;
 mod file_system;
 pub mod init;
 mod load;
+mod lookup;
 mod mistakes;
 mod names;
 mod nearest;
