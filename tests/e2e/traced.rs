@@ -1,7 +1,9 @@
-//! Exit code 5: a zombie that can't be reaped is reported, and the shutdown ends within its limits.
+//! Exit code 5: a zombie that can't be reaped is reported, and the shutdown ends within its limits. Exit code 100: a
+//! thread of the daemon hangs.
 //!
 //! A traced process can be killed, but its parent can't reap it before its tracer has waited for it (ptrace(2)).
 
+use std::fs;
 use std::time::Duration;
 
 use mcpd_common::ids::Pid;
@@ -79,4 +81,44 @@ fn code_5_a_zombie_that_cannot_be_reaped() {
 
 fn is_tree_process(pid: Pid) -> bool {
     process::describe(pid).is_some_and(|info| info.command.contains("--role tree"))
+}
+
+/// The thread of a process with this name.
+fn thread_named(pid: Pid, name: &str) -> Pid {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let is_it = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+    };
+    let found = threads.into_iter().find(is_it).expect("a thread of this name");
+    found.file_name().to_str().and_then(|tid| tid.parse().ok()).and_then(Pid::new).expect("a number")
+}
+
+/// R-SUP-5, without a fault that only a debug build has: the thread that owns all processes is stopped by a debugger.
+/// Nothing can be claimed about the processes then, and the guardian ends them.
+#[test]
+fn code_100_when_the_process_thread_hangs() {
+    if skip::unless_linux_backend("init reaps orphans") {
+        return;
+    }
+    let config = ConfigBuilder::new()
+        .times(SHORT, SHORT)
+        .shutdown("verification = \"2s\"")
+        .fixture("alpha", "--ignore-shutdown");
+    let mut daemon = Daemon::start(config);
+    let thread = thread_named(daemon.pid(), "mcpd-process");
+    let Some(traced) = Traced::seize(thread) else { return };
+    ptrace::interrupt(traced.0).expect("traced");
+    waitpid(traced.0, Some(WaitPidFlag::__WALL)).expect("stopped");
+
+    let shutdown = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    // The daemon can't be reaped before the tracer has waited for its last thread.
+    let report = daemon.state().last_shutdown();
+    until("the report", Duration::from_secs(60), || report.exists().then_some(()));
+    traced.release();
+    shutdown.finish(BOUND).expect_code(100);
+    let report = daemon.assert_ended(100);
+    let internal = report.findings.iter().find(|finding| finding.kind == FindingKind::InternalError);
+    let internal = internal.unwrap_or_else(|| panic!("{:#?}", report.findings));
+    assert!(internal.detail.contains("does not respond"), "{}", internal.detail);
+    daemon.assert_all_gone(&[]);
 }
