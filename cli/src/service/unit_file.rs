@@ -60,7 +60,10 @@ pub fn systemd(values: &Values) -> String {
             ("PATH", quoted(&format!("PATH={}", values.path))),
         ],
     );
-    stamp(&text, Comment::Hash)
+    // Root without capabilities could not do what root is chosen for.
+    let is_root = values.user.as_deref() == Some("root");
+    let capabilities = if is_root { "" } else { "CapabilityBoundingSet=\n" };
+    stamp(&text.replace("@CAPABILITIES@\n", capabilities), Comment::Hash)
 }
 
 /// The property list of launchd.
@@ -230,6 +233,73 @@ mod tests {
         for text in [systemd(&values(None)), systemd(&values(Some("kim"))), property_list] {
             assert!(!text.contains('@'), "{text}");
         }
+    }
+
+    /// Keys, types and values of launchd.plist(5).
+    #[test]
+    fn the_property_list_has_known_keys_of_the_right_types() {
+        for user in [None, Some("kim")] {
+            let list = launchd(&values(user));
+            let elements = elements(&list);
+            let (first, last) = (elements.first().expect("one"), elements.last().expect("one"));
+            assert_eq!((first.as_str(), last.as_str()), ("plist version=\"1.0\"", "/plist"));
+            let mut types = std::collections::BTreeMap::new();
+            let mut depth = 0;
+            for pair in elements.windows(2) {
+                depth += match pair[0].as_str() {
+                    "dict" | "array" => 1,
+                    "/dict" | "/array" => -1,
+                    _ => 0,
+                };
+                if let (1, Some(key)) = (depth, pair[0].strip_prefix("key ")) {
+                    let kind = pair[1].split(' ').next().expect("a name");
+                    assert!(types.insert(key.to_owned(), kind.to_owned()).is_none(), "{key} twice");
+                }
+            }
+            assert_eq!(depth, 0);
+            let mut expected = vec![
+                ("EnvironmentVariables", "dict"),
+                ("ExitTimeOut", "integer"),
+                ("KeepAlive", "dict"),
+                ("Label", "string"),
+                ("ProcessType", "string"),
+                ("ProgramArguments", "array"),
+                ("RunAtLoad", "true/"),
+                ("StandardErrorPath", "string"),
+                ("ThrottleInterval", "integer"),
+            ];
+            expected.extend(user.map(|_| ("UserName", "string")));
+            let found: Vec<_> = types.iter().map(|(key, kind)| (key.as_str(), kind.as_str())).collect();
+            assert_eq!(found, expected);
+            assert!(elements.contains(&"integer 111".to_owned()));
+        }
+    }
+
+    /// The elements of a property list in order: "dict", "key Label", "/dict".
+    fn elements(list: &str) -> Vec<String> {
+        let (_, body) = list.split_once("<plist").expect("a property list");
+        let mut elements = Vec::new();
+        let mut rest = format!("<plist{body}");
+        while let Some((text, after)) = rest.split_once('<') {
+            assert!(text.trim().is_empty(), "text outside of an element: {text}");
+            let comment = after.strip_prefix("!--").map(|after| after.split_once("-->").expect("it ends"));
+            if let Some((comment, after)) = comment {
+                assert!(!comment.contains("--"), "not allowed in a comment: {comment}");
+                rest = after.to_owned();
+                continue;
+            }
+            let (name, after) = after.split_once('>').expect("it ends");
+            if ["key", "string", "integer"].contains(&name) {
+                let (value, after) = after.split_once(&format!("</{name}>")).expect("it ends");
+                assert!(!value.contains('<'), "{value}");
+                elements.push(format!("{name} {value}"));
+                rest = after.to_owned();
+            } else {
+                elements.push(name.to_owned());
+                rest = after.to_owned();
+            }
+        }
+        elements
     }
 
     #[test]

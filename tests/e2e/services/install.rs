@@ -209,7 +209,13 @@ fn a_system_unit_has_its_user_and_a_sandbox_that_workers_can_live_in() {
     standin.service(&install).expect_code(0);
     let file = standin.root().join("etc/systemd/system/mcpd.service");
     let unit = standin.read(&file);
-    for line in ["User=daemon", "StateDirectory=mcpd", "ProtectSystem=full", "WantedBy=multi-user.target"] {
+    for line in [
+        "User=daemon",
+        "StateDirectory=mcpd",
+        "ProtectSystem=full",
+        "CapabilityBoundingSet=",
+        "WantedBy=multi-user.target",
+    ] {
         assert!(unit.lines().any(|it| it == line), "{line:?} is missing: {unit}");
     }
     assert!(standin.ran().contains(&"systemctl start mcpd.service".to_owned()));
