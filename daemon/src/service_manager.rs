@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mcpd_common::os::NotifySocket;
 
-/// Added to the limit of what is being done, before the service manager loses patience.
+/// Added to the limit of the current step, so that mcpd's own limit passes first.
 const EXTENSION_MARGIN: Duration = Duration::from_secs(10);
 
 /// The longest status text; systemd cuts longer lines in its log.
@@ -41,7 +41,7 @@ impl ServiceManager {
         Self { watchdog: watchdog.filter(|_| socket.is_some()), socket: socket.map(Arc::new) }
     }
 
-    /// Whether messages go anywhere.
+    /// Whether there is a socket to send to.
     pub fn is_present(&self) -> bool {
         self.socket.is_some()
     }
@@ -101,7 +101,7 @@ impl Message {
         self.with(&format!("STATUS={}", &line[..line.floor_char_boundary(MAX_STATUS)]))
     }
 
-    /// The current step may take this long before the service manager ends it.
+    /// The limit of the current step; without it, the service manager has one limit for a whole start or stop.
     #[must_use]
     pub fn extend_timeout(self, limit: Duration) -> Self {
         let time = (limit + EXTENSION_MARGIN).as_micros();

@@ -1,4 +1,4 @@
-//! Tells the service manager how far start and shutdown are.
+//! Reports the progress of start and shutdown to the service manager.
 //!
 //! ```text
 //!   transitions of the workers -> StartStatus (pure)  -> STATUS=, READY=1 when none is awaited any more
@@ -23,9 +23,9 @@ use crate::service_manager::{Message, ServiceManager};
 use crate::shutdown::request::{AfterShutdown, Trigger};
 use crate::supervisor::handle::SupervisorHandle;
 
-/// Between two looks at all workers while some are awaited.
+/// Between two requests for the status of all workers while some are awaited.
 const START_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a start may take without any news: a worker has a limit of its own (`ready_within`).
+/// Extension of a start that still waits: each worker has a limit of its own (`ready_within`).
 const START_EXTENSION: Duration = Duration::from_secs(30);
 /// Between two attempts to send `READY=1`, without which a start fails.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
@@ -84,11 +84,11 @@ impl Reporter {
             tokio::select! {
                 received = transitions.recv() => match received {
                     Ok(transition) => self.status.on(transition.name, transition.state),
-                    Err(RecvError::Lagged(_)) => self.look().await,
+                    Err(RecvError::Lagged(_)) => self.refresh().await,
                     Err(RecvError::Closed) => return,
                 },
                 () = deadline::until(deadline::now() + START_INTERVAL), if !is_ready => {
-                    self.look().await;
+                    self.refresh().await;
                     self.manager.send(&Message::new().extend_timeout(START_EXTENSION));
                 }
             }
@@ -96,7 +96,7 @@ impl Reporter {
     }
 
     /// Finds a worker that was stopped before its start was noticed.
-    async fn look(&mut self) {
+    async fn refresh(&mut self) {
         for worker in self.supervisor.status().await.unwrap_or_default() {
             self.status.on(worker.name, worker.state);
         }
@@ -112,7 +112,7 @@ impl Reporter {
 
 /// The states of the workers since their start was requested. Pure.
 struct StartStatus {
-    /// `None`: nothing has been heard of the worker yet.
+    /// `None`: no transition was received yet.
     workers: BTreeMap<WorkerName, Option<WorkerState>>,
     unusable: usize,
 }

@@ -140,7 +140,7 @@ fn without_a_usable_cgroup_there_is_none() {
     let root = cgroup::current().expect("the scratch is below it");
     let cases = [
         ("off".to_owned(), "MCPD_CGROUP=off"),
-        ("somewhere".to_owned(), "neither auto, off, nor an absolute path"),
+        ("somewhere".to_owned(), "neither auto, off, an absolute path, nor unit:NAME"),
         ("/proc".to_owned(), "is no cgroup v2"),
         (threaded.path().display().to_string(), "is of type \"threaded\""),
         (narrow.text(), "can't make a cgroup in"),

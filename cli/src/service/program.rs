@@ -27,7 +27,7 @@ impl Ran {
         self.code == Some(0)
     }
 
-    /// What it complained about, in one line.
+    /// Its error output in one line, else its output or its exit code.
     pub fn complaint(&self) -> String {
         let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -143,14 +143,24 @@ fn every_error_says_what_to_do_next() {
     let standin = Standin::new();
     let before = standin.tree();
     standin.set("fail", "Version");
-    for verb in ["install", "status"] {
-        refused(standin.service(&[verb]), 69, &["Failed to connect to bus", "--system"]);
+    for (verb, next) in [("install", "--system"), ("status", "not installed")] {
+        for _ in 0..2 {
+            refused(standin.service(&[verb]), 69, &["Failed to connect to bus", "log in as this user", next]);
+        }
     }
     let mut without = standin.command(&["install"]);
     without.env("PATH", "/nowhere");
     let without = command::start(&mut without).finish(BOUND);
     refused(without, 69, &["there is no program systemctl", "--dry-run"]);
     assert_eq!(standin.tree(), before, "nothing was written");
+
+    standin.set("fail", "");
+    standin.service(&["install"]).expect_code(0);
+    standin.set("fail", "Version");
+    refused(standin.service(&["uninstall"]), 69, &["Failed to connect to bus", "mcpd.service by hand"]);
+    assert!(standin.unit().exists());
+    standin.set("fail", "");
+    standin.service(&["uninstall"]).expect_code(0);
 
     standin.set("fail", "start");
     refused(

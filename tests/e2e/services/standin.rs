@@ -1,4 +1,4 @@
-//! Stand-ins for systemctl, launchctl and loginctl: they record their arguments, and fail when told to.
+//! Stand-ins for systemctl, launchctl and loginctl: they record their arguments, and fail if the test requests it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

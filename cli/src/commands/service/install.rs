@@ -197,7 +197,7 @@ fn log_file(installation: &Installation, scope: &ServiceScope) -> PathBuf {
 
 /// Whether the service runs already. A daemon that runs by itself would make the start fail with 75.
 async fn check_running(installation: &Installation, config: &Config) -> Result<bool, Failure> {
-    check_manager(ACTION, installation).await?;
+    check_manager(ACTION, installation, otherwise(installation)).await?;
     if is_active(installation).await {
         return Ok(true);
     }
@@ -209,6 +209,16 @@ async fn check_running(installation: &Installation, config: &Config) -> Result<b
         return Err(Failure::new(program::TEMPFAIL, ACTION, happened, next));
     }
     Ok(false)
+}
+
+/// What helps without the service manager.
+fn otherwise(installation: &Installation) -> &'static str {
+    match installation.scope {
+        Scope::User => {
+            "or install for the system with --system. --dry-run shows the unit without a service manager"
+        }
+        Scope::System => "or let its own service manager run mcpd: --dry-run shows the command line",
+    }
 }
 
 async fn notes(
@@ -234,6 +244,9 @@ async fn notes(
     }
     if user == Some("root") {
         notes.push("the workers run as root; name another user with --run-as".to_owned());
+    }
+    if installation.scope == Scope::User && this_process::user() == 0 {
+        notes.push("this is a service of the user root: the workers run as root. For another user: --system --run-as USER".to_owned());
     }
     if installation.kind == ServiceManagerKind::Systemd
         && installation.scope == Scope::User

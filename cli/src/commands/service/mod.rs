@@ -75,8 +75,8 @@ fn check_user(action: &str, installation: &Installation, scope: &ServiceScope) -
     Ok(())
 }
 
-/// Before anything is changed: the service manager must answer.
-async fn check_manager(action: &str, installation: &Installation) -> Result<(), Failure> {
+/// Before anything is changed: the service manager must answer. `otherwise` is what helps without it.
+async fn check_manager(action: &str, installation: &Installation, otherwise: &str) -> Result<(), Failure> {
     let happened = match programs::run(&installation.probe(), QUESTION_LIMIT).await {
         Ok(ran) if ran.is_success() => return Ok(()),
         Ok(ran) => ran.complaint(),
@@ -84,19 +84,15 @@ async fn check_manager(action: &str, installation: &Installation) -> Result<(), 
     };
     let next = match (installation.kind, installation.scope) {
         (ServiceManagerKind::Systemd, Scope::User) => {
-            "log in as this user (not with su or sudo), so that systemd runs for it; or install for the system with \
-             --system. --dry-run shows the unit without systemd"
+            "log in as this user (not with su or sudo), so that systemd runs for it"
         }
-        (ServiceManagerKind::Systemd, Scope::System) => {
-            "this machine was not booted with systemd: let its own service manager run the ExecStart line that \
-             --dry-run shows"
-        }
+        (ServiceManagerKind::Systemd, Scope::System) => "boot this machine with systemd",
         (ServiceManagerKind::Launchd, _) => {
             "log in at the screen, so that launchd has a session for this user"
         }
     };
     let happened = format!("{} can't be reached: {happened}", installation.manager());
-    Err(Failure::new(program::UNAVAILABLE, action, happened, next))
+    Err(Failure::new(program::UNAVAILABLE, action, happened, format!("{next}; {otherwise}")))
 }
 
 /// Whether the service manager runs the service, or is about to.

@@ -46,7 +46,14 @@ struct Shown<'a> {
 pub async fn run(context: &mut Context, scope: &ServiceScope) -> Result<u8, Failure> {
     let installation = installation(ACTION, scope)?;
     let existing = existing(ACTION, &installation)?;
-    check_manager(ACTION, &installation).await?;
+    let file = installation.file.display();
+    let otherwise = match existing {
+        Some(_) => format!("{file} exists; `mcpctl status` asks mcpd itself"),
+        None => {
+            format!("{file} does not exist: the service is not installed. `mcpctl status` asks mcpd itself")
+        }
+    };
+    check_manager(ACTION, &installation, &otherwise).await?;
     let properties = properties(&installation).await;
     let state = FileState::of(existing.as_deref(), "");
     let is_active = match installation.kind {

@@ -40,7 +40,8 @@ pub async fn run(context: &mut Context, args: ServiceUninstall) -> Result<u8, Fa
     let is_loaded = installation.kind == ServiceManagerKind::Launchd && is_active(&installation).await;
     let steps = installation.uninstall(existing.is_some(), has_link, is_loaded);
     if !steps.is_empty() && !is_dry {
-        check_manager(ACTION, &installation).await?;
+        let otherwise = format!("or remove {} by hand", installation.file.display());
+        check_manager(ACTION, &installation, &otherwise).await?;
     }
     if !context.out.is_json() {
         super::show_steps(context, &steps);
