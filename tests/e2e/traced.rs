@@ -102,7 +102,7 @@ fn code_100_when_the_process_thread_hangs() {
     }
     let config = ConfigBuilder::new()
         .times(SHORT, SHORT)
-        .shutdown("verification = \"2s\"")
+        .shutdown("verification = \"3s\"")
         .fixture("alpha", "--ignore-shutdown");
     let mut daemon = Daemon::start(config);
     let thread = thread_named(daemon.pid(), "mcpd-process");

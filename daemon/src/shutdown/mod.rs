@@ -140,7 +140,7 @@ impl Shutdown {
     }
 
     async fn initiated(&mut self, so_far: &mut SoFar) {
-        match self.supervisor.status().await {
+        match self.supervisor.status_within(COUNT_LIMIT).await {
             Ok(workers) => so_far.workers_before = workers,
             Err(gone) => so_far.findings.push(internal_error(gone)),
         }
@@ -285,6 +285,8 @@ fn internal_error(gone: SupervisorGone) -> Finding {
     Finding::new(FindingKind::InternalError, "mcpd", gone.to_string())
 }
 
+/// How long counting the descendants may take before the first phase: it has no time of its own.
+const COUNT_LIMIT: Duration = Duration::from_millis(500);
 /// How long the supervisor may take for its last reply after an overrun.
 const OUTCOMES_LIMIT: Duration = Duration::from_millis(500);
 /// How long the tasks of connections that were cut off may take to end.

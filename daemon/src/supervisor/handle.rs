@@ -131,9 +131,16 @@ impl SupervisorHandle {
     /// # Errors
     /// When the supervisor's task has ended.
     pub async fn status(&self) -> Result<Vec<WorkerStatus>, SupervisorGone> {
+        self.status_within(RESPONSE_LIMIT).await
+    }
+
+    /// [`Self::status`] with a limit for counting the descendants.
+    ///
+    /// # Errors
+    /// When the supervisor's task has ended.
+    pub async fn status_within(&self, limit: Duration) -> Result<Vec<WorkerStatus>, SupervisorGone> {
         let mut workers = self.ask(Order::Status).await?;
-        let counted =
-            Deadline::after(RESPONSE_LIMIT).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
+        let counted = Deadline::after(limit).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
         // Under a fork bomb the process thread may not reply in time; then descendants are not counted.
         let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
         for (leader, count) in descendants {
