@@ -8,13 +8,16 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, until};
 use serde_json::Value;
 
 /// Variables of the daemon that a worker must not inherit.
-const DAEMON_VARIABLES: [(&str, &str); 6] = [
+const DAEMON_VARIABLES: [(&str, &str); 8] = [
     ("NOTIFY_SOCKET", "/nowhere/notify"),
     ("WATCHDOG_USEC", "60000000"),
     ("WATCHDOG_PID", "1"),
     ("LISTEN_FDS", "1"),
     ("LISTEN_PID", "1"),
     ("LISTEN_FDNAMES", "control"),
+    // Of another unit: the daemon ignores it, too.
+    ("SYSTEMD_EXEC_PID", "1"),
+    ("STATE_DIRECTORY", "/nowhere/state"),
 ];
 
 /// Ignored signals, a blocked one, descriptors without close-on-exec, no standard input, a lower limit, and the

@@ -13,9 +13,21 @@ use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 use super::operations::LaunchSpec;
 
 /// Variables that concern the daemon itself and are not passed to workers
-/// (sd_notify(3), sd_listen_fds(3)). The working directories of the daemon are not those of a worker.
-const NOT_FOR_WORKERS: [&str; 6] =
-    ["NOTIFY_SOCKET", "MCPD_CONFIG", HANDOVER_VARIABLE, CGROUP_VARIABLE, "PWD", "OLDPWD"];
+/// (sd_notify(3), sd_listen_fds(3), systemd.exec(5)). The working directories of the daemon are not those of a worker.
+const NOT_FOR_WORKERS: [&str; 12] = [
+    "NOTIFY_SOCKET",
+    "MCPD_CONFIG",
+    HANDOVER_VARIABLE,
+    CGROUP_VARIABLE,
+    "PWD",
+    "OLDPWD",
+    "STATE_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "JOURNAL_STREAM",
+    "SYSTEMD_EXEC_PID",
+];
 const NOT_FOR_WORKERS_PREFIXES: [&str; 2] = ["WATCHDOG_", "LISTEN_"];
 /// Describes the inherited descriptors to the program that replaces the daemon (handover.rs).
 pub const HANDOVER_VARIABLE: &str = "MCPD_HANDOVER";
