@@ -44,8 +44,15 @@ END
     systemctl start user@$TRIAL_UID.service
 }
 
-# A stream that stays open, as a client has one.
-open_stream() { exec 9<>/dev/tcp/127.0.0.1/8101; printf 'GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n' >&9; }
+# An event stream that stays open, as an MCP client has one.
+open_stream() {
+    local url=http://127.0.0.1:8101/mcp session
+    local initialize='{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}'
+    local headers=(-H 'content-type: application/json' -H 'accept: application/json, text/event-stream')
+    session=$(curl -si "${headers[@]}" -d "$initialize" $url | tr -d '\r' | sed -n 's/^mcp-session-id: //Ip')
+    curl -sN -H "mcp-session-id: $session" -H 'accept: text/event-stream' $url >/trial/stream &
+    wait_for grep -q '"pid"' /trial/stream
+}
 
 configure() {
     mkdir -p /srv/repo "$(dirname "$config")"
@@ -57,7 +64,7 @@ clients = "2s"
 [workers.polite]
 repo = "/srv/repo"
 port = 8101
-command = ["/trial/fixture_worker", "--port", "{port}", "--tag", "trial"]
+command = ["/trial/fixture_worker", "--port", "{port}", "--tag", "trial", "--mcp"]
 ready = "http:/health"
 [workers.stubborn]
 repo = "/srv/repo"
@@ -104,7 +111,7 @@ trial() {
     check 'the unit is inactive' active inactive
     check 'no process is left' nothing_left
     check 'the report has the true code' has_code 3
-    exec 9>&-
+    check 'its client got the shutdown notice' grep -q notifications/shutdown /trial/stream
 
     control start mcpd.service
     check 'start returns when the workers are ready' all_ready
