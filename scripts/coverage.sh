@@ -10,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-readonly LLVM_COV=0.6.21
+readonly LLVM_COV=0.9.1
 readonly TOOLS=$PWD/target/tools
 readonly ROOMS='shutdown supervisor process verify guardian recovery proxy'
 readonly RESULT=target/coverage/result.json
