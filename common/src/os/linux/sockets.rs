@@ -35,12 +35,20 @@ pub fn sockets() -> io::Result<Vec<Socket>> {
     sock_diag::sockets().or_else(|refused| from_proc(&refused, |_| true))
 }
 
-/// The socket with these addresses; `None` if there is none.
+/// The socket with these addresses; `None` if there is none. The other end has to exist: a kernel without `tcp_diag`
+/// gives the same error as for a socket that does not exist.
 pub fn connection(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
-    sock_diag::connection(local, peer).or_else(|refused| {
-        let all = from_proc(&refused, TcpState::is_connected)?;
-        Ok(all.into_iter().find(|socket| (socket.local, socket.peer) == (local, peer)))
-    })
+    let refused = match sock_diag::connection(local, peer) {
+        Ok(Some(found)) => return Ok(Some(found)),
+        Ok(None) => match sock_diag::connection(peer, local) {
+            Ok(Some(_)) => return Ok(None),
+            Ok(None) => io::ErrorKind::Unsupported.into(),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    let all = from_proc(&refused, TcpState::is_connected)?;
+    Ok(all.into_iter().find(|socket| (socket.local, socket.peer) == (local, peer)))
 }
 
 /// TCP sockets that have a peer, without `TIME_WAIT`.
