@@ -40,7 +40,7 @@ pub fn forget_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// `Host` is not of a connection, whoever names it.
+/// All of them but `Host`, which belongs to the request even if `Connection` names it.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let names = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
