@@ -208,11 +208,7 @@ fn invalid_variables_are_warnings() {
         for (value, stays) in [(clients, "clients stays 7s"), (total, "worker_total stays 4s")] {
             let is_warning = |text: &str| text.contains(&format!("=\"{value}\"")) && text.contains(stays);
             assert!(warnings.iter().any(|warning| is_warning(warning)), "{warnings:?}");
-            assert!(
-                daemon.log().lines().any(|line| line.contains("WARN") && is_warning(line)),
-                "{}",
-                daemon.log()
-            );
+            daemon.wait_log_line(stays, |line| line.contains("WARN") && is_warning(line));
         }
         daemon.signal(Signal::SIGTERM);
         let report = daemon.assert_no_trace(0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcpd_common::outcome::{Departure, FindingKind, PhaseOutcome};
 use mcpd_common::phase::Phase;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, until};
+use mcpd_tests::{ConfigBuilder, Daemon, Signal, http};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(700);
@@ -85,8 +85,7 @@ fn a_client_that_disconnects_in_time_is_not_forced() {
     let mut daemon = Daemon::start(config);
     let client = http::open_stream(daemon.port("waiting"));
     daemon.signal(Signal::SIGTERM);
-    let began = "phase started phase=clients";
-    until("the clients phase", BOUND, || daemon.log().contains(began).then_some(()));
+    daemon.wait_log("phase started phase=clients");
     drop(client);
     let report = daemon.assert_no_trace(2);
     assert_eq!((report.clients.seen, report.clients.left, report.clients.forced), (1, 1, 0));

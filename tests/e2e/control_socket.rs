@@ -124,8 +124,7 @@ fn a_thousand_connections_do_no_harm() {
     let mut daemon = Daemon::start(one_worker());
     let baseline = descriptors(&daemon);
     let held: Vec<_> = (0..1000).map(|_| connect(&daemon)).collect();
-    let is_closed = || daemon.log().contains("closed to make room");
-    until("connections to be closed", BOUND, || is_closed().then_some(()));
+    daemon.wait_log("closed to make room");
     assert!(descriptors(&daemon) < baseline + 300);
     assert_eq!(
         mcpd_tests::http::request(daemon.port("alpha"), "GET /health").expect("the worker responds").status,
@@ -171,9 +170,7 @@ fn another_user_is_refused() {
     let mut response = Vec::new();
     let _ = refused.read_to_end(&mut response);
     assert!(response.is_empty(), "{response:?}");
-    let log = daemon.log();
-    let refusal = format!("refused a control connection of another user uid={NOBODY}");
-    assert!(log.contains(&refusal), "{log}");
+    daemon.wait_log(&format!("refused a control connection of another user uid={NOBODY}"));
     daemon.mcpctl(&["status"]).expect_code(0);
     daemon.assert_shuts_down(0);
 }

@@ -270,8 +270,7 @@ fn is_unaccepted(socket: &Path) -> bool {
 fn a_following_mcpctl_exits_with_the_guardians_code() {
     let mut daemon = Daemon::start(zoo().fixture("stubborn", "--ignore-shutdown --ignore-term"));
     let watching = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
-    let begun = "phase started phase=workers-graceful";
-    until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
+    daemon.wait_log("phase started phase=workers-graceful");
     daemon.signal_daemon(Signal::SIGKILL);
     let output = watching.finish(BOUND).expect_code(101);
     let result = output.json_lines().pop().expect("a last line");
@@ -291,8 +290,7 @@ fn a_daemon_that_hangs_in_its_shutdown_is_killed() {
         .fixture("stubborn", "--ignore-shutdown --ignore-term --escape 2");
     let mut daemon = Daemon::start(config);
     daemon.signal(Signal::SIGTERM);
-    let begun = "phase started phase=workers-graceful";
-    until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
+    daemon.wait_log("phase started phase=workers-graceful");
     daemon.signal_daemon(Signal::SIGSTOP);
     let report = daemon.assert_cleaned_up(102);
     assert_eq!((report.findings[0].kind, report.reason.as_str()), (FindingKind::Overrun, "overrun"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mcpd_common::outcome::{Asked, Departure, FindingKind};
 use mcpd_tests::mcp::{Client, Event, Events};
 use mcpd_tests::wire::{self, Reply, compose};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, http, timed, until};
+use mcpd_tests::{ConfigBuilder, Daemon, Signal, http, timed};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -25,8 +25,7 @@ fn two_workers_that_wait_for_clients() -> Daemon {
 }
 
 fn wait_begun(daemon: &Daemon) {
-    let began = "phase started phase=workers-graceful";
-    until("the shutdown", BOUND, || daemon.log().contains(began).then_some(()));
+    daemon.wait_log("phase started phase=workers-graceful");
 }
 
 fn assert_shutdown_notice(events: &[Event], reason: &str) {

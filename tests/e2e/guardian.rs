@@ -72,8 +72,7 @@ fn the_guardian_may_be_killed_at_any_time() {
     }
     let mut daemon = Daemon::start(hostile().fixture("slow", "--slow-exit 400"));
     daemon.signal(Signal::SIGTERM);
-    let begun = "phase started phase=workers-graceful";
-    until(begun, BOUND, || daemon.log().contains(begun).then_some(()));
+    daemon.wait_log("phase started phase=workers-graceful");
     let report = kill_guardian(&mut daemon).expect("a report");
     assert_eq!(report.reason, "signal_SIGTERM", "the first reason wins");
 }

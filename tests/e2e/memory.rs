@@ -98,7 +98,7 @@ fn a_damaged_journal_is_set_aside() {
     daemon.wait_ready();
     let warnings = warnings(&mut daemon);
     assert!(warnings.len() == 1 && warnings[0].contains("it was set aside as"), "{warnings:?}");
-    assert!(daemon.log().contains("it was set aside as"), "{}", daemon.log());
+    daemon.wait_log("it was set aside as");
     let aside = files(daemon.state().path(), "journal.sqlite3.damaged-", "Z");
     assert_eq!(aside.len(), 1);
     assert!(text(&aside[0]).starts_with("this is no database"));
@@ -138,7 +138,7 @@ fn after_time(line: &str) -> Option<&str> {
 fn debug_log_and_shutdown_log_have_their_contents() {
     let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--slow-exit 500"));
     daemon.signal(Signal::SIGTERM);
-    until("the shutdown", BOUND, || daemon.log().contains("shutting down").then_some(()));
+    daemon.wait_log("shutting down");
     daemon.signal(Signal::SIGTERM);
     daemon.assert_no_trace(0);
     let logs = daemon.places().log_dir.clone();

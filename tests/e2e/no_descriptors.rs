@@ -7,7 +7,7 @@ use mcpd_common::os::child::{Handle, Signal};
 use mcpd_common::os::{Backend, backend, process};
 use mcpd_common::status::WorkerState;
 use mcpd_tests::limits::FewDescriptors;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, until};
+use mcpd_tests::{ConfigBuilder, Daemon};
 
 /// Meanwhile a worker is killed, and children that escaped from it are left. The next process starts only when they are
 /// gone.
@@ -22,7 +22,7 @@ fn escaped_children_are_killed_after_descriptors_are_free_again() {
 
     let few = FewDescriptors::of(daemon.pid(), None).expect("the daemon of this test");
     let _ = Handle::open(&before).expect("readable").expect("it runs").signal(Signal::Kill);
-    until("the exit to be noticed", BOUND, || daemon.log().contains("state=\"stopping\"").then_some(()));
+    daemon.wait_log("state=\"stopping\"");
     let kept = process::best_effort::read(leader).expect("unreaped until its descendants are known");
     assert_eq!((kept.state, kept.start), ('Z', before.start));
     drop(few);

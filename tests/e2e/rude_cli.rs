@@ -423,9 +423,8 @@ fn what_is_left_without_any_record_is_named() {
 
     let mut next = daemon.launch_again();
     next.wait_ready();
-    let log = next.log();
-    let warning = log.lines().find(|line| line.contains("WARN") && names_it(line));
-    assert!(warning.is_some_and(|line| line.contains("no run is recorded")), "{log}");
+    let warning = next.wait_log_line("a warning", |line| line.contains("WARN") && names_it(line));
+    assert!(warning.contains("no run is recorded"), "{warning}");
     assert_eq!(marked(), [left], "it was left alone");
     kill(nix::unistd::Pid::from_raw(left.get()), Signal::SIGKILL).expect("it runs");
     // The worker of the next run has a child of the same kind.

@@ -28,10 +28,6 @@ fn daemon_with_a_stubborn_worker() -> Daemon {
     Daemon::start(config)
 }
 
-fn wait_log(daemon: &Daemon, text: &str) {
-    until(&format!("{text:?} in the log"), BOUND, || daemon.log().contains(text).then_some(()));
-}
-
 fn outcome(report: &ShutdownReport, phase: Phase) -> PhaseOutcome {
     report.phases.iter().find(|it| it.phase == phase).expect("every phase runs").outcome
 }
@@ -56,11 +52,11 @@ fn sigterm_and_sigint_start_a_shutdown() {
 fn later_signals_are_logged_by_name_and_ignored() {
     let (mut daemon, gate) = daemon_and_gate();
     daemon.signal(Signal::SIGTERM);
-    wait_log(&daemon, "shutting down reason=\"signal_SIGTERM\"");
+    daemon.wait_log("shutting down reason=\"signal_SIGTERM\"");
     daemon.signal(Signal::SIGINT);
-    wait_log(&daemon, "ignored: a shutdown is already running reason=\"signal_SIGINT\"");
+    daemon.wait_log("ignored: a shutdown is already running reason=\"signal_SIGINT\"");
     daemon.signal(Signal::SIGTERM);
-    wait_log(&daemon, "ignored: a shutdown is already running reason=\"signal_SIGTERM\"");
+    daemon.wait_log("ignored: a shutdown is already running reason=\"signal_SIGTERM\"");
     drop(gate);
     let report = daemon.assert_no_trace(0);
     assert_eq!(report.reason, "signal_SIGTERM");
@@ -73,9 +69,9 @@ fn later_signals_are_logged_by_name_and_ignored() {
 fn a_second_sigint_within_a_second_is_ignored() {
     let (mut daemon, gate) = daemon_and_gate();
     daemon.signal(Signal::SIGINT);
-    wait_log(&daemon, "received signal=\"SIGINT\"");
+    daemon.wait_log("received signal=\"SIGINT\"");
     daemon.signal(Signal::SIGINT);
-    wait_log(&daemon, "ignored: a shutdown is already running reason=\"signal_SIGINT\"");
+    daemon.wait_log("ignored: a shutdown is already running reason=\"signal_SIGINT\"");
     drop(gate);
     let report = daemon.assert_no_trace(0);
     assert_eq!(outcome(&report, Phase::WorkersGraceful), PhaseOutcome::Done);
@@ -85,7 +81,7 @@ fn a_second_sigint_within_a_second_is_ignored() {
 fn a_second_sigint_after_more_than_a_second_cuts_short() {
     let mut daemon = daemon_with_a_stubborn_worker();
     daemon.signal(Signal::SIGINT);
-    wait_log(&daemon, "shutting down reason=\"signal_SIGINT\"");
+    daemon.wait_log("shutting down reason=\"signal_SIGINT\"");
     let mut waited = Duration::ZERO;
     until("more than a second", BOUND, || {
         let ((), step) = timed(|| std::thread::park_timeout(Duration::from_millis(50)));
@@ -110,7 +106,7 @@ fn shutdown_now_does_not_wait() {
 fn shutdown_now_cuts_a_running_shutdown_short() {
     let mut daemon = daemon_with_a_stubborn_worker();
     let first = daemon.mcpctl_start(&["shutdown", "--wait", "--json", "--reason", "an upgrade"]);
-    wait_log(&daemon, "shutting down reason=\"an upgrade\"");
+    daemon.wait_log("shutting down reason=\"an upgrade\"");
     daemon.mcpctl(&["shutdown", "--now", "--wait"]).expect_code(3);
     let first = first.finish(BOUND).expect_code(3);
     let report = daemon.assert_no_trace(3);
@@ -131,10 +127,10 @@ fn events(output: &Output) -> Vec<Value> {
 fn a_second_mcpctl_shutdown_receives_all_events_from_the_start() {
     let (mut daemon, gate) = daemon_and_gate();
     let first = daemon.mcpctl_start(&["shutdown", "--wait", "--json"]);
-    wait_log(&daemon, "worker=alpha departure=Left");
+    daemon.wait_log("worker=alpha departure=Left");
     let second = daemon.mcpctl_start(&["shutdown", "--wait", "--json", "--reason", "too late"]);
     daemon.mcpctl(&["shutdown"]).expect_code(0);
-    wait_log(&daemon, "ignored: a shutdown is already running reason=\"too late\"");
+    daemon.wait_log("ignored: a shutdown is already running reason=\"too late\"");
     drop(gate);
     let first = first.finish(BOUND).expect_code(0);
     let second = second.finish(BOUND).expect_code(0);
@@ -248,7 +244,7 @@ fn sighup_without_a_controlling_terminal_is_only_logged() {
     let mut daemon = Daemon::launch_by(command, home, config);
     daemon.wait_ready();
     daemon.signal(Signal::SIGHUP);
-    wait_log(&daemon, "received signal=\"SIGHUP\"");
+    daemon.wait_log("received signal=\"SIGHUP\"");
     daemon.wait_ready();
     assert_eq!(daemon.assert_shuts_down(0).reason, "manual");
 }

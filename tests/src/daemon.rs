@@ -172,6 +172,20 @@ impl Daemon {
         fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default()
     }
 
+    /// Waits until a text is in the log: a thread of its own writes it, behind what is logged.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) {
+        self.wait_log_line(text, |line| line.contains(text));
+    }
+
+    /// Waits for a line of the log.
+    #[track_caller]
+    pub fn wait_log_line(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        until(&format!("{what:?} in the log"), BOUND, || {
+            self.log().lines().find(|line| wanted(line)).map(str::to_owned)
+        })
+    }
+
     /// Records the daemon's current descendants for [`Self::assert_no_trace`].
     pub fn remember(&mut self) {
         let pid = self.pid.get().copied().or_else(|| self.find_pid());
