@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use mcpd_common::ids::Pid;
+use mcpd_common::os::socket::Socket;
 use mcpd_common::outcome::FindingKind;
 use mcpd_common::status::WorkerState;
 use mcpd_tests::mcp::Client;
@@ -135,14 +136,19 @@ fn a_request_that_a_killed_worker_never_read_is_sent_again() {
     let worker = daemon.wait_state("alpha", WorkerState::Ready).pid.expect("it runs");
     let pid = nix::unistd::Pid::from_raw(worker.get());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it runs");
+    let own = mcpd_common::os::socket::held_by(worker);
+    let listeners = mcpd_common::os::socket::listeners().expect("a table");
+    let listener = listeners.iter().find(|it| own.contains(&it.inode));
+    let address = listener.expect("the worker listens").local;
     // Its kernel accepts the request, and it never reads it.
     let call = client.tool("state", &json!({}));
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     stream.write_all(client.compose(&call).as_bytes()).expect("sent");
     until("the request to arrive", BOUND, || {
         let table = mcpd_common::os::socket::connections().expect("a table");
-        let own = mcpd_common::os::socket::held_by(worker);
-        table.iter().any(|socket| own.contains(&socket.inode) && socket.receive_queue > 0).then_some(())
+        // It may wait in a connection that the worker has not accepted.
+        let is_unread = |socket: &Socket| socket.local == address && socket.receive_queue > 0;
+        table.iter().any(is_unread).then_some(())
     });
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
     let response = Reply::read(stream).expect("a response").json();
