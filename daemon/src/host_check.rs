@@ -32,30 +32,39 @@ impl Allowed {
     /// # Errors
     /// Names the header that is not allowed.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-        // The host of an absolute-form target counts, whatever `Host` says (RFC 9112, section 3.2.2).
-        if uri.authority().is_some_and(|authority| !self.is_allowed_host(authority.host())) {
-            return Err(Refused::Host);
-        }
-        let mut hosts = headers.get_all(HOST).iter();
-        let is_allowed = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => {
-                is_plain_loopback(host.as_bytes()) || self.is_allowed_authority(authority_of(host))
-            }
-            (None, _) => self.is_allowed_authority(uri.authority().cloned()),
-            // With two, the worker might use the other one.
-            (Some(_), Some(_)) => false,
-        };
-        if !is_allowed {
-            return Err(Refused::Host);
-        }
-        if headers.get_all(ORIGIN).iter().all(|origin| self.is_allowed_origin(origin)) {
-            Ok(())
-        } else {
-            Err(Refused::Origin)
-        }
+        let hosts: Vec<_> = headers.get_all(HOST).iter().map(HeaderValue::as_bytes).collect();
+        self.check_hosts(uri.authority().map(Authority::as_str), &hosts)?;
+        headers.get_all(ORIGIN).iter().try_for_each(|origin| self.check_origin(origin.as_bytes()))
     }
 
-    fn is_allowed_authority(&self, authority: Option<Authority>) -> bool {
+    /// Whether the host of the target, if it has one, and `Host` are allowed. The target's host counts, whatever
+    /// `Host` says (RFC 9112, section 3.2.2).
+    ///
+    /// # Errors
+    /// If one of them is not, or there is not exactly one.
+    pub fn check_hosts(&self, target: Option<&str>, hosts: &[&[u8]]) -> Result<(), Refused> {
+        let is_allowed = |host: &[u8]| is_plain_loopback(host) || self.is_allowed_authority(host);
+        let is_served = match (target, hosts) {
+            (None, [host]) => is_allowed(host),
+            (Some(target), [host]) => is_allowed(target.as_bytes()) && is_allowed(host),
+            (Some(target), []) => is_allowed(target.as_bytes()),
+            // With two, the worker might use the other one.
+            (None, []) | (_, [_, _, ..]) => false,
+        };
+        if is_served { Ok(()) } else { Err(Refused::Host) }
+    }
+
+    /// Whether a page of this origin may send requests.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub fn check_origin(&self, origin: &[u8]) -> Result<(), Refused> {
+        let text = str::from_utf8(origin).ok();
+        if text.is_some_and(|origin| self.is_allowed_origin(origin)) { Ok(()) } else { Err(Refused::Origin) }
+    }
+
+    fn is_allowed_authority(&self, host: &[u8]) -> bool {
+        let authority = str::from_utf8(host).ok().and_then(|host| host.parse::<Authority>().ok());
         authority.is_some_and(|authority| self.is_allowed_host(authority.host()))
     }
 
@@ -63,17 +72,10 @@ impl Allowed {
         is_loopback(host) || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
     }
 
-    fn is_allowed_origin(&self, origin: &HeaderValue) -> bool {
-        let Ok(text) = origin.to_str() else {
-            return false;
-        };
-        let loopback = text.parse::<Uri>().ok().and_then(|uri| uri.host().map(is_loopback));
-        loopback.unwrap_or(false) || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text))
+    fn is_allowed_origin(&self, origin: &str) -> bool {
+        let loopback = origin.parse::<Uri>().ok().and_then(|uri| uri.host().map(is_loopback));
+        loopback.unwrap_or(false) || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
-}
-
-fn authority_of(value: &HeaderValue) -> Option<Authority> {
-    value.to_str().ok()?.parse().ok()
 }
 
 /// Fast path for what nearly every client sends: one of three names, perhaps with a port.
@@ -87,8 +89,11 @@ fn is_plain_loopback(host: &[u8]) -> bool {
     })
 }
 
+/// Names below `localhost` are of this machine as well (RFC 6761, section 6.3).
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "[::1]")
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let is_name = last.eq_ignore_ascii_case("localhost") && !host.starts_with('.');
+    is_name || matches!(host, "127.0.0.1" | "[::1]")
 }
 
 #[cfg(test)]
@@ -105,10 +110,21 @@ mod tests {
     /// R-CLIENT-4.
     #[test]
     fn only_this_machine_is_served() {
-        for host in ["localhost", "LocalHost:8081", "127.0.0.1:8081", "[::1]:8081", "[::1]"] {
+        for host in
+            ["localhost", "LocalHost:8081", "127.0.0.1:8081", "[::1]:8081", "[::1]", "docs.localhost:8081"]
+        {
             assert_eq!(ask(Some(host), None), Ok(()), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:80", "127.0.0.2", "::1", "", "a@127.0.0.1@b"] {
+        for host in [
+            "evil.example",
+            ".localhost",
+            "evillocalhost",
+            "localhost.evil.example:80",
+            "127.0.0.2",
+            "::1",
+            "",
+            "a@127.0.0.1@b",
+        ] {
             assert_eq!(ask(Some(host), None), Err(Refused::Host), "{host}");
         }
         assert_eq!(ask(None, None), Err(Refused::Host));

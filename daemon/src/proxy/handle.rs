@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::http::upstream::{Live, Publisher, Upstream};
 use super::mcp::session;
+use super::observe::registry::Registry;
 use crate::worker_listener::WorkerListener;
 
 /// Whether the port is bound; the error names its holder.
@@ -17,6 +18,7 @@ pub struct ProxyHandle {
     pub run: RunTag,
     pub publisher: Publisher,
     pub bind_state: BindState,
+    pub registry: Registry,
 }
 
 impl ProxyHandle {
@@ -63,7 +65,7 @@ impl ProxyHandle {
         };
         // Streams detach before the stop request, so that no worker waits for a client.
         if let Upstream::Live(up) = self.publisher.send_replace(next) {
-            up.detach.cancel();
+            self.detach_from(&up);
         }
     }
 
@@ -71,10 +73,15 @@ impl ProxyHandle {
     pub fn detach(&self) -> Option<Arc<Live>> {
         match self.publisher.send_replace(Upstream::Waiting { reason: None }) {
             Upstream::Live(up) => {
-                up.detach.cancel();
+                self.detach_from(&up);
                 Some(up)
             }
             Upstream::Waiting { .. } | Upstream::Down(_) => None,
         }
+    }
+
+    fn detach_from(&self, up: &Live) {
+        up.detach.cancel();
+        self.registry.wake_all();
     }
 }

@@ -1,7 +1,7 @@
 //! One listener: mcpd listens on a worker's client port and forwards (R-CLIENT-1).
 //!
 //! ```text
-//!   accept -> serve (a task a connection, hyper) -> exchange (a request) -> link (to the worker)
+//!   accept -> serve (a task a connection) -> exchange (a request) -> upstream (connections to the worker)
 //! ```
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::budget::Budget;
+use super::http::response::Next;
 use super::http::serve::{TurnedAway, serve, turn_away};
 use super::http::upstream::{Live, Upstream, Watcher};
 use super::mcp::message::SHUTTING_DOWN;
@@ -62,11 +64,6 @@ impl ProxyPhase {
     pub fn is_shutting_down(&self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Notify(_))
     }
-
-    /// Whether event streams end.
-    pub fn ends_streams(&self) -> bool {
-        matches!(self, Self::Pausing | Self::Notify(_))
-    }
 }
 
 /// What the connections of one listener share.
@@ -89,6 +86,8 @@ pub struct Listener {
     pub keeps_sessions: bool,
     /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
+    /// Memory for messages that are kept whole.
+    pub budget: Arc<Budget>,
     registry: Registry,
     places: Places,
     turned_away: Arc<Semaphore>,
@@ -114,6 +113,7 @@ pub struct Shared {
     pub places: Arc<Semaphore>,
     pub phase: watch::Receiver<ProxyPhase>,
     pub registry: Registry,
+    pub budget: Arc<Budget>,
     pub notified: Arc<AtomicU32>,
     pub forced: CancellationToken,
     /// Closes the listeners.
@@ -141,6 +141,7 @@ impl Listener {
             sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
             keeps_sessions: worker.sessions == SessionsPolicy::Keep,
             notified: shared.notified.clone(),
+            budget: shared.budget.clone(),
             registry: shared.registry.clone(),
             places: Places { own: Arc::new(Semaphore::new(CONNECTIONS)), all: shared.places.clone() },
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
@@ -196,7 +197,7 @@ impl Listener {
         let here = SocketAddr::new(peer.ip(), self.port.get());
         let endpoints = Endpoints { client: peer, server: stream.local_addr().unwrap_or(here) };
         if !self.is_permitted(endpoints) {
-            self.turn_away(stream, TurnedAway::OtherUser, tasks);
+            self.turn_away(stream, endpoints, TurnedAway::OtherUser, tasks);
         } else if let Some(places) = self.places.try_enter() {
             let entry = self.registry.enter(&self.name, endpoints);
             tasks.spawn(async move {
@@ -204,7 +205,7 @@ impl Listener {
                 drop(places);
             });
         } else {
-            self.turn_away(stream, TurnedAway::TooMany, tasks);
+            self.turn_away(stream, endpoints, TurnedAway::TooMany, tasks);
         }
     }
 
@@ -224,13 +225,25 @@ impl Listener {
         }
     }
 
-    fn turn_away(&self, stream: TcpStream, why: TurnedAway, tasks: &TaskTracker) {
+    fn turn_away(
+        self: Arc<Self>,
+        stream: TcpStream,
+        endpoints: Endpoints,
+        why: TurnedAway,
+        tasks: &TaskTracker,
+    ) {
         if let Ok(place) = self.turned_away.clone().try_acquire_owned() {
+            let entry = self.registry.enter(&self.name, endpoints);
             tasks.spawn(async move {
-                turn_away(stream, why).await;
+                turn_away(&self, stream, entry, why).await;
                 drop(place);
             });
         }
+    }
+
+    /// How a client's connection goes on after a response.
+    pub fn next(&self, keeps_alive: bool) -> Next {
+        if keeps_alive && *self.phase.borrow() == ProxyPhase::Open { Next::KeepAlive } else { Next::Close }
     }
 
     /// Waits until the worker is live.

@@ -1,5 +1,6 @@
 //! The proxy: all listeners, opened together and closed together.
 
+pub mod budget;
 pub mod handle;
 pub mod http;
 pub mod listener;
@@ -88,10 +89,14 @@ impl Proxy {
             listeners: Listeners::default(),
             ports: http().map(|worker| worker.port).collect(),
         };
+        if let Some(thread) = &front.thread {
+            thread.handle().spawn(front.registry.clone().watch_deadlines());
+        }
         let shared = Shared {
             places: Arc::new(Semaphore::new(opening.max_clients)),
             phase: watched,
             registry: front.registry.clone(),
+            budget: Arc::default(),
             notified: front.notified.clone(),
             forced: front.forced.clone(),
             closed: front.closed.clone(),
@@ -110,7 +115,10 @@ impl Proxy {
             let listening = inherited.extract_if(.., ours).collect();
             let listening = Listening { all: front.listeners.clone(), inherited: listening };
             let bind_state = listen(listener, &shared, listening, thread.handle().clone());
-            handles.insert(worker.name.clone(), ProxyHandle { run: opening.run, publisher, bind_state });
+            handles.insert(
+                worker.name.clone(),
+                ProxyHandle { run: opening.run, publisher, bind_state, registry: front.registry.clone() },
+            );
         }
         Ok((front, handles))
     }
@@ -127,8 +135,13 @@ impl Proxy {
     /// mcpd is about to replace itself: no connection is accepted, streams end with a hint to reconnect
     /// soon, idle connections are closed.
     pub fn pause(&self) {
-        self.phase.send_replace(ProxyPhase::Pausing);
+        self.enter(ProxyPhase::Pausing);
         self.tasks.close();
+    }
+
+    fn enter(&self, phase: ProxyPhase) {
+        self.phase.send_replace(phase);
+        self.registry.wake_all();
     }
 
     /// Completes when no client is connected any more. Only in a pause.
@@ -138,12 +151,12 @@ impl Proxy {
 
     /// mcpd shuts down: from now on it answers new requests itself, and closes idle connections.
     pub fn begin_shutdown(&self) {
-        self.phase.send_replace(ProxyPhase::ShuttingDown);
+        self.enter(ProxyPhase::ShuttingDown);
     }
 
     /// Streams get the shutdown notice and end.
     pub fn send_shutdown_notice(&self, reason: &str) {
-        self.phase.send_replace(ProxyPhase::Notify(reason.to_owned()));
+        self.enter(ProxyPhase::Notify(reason.to_owned()));
     }
 
     /// Streams that got the shutdown notice.
@@ -161,6 +174,7 @@ impl Proxy {
     pub async fn cut_off(&self, deadline: Deadline) {
         self.closed.cancel();
         self.forced.cancel();
+        self.registry.wake_all();
         self.tasks.close();
         // Tasks that do not end in time end with their thread.
         let _ = deadline.wait(self.tasks.wait()).await;

@@ -1,378 +1,372 @@
-//! One request: refused, answered by mcpd, or forwarded (R-CLIENT-1, R-CLIENT-3).
+//! The path of a request.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde_json::Value;
 
-use super::body::{Body, Upload, whole};
-use super::headers::{
-    LAST_EVENT, SESSION, accepts_anything, accepts_events, forget_connection, has_lost_coding, of_origin,
-    restore_last_event,
-};
-use super::passing::Passing;
-use super::payload::{self, BODY, Payload};
-use super::pipe::Pipe;
+use super::client::{After, Client};
+use super::framing::BodyLength;
+use super::incoming::{self, NotRead, Upload, WHOLE};
+use super::reply::Reply;
+use super::request::{Method, Request, RequestHead};
+use super::response::{Kind, Next};
 use super::shutdown_path;
+use super::socket::READ;
+use super::transfer;
 use super::upstream::{Live, SendError};
+use super::worker_connection::{CallError, Response, Wire};
 use crate::deadline::Deadline;
+use crate::proxy::budget::Share;
 use crate::proxy::listener::Listener;
 use crate::proxy::mcp::errors;
-use crate::proxy::mcp::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_for};
+use crate::proxy::mcp::message::{INTERRUPTED, Message, SHUTTING_DOWN, error_for};
 use crate::proxy::mcp::replay::{self, ReplayError};
-use crate::proxy::mcp::session::{Epoch, EventId, Session};
+use crate::proxy::mcp::session::Session;
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::sse::Event;
-use crate::proxy::observe::registry::Connection;
+use crate::proxy::mcp::stream::{Attached, Purpose, Relay};
 
-/// A request to forward.
-pub struct Exchange {
-    pub listener: Arc<Listener>,
-    pub connection: Arc<Connection>,
-    /// For event streams on this connection.
-    pub pipe: Pipe,
-    /// The messages in its body, if it is JSON-RPC.
-    pub messages: Option<Messages>,
-    /// The body, if it was read completely.
-    pub body: Bytes,
-    /// The body, if it is JSON too large to be read before forwarding.
-    passing: Option<Passing>,
-    /// A `GET` for an event stream.
-    pub wants_events: bool,
-    /// A `GET` that may become one, because its client accepts anything.
-    pub may_become_stream: bool,
-    method: Method,
-    uri: Uri,
-    /// Without the session id. Moved into the request, unless it may be sent again.
-    headers: HeaderMap,
+/// What a request got.
+pub enum Fetched {
+    /// The head of the worker's response; its body follows.
+    Response(Arc<Live>, Response),
+    /// A response of mcpd itself.
+    Reply(Reply),
+    /// The client has disconnected, or mcpd closes the connection by force.
+    Gone,
 }
 
-/// The session of a request, with the id that the client uses.
-pub type InSession = Option<(String, SharedSession)>;
-
-/// The response to a request that is not forwarded, whatever the worker's state is.
-fn refusal(listener: &Listener, request: &Request<Incoming>) -> Option<Response<Body>> {
-    if let Err(refused) = listener.allowed.check(request.uri(), request.headers()) {
-        return Some(errors::text(StatusCode::FORBIDDEN, format!("{refused}\n")));
+/// Serves one request.
+///
+/// ```text
+///   client --head, body--> session --> a live worker --> response --> client
+///            |               |           |                 | events: relayed, across workers (mcp/stream)
+///            |               |           |                 | JSON: read whole, so that it is never cut
+///            |               |           |                 ` anything else: passed on as it arrives (transfer)
+///            |               |           ` none: held; restarted: the session is replayed; died: the error
+///            |               ` its id and ids of the worker's requests are the worker's own again
+///            ` refused; too large to keep: passed on as it arrives (transfer)
+/// ```
+pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: RequestHead) -> After {
+    client.connection.requests.fetch_add(1, Ordering::Relaxed);
+    let keeps_alive = head.keeps_alive;
+    if let Some(reply) = refusal(listener, &head) {
+        return client.reply(listener, &reply, Next::Close, head.method != Method::Head).await;
     }
-    if let Some(path) = &listener.shutdown_path
-        && shutdown_path::is_requested(request.uri().path(), path)
-    {
-        let text = format!("only mcpd may request {path} (shutdown_path)\n");
-        return Some(errors::text(StatusCode::FORBIDDEN, text));
-    }
-    if request.headers().get_all(&SESSION).iter().nth(1).is_some() {
-        return Some(errors::text(StatusCode::BAD_REQUEST, "a request has one Mcp-Session-Id\n"));
-    }
-    if has_lost_coding(request.headers()) {
-        let text = "mcpd understands no other transfer coding than chunked\n";
-        return Some(errors::text(StatusCode::NOT_IMPLEMENTED, text));
-    }
-    (request.method() == Method::CONNECT)
-        .then(|| errors::text(StatusCode::NOT_IMPLEMENTED, "mcpd forwards HTTP/1.1 only\n"))
-}
-
-/// Handles one request.
-pub async fn answer(
-    listener: Arc<Listener>,
-    connection: Arc<Connection>,
-    pipe: Pipe,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    connection.requests.fetch_add(1, Ordering::Relaxed);
-    if let Some(refusal) = refusal(&listener, &request) {
-        return refusal;
-    }
-    let (mut head, body) = request.into_parts();
-    let payload = match payload::read(&head, body).await {
-        Ok(payload) => payload,
-        Err(response) => return response,
+    let (mut request, mut upload) = match incoming::read(listener, client, head).await {
+        Ok(read) => read,
+        Err(NotRead::Gone) => return After::Close,
+        Err(NotRead::Reply(reply)) => return client.reply(listener, &reply, Next::Close, true).await,
     };
-    let (messages, body, passing) = match &payload {
-        Payload::Whole(bytes) => (Messages::read(bytes), bytes.clone(), None),
-        Payload::Passing(passing) => (None, Bytes::new(), Some(passing.clone())),
-        Payload::Streaming(_) => (None, Bytes::new(), None),
+    let session = enter_session(listener, client, &request);
+    let fetched = match (restore_messages(listener, session.as_ref(), &mut request), &mut upload) {
+        // A response to a worker that has exited.
+        (Restored::Nothing, _) => Fetched::Reply(Reply::accepted()),
+        (Restored::Messages, None) => tokio::select! {
+            biased;
+            fetched = fetch(listener, &mut request, session.as_ref()) => fetched,
+            () = client.gone(listener) => Fetched::Gone,
+        },
+        (Restored::Messages, Some(upload)) => {
+            transfer::fetch(listener, client, &mut request, session.as_ref(), upload).await
+        }
     };
-    let wants_events = head.method == Method::GET && accepts_events(&head.headers);
-    let may_become_stream = head.method == Method::GET && accepts_anything(&head.headers);
-    forget_connection(&mut head.headers);
-    let method = head.method;
-    let uri = of_origin(head.uri);
-    let headers = head.headers;
-    let mut exchange = Box::new(Exchange {
-        listener,
-        connection,
-        pipe,
-        messages,
-        body,
-        passing,
-        wants_events,
-        may_become_stream,
-        method,
-        uri,
-        headers,
-    });
-    if exchange.listener.phase.borrow().is_shutting_down() {
-        return exchange.refused(SHUTTING_DOWN.1).await;
-    }
-    exchange.forward(payload).await
+    let next = listener.next(keeps_alive && upload.as_ref().is_none_or(Upload::is_done));
+    let after = match fetched {
+        Fetched::Response(up, response) => {
+            deliver(listener, client, request, session, upload, (up, response), next).await
+        }
+        Fetched::Reply(reply) => {
+            client.reply(listener, &reply, next, request.head.method != Method::Head).await
+        }
+        Fetched::Gone => After::Close,
+    };
+    if after == After::NextRequest && next == Next::Close { After::Linger } else { after }
 }
 
-impl Exchange {
-    /// Forwards the request with the worker's session id.
-    async fn forward(mut self: Box<Self>, payload: Payload) -> Response<Body> {
-        let Some(id) = self.session_id() else {
-            return self.send(payload, None).await;
-        };
-        self.connection.used_by(&id);
-        let Some(session) = self.listener.sessions.get(&id) else {
-            return self.send(payload, None).await;
-        };
-        if self.method == Method::DELETE {
-            self.listener.sessions.forget(&id);
+/// The response to a request that is never forwarded.
+fn refusal(listener: &Listener, head: &RequestHead) -> Option<Reply> {
+    let path = listener.shutdown_path.as_deref()?;
+    let is_requested = shutdown_path::is_requested(head.path(), path);
+    is_requested.then(|| Reply::text(403, format!("only mcpd may request {path} (shutdown_path)\n")))
+}
+
+/// The session that mcpd keeps for the request.
+fn enter_session(listener: &Listener, client: &Client, request: &Request) -> Option<SharedSession> {
+    let id = request.head.session.as_deref()?;
+    client.connection.used_by(id);
+    let session = listener.sessions.get(id)?;
+    if request.head.method == Method::Delete && !listener.phase.borrow().is_shutting_down() {
+        listener.sessions.forget(id);
+    }
+    Some(session)
+}
+
+enum Restored {
+    Messages,
+    /// Nothing is left to forward.
+    Nothing,
+}
+
+/// Responses get the worker's own request id back; messages that a replay needs are kept.
+fn restore_messages(listener: &Listener, session: Option<&SharedSession>, request: &mut Request) -> Restored {
+    let concerns = |message: &Message| matches!(message, Message::Answer { .. }) || is_kept(message);
+    let messages = request.messages.as_ref().map(|messages| &*messages.all).unwrap_or_default();
+    let Some(session) = session.filter(|_| messages.iter().any(concerns)) else {
+        return Restored::Messages;
+    };
+    let Ok(value) = serde_json::from_slice::<Value>(&request.body) else { return Restored::Messages };
+    let is_kept = messages.iter().any(is_kept);
+    let mut session = session.lock();
+    let mut restore = |message: Value| {
+        session.note(&message);
+        if message.get("method").is_none() { session.inward(&message) } else { Some(message) }
+    };
+    let restored = match value {
+        Value::Array(all) => {
+            let restored: Vec<_> = all.into_iter().filter_map(restore).collect();
+            (!restored.is_empty()).then_some(Value::Array(restored))
         }
-        if !self.concerns_the_session() {
-            return self.send(payload, Some((id, session))).await;
-        }
-        let payload = {
-            let mut session = session.lock().await;
-            match self.towards_the_worker(&mut session, payload) {
-                Some(payload) => payload,
-                // A response to a worker that has exited.
-                None => return errors::accepted(),
+        one => restore(one),
+    };
+    if is_kept {
+        listener.sessions.save(&session);
+    }
+    let Some(restored) = restored else { return Restored::Nothing };
+    request.body = restored.to_string().into_bytes();
+    Restored::Messages
+}
+
+/// Sends the request to the worker that is live, as often as it was certainly not read, and waits for a response.
+async fn fetch(listener: &Listener, request: &mut Request, session: Option<&SharedSession>) -> Fetched {
+    let deadline = Deadline::after(listener.hold);
+    loop {
+        let up = match live_worker(listener, request, session, deadline).await {
+            Ok(up) => up,
+            Err(NotLive::Reply(reply)) => return Fetched::Reply(reply),
+            Err(NotLive::Unavailable(why)) => return Fetched::Reply(refused(request, &why)),
+        };
+        let length = match request.head.body {
+            BodyLength::None => BodyLength::None,
+            _ => BodyLength::Known(request.body.len() as u64),
+        };
+        let head = request.head_for(session.map(|session| session.lock()).as_deref(), length);
+        let error = match up.call(&Wire::new(head, &request.body), request.head.method).await {
+            Ok(response) => return Fetched::Response(up, response),
+            Err(error) => error,
+        };
+        let may_repeat = !deadline.remaining().is_zero();
+        match error {
+            SendError::NotSent(error) if may_repeat => {
+                tracing::debug!(worker = %listener.name, %error, "waiting for the worker");
+                wait_for_another(&up, deadline).await;
             }
-        };
-        self.send(payload, Some((id, session))).await
-    }
-
-    fn session_id(&self) -> Option<String> {
-        self.headers.get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned)
-    }
-
-    /// Whether it has messages that the session keeps, or responses to requests of the worker.
-    fn concerns_the_session(&self) -> bool {
-        let concerns = |message: &Message| matches!(message, Message::Answer { .. }) || is_kept(message);
-        self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(concerns))
-    }
-
-    /// Responses get the worker's own request id back; messages that a replay needs are kept.
-    fn towards_the_worker(&mut self, session: &mut Session, payload: Payload) -> Option<Payload> {
-        let value: Value = match serde_json::from_slice(&self.body) {
-            Ok(value) => value,
-            Err(_) => return Some(payload),
-        };
-        let (batch, all) = match value {
-            Value::Array(all) => (true, all),
-            one => (false, vec![one]),
-        };
-        let mut restored = vec![];
-        let kept = self.messages.as_ref().is_some_and(|messages| messages.all.iter().any(is_kept));
-        for message in all {
-            session.note(&message);
-            if message.get("method").is_none() {
-                restored.extend(session.inward(&message))
-            } else {
-                restored.push(message)
+            SendError::NotSent(error) => {
+                return Fetched::Reply(refused(request, &format!("{}: {error}", listener.not_in_time())));
             }
-        }
-        if kept {
-            self.listener.sessions.save(session);
-        }
-        let value = match (batch, restored.len()) {
-            (_, 0) => return None,
-            (true, _) => Value::Array(restored),
-            (false, _) => restored.remove(0),
-        };
-        self.body = value.to_string().into();
-        self.headers.remove(header::CONTENT_LENGTH);
-        Some(Payload::Whole(self.body.clone()))
-    }
-
-    async fn send(mut self: Box<Self>, payload: Payload, session: InSession) -> Response<Body> {
-        let is_whole = matches!(payload, Payload::Whole(_));
-        let mut body = payload.into_body();
-        let deadline = Deadline::after(self.listener.hold);
-        loop {
-            let up = match self.listener.worker(deadline).await {
-                Ok(up) => up,
-                Err(why) => return self.refused(&why).await,
-            };
-            if let Some((id, session)) = &session {
-                match replay::replay(&self.listener, &up, session).await {
-                    Ok(()) => {
-                        if let Some(error) = self.lost_answer(session).await {
-                            return error;
-                        }
-                    }
-                    Err(ReplayError::Refused(why)) => {
-                        tracing::info!(worker = %self.listener.name, %why, "a session ended");
-                        self.listener.sessions.forget(id);
-                        return errors::text(StatusCode::NOT_FOUND, format!("{why}\n"));
-                    }
-                    Err(ReplayError::Broken(why)) if deadline.remaining().is_zero() => {
-                        return self.refused(&why).await;
-                    }
-                    Err(ReplayError::Broken(_)) => {
-                        self.wait_for_another(&up, deadline).await;
-                        continue;
-                    }
-                }
+            // A stream that has not begun can begin with the next worker.
+            SendError::Call(CallError::Broken(_)) if request.head.wants_events() && may_repeat => {
+                wait_for_another(&up, deadline).await;
             }
-            let request = self.request(session.as_ref().map(|(_, session)| session.as_ref()), body).await;
-            match up.send(request).await {
-                Ok(response) => return self.relay(up, response, session).await,
-                Err(SendError::NotSent(request, error)) => {
-                    tracing::debug!(worker = %self.listener.name, %error, "waiting for the worker");
-                    if deadline.remaining().is_zero() {
-                        let why = format!("{}: {error}", self.listener.not_in_time());
-                        return self.refused(&why).await;
-                    }
-                    body = self.take_back(*request);
-                    self.wait_for_another(&up, deadline).await;
-                }
-                // A stream that has not begun can begin with the next worker.
-                Err(SendError::Broken(_)) if self.wants_events && !deadline.remaining().is_zero() => {
-                    body = Upload::Whole(Bytes::new());
-                    self.wait_for_another(&up, deadline).await;
-                }
-                // The worker died and its kernel reset the connection: the request was not read to its end.
-                Err(SendError::Broken(error))
-                    if is_whole
-                        && is_reset(&error)
-                        && !deadline.remaining().is_zero()
-                        && has_exited(&up).await =>
-                {
-                    tracing::debug!(worker = %self.listener.name, %error, "a request that was not read is sent again");
-                    body = Upload::Whole(self.body.clone());
-                }
-                Err(SendError::Broken(error)) => {
-                    tracing::info!(worker = %self.listener.name, %error, "a request was interrupted");
-                    return self.interrupted().await;
-                }
+            // The worker died and its kernel reset the connection: the request was not read to its end.
+            SendError::Call(error) if error.is_reset() && may_repeat && has_exited(&up).await => {
+                tracing::debug!(worker = %listener.name, %error, "a request that was not read is sent again");
             }
+            SendError::Call(error) => return Fetched::Reply(failure(listener, request, &error)),
         }
-    }
-
-    /// The error for a client that resumes a response whose worker has exited. Forwarded, it
-    /// would be a second `GET` stream.
-    async fn lost_answer(&self, session: &tokio::sync::Mutex<Session>) -> Option<Response<Body>> {
-        let (epoch, request) = self.resumed()?;
-        let error = Event::message(&error_for(&request, INTERRUPTED));
-        (epoch != session.lock().await.epoch).then(|| errors::events(whole(error)))
-    }
-
-    /// The request whose response the client resumes, and the epoch of its worker.
-    pub fn resumed(&self) -> Option<(Epoch, Value)> {
-        let last = self.headers.get(&LAST_EVENT)?.to_str().ok().and_then(EventId::read)?;
-        let request = last.request.filter(|_| self.wants_events)?;
-        Some((last.epoch, request))
-    }
-
-    /// The worker is gone, but the supervisor has not published it yet.
-    async fn wait_for_another(&self, up: &Live, deadline: Deadline) {
-        let soon = deadline.at_most(Duration::from_millis(50));
-        let _ = soon.wait(up.detach.cancelled()).await;
-    }
-
-    async fn request(
-        &mut self,
-        session: Option<&tokio::sync::Mutex<Session>>,
-        body: Upload,
-    ) -> Request<Upload> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() =
-            if self.may_be_sent_again() { self.headers.clone() } else { std::mem::take(&mut self.headers) };
-        if let Some(session) = session {
-            let session = session.lock().await;
-            if let Ok(id) = HeaderValue::from_str(&session.worker_id) {
-                request.headers_mut().insert(SESSION, id);
-            }
-            restore_last_event(request.headers_mut(), &session);
-        }
-        request
-    }
-
-    /// Long-lived streams are attached again; a request that its worker never read is sent to the next one.
-    fn may_be_sent_again(&self) -> bool {
-        !self.body.is_empty()
-            || self.wants_events
-            || self.may_become_stream
-            || self.is_request("subscriptions/listen")
-    }
-
-    /// Takes the body back from a request that could not be sent.
-    fn take_back(&mut self, request: Request<Upload>) -> Upload {
-        let (head, body) = request.into_parts();
-        if !self.may_be_sent_again() {
-            self.headers = head.headers;
-        }
-        body
-    }
-
-    /// The same request for the next worker; its stream begins again.
-    pub async fn again(&mut self, session: Option<&tokio::sync::Mutex<Session>>) -> Request<Upload> {
-        let mut request = self.request(session, Upload::Whole(self.body.clone())).await;
-        request.headers_mut().remove(&LAST_EVENT);
-        request
-    }
-
-    /// Whether it is one request with this method.
-    pub fn is_request(&self, method: &str) -> bool {
-        self.messages.as_ref().is_some_and(|messages| messages.is_request(method))
-    }
-
-    /// The requested path.
-    pub fn path(&self) -> &str {
-        self.uri.path_and_query().map_or("/", |path| path.as_str())
-    }
-
-    /// The messages that the scanner has found so far.
-    pub fn update_messages(&mut self) {
-        if let Some(passing) = &self.passing {
-            self.messages = passing.messages();
-        }
-    }
-
-    /// Reads the rest of the body first.
-    async fn read_rest(&mut self) {
-        if let Some(passing) = self.passing.take() {
-            passing.finish(Deadline::after(BODY)).await;
-            self.messages = passing.messages();
-        }
-    }
-
-    /// The error for a request in flight, with its own id.
-    pub async fn interrupted(&mut self) -> Response<Body> {
-        self.read_rest().await;
-        match &self.messages {
-            Some(messages) => messages.errors(INTERRUPTED).map_or_else(errors::accepted, errors::json),
-            None => errors::text(StatusCode::BAD_GATEWAY, "the server was restarted\n"),
-        }
-    }
-
-    async fn refused(&mut self, why: &str) -> Response<Body> {
-        self.read_rest().await;
-        errors::refused(self.messages.as_ref(), self.wants_events, why)
     }
 }
 
-/// Linux resets a connection that is closed with unread data, also when the process was killed, and ends the others
-/// with FIN (`tcp_close`).
-fn is_reset(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    source.is_some_and(|source| source.kind() == std::io::ErrorKind::ConnectionReset)
+/// Why a request is not sent to a worker.
+pub enum NotLive {
+    /// No worker is live; a sentence for the client.
+    Unavailable(String),
+    /// mcpd responds itself.
+    Reply(Reply),
+}
+
+/// Waits for a worker that is live and knows the session.
+///
+/// # Errors
+/// See [`NotLive`].
+pub async fn live_worker(
+    listener: &Listener,
+    request: &Request,
+    session: Option<&SharedSession>,
+    deadline: Deadline,
+) -> Result<Arc<Live>, NotLive> {
+    loop {
+        if listener.phase.borrow().is_shutting_down() {
+            return Err(NotLive::Unavailable(SHUTTING_DOWN.1.to_owned()));
+        }
+        let up = listener.worker(deadline).await.map_err(NotLive::Unavailable)?;
+        let Some(session) = session else { return Ok(up) };
+        match replay::replay(listener, &up, session).await {
+            Ok(()) => {
+                let lost = lost_answer(request, &session.lock());
+                return lost.map_or(Ok(up), |reply| Err(NotLive::Reply(reply)));
+            }
+            Err(ReplayError::Refused(why)) => {
+                tracing::info!(worker = %listener.name, %why, "a session ended");
+                listener.sessions.forget(&session.lock().id);
+                return Err(NotLive::Reply(Reply::text(404, format!("{why}\n"))));
+            }
+            Err(ReplayError::Broken(why)) if deadline.remaining().is_zero() => {
+                return Err(NotLive::Unavailable(why));
+            }
+            Err(ReplayError::Broken(_)) => wait_for_another(&up, deadline).await,
+        }
+    }
+}
+
+/// The error for a client that resumes a response whose worker has exited. Forwarded, it would be a second `GET`
+/// stream.
+fn lost_answer(request: &Request, session: &Session) -> Option<Reply> {
+    let (epoch, id) = request.head.resumed().filter(|(epoch, _)| *epoch != session.epoch)?;
+    tracing::debug!(epoch, "a response can't be resumed");
+    let mut event = vec![];
+    Event::push_message(&mut event, &error_for(&id, INTERRUPTED));
+    Some(Reply::events(event))
+}
+
+/// The worker is gone, but the supervisor has not published it yet.
+pub async fn wait_for_another(up: &Live, deadline: Deadline) {
+    let soon = deadline.at_most(Duration::from_millis(50));
+    let _ = soon.wait(up.detach.cancelled()).await;
 }
 
 /// Whether this process of the worker has exited: a living server may reset a connection for reasons of its own.
 async fn has_exited(up: &Live) -> bool {
     const NOTICED_WITHIN: Duration = Duration::from_secs(1);
     Deadline::after(NOTICED_WITHIN).wait(up.detach.cancelled()).await.is_ok()
+}
+
+/// Passes the worker's response on.
+async fn deliver(
+    listener: &Arc<Listener>,
+    client: &mut Client,
+    request: Request,
+    session: Option<SharedSession>,
+    upload: Option<Upload>,
+    (up, response): (Arc<Live>, Response),
+    next: Next,
+) -> After {
+    let session = session.or_else(|| begin_session(listener, client, &request, &up, &response));
+    let id = session.as_ref().filter(|_| response.head.session.is_some()).map(|it| it.lock().id.clone());
+    if response.head.kind == Kind::Events && response.head.status == 200 {
+        let length = if request.head.is_http_1_0 { BodyLength::UntilClose } else { BodyLength::Chunked };
+        let head = response.head.write(length, id.as_deref(), next);
+        let purpose = purpose(&request, session.is_some());
+        let relay = Relay::new(listener, client, request, session, purpose);
+        return relay.run(head, Attached::new(up, response.body)).await;
+    }
+    if request.has_calls() {
+        return deliver_whole(listener, client, &request, session, response, id, next).await;
+    }
+    transfer::deliver(listener, client, &request, upload, response, (vec![], id), next).await
+}
+
+fn purpose(request: &Request, has_session: bool) -> Purpose {
+    if request.is_call("subscriptions/listen") {
+        Purpose::Listen
+    } else if !request.head.may_get_events() || (has_session && request.head.resumed().is_some()) {
+        // The rest of a response: only GET and listen streams are attached to the next worker.
+        Purpose::Answer
+    } else {
+        Purpose::Get
+    }
+}
+
+/// A JSON response is read completely first, so that a worker that exits in the middle of it causes an error
+/// and not a cut; a large one is passed on as it arrives.
+async fn deliver_whole(
+    listener: &Listener,
+    client: &mut Client,
+    request: &Request,
+    session: Option<SharedSession>,
+    mut response: Response,
+    id: Option<String>,
+    next: Next,
+) -> After {
+    let mut body = vec![];
+    let mut share = Share::of(&listener.budget);
+    let is_too_long = matches!(response.head.body, BodyLength::Known(length) if length > WHOLE as u64);
+    while !is_too_long && !response.body.is_done() && body.len() <= WHOLE && share.resize(body.len() + READ) {
+        let read = tokio::select! {
+            biased;
+            read = response.body.read(&mut body) => read,
+            () = client.gone(listener) => return After::Close,
+        };
+        if read.is_err() {
+            return client.reply(listener, &interrupted(request), next, true).await;
+        }
+    }
+    if !response.body.is_done() {
+        return transfer::deliver(listener, client, request, None, response, (body, id), next).await;
+    }
+    if let Some(session) = session
+        && request.is_call("initialize")
+        && let Ok(answer) = serde_json::from_slice::<Value>(&body)
+    {
+        let mut session = session.lock();
+        session.agree(&answer["result"]);
+        listener.sessions.save(&session);
+    }
+    let length = match response.head.body {
+        BodyLength::None => BodyLength::None,
+        _ => BodyLength::Known(body.len() as u64),
+    };
+    let mut bytes = response.head.write(length, id.as_deref(), next);
+    bytes.append(&mut body);
+    match client.send(listener, &bytes).await {
+        Ok(()) => After::NextRequest,
+        Err(_) => After::Close,
+    }
+}
+
+/// The worker began a session: the client gets mcpd's id for it, which outlives the worker.
+fn begin_session(
+    listener: &Listener,
+    client: &Client,
+    request: &Request,
+    up: &Live,
+    response: &Response,
+) -> Option<SharedSession> {
+    if !request.is_call("initialize") || !response.head.is_success() || !listener.keeps_sessions {
+        return None;
+    }
+    let worker_id = response.head.session.clone()?;
+    let params = serde_json::from_slice::<Value>(&request.body).ok()?["params"].clone();
+    let id = crate::proxy::mint().ok()?;
+    let path = request.head.target().to_owned();
+    client.connection.used_by(&id);
+    Some(listener.sessions.keep(Session::begin(id, path, worker_id, up.epoch, params)))
+}
+
+/// The response to a request whose call failed after it was sent.
+pub fn failure(listener: &Listener, request: &Request, error: &CallError) -> Reply {
+    tracing::info!(worker = %listener.name, %error, "a request was interrupted");
+    match error {
+        CallError::Broken(_) | CallError::Unread => interrupted(request),
+        CallError::Head(_) | CallError::Bad(_) => match &request.messages {
+            Some(_) => refused(request, &error.to_string()),
+            None => Reply::text(502, format!("{error}\n")),
+        },
+    }
+}
+
+/// The error for a request in flight, with its own id.
+fn interrupted(request: &Request) -> Reply {
+    match &request.messages {
+        Some(messages) => messages.errors(INTERRUPTED).map_or_else(Reply::accepted, Reply::json),
+        None => Reply::text(502, "the server was restarted\n"),
+    }
+}
+
+pub fn refused(request: &Request, why: &str) -> Reply {
+    errors::refused(request.messages.as_ref(), request.head.wants_events(), why)
 }
 
 fn is_kept(message: &Message) -> bool {

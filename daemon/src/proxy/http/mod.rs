@@ -1,15 +1,26 @@
-//! HTTP: one client connection, its requests, the connections to the worker.
+//! HTTP: one client's connection, its requests, the connections to the worker.
+//!
+//! ```text
+//!   serve -> client -> exchange -> upstream -> worker_connection        effects
+//!            head, request, response, fields, framing, chunked, reply   pure: from bytes to decisions
+//! ```
 
-pub mod body;
+pub mod chunked;
+pub mod client;
 pub mod exchange;
-pub mod head_timer;
-pub mod headers;
-pub mod link;
-pub mod passing;
-pub mod payload;
-pub mod pipe;
+pub mod fields;
+pub mod framing;
+pub mod head;
+mod incoming;
 pub mod reply;
+pub mod request;
+pub mod response;
 pub mod serve;
 mod shutdown_path;
-pub mod turn;
+pub mod socket;
+mod transfer;
 pub mod upstream;
+pub mod worker_connection;
+
+#[cfg(test)]
+mod differential_tests;

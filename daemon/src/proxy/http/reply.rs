@@ -1,131 +1,84 @@
-//! Relays the response of a worker to the client.
+//! Responses of mcpd itself.
 
-use std::sync::Arc;
+use super::fields::push_line;
+use super::framing::BodyLength;
+use super::request::push_length;
+use super::response::Next;
 
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Bytes};
-use hyper::header::HeaderValue;
-use hyper::http::response::Parts;
-use hyper::{Response, StatusCode};
-use serde_json::Value;
+/// Seconds after which a client may retry.
+const RETRY_AFTER: &str = "5";
 
-use super::body::{Body, whole};
-use super::exchange::{Exchange, InSession};
-use super::headers::{SESSION, forget_connection, has_lost_coding, is_kind, without_length};
-use super::link::WorkerBody;
-use super::payload::{Pieces, WHOLE};
-use super::upstream::Live;
-use crate::proxy::mcp::errors;
-use crate::proxy::mcp::session::Session;
-use crate::proxy::mcp::sessions::SharedSession;
-use crate::proxy::mcp::stream::{self, Purpose, Relay};
+/// A complete response that mcpd makes itself.
+#[derive(Debug)]
+pub struct Reply {
+    status: u16,
+    kind: &'static str,
+    body: Vec<u8>,
+    field: Option<(&'static str, &'static str)>,
+}
 
-impl Exchange {
-    /// Relays a response.
-    pub async fn relay(
-        mut self: Box<Self>,
-        up: Arc<Live>,
-        mut response: Response<WorkerBody>,
-        session: InSession,
-    ) -> Response<Body> {
-        self.update_messages();
-        if has_lost_coding(response.headers()) {
-            let text = "the server uses another transfer coding than chunked\n";
-            return errors::text(StatusCode::BAD_GATEWAY, text);
-        }
-        forget_connection(response.headers_mut());
-        let session = match session {
-            Some((id, session)) => Some((id, session)),
-            None => self.begin_session(&up, &response),
-        };
-        if let Some((id, _)) = &session
-            && response.headers().contains_key(SESSION)
-            && let Ok(id) = HeaderValue::from_str(id)
-        {
-            response.headers_mut().insert(SESSION, id);
-        }
-        let events = is_kind(response.headers(), "text/event-stream");
-        let (head, body) = response.into_parts();
-        let session = session.map(|(_, session)| session);
-        if events && head.status == StatusCode::OK {
-            self.wants_events |= self.may_become_stream;
-            let purpose = match (&self.messages, self.wants_events) {
-                (Some(_), _) if self.is_request("subscriptions/listen") => Purpose::Listen,
-                // The rest of a response: only GET and listen streams are attached to the next worker.
-                (None, true) if session.is_some() && self.resumed().is_some() => Purpose::Answer,
-                (None, true) => Purpose::Get,
-                (_, _) => Purpose::Answer,
-            };
-            let pipe = self.pipe.clone();
-            let relay = Relay { exchange: self, session, purpose, undelivered: vec![] };
-            return Response::from_parts(without_length(head), stream::open(&pipe, relay, up, body));
-        }
-        if self.messages.as_ref().is_some_and(|messages| !messages.open_ids().is_empty()) {
-            return self.collect(head, body, session).await;
-        }
-        Response::from_parts(head, Body::Worker(body))
+impl Reply {
+    /// A plain text with a status.
+    pub fn text(status: u16, text: impl Into<Vec<u8>>) -> Self {
+        Self { status, kind: "text/plain; charset=utf-8", body: text.into(), field: None }
     }
 
-    /// A JSON response is read completely first, so that a worker that exits in the middle of it causes an error
-    /// and not a cut; a large one is streamed.
-    async fn collect(
-        mut self: Box<Self>,
-        head: Parts,
-        body: WorkerBody,
-        session: Option<SharedSession>,
-    ) -> Response<Body> {
-        if body.size_hint().lower() > WHOLE as u64 {
-            return Response::from_parts(head, Body::Worker(body));
-        }
-        let bytes = match read(body).await {
-            Ok(Read::Whole(bytes)) => bytes,
-            Ok(Read::Part(begin, rest)) => {
-                return Response::from_parts(head, Body::Continued(begin, *rest));
-            }
-            Err(_) => return self.interrupted().await,
-        };
-        if let Some(session) = session
-            && self.is_request("initialize")
-            && let Ok(answer) = serde_json::from_slice::<Value>(&bytes)
-        {
-            let mut session = session.lock().await;
-            session.agree(&answer["result"]);
-            self.listener.sessions.save(&session);
-        }
-        Response::from_parts(head, whole(bytes))
+    /// JSON.
+    pub fn json(body: impl Into<Vec<u8>>) -> Self {
+        Self { status: 200, kind: "application/json", body: body.into(), field: None }
     }
 
-    /// The worker began a session: the client gets mcpd's id for it, which outlives the worker.
-    fn begin_session(&self, up: &Live, response: &Response<WorkerBody>) -> InSession {
-        if !self.is_request("initialize") || !response.status().is_success() || !self.listener.keeps_sessions
-        {
-            return None;
+    /// An event stream that ends at once.
+    pub fn events(body: impl Into<Vec<u8>>) -> Self {
+        let field = Some(("cache-control", "no-cache"));
+        Self { status: 200, kind: "text/event-stream", body: body.into(), field }
+    }
+
+    /// 202 without a body.
+    pub fn accepted() -> Self {
+        Self { status: 202, ..Self::json("") }
+    }
+
+    /// 503 with a retry time.
+    pub fn later(why: String) -> Self {
+        Self { field: Some(("retry-after", RETRY_AFTER)), ..Self::text(503, why) }
+    }
+
+    #[cfg(test)]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The whole response; without its body for `HEAD`.
+    pub fn write(&self, next: Next, has_body: bool) -> Vec<u8> {
+        let mut out = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).into_bytes();
+        push_line(&mut out, "content-type", self.kind);
+        if let Some((name, value)) = self.field {
+            push_line(&mut out, name, value);
         }
-        let worker_id = response.headers().get(&SESSION)?.to_str().ok()?.to_owned();
-        let params = serde_json::from_slice::<Value>(&self.body).ok()?["params"].clone();
-        let id = crate::proxy::mint().ok()?;
-        let session = Session::begin(id.clone(), self.path().to_owned(), worker_id, up.epoch, params);
-        self.connection.used_by(&id);
-        let session = self.listener.sessions.keep(session);
-        Some((id, session))
+        push_length(&mut out, BodyLength::Known(self.body.len() as u64));
+        next.push(&mut out);
+        out.extend_from_slice(b"\r\n");
+        if has_body {
+            out.extend_from_slice(&self.body);
+        }
+        out
     }
 }
 
-/// What was read of a body.
-enum Read {
-    Whole(Bytes),
-    /// The beginning of a body that is larger than [`WHOLE`].
-    Part(Bytes, Box<WorkerBody>),
-}
-
-/// Reads a body to its end, or until it is too large. Nearly all arrive in one piece, which is not copied.
-async fn read(mut body: WorkerBody) -> Result<Read, hyper::Error> {
-    let mut pieces = Pieces::default();
-    while let Some(frame) = body.frame().await {
-        pieces.add(frame?.into_data().unwrap_or_default());
-        if pieces.length() > WHOLE {
-            return Ok(Read::Part(pieces.join(), Box::new(body)));
-        }
+/// The phrases of RFC 9110, section 15, for what mcpd itself responds.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "",
     }
-    Ok(Read::Whole(pieces.join()))
 }

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::{Request, Response};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Upload;
-use super::link::{Link, WorkerBody};
+use super::request::Method;
+use super::worker_connection::{CallError, Response, Wire, WorkerConnection};
 use crate::deadline::{self, Deadline};
 use crate::proxy::mcp::session::Epoch;
 use crate::worker_listener::WorkerListener;
@@ -48,19 +47,18 @@ pub struct Live {
 }
 
 struct Idle {
-    link: Box<Link>,
+    connection: WorkerConnection,
     since: Instant,
 }
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// Nothing was sent: the request may be retried.
-    #[error("no connection to the worker: {1}")]
-    NotSent(Box<Request<Upload>>, io::Error),
-    /// It was sent, and the connection failed.
-    #[error("the connection to the worker broke: {0}")]
-    Broken(#[from] hyper::Error),
+    /// Nothing was sent: the request may be sent again.
+    #[error("no connection to the worker: {0}")]
+    NotSent(io::Error),
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 /// Counts a request as in flight until it is dropped.
@@ -94,52 +92,58 @@ impl Live {
         }
     }
 
-    /// Sends a request. Its connection is reused when the response has been read.
+    /// Sends a request. Its connection is used again when the response has been read.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(
-        self: &Arc<Self>,
-        mut request: Request<Upload>,
-    ) -> Result<Response<WorkerBody>, SendError> {
-        let in_flight_guard = InFlightGuard::begin(self);
+    pub async fn call(self: &Arc<Self>, wire: &Wire<'_>, method: Method) -> Result<Response, SendError> {
+        let guard = InFlightGuard::begin(self);
         loop {
-            let (mut link, is_used) = match self.take_idle() {
-                Some(link) => (link, true),
-                None => match Link::open(&self.listener).await {
-                    Ok(link) => (link, false),
-                    Err(error) => return Err(SendError::NotSent(Box::new(request), error)),
-                },
+            let idle = self.take_idle();
+            let is_used = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => WorkerConnection::open(&self.listener).await.map_err(SendError::NotSent)?,
             };
-            match link.exchange(request).await {
-                Ok(response) => return Ok(response.map(|body| WorkerBody::new(body, link, in_flight_guard))),
-                Err(mut failed) => match failed.take_message() {
-                    // The worker closed an idle connection; another one may be usable.
-                    Some(unsent) if is_used => request = unsent,
-                    Some(unsent) => {
-                        let reset = io::ErrorKind::ConnectionReset.into();
-                        return Err(SendError::NotSent(Box::new(unsent), reset));
-                    }
-                    None => return Err(SendError::Broken(failed.into_error())),
-                },
+            match connection.call(wire, method).await {
+                Ok((head, sent)) => return Ok(Response::new(head, connection, guard, sent)),
+                Err(CallError::Unread) if is_used => {}
+                Err(CallError::Unread) => {
+                    return Err(SendError::NotSent(io::ErrorKind::ConnectionReset.into()));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn take_idle(&self) -> Option<Box<Link>> {
-        let idle = self.idle().pop()?;
-        (deadline::now().saturating_duration_since(idle.since) < IDLE).then_some(idle.link)
+    /// A connection for a request that is streamed.
+    ///
+    /// # Errors
+    /// Most likely no process listens.
+    pub async fn connect(self: &Arc<Self>) -> io::Result<(WorkerConnection, InFlightGuard)> {
+        let guard = InFlightGuard::begin(self);
+        Ok((WorkerConnection::open(&self.listener).await?, guard))
+    }
+
+    fn take_idle(&self) -> Option<WorkerConnection> {
+        let now = deadline::now();
+        loop {
+            let idle = self.idle().pop()?;
+            if now.saturating_duration_since(idle.since) < IDLE && idle.connection.is_usable() {
+                return Some(idle.connection);
+            }
+        }
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(self: &Arc<Self>, mut link: Box<Link>) {
-        if self.detach.is_cancelled() || !link.rest() {
+    fn put(self: &Arc<Self>, connection: WorkerConnection) {
+        if self.detach.is_cancelled() {
             return;
         }
-        self.idle().push(Idle { link, since: deadline::now() });
+        self.idle().push(Idle { connection, since: deadline::now() });
         if !self.is_swept.swap(true, Ordering::AcqRel) {
             tokio::spawn(self.clone().sweep());
         }
@@ -168,9 +172,9 @@ impl InFlightGuard {
         Self(up.clone())
     }
 
-    /// The response has been read to its end: its connection may be reused.
-    pub fn land(&self, link: Box<Link>) {
-        self.0.put(link);
+    /// The response has been read to its end: its connection may be used again.
+    pub fn give_back(&self, connection: WorkerConnection) {
+        self.0.put(connection);
     }
 }
 

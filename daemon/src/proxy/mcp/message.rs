@@ -78,6 +78,11 @@ impl Messages {
         self.all.iter().filter_map(id).collect()
     }
 
+    /// Whether a request waits for a response.
+    pub fn has_requests(&self) -> bool {
+        self.all.iter().any(|message| matches!(message, Message::Request { .. }))
+    }
+
     /// Whether it is the one request with this method.
     pub fn is_request(&self, wanted: &str) -> bool {
         matches!(self.all.as_slice(), [Message::Request { method, .. }] if method == wanted)

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Body as _;
-use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response};
 use serde_json::Value;
 
 use super::session::{ReplayRefused, Session};
+use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use crate::deadline::Deadline;
-use crate::proxy::http::body::Upload;
-use crate::proxy::http::headers::SESSION;
-use crate::proxy::http::link::WorkerBody;
+use crate::proxy::http::fields::push_line;
+use crate::proxy::http::framing::BodyLength;
+use crate::proxy::http::request::{Method, push_length};
+use crate::proxy::http::response::Kind;
 use crate::proxy::http::upstream::Live;
+use crate::proxy::http::worker_connection::{Response, Wire};
 use crate::proxy::listener::Listener;
 
 /// Limit for the response to a replayed message.
@@ -38,23 +37,22 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub async fn replay(
-    listener: &Listener,
-    up: &Arc<Live>,
-    session: &tokio::sync::Mutex<Session>,
-) -> Result<(), ReplayError> {
-    let mut session = session.lock().await;
-    if session.epoch == up.epoch {
+pub async fn replay(listener: &Listener, up: &Arc<Live>, session: &SharedSession) -> Result<(), ReplayError> {
+    if session.lock().epoch == up.epoch {
         return Ok(());
     }
-    let before = session.epoch;
-    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut session)).await;
-    if !matches!(renewed, Ok(Ok(()))) {
-        // An incomplete replay does not count.
-        session.epoch = before;
+    let _turn = session.replaying.lock().await;
+    let mut copy = session.lock().clone();
+    if copy.epoch == up.epoch {
+        return Ok(());
     }
+    // An incomplete replay does not count.
+    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut copy)).await;
+    renewed.unwrap_or_else(|_| Err(ReplayRefused("did not answer in time".to_owned()).into()))?;
+    let mut session = session.lock();
+    session.adopt(copy);
     listener.sessions.save(&session);
-    renewed.unwrap_or_else(|_| Err(ReplayRefused("did not answer in time".to_owned()).into()))
+    Ok(())
 }
 
 async fn replay_messages(
@@ -63,8 +61,7 @@ async fn replay_messages(
     session: &mut Session,
 ) -> Result<(), ReplayError> {
     let hello = post(listener, up, session, &session.hello(), None).await?;
-    let id = hello.headers().get(&SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let id = id.ok_or_else(|| ReplayRefused("gave no session id".to_owned()))?;
+    let id = hello.head.session.clone().ok_or_else(|| ReplayRefused("gave no session id".to_owned()))?;
     let answer = first_message(hello).await?;
     for message in session.renew(up.epoch, id, &answer)? {
         let answer = post(listener, up, session, &message, Some(&session.worker_id)).await?;
@@ -82,58 +79,59 @@ async fn post(
     session: &Session,
     message: &Value,
     id: Option<&str>,
-) -> Result<Response<WorkerBody>, ReplayError> {
-    let mut request = Request::new(Upload::Whole(message.to_string().into()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = session.path.parse().unwrap_or_default();
-    let host = format!("127.0.0.1:{}", listener.port);
-    let headers = [
-        (header::HOST, host.as_str()),
-        (header::CONTENT_TYPE, "application/json"),
-        (header::ACCEPT, "application/json, text/event-stream"),
-    ];
-    for (name, value) in headers {
-        request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(broken)?);
-    }
+) -> Result<Response, ReplayError> {
+    let body = message.to_string();
+    let mut head = format!("POST {} HTTP/1.1\r\n", session.path).into_bytes();
+    push_line(&mut head, "host", &format!("127.0.0.1:{}", listener.port));
+    push_line(&mut head, "content-type", "application/json");
+    push_line(&mut head, "accept", "application/json, text/event-stream");
     if let Some(id) = id {
-        request.headers_mut().insert(SESSION, HeaderValue::from_str(id).map_err(broken)?);
-        let version = session.version().unwrap_or_default();
-        let name = header::HeaderName::from_static("mcp-protocol-version");
-        request.headers_mut().insert(name, HeaderValue::from_str(version).map_err(broken)?);
+        push_line(&mut head, "mcp-session-id", id);
+        // It is the worker's own text.
+        let is_valid = |version: &&str| version.bytes().all(|byte| byte.is_ascii_graphic());
+        push_line(&mut head, "mcp-protocol-version", session.version().filter(is_valid).unwrap_or_default());
     }
-    let response = up.send(request).await.map_err(broken)?;
-    if response.status().is_success() {
+    push_length(&mut head, BodyLength::Known(body.len() as u64));
+    head.extend_from_slice(b"\r\n");
+    let response = up.call(&Wire::new(head, body.as_bytes()), Method::Post).await.map_err(broken)?;
+    if response.head.is_success() {
         Ok(response)
     } else {
-        Err(ReplayRefused(format!("answered {}", response.status())).into())
+        Err(ReplayRefused(format!("answered {}", response.head.status)).into())
     }
 }
 
 /// The message of a response, in JSON or as the first event with data.
-async fn first_message(response: Response<WorkerBody>) -> Result<Value, ReplayError> {
-    let events = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let mut body = Limited::new(response.into_body(), LONGEST);
-    if !events {
-        let bytes = body.collect().await.map_err(broken)?.to_bytes();
-        return serde_json::from_slice(&bytes)
-            .map_err(|_| ReplayRefused("did not answer in JSON".to_owned()).into());
-    }
+async fn first_message(mut response: Response) -> Result<Value, ReplayError> {
+    let is_stream = response.head.kind == Kind::Events;
     let mut splitter = Splitter::default();
-    while !body.is_end_stream() {
-        let Some(frame) = body.frame().await else { break };
-        let frame = frame.map_err(broken)?;
-        let read = splitter.push(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
-        let answers = read.iter().filter_map(|event| Event::read(event));
-        let mut values = answers.filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
-        if let Some(answer) = values.find(|value| value.get("method").is_none() && value.get("id").is_some())
-        {
-            return Ok(answer);
+    let mut found = None;
+    let mut bytes = vec![];
+    let mut total = 0;
+    while !response.body.is_done() && found.is_none() {
+        let before = bytes.len();
+        response.body.read(&mut bytes).await.map_err(broken)?;
+        total += bytes.len() - before;
+        if total > LONGEST {
+            return Err(ReplayRefused("answered too much".to_owned()).into());
+        }
+        if is_stream {
+            splitter.push(&bytes, |event| found = found.take().or_else(|| answer_in(event)));
+            bytes.clear();
         }
     }
-    Err(ReplayError::Broken("it ended its answer early".to_owned()))
+    match (found, is_stream) {
+        (Some(answer), _) => Ok(answer),
+        (None, true) => Err(ReplayError::Broken("it ended its answer early".to_owned())),
+        (None, false) => serde_json::from_slice(&bytes)
+            .map_err(|_| ReplayRefused("did not answer in JSON".to_owned()).into()),
+    }
+}
+
+fn answer_in(event: &[u8]) -> Option<Value> {
+    let event = Event::read(event)?;
+    let value: Value = serde_json::from_str(&event.data).ok()?;
+    (value.get("method").is_none() && value.get("id").is_some()).then_some(value)
 }
 
 fn broken(error: impl std::fmt::Display) -> ReplayError {

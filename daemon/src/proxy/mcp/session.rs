@@ -150,6 +150,14 @@ impl Session {
         Ok(self.once_more())
     }
 
+    /// Takes over what a replay of a copy changed; requests may have changed this one meanwhile.
+    pub fn adopt(&mut self, renewed: Self) {
+        self.epoch = renewed.epoch;
+        self.worker_id = renewed.worker_id;
+        self.agreed = renewed.agreed;
+        self.owes_changes = renewed.owes_changes;
+    }
+
     fn once_more(&self) -> Vec<Value> {
         let mut messages = vec![];
         if self.initialized {

@@ -25,7 +25,24 @@ const MOST: usize = 4096;
 const NOTED: Duration = Duration::from_secs(60 * 60);
 
 /// A session that several requests may use at once.
-pub type SharedSession = Arc<tokio::sync::Mutex<Session>>;
+pub type SharedSession = Arc<SessionCell>;
+
+pub struct SessionCell {
+    state: Mutex<Session>,
+    /// Held by who replays the session to a new worker.
+    pub replaying: tokio::sync::Mutex<()>,
+}
+
+impl SessionCell {
+    fn new(session: Session) -> SharedSession {
+        Arc::new(Self { state: Mutex::new(session), replaying: tokio::sync::Mutex::default() })
+    }
+
+    /// Never held while waiting for anything.
+    pub fn lock(&self) -> MutexGuard<'_, Session> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 pub struct Sessions {
     worker: WorkerName,
@@ -57,11 +74,9 @@ impl Sessions {
             return None;
         }
         found.used = now;
-        if now.saturating_duration_since(found.noted) >= NOTED
-            && let Ok(session) = found.session.try_lock()
-        {
+        if now.saturating_duration_since(found.noted) >= NOTED {
             found.noted = now;
-            self.save(&session);
+            self.save(&found.session.lock());
         }
         Some(found.session.clone())
     }
@@ -71,7 +86,7 @@ impl Sessions {
         self.save(&session);
         let id = session.id.clone();
         let now = deadline::now();
-        let session = Arc::new(tokio::sync::Mutex::new(session));
+        let session = SessionCell::new(session);
         let mut known = self.known();
         for id in make_room(&mut known, now) {
             self.end(id);
@@ -110,7 +125,7 @@ fn restored(kept: &KeptSession) -> Option<(String, Known)> {
     let session: Session = serde_json::from_str(&kept.session).ok()?;
     let (now, unused) = (deadline::now(), Timestamp::now().duration_since(kept.used_at));
     let used = now.checked_sub(unused.try_into().unwrap_or_default()).unwrap_or(now);
-    let session = Arc::new(tokio::sync::Mutex::new(session));
+    let session = SessionCell::new(session);
     Some((kept.id.clone(), Known { session, used, noted: used }))
 }
 
@@ -207,7 +222,7 @@ mod tests {
         kept.push(KeptSession { id: "c".into(), session: "[]".into(), ..kept[0].clone() });
         let second = sessions(journal.clone(), &kept);
         let found = second.get("a").expect("kept");
-        assert_eq!(*found.lock().await, changed);
+        assert_eq!(*found.lock(), changed);
         assert!(second.get("b").is_none() && second.get("c").is_none());
         let other = Sessions::new("other".parse().expect("a name"), journal.clone(), &kept);
         assert!(other.get("a").is_none());

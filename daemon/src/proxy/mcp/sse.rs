@@ -3,10 +3,10 @@
 //! The format is that of the HTML standard, section 9.2: lines end with LF, CR LF or CR, an empty
 //! line ends an event.
 
-use hyper::body::Bytes;
+use std::borrow::Cow;
 
 /// An event longer than this is passed on unsplit: no worker may make the daemon's memory grow.
-const LONGEST: usize = 16 * 1024 * 1024;
+const LONGEST: usize = 4 * 1024 * 1024;
 
 /// Cuts a stream of bytes into events.
 #[derive(Debug, Default)]
@@ -16,35 +16,49 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Takes bytes, returns every complete event with its empty line.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<Bytes> {
-        self.buffer.extend_from_slice(bytes);
-        let mut events = vec![];
+    /// Takes bytes, and calls `each` with every complete event and its empty line.
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
+        let mut held = std::mem::take(&mut self.buffer);
+        if !held.is_empty() {
+            held.extend_from_slice(bytes);
+        }
+        let all = if held.is_empty() { bytes } else { &held };
         let mut begin = 0;
-        while let Some(end) = end_of_event(&self.buffer[begin..], self.searched.saturating_sub(begin)) {
-            events.push(Bytes::copy_from_slice(&self.buffer[begin..begin + end]));
-            begin += end;
-            self.searched = begin;
+        let mut searched = self.searched;
+        while let Some(length) = end_of_event(&all[begin..], searched.saturating_sub(begin)) {
+            each(&all[begin..begin + length]);
+            begin += length;
+            searched = begin;
         }
-        self.buffer.drain(..begin);
+        if all.len() - begin > LONGEST {
+            each(&all[begin..]);
+            begin = all.len();
+        }
         // The last three bytes may be the first of an empty line.
-        self.searched = self.buffer.len().saturating_sub(3);
-        if self.buffer.len() > LONGEST {
-            events.push(self.rest());
+        self.searched = (all.len() - begin).saturating_sub(3);
+        if held.is_empty() {
+            held.extend_from_slice(&bytes[begin..]);
+        } else {
+            held.drain(..begin);
         }
-        events
+        self.buffer = held;
     }
 
-    /// The rest when the stream ends.
-    pub fn rest(&mut self) -> Bytes {
+    /// Of the event that has not ended yet, in bytes.
+    pub fn length(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// What has arrived of the next event, when no more of it comes or there is no room to keep it.
+    pub fn rest(&mut self) -> Vec<u8> {
         self.searched = 0;
-        std::mem::take(&mut self.buffer).into()
+        std::mem::take(&mut self.buffer)
     }
 }
 
 fn end_of_event(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    while let Some(to_end) = bytes.get(at..)?.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+    while let Some(to_end) = memchr::memchr2(b'\n', b'\r', bytes.get(at..)?) {
         at += to_end;
         match line_end_at(bytes, at)? {
             0 => at += 1,
@@ -73,59 +87,81 @@ fn line_end_at(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// One event, taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub struct Event<'a> {
     /// `event:`
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// `id:`
-    pub id: Option<String>,
+    pub id: Option<Cow<'a, str>>,
     /// `data:`, its lines joined.
-    pub data: String,
+    pub data: Cow<'a, str>,
     /// `retry:`
-    pub retry: Option<String>,
+    pub retry: Option<Cow<'a, str>>,
 }
 
-impl Event {
+impl<'a> Event<'a> {
     /// Takes an event apart; `None` for one that is only a comment (a keep-alive).
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        match String::from_utf8_lossy(bytes) {
+            Cow::Borrowed(text) => Self::fields(text),
+            Cow::Owned(text) => Event::fields(&text).map(Event::into_owned),
+        }
+    }
+
+    fn fields(text: &'a str) -> Option<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut event = Self::default();
-        let mut data = Vec::new();
         let mut known = false;
+        let mut has_data = false;
         for line in text.split(['\n', '\r']).filter(|line| !line.is_empty() && !line.starts_with(':')) {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             known = true;
             match field {
-                "event" => event.name = Some(value.to_owned()),
-                "id" => event.id = Some(value.to_owned()),
-                "retry" => event.retry = Some(value.to_owned()),
-                "data" => data.push(value),
+                "event" => event.name = Some(value.into()),
+                "id" => event.id = Some(value.into()),
+                "retry" => event.retry = Some(value.into()),
+                "data" if std::mem::replace(&mut has_data, true) => {
+                    event.data = format!("{}\n{value}", event.data).into();
+                }
+                "data" => event.data = value.into(),
                 _ => {}
             }
         }
-        event.data = data.join("\n");
         known.then_some(event)
     }
 
-    /// Puts it together again.
-    pub fn write(&self) -> Bytes {
-        let mut text = String::with_capacity(self.data.len() + 64);
-        for (field, value) in [("event", &self.name), ("id", &self.id), ("retry", &self.retry)] {
-            if let Some(value) = value {
-                text.extend([field, ": ", value, "\n"]);
-            }
+    fn into_owned(self) -> Event<'static> {
+        let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Event {
+            name: self.name.map(own),
+            id: self.id.map(own),
+            data: own(self.data),
+            retry: self.retry.map(own),
         }
-        for line in self.data.split('\n').filter(|_| !self.data.is_empty() || self.id.is_some()) {
-            text.extend(["data: ", line, "\n"]);
-        }
-        text.push('\n');
-        text.into()
     }
 
-    /// An event that carries a message.
-    pub fn message(data: &serde_json::Value) -> Bytes {
-        Self { name: Some("message".to_owned()), data: data.to_string(), ..Self::default() }.write()
+    /// Puts it together again.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut line = |field: &str, value: &str| {
+            for part in [field, ": ", value, "\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        };
+        for (field, value) in [("event", &self.name), ("id", &self.id), ("retry", &self.retry)] {
+            if let Some(value) = value {
+                line(field, value);
+            }
+        }
+        if !self.data.is_empty() || self.id.is_some() {
+            self.data.split('\n').for_each(|part| line("data", part));
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends an event that carries a message.
+    pub fn push_message(out: &mut Vec<u8>, message: &serde_json::Value) {
+        let data = message.to_string().into();
+        Event { name: Some("message".into()), data, ..Event::default() }.write(out);
     }
 }
 
@@ -134,7 +170,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn event(text: &str) -> Event {
+    fn event(text: &str) -> Event<'_> {
         Event::read(text.as_bytes()).expect("an event")
     }
 
@@ -167,12 +203,12 @@ mod tests {
                 events.iter().map(|(name, data)| format!("event: {name}{end}data: {data}{end}{end}")).collect();
             let whole = texts.concat();
             let mut splitter = Splitter::default();
-            let mut got = vec![];
+            let mut got: Vec<Vec<u8>> = vec![];
             let mut rest = whole.as_bytes();
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() { break; }
                 let (now, later) = rest.split_at((*cut).min(rest.len()));
-                got.extend(splitter.push(now));
+                splitter.push(now, |event| got.push(event.to_vec()));
                 rest = later;
             }
             got.push(splitter.rest());
@@ -182,20 +218,23 @@ mod tests {
             prop_assert_eq!(read.len(), events.len());
             for (event, (name, data)) in read.iter().zip(&events) {
                 prop_assert_eq!(event.name.as_deref(), Some(name.as_str()));
-                prop_assert_eq!(event.data.as_str(), data.as_str());
+                prop_assert_eq!(event.data.as_ref(), data.as_str());
             }
         }
 
         #[test]
         fn writing_and_reading_agree(id in "[a-z0-9.]{0,9}", data in "[ -~]{1,40}(\n[ -~]{1,40}){0,3}") {
-            let event = Event { id: Some(id), data, ..Event::default() };
-            prop_assert_eq!(Event::read(&event.write()), Some(event));
+            let event = Event { id: Some(id.into()), data: data.into(), ..Event::default() };
+            let mut written = vec![];
+            event.write(&mut written);
+            prop_assert_eq!(Event::read(&written), Some(event));
         }
 
         #[test]
         fn any_bytes_pass(bytes: Vec<u8>) {
             let mut splitter = Splitter::default();
-            let mut out: Vec<u8> = splitter.push(&bytes).concat();
+            let mut out = vec![];
+            splitter.push(&bytes, |event| out.extend_from_slice(event));
             out.extend(splitter.rest());
             prop_assert_eq!(&out, &bytes);
             let _ = Event::read(&bytes);

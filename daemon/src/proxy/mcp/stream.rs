@@ -1,19 +1,18 @@
-//! Relays event streams to the client; a stream outlives the worker that it came from.
+//! Relays an event stream to its client; the stream outlives the worker that it came from.
 //!
 //! ```text
-//!   worker --events--> Relay --EventSink--> the client's body (pipe.rs)
-//!                        | worker died: errors for what is open; GET and listen streams attach anew
-//!                        | worker stops: GET and listen streams detach from it and wait
-//!                        ` notice: last events, end
+//!   worker --events--> rewritten --> the client, as it reads
+//!     | it died: errors for what is open; GET and listen streams attach to the next worker
+//!     | it stops: GET and listen streams detach from it at once, whatever the client does
+//!     ` mcpd shuts down or pauses: the last events, and the end
 //! ```
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http_body_util::BodyExt;
-use hyper::body::Bytes;
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use super::errors::{RETRY, RETRY_SOON};
 use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_for};
@@ -22,13 +21,19 @@ use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use super::stream_end;
-use crate::proxy::http::body::Body;
-use crate::proxy::http::exchange::Exchange;
-use crate::proxy::http::link::WorkerBody;
-use crate::proxy::http::pipe::{EventSink, Pipe};
+use crate::proxy::budget::Share;
+use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
+use crate::proxy::http::client::{AHEAD, After, Client, Gone};
+use crate::proxy::http::framing::BodyLength;
+use crate::proxy::http::request::Request;
+use crate::proxy::http::socket::{Outgoing, READ};
 use crate::proxy::http::upstream::{Live, Upstream};
-use crate::proxy::listener::ProxyPhase;
+use crate::proxy::http::worker_connection::{BrokenOff, Wire, WorkerBody};
+use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::observe::registry::OpenStream;
+
+/// What a worker that stops may still send to a client that reads slowly, in bytes.
+const LAST_WORDS: usize = 4 * 1024 * 1024;
 
 /// What an event stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +46,17 @@ pub enum Purpose {
     Listen,
 }
 
-pub struct Relay {
-    pub exchange: Box<Exchange>,
-    pub session: Option<SharedSession>,
-    pub purpose: Purpose,
-    /// Events of a worker that has stopped, for a client that reads slowly.
-    pub undelivered: Vec<Bytes>,
-}
-
-/// The worker's end of it.
-struct Source {
-    up: Arc<Live>,
-    body: WorkerBody,
-    /// The client got its acknowledgement from an earlier worker.
-    swallow: bool,
+pub struct Relay<'a> {
+    listener: &'a Arc<Listener>,
+    client: &'a mut Client,
+    request: Arc<Request>,
+    session: Option<SharedSession>,
+    purpose: Purpose,
+    open: Open,
+    out: Outgoing,
+    /// Memory for an event that has not arrived whole, and for what the client has not taken.
+    share: Share,
+    is_chunked: bool,
 }
 
 /// What the client still waits for on this stream.
@@ -64,319 +66,388 @@ struct Open {
     resumable: bool,
 }
 
-/// Why a source ended.
-enum End {
-    /// The worker ended the stream.
-    Finished,
+/// Where events come from.
+enum Source {
+    Worker(Box<Attached>),
+    /// The next worker is awaited.
+    Attaching(Pin<Box<dyn Future<Output = Option<Attached>> + Send>>),
+}
+
+/// The connection to the worker.
+pub struct Attached {
+    up: Arc<Live>,
+    body: WorkerBody,
+    splitter: Splitter,
+    /// The client got its acknowledgement from an earlier worker.
+    swallow: bool,
+    /// Events of mcpd that come first.
+    first: Vec<u8>,
+}
+
+/// What happened at the source.
+enum Step {
+    Bytes(Vec<u8>),
     /// The connection broke: the worker died.
     Broken,
-    /// The worker stops.
-    Detached,
-    /// mcpd shuts down: the stream gets its shutdown notice.
+    /// The stream goes on with the next worker; `None`: it ends.
+    Attached(Option<Attached>),
+}
+
+/// Why mcpd ends the stream.
+enum Ending {
+    /// At once, by force.
+    Cut,
+    /// mcpd shuts down, for this reason.
     Notice(String),
     /// mcpd replaces itself.
-    Pausing,
+    Pause,
 }
 
-/// Opens an event stream to the client. It is dropped when the client disconnects.
-pub fn open(pipe: &Pipe, mut relay: Relay, up: Arc<Live>, body: WorkerBody) -> Body {
-    let open = OpenStream::new(relay.exchange.connection.clone());
-    let events = pipe.sink();
-    Body::Events(pipe.open(async move {
-        let _open = open;
-        relay.follow(Source { up, body, swallow: false }, &events).await;
-    }))
-}
-
-impl Relay {
-    async fn follow(&mut self, source: Source, events: &EventSink) {
-        let ids = self.exchange.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
-        let mut open = Open { ids, resumable: false };
-        if let (Purpose::Answer, Some((_, request))) = (self.purpose, self.exchange.resumed()) {
-            open = Open { ids: vec![request], resumable: true };
-        }
-        if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
-            events.send(RETRY).await;
-            send_list_changed(session, events).await;
-        }
-        let mut source = Some(source);
-        loop {
-            let epoch = source.as_ref().map(|source| source.up.epoch);
-            let end = match source.take() {
-                Some(source) => self.pass_on(source, &mut open, events).await,
-                None => self.notice().await,
-            };
-            match (end, self.purpose) {
-                (end @ (End::Notice(_) | End::Pausing), _) => {
-                    return self.finish(end, &open.ids, events).await;
-                }
-                (End::Finished, _) if open.resumable => return,
-                (End::Finished, _) | (End::Broken | End::Detached, Purpose::Answer) => {
-                    return fail(&open.ids, INTERRUPTED, events);
-                }
-                (End::Broken | End::Detached, Purpose::Get | Purpose::Listen) => {
-                    // A client that does not read keeps the stream from being attached, not from its notice.
-                    let notice = self.notice();
-                    let anew = tokio::select! {
-                        biased;
-                        end = notice => return self.finish(end, &open.ids, events).await,
-                        anew = self.attach_anew(epoch, events) => anew,
-                    };
-                    source = match anew {
-                        Anew::Source(source) => Some(*source),
-                        Anew::Waits => None,
-                        Anew::Ended => return,
-                    };
-                }
-            }
-        }
+impl Attached {
+    pub fn new(up: Arc<Live>, body: WorkerBody) -> Self {
+        Self { up, body, splitter: Splitter::default(), swallow: false, first: vec![] }
     }
+}
 
-    /// Ends the stream because mcpd shuts down or replaces itself.
-    async fn finish(&self, end: End, open: &[Value], events: &EventSink) {
-        let End::Notice(reason) = end else {
-            return self.send_pause_notice(open, events).await;
+impl<'a> Relay<'a> {
+    pub fn new(
+        listener: &'a Arc<Listener>,
+        client: &'a mut Client,
+        mut request: Request,
+        session: Option<SharedSession>,
+        purpose: Purpose,
+    ) -> Self {
+        let open = match request.head.resumed() {
+            Some((_, id)) if purpose == Purpose::Answer => Open { ids: vec![id], resumable: true },
+            _ => {
+                let ids = request.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
+                Open { ids, resumable: false }
+            }
         };
-        self.send_shutdown_notice(&reason, open, events).await;
-        if self.purpose != Purpose::Answer {
-            self.exchange.listener.notified.fetch_add(1, Ordering::Relaxed);
+        // With the next worker the stream begins anew.
+        request.forget_last_event();
+        let is_chunked = !request.head.is_http_1_0;
+        let share = Share::of(&listener.budget);
+        let (request, out) = (Arc::new(request), Outgoing::default());
+        Self { listener, client, request, session, purpose, open, out, share, is_chunked }
+    }
+
+    /// Sends the head, and events until the stream ends.
+    pub async fn run(mut self, head: Vec<u8>, attached: Attached) -> After {
+        let _open = OpenStream::new(self.client.connection.clone());
+        self.out.buffer().extend(head);
+        if let (Purpose::Get, Some(session)) = (self.purpose, &self.session) {
+            let mut first = RETRY.to_vec();
+            push_list_changed(&session.clone(), &mut first);
+            self.push(&first);
+        }
+        let mut source = Source::Worker(Box::new(attached));
+        loop {
+            if let Some(ending) = self.ending() {
+                return self.finish(ending).await;
+            }
+            if self.must_detach(&source) {
+                match self.attach_to_next(source) {
+                    Some(next) => source = next,
+                    None => return self.end().await,
+                }
+            }
+            let has_room = self.has_room(&source);
+            let (mut reader, mut writer) = self.client.socket.split();
+            tokio::select! {
+                biased;
+                step = source.next(), if has_room => match self.take(step, source) {
+                    Some(next) => source = next,
+                    None => return self.end().await,
+                },
+                written = writer.write(self.out.rest()), if !self.out.is_empty() => match written {
+                    Ok(written) => self.out.advance(written),
+                    Err(_) => return After::Close,
+                },
+                read = reader.fill(), if reader.unread.len() < AHEAD => if !matches!(read, Ok(1..)) {
+                    return After::Close;
+                },
+                () = self.client.connection.changed() => {}
+            }
         }
     }
 
-    /// Passes events on until there are no more. Whatever the client does, the worker is let go when it stops: an
-    /// event that the client has no room for is kept for later.
-    async fn pass_on(&mut self, mut source: Source, open: &mut Open, events: &EventSink) -> End {
-        let mut splitter = Splitter::default();
-        let mut notice = std::pin::pin!(self.notice());
-        let detach = source.up.detach.clone();
-        let detaches = self.purpose != Purpose::Answer;
-        loop {
-            let frame = tokio::select! {
-                biased;
-                frame = source.body.frame() => frame,
-                () = detach.cancelled(), if detaches => return End::Detached,
-                end = &mut notice => return end,
-            };
-            let bytes = match frame {
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(_)) => return End::Broken,
-                None => {
-                    let rest = splitter.rest();
-                    if !rest.is_empty() {
-                        events.send(rest).await;
-                    }
-                    return End::Finished;
+    /// Why mcpd ends the stream now.
+    fn ending(&self) -> Option<Ending> {
+        if self.listener.forced.is_cancelled() {
+            return Some(Ending::Cut);
+        }
+        match &*self.listener.phase.borrow() {
+            ProxyPhase::Notify(reason) => Some(Ending::Notice(reason.clone())),
+            // What is in flight may finish while mcpd pauses.
+            ProxyPhase::Pausing if self.purpose != Purpose::Answer => Some(Ending::Pause),
+            ProxyPhase::Open | ProxyPhase::Pausing | ProxyPhase::ShuttingDown => None,
+        }
+    }
+
+    /// Whether the worker is about to stop and its stream is no response in flight.
+    fn must_detach(&self, source: &Source) -> bool {
+        matches!(source, Source::Worker(attached) if attached.up.detach.is_cancelled())
+            && self.purpose != Purpose::Answer
+    }
+
+    /// A worker is not read faster than its client reads; one that stops may finish its response.
+    fn has_room(&mut self, source: &Source) -> bool {
+        let waiting = self.out.rest().len();
+        let stops = matches!(source, Source::Worker(attached) if attached.up.detach.is_cancelled());
+        waiting < READ / 2 || (stops && waiting < LAST_WORDS && self.share.resize(waiting + READ))
+    }
+
+    /// The next source; `None` at the end.
+    fn take(&mut self, step: Step, source: Source) -> Option<Source> {
+        match (step, source) {
+            (Step::Bytes(bytes), Source::Worker(mut attached)) => {
+                self.pass_on(&bytes, &mut attached);
+                if !attached.body.is_done() {
+                    return Some(Source::Worker(attached));
                 }
-            };
-            let mut all = splitter.push(&bytes).into_iter();
-            while let Some(event) = all.next() {
-                if source.swallow && is_acknowledgement(&event) {
-                    source.swallow = false;
-                    continue;
+                let rest = attached.splitter.rest();
+                self.push(&rest);
+                if !self.open.resumable {
+                    self.fail_open(INTERRUPTED);
                 }
-                let event = self.outward(event, source.up.epoch, open).await;
-                let end = tokio::select! {
-                    biased;
-                    () = events.send(event.clone()) => continue,
-                    () = detach.cancelled(), if detaches => End::Detached,
-                    end = &mut notice => end,
-                };
-                // The worker's connection closes now; its last events wait for the client.
-                let epoch = source.up.epoch;
-                drop(source);
-                self.undelivered.push(event);
-                for event in all {
-                    let event = self.outward(event, epoch, open).await;
-                    self.undelivered.push(event);
-                }
-                return end;
+                None
             }
+            (Step::Broken, Source::Worker(_)) if self.purpose == Purpose::Answer => {
+                self.fail_open(INTERRUPTED);
+                None
+            }
+            (Step::Broken, source) => self.attach_to_next(source),
+            (Step::Attached(attached), _) => {
+                let mut attached = attached?;
+                self.push(&std::mem::take(&mut attached.first));
+                Some(Source::Worker(Box::new(attached)))
+            }
+            (Step::Bytes(_), source) => Some(source),
+        }
+    }
+
+    fn pass_on(&mut self, bytes: &[u8], attached: &mut Attached) {
+        let epoch = attached.up.epoch;
+        let mut events = Vec::with_capacity(bytes.len() + 64);
+        attached.splitter.push(bytes, |event| {
+            if attached.swallow && is_acknowledgement(event) {
+                attached.swallow = false;
+            } else {
+                self.rewrite(event, epoch, &mut events);
+            }
+        });
+        self.push(&events);
+        let kept = self.out.rest().len() + attached.splitter.length();
+        if !self.share.resize(kept) {
+            let part = attached.splitter.rest();
+            self.push(&part);
         }
     }
 
     /// Rewrites an event for the client: ids carry the epoch.
-    async fn outward(&self, bytes: Bytes, epoch: Epoch, open: &mut Open) -> Bytes {
-        if self.session.is_none() && open.ids.is_empty() {
-            return bytes;
+    fn rewrite(&mut self, bytes: &[u8], epoch: Epoch, out: &mut Vec<u8>) {
+        let as_it_is = |out: &mut Vec<u8>| out.extend_from_slice(bytes);
+        if self.session.is_none() && self.open.ids.is_empty() {
+            return as_it_is(out);
         }
-        let Some(mut event) = Event::read(&bytes) else {
-            return bytes;
+        let Some(mut event) = Event::read(bytes) else {
+            return as_it_is(out);
         };
-        let asked = open.ids.first().cloned();
+        let asked = self.open.ids.first().cloned();
         for message in Messages::read(event.data.as_bytes()).unwrap_or_default().all {
             if let Message::Answer { id } = message {
-                open.ids.retain(|waiting| *waiting != id);
+                self.open.ids.retain(|waiting| *waiting != id);
             }
         }
         let Some(session) = &self.session else {
-            return bytes;
+            return as_it_is(out);
         };
-        let rewritten = self.rewrite(&event.data, session).await;
+        let rewritten = self.rewrite_message(&event.data, &mut session.lock());
         if event.id.is_none() && rewritten.is_none() {
-            return bytes;
+            return as_it_is(out);
         }
         let request = asked.filter(|_| self.purpose == Purpose::Answer);
-        open.resumable |= event.id.is_some() && request.is_some();
-        event.id = event.id.map(|inner| EventId { epoch, request, inner }.write());
-        event.data = rewritten.unwrap_or(event.data);
-        event.write()
+        self.open.resumable |= event.id.is_some() && request.is_some();
+        event.id = event.id.map(|inner| EventId { epoch, request, inner: inner.into_owned() }.write().into());
+        event.data = rewritten.map_or(event.data, Into::into);
+        event.write(out);
     }
 
-    async fn rewrite(&self, data: &str, session: &Mutex<Session>) -> Option<String> {
-        let begins = self.exchange.messages.as_ref().is_some_and(|asked| asked.is_request("initialize"));
-        if !begins && !data.contains("\"method\"") {
+    fn rewrite_message(&self, data: &str, session: &mut Session) -> Option<String> {
+        let begins = self.request.is_call("initialize");
+        if !begins && memchr::memmem::find(data.as_bytes(), b"\"method\"").is_none() {
             return None;
         }
         let message: Value = serde_json::from_str(data).ok()?;
-        let mut session = session.lock().await;
         if begins && message.get("result").is_some() {
             session.agree(&message["result"]);
-            self.exchange.listener.sessions.save(&session);
+            self.listener.sessions.save(session);
         }
         session.outward(&message).map(|message| message.to_string())
     }
 
-    /// Cancels the open requests of the old worker.
-    async fn take_questions_back(&self, events: &EventSink) {
-        if let Some(session) = &self.session {
-            for cancelled in session.lock().await.cancel_asked() {
-                events.send_now(Event::message(&cancelled));
-            }
-        }
-    }
-
-    /// The same stream with the next worker.
-    async fn attach_anew(&mut self, old: Option<Epoch>, events: &EventSink) -> Anew {
-        while !self.undelivered.is_empty() {
-            events.send(self.undelivered[0].clone()).await;
-            self.undelivered.remove(0);
-        }
-        self.take_questions_back(events).await;
+    /// The worker of `source` is gone, or about to stop: its connection is closed, and its requests to the client are
+    /// cancelled. `None`: the stream can't go on.
+    fn attach_to_next(&mut self, source: Source) -> Option<Source> {
+        let Source::Worker(attached) = source else { return None };
+        let old = attached.up.epoch;
+        drop(attached);
+        self.cancel_asked();
         if self.purpose == Purpose::Get && self.session.is_none() {
-            return Anew::Ended;
+            return None;
         }
-        let mut old = old;
-        loop {
-            let Some(up) = self.next_worker(old).await else {
-                return Anew::Waits;
-            };
-            if let Some(session) = &self.session {
-                match replay::replay(&self.exchange.listener, &up, session).await {
-                    Ok(()) => {}
-                    Err(ReplayError::Broken(_)) => {
-                        old = Some(up.epoch);
-                        continue;
-                    }
-                    Err(ReplayError::Refused(why)) => {
-                        tracing::info!(worker = %self.exchange.listener.name, %why, "a stream ended with its session");
-                        return Anew::Ended;
-                    }
+        let swallow = self.purpose == Purpose::Listen;
+        let next = attach(self.listener.clone(), self.request.clone(), self.session.clone(), old, swallow);
+        Some(Source::Attaching(Box::pin(next)))
+    }
+
+    fn cancel_asked(&mut self) {
+        let mut events = vec![];
+        if let Some(session) = &self.session {
+            session.lock().cancel_asked().iter().for_each(|it| Event::push_message(&mut events, it));
+        }
+        self.push(&events);
+    }
+
+    /// Sends the last events.
+    async fn finish(mut self, ending: Ending) -> After {
+        match ending {
+            Ending::Cut => return After::Close,
+            Ending::Pause if self.purpose == Purpose::Get => {
+                self.cancel_asked();
+                self.push(RETRY_SOON);
+            }
+            Ending::Pause => self.push_notice("restart"),
+            Ending::Notice(reason) => {
+                self.push_notice(&reason);
+                if self.purpose != Purpose::Answer {
+                    self.listener.notified.fetch_add(1, Ordering::Relaxed);
                 }
-                send_list_changed(session, events).await;
-            }
-            let request = self.exchange.again(self.session.as_deref()).await;
-            match up.send(request).await {
-                Ok(response) if response.status().is_success() => {
-                    let swallow = self.purpose == Purpose::Listen;
-                    let source = Source { up, body: response.into_body(), swallow };
-                    return Anew::Source(Box::new(source));
-                }
-                Ok(_) => return Anew::Ended,
-                Err(_) => old = Some(up.epoch),
             }
         }
+        self.end().await
     }
 
-    /// Waits for a worker of another epoch; `None` when mcpd shuts down meanwhile.
-    async fn next_worker(&self, old: Option<Epoch>) -> Option<Arc<Live>> {
-        let (mut upstream, mut phase) =
-            (self.exchange.listener.upstream.clone(), self.exchange.listener.phase.clone());
-        let next = upstream.wait_for(|state| matches!(state, Upstream::Live(up) if Some(up.epoch) != old));
-        tokio::select! {
-            biased;
-            _ = phase.wait_for(|phase| *phase != ProxyPhase::Open) => None,
-            next = next => match next.as_deref() {
-                Ok(Upstream::Live(up)) => Some(up.clone()),
-                _ => None,
-            },
-        }
-    }
-
-    /// Completes when the stream has to end: how. Borrows nothing, so that it races with everything else.
-    fn notice(&self) -> impl Future<Output = End> + Send + use<> {
-        let mut phase = self.exchange.listener.phase.clone();
-        // What is in flight may finish while mcpd pauses.
-        let outlives_pause = self.purpose == Purpose::Answer;
-        async move {
-            let ends = |phase: &ProxyPhase| {
-                phase.ends_streams() && !(outlives_pause && *phase == ProxyPhase::Pausing)
-            };
-            end(phase.wait_for(ends).await.as_deref().ok())
-        }
-    }
-
-    /// The last events before the daemon replaces itself: the session continues.
-    async fn send_pause_notice(&self, open: &[Value], events: &EventSink) {
+    /// The last events before a shutdown (R-CLIENT-5).
+    fn push_notice(&mut self, reason: &str) {
+        let mut events = vec![];
         match self.purpose {
-            Purpose::Get => {
-                self.take_questions_back(events).await;
-                events.send_now(RETRY_SOON);
-            }
-            Purpose::Answer | Purpose::Listen => self.send_shutdown_notice("restart", open, events).await,
-        }
-    }
-
-    /// The last events (R-CLIENT-5).
-    async fn send_shutdown_notice(&self, reason: &str, open: &[Value], events: &EventSink) {
-        match self.purpose {
-            Purpose::Answer => fail(open, SHUTTING_DOWN, events),
+            Purpose::Answer => return self.fail_open(SHUTTING_DOWN),
             Purpose::Listen => {
-                for id in open {
-                    events.send_now(Event::message(&stream_end::complete(id)));
-                }
+                let complete = self.open.ids.iter().map(stream_end::complete);
+                complete.for_each(|it| Event::push_message(&mut events, &it));
             }
             Purpose::Get => {
-                events.send_now(RETRY);
-                let Some(session) = &self.session else {
-                    return;
-                };
-                events.send_now(Event::message(&stream_end::notice(reason)));
-                if session.lock().await.has_logging() {
-                    events.send_now(Event::message(&stream_end::log(reason)));
+                events.extend_from_slice(RETRY);
+                if let Some(session) = &self.session {
+                    Event::push_message(&mut events, &stream_end::notice(reason));
+                    if session.lock().has_logging() {
+                        Event::push_message(&mut events, &stream_end::log(reason));
+                    }
                 }
             }
+        }
+        self.push(&events);
+    }
+
+    fn fail_open(&mut self, error: (i64, &str)) {
+        let mut events = vec![];
+        self.open.ids.iter().for_each(|id| Event::push_message(&mut events, &error_for(id, error)));
+        self.push(&events);
+    }
+
+    fn push(&mut self, events: &[u8]) {
+        if self.is_chunked {
+            push_chunk(self.out.buffer(), events);
+        } else {
+            self.out.buffer().extend_from_slice(events);
+        }
+    }
+
+    /// Ends the body, and sends what the client has not taken yet.
+    async fn end(mut self) -> After {
+        if self.is_chunked {
+            self.out.buffer().extend_from_slice(LAST_CHUNK);
+        }
+        match self.client.send(self.listener, self.out.rest()).await {
+            Ok(()) => After::NextRequest,
+            Err(Gone) => After::Close,
         }
     }
 }
 
-/// The result of attaching a stream again.
-enum Anew {
-    Source(Box<Source>),
-    /// Only the shutdown notice follows.
-    Waits,
-    /// The stream has ended.
-    Ended,
+impl Source {
+    async fn next(&mut self) -> Step {
+        match self {
+            Self::Worker(attached) => {
+                let mut bytes = vec![];
+                match attached.body.read(&mut bytes).await {
+                    Ok(()) => Step::Bytes(bytes),
+                    Err(BrokenOff) => Step::Broken,
+                }
+            }
+            Self::Attaching(attaching) => Step::Attached(attaching.await),
+        }
+    }
 }
 
-fn end(phase: Option<&ProxyPhase>) -> End {
-    match phase {
-        Some(ProxyPhase::Pausing) => End::Pausing,
-        Some(ProxyPhase::Notify(reason)) => End::Notice(reason.clone()),
-        _ => End::Notice("manual".to_owned()),
+/// Opens the same stream with a worker of another epoch; `None` if that is refused.
+async fn attach(
+    listener: Arc<Listener>,
+    request: Arc<Request>,
+    session: Option<SharedSession>,
+    mut old: Epoch,
+    swallow: bool,
+) -> Option<Attached> {
+    loop {
+        let up = next_worker(&listener, old).await;
+        let mut first = vec![];
+        if let Some(session) = &session {
+            match replay::replay(&listener, &up, session).await {
+                Ok(()) => push_list_changed(session, &mut first),
+                Err(ReplayError::Broken(_)) => {
+                    old = up.epoch;
+                    continue;
+                }
+                Err(ReplayError::Refused(why)) => {
+                    tracing::info!(worker = %listener.name, %why, "a stream ended with its session");
+                    return None;
+                }
+            }
+        }
+        let length = match request.head.body {
+            BodyLength::None => BodyLength::None,
+            _ => BodyLength::Known(request.body.len() as u64),
+        };
+        let head = request.head_for(session.as_ref().map(|session| session.lock()).as_deref(), length);
+        match up.call(&Wire::new(head, &request.body), request.head.method).await {
+            Ok(response) if response.head.is_success() => {
+                return Some(Attached { swallow, first, ..Attached::new(up, response.body) });
+            }
+            Ok(_) => return None,
+            Err(_) => old = up.epoch,
+        }
+    }
+}
+
+async fn next_worker(listener: &Listener, old: Epoch) -> Arc<Live> {
+    let mut upstream = listener.upstream.clone();
+    let is_next = |state: &Upstream| matches!(state, Upstream::Live(up) if up.epoch != old);
+    let next = match upstream.wait_for(is_next).await.as_deref() {
+        Ok(Upstream::Live(up)) => Some(up.clone()),
+        _ => None,
+    };
+    match next {
+        Some(up) => up,
+        // The supervisor has ended: only the notice follows.
+        None => std::future::pending().await,
     }
 }
 
 /// A client whose session continued with another worker gets `list_changed` on its first stream.
-async fn send_list_changed(session: &Mutex<Session>, events: &EventSink) {
-    for changed in session.lock().await.take_list_changed() {
-        events.send(Event::message(&changed)).await;
-    }
-}
-
-fn fail(open: &[Value], error: (i64, &str), events: &EventSink) {
-    for id in open {
-        events.send_now(Event::message(&error_for(id, error)));
-    }
+fn push_list_changed(session: &SharedSession, out: &mut Vec<u8>) {
+    session.lock().take_list_changed().iter().for_each(|changed| Event::push_message(out, changed));
 }
 
 fn is_acknowledgement(event: &[u8]) -> bool {

@@ -1,0 +1,244 @@
+//! A connection to a worker's private port.
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::chunked::Malformed;
+use super::framing::Decoder;
+use super::head::{BadHead, HeadSearch};
+use super::request::Method;
+use super::response::{BadResponse, ResponseHead};
+use super::socket::Socket;
+use super::upstream::InFlightGuard;
+use crate::worker_listener::WorkerListener;
+
+/// Bodies up to this many bytes are copied behind their head and written with it.
+pub const COPIED: usize = 16 * 1024;
+
+pub struct WorkerConnection {
+    pub socket: Socket,
+}
+
+/// A request as bytes.
+pub struct Wire<'a> {
+    head: Vec<u8>,
+    body: &'a [u8],
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The worker had closed the connection before the request arrived.
+    #[error("the worker closed the connection before it read the request")]
+    Unread,
+    #[error("the connection to the worker broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("the worker's response can't be forwarded: {0}")]
+    Head(#[from] BadHead),
+    #[error("the worker's response can't be forwarded: {0}")]
+    Bad(#[from] BadResponse),
+}
+
+impl CallError {
+    /// Linux resets a connection that is closed with unread data, also when the process was killed, and ends the others
+    /// with FIN (`tcp_close`).
+    pub fn is_reset(&self) -> bool {
+        matches!(self, Self::Broken(error) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+}
+
+impl<'a> Wire<'a> {
+    pub fn new(mut head: Vec<u8>, body: &'a [u8]) -> Self {
+        if body.len() > COPIED {
+            return Self { head, body };
+        }
+        head.extend_from_slice(body);
+        Self { head, body: &[] }
+    }
+
+    fn length(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// What follows the first `written` bytes.
+    fn rest(&self, written: usize) -> (&[u8], &[u8]) {
+        match written.checked_sub(self.head.len()) {
+            None => (&self.head[written..], self.body),
+            Some(written) => (&self.body[written..], &[]),
+        }
+    }
+}
+
+impl WorkerConnection {
+    /// # Errors
+    /// Most likely no process listens.
+    pub async fn open(listener: &Arc<WorkerListener>) -> io::Result<Self> {
+        let stream = listener.connect().await.map_err(io::Error::other)?;
+        Ok(Self { socket: Socket::new(stream) })
+    }
+
+    /// Whether the worker has left it open and silent.
+    pub fn is_usable(&self) -> bool {
+        let read = self.socket.stream.try_read(&mut [0]);
+        self.socket.unread.is_empty()
+            && matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a request and waits for the head of its response; its body follows.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call(&mut self, wire: &Wire<'_>, method: Method) -> Result<(ResponseHead, Sent), CallError> {
+        let mut search = HeadSearch::default();
+        let mut written = 0;
+        let mut failure = None;
+        loop {
+            if let Some(head) = self.take_head(&mut search, method)? {
+                return Ok((head, if written == wire.length() { Sent::Whole } else { Sent::Part }));
+            }
+            let is_writing = written < wire.length() && failure.is_none();
+            let (mut reader, mut writer) = self.socket.split();
+            let (first, second) = wire.rest(written);
+            tokio::select! {
+                biased;
+                result = writer.write_both(first, second), if is_writing => match result {
+                    Ok(more) => written += more,
+                    // It may have sent its response before it closed the connection.
+                    Err(error) => failure = Some(error),
+                },
+                read = reader.fill() => match read {
+                    Ok(1..) => {}
+                    Ok(0) => return Err(self.ended(failure.unwrap_or(io::ErrorKind::UnexpectedEof.into()))),
+                    Err(error) => return Err(self.ended(failure.unwrap_or(error))),
+                },
+            }
+        }
+    }
+
+    /// The head of a response, if it has arrived; interim ones are dropped.
+    ///
+    /// # Errors
+    /// When it can't be forwarded.
+    pub fn take_head(
+        &mut self,
+        search: &mut HeadSearch,
+        method: Method,
+    ) -> Result<Option<ResponseHead>, CallError> {
+        while let Some(length) = search.find(&self.socket.unread)? {
+            let head = ResponseHead::parse(&self.socket.unread[..length], method)?;
+            self.socket.unread.drain(..length);
+            if !head.is_interim() {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The connection ended before the response began. After a FIN, the kernel of a worker that has closed its socket
+    /// resets the connection when the request arrives: it was not read. (The error is then `EPIPE`, `tcp_reset`.)
+    fn ended(&self, error: io::Error) -> CallError {
+        let pending = self.socket.stream.take_error().ok().flatten();
+        let is_refused = pending.is_some_and(|pending| Errno::from_io_error(&pending) == Some(Errno::PIPE));
+        if self.socket.unread.is_empty() && is_refused { CallError::Unread } else { error.into() }
+    }
+}
+
+/// How much of a request its worker took before it responded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Whole,
+    Part,
+}
+
+/// A response, of which the head has arrived.
+pub struct Response {
+    pub head: ResponseHead,
+    pub body: WorkerBody,
+}
+
+/// The body of a response. At its end the connection is given back; dropped before, it is closed.
+pub struct WorkerBody {
+    /// `None` when it is complete.
+    open: Option<(WorkerConnection, InFlightGuard)>,
+    decoder: Decoder,
+    is_reusable: bool,
+}
+
+/// What became of an attempt to read and to write.
+pub enum Progress {
+    Read(Result<(), BrokenOff>),
+    /// How much was written.
+    Written(io::Result<usize>),
+}
+
+/// The rest of a body will not come.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's response broke off")]
+pub struct BrokenOff;
+
+impl Response {
+    pub fn new(head: ResponseHead, connection: WorkerConnection, guard: InFlightGuard, sent: Sent) -> Self {
+        let decoder = Decoder::new(head.body);
+        let is_reusable = head.keeps_alive && sent == Sent::Whole;
+        let mut body = WorkerBody { open: Some((connection, guard)), decoder, is_reusable };
+        body.end_if_done();
+        Self { head, body }
+    }
+}
+
+impl WorkerBody {
+    /// Appends the bytes that arrive next.
+    ///
+    /// # Errors
+    /// When the body is not complete and nothing more will come.
+    pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<(), BrokenOff> {
+        let Some((connection, _)) = &mut self.open else { return Ok(()) };
+        let is_at_end = connection.socket.unread.is_empty() && {
+            let read = connection.socket.fill().await;
+            // A reset ends a body without a length as well; it is not complete then.
+            !matches!(read, Ok(1..)) && (read.is_err() || !self.decoder.close())
+        };
+        if is_at_end {
+            return Err(BrokenOff);
+        }
+        let unread = &mut connection.socket.unread;
+        let used = self.decoder.decode(unread, out).map_err(|Malformed| BrokenOff)?;
+        unread.drain(..used);
+        self.end_if_done();
+        Ok(())
+    }
+
+    /// The same, while `upload` is written, if there is any.
+    pub async fn read_or_write(&mut self, out: &mut Vec<u8>, upload: &[u8]) -> Progress {
+        if let Some((connection, _)) = &mut self.open
+            && connection.socket.unread.is_empty()
+            && !upload.is_empty()
+        {
+            let (mut reader, mut writer) = connection.socket.split();
+            tokio::select! {
+                read = reader.fill() => if matches!(read, Ok(0) | Err(_)) && !self.decoder.close() {
+                    return Progress::Read(Err(BrokenOff));
+                },
+                written = writer.write(upload) => return Progress::Written(written),
+            }
+        }
+        Progress::Read(self.read(out).await)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.open.is_none()
+    }
+
+    fn end_if_done(&mut self) {
+        if self.decoder.is_done()
+            && let Some((mut connection, guard)) = self.open.take()
+            && self.is_reusable
+            && connection.socket.unread.is_empty()
+        {
+            connection.socket.unread = vec![];
+            guard.give_back(connection);
+        }
+    }
+}
