@@ -68,23 +68,26 @@ fn scanned(bytes: &[u8], cuts: &[u8]) {
 /// The result does not depend on where the bytes are split, and nothing is lost.
 fn events(bytes: &[u8], cuts: &[u8]) {
     let mut whole = Splitter::default();
-    let mut at_once: Vec<_> = whole.push(bytes);
+    let mut at_once = vec![];
+    whole.push(bytes, |event| at_once.push(event.to_vec()));
     at_once.push(whole.rest());
     let mut parts = Splitter::default();
     let mut rest = bytes;
     let mut piecemeal = vec![];
     for cut in cuts {
         let (part, after) = rest.split_at(usize::from(*cut).min(rest.len()));
-        piecemeal.extend(parts.push(part));
+        parts.push(part, |event| piecemeal.push(event.to_vec()));
         rest = after;
     }
-    piecemeal.extend(parts.push(rest));
+    parts.push(rest, |event| piecemeal.push(event.to_vec()));
     piecemeal.push(parts.rest());
     assert_eq!(piecemeal, at_once);
     assert_eq!(at_once.concat(), bytes);
     for event in at_once.iter().filter_map(|event| Event::read(event)) {
         // An event without known fields is empty when it is written.
-        let again = Event::read(&event.write()).unwrap_or_default();
+        let mut written = vec![];
+        event.write(&mut written);
+        let again = Event::read(&written).unwrap_or_default();
         assert_eq!(again, event);
     }
 }
