@@ -136,7 +136,7 @@ fn a_thousand_connections_do_no_harm() {
     daemon.assert_shuts_down(0);
 }
 
-fn raise_open_files() {
+pub fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("known");
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).expect("raised");

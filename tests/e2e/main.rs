@@ -11,6 +11,7 @@ mod exit_codes;
 mod fixture;
 mod front_door;
 mod front_door_bad_input;
+mod front_door_crowd;
 mod front_door_large;
 mod front_door_next_daemon;
 mod front_door_restart;

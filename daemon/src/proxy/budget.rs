@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes for all messages of all clients.
 const TOTAL: usize = 16 * 1024 * 1024;
 /// Bytes that each holder may keep beside the total, so that small messages never lack room.
-const FREE: usize = 32 * 1024;
+const FREE: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Budget {

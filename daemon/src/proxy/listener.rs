@@ -42,6 +42,9 @@ const TURNED_AWAY: usize = 64;
 const QUIET: Duration = Duration::from_secs(60);
 const PROBES: u32 = 3;
 const BETWEEN_PROBES: Duration = Duration::from_secs(10);
+/// Bytes that the kernel keeps for a client that does not read, which its connection inherits from the listener; Linux
+/// doubles it (socket(7)). By itself it would keep 4 MiB.
+const SEND_BUFFER: usize = 128 * 1024;
 /// Between two attempts to accept when no descriptor is free.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -303,5 +306,6 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub fn serve_from(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     probe_quiet_clients(&listener)?;
+    sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER)?;
     TcpListener::from_std(listener)
 }

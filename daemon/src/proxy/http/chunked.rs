@@ -122,7 +122,9 @@ fn digit(byte: u8) -> Result<u64, Malformed> {
 /// Appends a chunk; nothing for no data, because an empty chunk is the last one.
 pub fn push_chunk(out: &mut Vec<u8>, data: &[u8]) {
     use std::io::Write;
+    const FRAMING: usize = 20;
     if !data.is_empty() {
+        out.reserve(data.len() + FRAMING);
         // Writing to a vector can't fail.
         let _ = write!(out, "{:x}\r\n", data.len());
         out.extend_from_slice(data);

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// Bytes of one read: how far a sender may be ahead of who takes its bytes.
-pub const READ: usize = 32 * 1024;
+pub const READ: usize = 16 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
@@ -106,6 +106,11 @@ impl Outgoing {
         self.written += written;
         if self.written == self.bytes.len() {
             *self = Self::default();
+        } else if self.written >= READ {
+            // A client that reads slowly does not keep what it has.
+            self.bytes.drain(..self.written);
+            self.bytes.shrink_to_fit();
+            self.written = 0;
         }
     }
 }

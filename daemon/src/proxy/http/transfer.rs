@@ -153,6 +153,7 @@ pub async fn deliver(
     };
     let mut out = Outgoing::from(response.head.write(length, id.as_deref(), next));
     push(&mut out, length, &begin);
+    drop(begin);
     let mut bytes = vec![];
     while !response.body.is_done() || !out.is_empty() {
         if let Some(unsent) = &mut upload

@@ -36,12 +36,8 @@ impl Splitter {
         }
         // The last three bytes may be the first of an empty line.
         self.searched = (all.len() - begin).saturating_sub(3);
-        if held.is_empty() {
-            held.extend_from_slice(&bytes[begin..]);
-        } else {
-            held.drain(..begin);
-        }
-        self.buffer = held;
+        // Only an event that grows keeps its memory.
+        self.buffer = if begin == 0 && !held.is_empty() { held } else { all[begin..].to_vec() };
     }
 
     /// Of the event that has not ended yet, in bytes.

@@ -25,10 +25,12 @@ pub fn rows(options: &Options) -> Vec<Row> {
     let mut memory = Vec::new();
     let mut guardian = Vec::new();
     let mut load = Vec::new();
+    let mut wake_ups = Vec::new();
     for _ in 0..options.repeat {
         let daemon = Daemon::start(stop::config(50, &stop::graceful()));
         thread::sleep(SETTLE);
         load.push(busy_percent(daemon.pid()) + busy_percent(daemon.guardian()));
+        wake_ups.push(wake_ups_per_second(daemon.pid()) + wake_ups_per_second(daemon.guardian()));
         assert_only_one(&daemon);
         guardian.push(proportional_megabytes(daemon.guardian()));
         memory.push(proportional_megabytes(daemon.pid()) + proportional_megabytes(daemon.guardian()));
@@ -43,6 +45,12 @@ pub fn rows(options: &Options) -> Vec<Row> {
         ),
         Row::new("proportional memory (PSS) of the guardian", Unit::Megabytes, 0.6, guardian),
         Row::new("idle CPU of both over 10 s each, 50 workers, of a core", Unit::Percent, 0.1, load),
+        Row::new(
+            "wake-ups of all threads of both per second, 50 workers, no client",
+            Unit::Rate,
+            2.0,
+            wake_ups,
+        ),
     ]
 }
 
@@ -72,8 +80,24 @@ fn busy_percent(pid: Pid) -> f64 {
     busy / 1e9 / begin.0.elapsed().as_secs_f64() * 100.0
 }
 
+/// How often a thread that waited ran again (proc(5), `voluntary_ctxt_switches`).
+fn wake_ups_per_second(pid: Pid) -> f64 {
+    let begin = (Instant::now(), wake_ups(pid));
+    thread::sleep(WINDOW);
+    (wake_ups(pid) - begin.1) / begin.0.elapsed().as_secs_f64()
+}
+
+fn wake_ups(pid: Pid) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
+    let of_thread = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|number| number.trim().parse::<f64>().ok())
+    };
+    tasks.filter_map(|task| of_thread(fs::read_to_string(task.ok()?.path().join("status")).ok()?)).sum()
+}
+
 /// CPU time of all threads. `stat` has it in ticks of 10 ms, which is not precise enough here.
-fn cpu_nanos(pid: Pid) -> f64 {
+pub fn cpu_nanos(pid: Pid) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
     tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())

@@ -20,6 +20,8 @@ pub enum Unit {
     Ratio,
     /// A number of things.
     Count,
+    /// A number per second.
+    Rate,
 }
 
 /// The limit of a figure.
@@ -92,6 +94,7 @@ impl Unit {
             Self::Percent => format!("{value:.3} %"),
             Self::Ratio => format!("{value:.2}"),
             Self::Count => format!("{value:.0}"),
+            Self::Rate => format!("{value:.2}/s"),
         }
     }
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use mcpd_common::ids::Port;
+use mcpd_common::ids::{Pid, Port};
 use mcpd_tests::{http, wire};
 use tempfile::TempDir;
+
+use crate::idle;
 
 const CALL: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","#,
@@ -31,12 +33,15 @@ pub struct Round {
     pub p50: f64,
     /// The 99th percentile in microseconds.
     pub p99: f64,
+    /// CPU time of the process that listens, in microseconds per request.
+    pub cpu: f64,
 }
 
 /// The load on one server, in one session.
 pub struct Load {
     script: PathBuf,
     port: Port,
+    pid: Pid,
     _directory: TempDir,
 }
 
@@ -46,18 +51,19 @@ impl Load {
         Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     }
 
-    /// Opens a session on this port.
-    pub fn new(port: Port) -> Self {
+    /// Opens a session on this port of a process.
+    pub fn new(port: Port, pid: Pid) -> Self {
         let reply = wire::request(port, &wire::compose("POST /mcp", &HEADERS, HELLO));
         let session = reply.header("mcp-session-id").expect("initialize opens a session").to_owned();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let script = directory.path().join("call.lua");
         fs::write(&script, lua(&session)).expect("a file can be written");
-        Self { script, port, _directory: directory }
+        Self { script, port, pid, _directory: directory }
     }
 
     /// Runs the load for a second from this number of connections.
     pub fn round(&self, path: &str, connections: usize) -> Round {
+        let before = idle::cpu_nanos(self.pid);
         let output = Command::new("wrk")
             .args(["-t1", "-d1s", "--timeout", "5s", "-c", &connections.to_string(), "-s"])
             .arg(&self.script)
@@ -65,13 +71,14 @@ impl Load {
             .stdin(Stdio::null())
             .output()
             .expect("wrk can be started");
+        let busy = idle::cpu_nanos(self.pid) - before;
         let text = String::from_utf8_lossy(&output.stdout);
         let line =
             text.lines().find_map(|line| line.strip_prefix("figures ")).expect("wrk ends with figures");
         let figures: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
         let [requests, micros, p50, p99, errors] = figures[..] else { panic!("not figures: {line}") };
         assert!(errors == 0.0 && requests > 0.0, "errors on port {}: {text}", self.port);
-        Round { rate: requests / micros * 1e6, p50, p99 }
+        Round { rate: requests / micros * 1e6, p50, p99, cpu: busy / 1e3 / requests }
     }
 
     /// Connections that have sent one request and are idle since.

@@ -89,8 +89,13 @@ fn listen(state: &State, request: &Request, mut stream: &TcpStream) -> io::Resul
     let params = json!({ "level": "info", "data": data });
     let message = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params });
     events.send(1, &message)?;
-    while request.line.contains("flood") {
-        events.send(1, &message)?;
+    if request.line.contains("flood") {
+        // Large, so that the kernel's buffers are full soon.
+        let params = json!({ "level": "info", "data": "x".repeat(32 * 1024) });
+        let flood = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params });
+        loop {
+            events.send(1, &flood)?;
+        }
     }
     let _ = stream.read(&mut [0]);
     Ok(Next::Close)
