@@ -4,7 +4,7 @@
 #   tests/systemd/boot.sh SCRIPT [FILE...]      FILEs, and the scripts beside SCRIPT, are available to it below /trial
 #   tests/systemd/boot.sh tests/systemd/units.sh target/debug/{mcpd,mcpctl,fixture_worker}
 #
-# The root is an overlay: nothing that the script writes reaches this machine. Services that set up a kernel or hardware are
+# The root is an overlay, and the network is a loopback alone: nothing that the script does reaches this machine. Services that set up a kernel or hardware are
 # masked, and /proc/sys is read-only. Needs root, systemd and cgroup v2. A script beside SCRIPT with the name NAME.after.sh
 # runs after the poweroff, outside, with the directory of all that was written as its argument.
 #
@@ -40,7 +40,7 @@ end_all() {
     for _ in {1..100}; do
         if ! echo 1 2>/dev/null >"$1/cgroup.kill"; then
             # Linux before 5.14.
-            for pid in $(find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
+            find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null | while read -r pid; do kill -KILL "$pid" 2>/dev/null; done
         fi
         find "$1" -depth -type d -exec rmdir {} \; 2>/dev/null
         [[ -d $1 ]] || return 0
@@ -117,7 +117,7 @@ export -f become_init
 # Ends with this script, also if that is killed.
 boot() {
     echo $BASHPID >"$hierarchy/${directory##*/}/cgroup.procs" || exit
-    exec setpriv --pdeathsig KILL unshare --cgroup --pid --mount --uts --ipc --fork --kill-child \
+    exec setpriv --pdeathsig KILL unshare --cgroup --pid --mount --net --uts --ipc --fork --kill-child \
         --propagation private "$BASH" -c become_init
 }
 

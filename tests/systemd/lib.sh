@@ -1,5 +1,5 @@
 # What the scripts below have in common; each runs inside of boot.sh and begins with `source /trial/lib.sh`.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # each script uses a part of it
 set -uo pipefail
 export PATH=/trial:$PATH
 failed=0
@@ -61,8 +61,11 @@ start_user_manager() {
     [[ -e /lib/systemd/system/systemd-logind.service ]] || skip_script 'there is no logind'
     systemctl start dbus.socket systemd-logind.service
     loginctl enable-linger $TRIAL_USER
-    wait_for systemctl -q is-active user@$TRIAL_UID.service
+    check 'logind starts the manager of a user who lingers' wait_for systemctl -q is-active user@$TRIAL_UID.service
+    check 'PAM has opened its session' wait_for pam_opened_session
 }
+
+pam_opened_session() { journalctl -q -o cat -u user@$TRIAL_UID.service | grep -q 'session opened for user trial'; }
 
 # use_manager system|user: sets where its unit has its files, and makes its user.
 use_manager() {
@@ -70,7 +73,7 @@ use_manager() {
     echo "== $manager manager"
     if [[ $manager == system ]]; then
         config=/etc/mcpd/config.toml state=/var/lib/mcpd unit=/etc/systemd/system/mcpd.service
-        options=(--system) more=(--run-as root) places=(STATE_DIRECTORY=$state RUNTIME_DIRECTORY=/run/mcpd)
+        options=(--system) more=(--run-as root) places=("STATE_DIRECTORY=$state" RUNTIME_DIRECTORY=/run/mcpd)
     else
         config=/home/$TRIAL_USER/.config/mcpd/config.toml state=/home/$TRIAL_USER/.local/state/mcpd
         unit=/home/$TRIAL_USER/.config/systemd/user/mcpd.service

@@ -1,6 +1,7 @@
 # Ends, and with it this boot, while mcpd runs under both managers, with hostile workers and open streams.
 # poweroff.after.sh looks at what is left. Run by boot.sh with mcpd, mcpctl and fixture_worker.
 # shellcheck shell=bash
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source /trial/lib.sh
 
 # start MANAGER PORT

@@ -1,5 +1,6 @@
 # Clients of mcpd while `systemctl restart` restarts its unit, three times. Run by boot.sh with mcpd, mcpctl and fixture_worker.
 # shellcheck shell=bash
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source /trial/lib.sh
 readonly PORT=8101 URL=http://127.0.0.1:8101/mcp
 readonly IDLE=6 CALLERS=4 ROUNDS=3
@@ -22,7 +23,18 @@ open_session() {
     echo "$session"
 }
 
-continues() { state_of "$1" | tee /trial/last-answer | grep -q 'debug'; }
+all_continue() {
+    local session answer
+    for session in "$@"; do
+        answer=$(state_of "$session")
+        [[ $answer == *debug* ]] || { echo "session $session: $answer"; return 1; }
+    done
+}
+
+# The status of a GET stream with this session, opened for a moment.
+stream_status() {
+    curl -s --max-time 1 -o /dev/null -w '%{http_code}' -H "mcp-session-id: $1" -H 'accept: text/event-stream' $URL
+}
 
 # call_until_over N: calls in one session, again and again; each outcome is a line of outcomes-N.
 call_until_over() {
@@ -35,13 +47,13 @@ call_until_over() {
     done
 }
 
-# 7: refused. 52, 56: the connection ended before or in the answer. Else mcpd itself answers that it shuts down.
-readonly GAP='^(7 000|52 000|56 000|0 200 .*"the server is shutting down"}.*) *$'
+# 7: refused. 55, 52, 56: the connection ended in the request, or before or in the answer. Else mcpd itself answers that it
+# shuts down.
+readonly GAP='^(7 000|55 000|52 000|56 000|0 200 .*"the server is shutting down"}.*) *$'
 allowed_only() { not grep -hvE "^(answered|restart .)$|$GAP" /trial/outcomes-*; }
 all_called() { local number; for number in $(seq $CALLERS); do [[ -s /trial/outcomes-$number ]] || return; done; }
 # Each caller has had an answer since the call.
 all_answered() { local number; for number in $(seq $CALLERS); do [[ $(tail -n 1 "/trial/outcomes-$number") == answered ]] || return; done; }
-
 
 trial() {
     use_manager "$1"
@@ -49,7 +61,7 @@ trial() {
     install_unit
     check 'the worker is ready' ready_workers 1 || cat /trial/install.log
     rm -f /trial/over /trial/outcomes-*
-    local idle=() number session file callers=()
+    local idle=() number file callers=()
     for number in $(seq $IDLE); do idle+=("$(open_session)"); done
     for number in $(seq $CALLERS); do
         call_until_over "$number" &
@@ -61,9 +73,8 @@ trial() {
         for file in /trial/outcomes-*; do echo "restart $number" >>"$file"; done
         check "restart $number: the unit is active" active active
         check "restart $number: every calling client has answers again" wait_for all_answered
-        for session in "${idle[@]}"; do
-            check "restart $number: a client that did not call in between continues" continues "$session" || cat /trial/last-answer
-        done
+        check "restart $number: $IDLE clients that did not call in between continue" all_continue "${idle[@]}"
+        check "restart $number: such a client has its stream again" test "$(stream_status "${idle[0]}")" = 200
     done
     touch /trial/over
     wait "${callers[@]}"

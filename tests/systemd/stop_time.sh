@@ -1,5 +1,6 @@
 # `systemctl stop` of mcpd with 50 workers beside the same 50 as plain units, alternately. Run by boot.sh with mcpd, mcpctl
 # and fixture_worker.
+# shellcheck shell=bash
 set -euo pipefail
 export PATH=/trial:$PATH
 readonly COUNT=50 TURNS=5

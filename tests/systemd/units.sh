@@ -1,6 +1,7 @@
 # The units of `mcpctl service install` under a real systemd: that of the system manager, then that of a user's manager.
 # Run by boot.sh with mcpd, mcpctl and fixture_worker.
 # shellcheck shell=bash
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source /trial/lib.sh
 
 all_ready() { ready_workers 3; }
