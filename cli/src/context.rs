@@ -78,12 +78,14 @@ impl Context {
         if self.global.socket.is_some() {
             return Ok(Vec::new());
         }
-        let locations = self.locations();
-        let mut candidates = candidates_of(locations.socket.clone(), &locations.state);
+        let locations = Locations::all(&self.global);
+        let mut candidates: Vec<_> =
+            locations.iter().flat_map(|found| candidates_of(found.socket.clone(), &found.state)).collect();
         if self.global.config.is_none() {
             candidates.push(Candidate::any(Path::new(paths::SYSTEM_SOCKET)));
-        } else if locations.socket.is_none() {
-            let problem = locations.problem.unwrap_or_else(|| "the configuration names no socket".to_owned());
+        } else if locations.iter().all(|found| found.socket.is_none()) {
+            let problem = locations.into_iter().find_map(|found| found.problem);
+            let problem = problem.unwrap_or_else(|| "the configuration names no socket".to_owned());
             let next = "correct the configuration, or name the daemon's socket with --socket";
             return Err(Failure::new(program::CONFIG, action, problem, next));
         }

@@ -11,6 +11,8 @@ use mcpd_common::paths::{self, StateDir, process_environment};
 use mcpd_common::run_file::RunFile;
 
 use crate::args::Global;
+use crate::service::installation::SYSTEM_UNIT_FILE;
+use crate::service::unit_file;
 
 #[derive(Debug)]
 pub struct Locations {
@@ -28,13 +30,29 @@ impl Locations {
     /// Taken from the configuration if there is one, otherwise the defaults. If `--socket` names a socket
     /// in a directory that holds a daemon's state, that directory is the state directory.
     pub fn find(global: &Global) -> Self {
-        let (config, problem) = match paths::config_file(global.config.clone(), &process_environment) {
-            Some(file) => load(file),
-            None => (None, None),
-        };
-        if let Some(config) = config {
-            return Self::configured(config);
+        Self::all(global).swap_remove(0)
+    }
+
+    /// At least one, the most likely first. The daemon of the system unit uses the directories of the unit, but
+    /// the same configuration has other defaults for a daemon that was started by hand.
+    pub fn all(global: &Global) -> Vec<Self> {
+        let (mut found, mut problem) = (Vec::new(), None);
+        if let Some(file) = paths::config_file(global.config.clone(), &process_environment) {
+            if is_of_system_unit(&file) {
+                found.extend(load(&file, &paths::system_unit_environment).map(Self::configured));
+            }
+            match load(&file, &process_environment) {
+                Ok(config) => found.push(Self::configured(config)),
+                Err(error) => problem = Some(error),
+            }
         }
+        if found.is_empty() {
+            found.push(Self::without_configuration(global, problem));
+        }
+        found
+    }
+
+    fn without_configuration(global: &Global, problem: Option<String>) -> Self {
         let beside_socket = global.socket.as_deref().and_then(Path::parent).map(StateDir::new);
         let state = beside_socket.filter(holds_state).unwrap_or_else(default_state);
         let log_dir = paths::default_log_dir(state.path(), &process_environment);
@@ -85,9 +103,19 @@ fn holds_state(state: &StateDir) -> bool {
     [state.run_file(), state.last_shutdown(), state.journal()].iter().any(|file| file.exists())
 }
 
-fn load(file: PathBuf) -> (Option<Config>, Option<String>) {
-    match config::peek(Source::File(file), &process_environment) {
-        Ok(loaded) => (Some(loaded.config), None),
-        Err(error) => (None, Some(error.to_string())),
-    }
+/// Whether the daemon of the system unit is, or was, started with this configuration.
+fn is_of_system_unit(file: &Path) -> bool {
+    let named = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let is_default = || named == Path::new(paths::SYSTEM_CONFIG);
+    let is_in_unit = || {
+        let unit = std::fs::read_to_string(SYSTEM_UNIT_FILE);
+        unit.is_ok_and(|unit| unit_file::starts_with_config(&unit, &named))
+    };
+    Path::new(paths::SYSTEM_STATE).is_dir() && (is_default() || is_in_unit())
+}
+
+fn load(file: &Path, environment: paths::Environment) -> Result<Config, String> {
+    config::peek(Source::File(file.to_owned()), environment)
+        .map(|loaded| loaded.config)
+        .map_err(|error| error.to_string())
 }

@@ -27,8 +27,14 @@ pub const SOCKET_PATH_LIMIT: usize = 100;
 /// The logs of a system-wide daemon, if `LogsDirectory=` created this directory.
 const SYSTEM_LOGS: &str = "/var/log/mcpd";
 
+/// `RuntimeDirectory=` of a system-wide daemon.
+const SYSTEM_RUNTIME: &str = "/run/mcpd";
+
 /// The control socket of a system-wide daemon.
 pub const SYSTEM_SOCKET: &str = "/run/mcpd/control.sock";
+
+/// The configuration of a system-wide daemon.
+pub const SYSTEM_CONFIG: &str = "/etc/mcpd/config.toml";
 
 const SOCKET: &str = "control.sock";
 const CONFIG_FILE: &str = "config.toml";
@@ -41,6 +47,17 @@ pub const SYSTEM_STATE: &str = "/var/lib/mcpd";
 pub fn process_environment(key: &str) -> Option<String> {
     let env = |key: &str| std::env::var(key).ok();
     env(key).filter(|_| !unit::is_of_another_program(key, &env))
+}
+
+/// [`process_environment`] with the directories that the system unit gives to its daemon.
+pub fn system_unit_environment(key: &str) -> Option<String> {
+    let in_unit = match key {
+        unit::STATE => Some(SYSTEM_STATE),
+        unit::RUNTIME => Some(SYSTEM_RUNTIME),
+        unit::LOGS => Some(SYSTEM_LOGS),
+        _ => None,
+    };
+    in_unit.map_or_else(|| process_environment(key), |directory| Some(directory.to_owned()))
 }
 
 /// The configuration file: `--config`, else `MCPD_CONFIG`, else the first default that exists. A

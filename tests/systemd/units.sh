@@ -20,12 +20,14 @@ check_install_and_stop() {
     check 'a second install changes nothing' install_unit
     check 'and says so' grep -q 'already there, unchanged' /trial/install.log
 
+    check_mcpctl
     open_stream 8101 /trial/stream
     control stop mcpd.service
     check 'stop ends with Result=success' test "$(property Result)" = success
     check 'the unit is inactive' active inactive
     check 'no process is left' nothing_left
     check 'the report has the true code' has_code 3
+    check 'mcpctl --config finds it' finds_report
     check 'its client got the shutdown notice' grep -q notifications/shutdown /trial/stream
 }
 
@@ -40,6 +42,18 @@ check_start_and_shutdown() {
     check 'and leaves an inactive unit' wait_for active inactive
     check 'no process is left' nothing_left
 }
+
+# In a terminal, which knows nothing of the unit's directories.
+check_mcpctl() {
+    check 'plain mcpctl finds the daemon' healthy
+    check 'mcpctl --config, too' finds_daemon "$config"
+    [[ $manager == system ]] || return
+    cp "$config" /tmp/other.toml
+    check 'not with a configuration that the unit does not have' not finds_daemon /tmp/other.toml
+}
+
+finds_daemon() { as mcpctl --config "$1" health >/dev/null 2>&1; }
+finds_report() { [[ $(as mcpctl --config "$config" report --json | grep -c '"exit_code": *3') -ge 1 ]]; }
 
 check_crashes() {
     control start mcpd.service
@@ -82,13 +96,19 @@ check_second_unit() {
     control reset-failed mcpd.service
 }
 
+# The drop-in shortens the wait for the watchdog.
 check_watchdog() {
+    as mkdir -p "$unit.d"
+    printf '[Service]\nWatchdogSec=10\n' | as tee "$unit.d/watchdog.conf" >/dev/null
+    control daemon-reload
     control start mcpd.service
+    check 'a drop-in is used' test "$(property WatchdogUSec)" = 10s
     kill -STOP "$(daemon_pid)"
     check 'a daemon that hangs is ended by the watchdog' wait_for restarted
     check 'and started again' wait_for healthy
     uninstall_unit
     check 'uninstall removes the unit' test ! -e "$unit"
+    check 'and keeps the drop-in' test -e "$unit.d/watchdog.conf"
     check 'no process is left in the end' wait_for nothing_left
 }
 

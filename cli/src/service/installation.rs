@@ -10,6 +10,9 @@ use super::unit_file::LABEL;
 
 pub const UNIT: &str = "mcpd.service";
 
+/// The unit that `service install --system` writes.
+pub const SYSTEM_UNIT_FILE: &str = "/etc/systemd/system/mcpd.service";
+
 /// Whose service it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {

@@ -1,6 +1,6 @@
 //! Renders the templates of `scripts/`. Pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mcpd_common::exit_code::{ServiceOutcome, service_outcome};
 
@@ -93,6 +93,12 @@ pub fn launchd(values: &Values) -> String {
     stamp(&text.replace("@USER@\n", &user.unwrap_or_default()), Comment::Xml)
 }
 
+/// Whether this unit starts mcpd with this configuration.
+pub fn starts_with_config(unit: &str, config: &Path) -> bool {
+    let option = format!(" --config {}", exec_word(&text_of(config)));
+    unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).any(|line| line.ends_with(&option))
+}
+
 /// Exit codes after which another start would not help. A start that can't succeed is not repeated at all; with
 /// [`RestartWhen::OnFailure`], neither is a shutdown that was requested.
 fn no_restart(restart: RestartWhen) -> String {
@@ -104,7 +110,7 @@ fn no_restart(restart: RestartWhen) -> String {
     codes.join(" ")
 }
 
-fn text_of(path: &std::path::Path) -> String {
+fn text_of(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -199,6 +205,16 @@ mod tests {
         let unit = systemd(&Values { restart: RestartWhen::Always, ..values(None) });
         assert_eq!(setting(&unit, "RestartPreventExitStatus"), ["64 75 78"]);
         assert_eq!(setting(&unit, "Restart"), ["always"]);
+    }
+
+    #[test]
+    fn a_unit_is_recognized_by_its_configuration() {
+        let config = Path::new("/srv/my config.toml");
+        let unit = systemd(&Values { config: config.to_owned(), ..values(Some("kim")) });
+        assert!(starts_with_config(&unit, config));
+        for other in ["/srv/my", "config.toml", "/srv/my config.toml.old", ""] {
+            assert!(!starts_with_config(&unit, Path::new(other)), "{other}");
+        }
     }
 
     /// What the field notes found with a guardian as main process.

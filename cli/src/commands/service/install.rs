@@ -31,9 +31,6 @@ const ACTION: &str = "install the service";
 /// `schema` of the result in JSON.
 const SCHEMA: &str = "mcpd.service-install.v1";
 
-/// The configuration of a system-wide daemon.
-const SYSTEM_CONFIG: &str = "/etc/mcpd/config.toml";
-
 /// What a service manager waits beyond the longest shutdown: the guardian's cleanup, and a reserve.
 const RESERVE_SECONDS: u64 = 25;
 
@@ -55,7 +52,7 @@ pub async fn run(context: &mut Context, args: ServiceInstall) -> Result<u8, Fail
     }
     let user = user_of(&installation, &args)?;
     let file = config_file(context, &installation)?;
-    let config = load(&file, installation.scope)?;
+    let config = load(&file, &installation)?;
     let path = path(&args, user.as_deref()).await;
     let values = Values {
         mcpd: beside_this_program("mcpd")?,
@@ -117,9 +114,10 @@ fn user_of(installation: &Installation, args: &ServiceInstall) -> Result<Option<
 fn config_file(context: &Context, installation: &Installation) -> Result<PathBuf, Failure> {
     let default = match installation.scope {
         Scope::User => paths::default_config_file(&process_environment),
-        Scope::System => Some(PathBuf::from(SYSTEM_CONFIG)),
+        Scope::System => Some(PathBuf::from(paths::SYSTEM_CONFIG)),
     };
-    let file = context.global.config.clone().or(default).unwrap_or_else(|| PathBuf::from(SYSTEM_CONFIG));
+    let file =
+        context.global.config.clone().or(default).unwrap_or_else(|| PathBuf::from(paths::SYSTEM_CONFIG));
     let file = std::path::absolute(&file).unwrap_or(file);
     if file.display().to_string().chars().any(char::is_control) {
         let happened = "the path of the configuration has a control character, which a unit can't contain";
@@ -129,19 +127,16 @@ fn config_file(context: &Context, installation: &Installation) -> Result<PathBuf
 }
 
 /// With the directories that the unit will have.
-fn load(file: &Path, scope: Scope) -> Result<Config, Failure> {
-    let in_unit = |key: &str| match (scope, key) {
-        (Scope::System, "STATE_DIRECTORY") => Some(paths::SYSTEM_STATE.to_owned()),
-        (Scope::System, "RUNTIME_DIRECTORY") => {
-            Path::new(paths::SYSTEM_SOCKET).parent().map(|directory| directory.display().to_string())
-        }
-        _ => process_environment(key),
+fn load(file: &Path, installation: &Installation) -> Result<Config, Failure> {
+    let environment: paths::Environment = match (installation.kind, installation.scope) {
+        (ServiceManagerKind::Systemd, Scope::System) => &paths::system_unit_environment,
+        _ => &process_environment,
     };
     let next = || {
         let shown = file.display();
         format!("write one with `mcpd init DIR ... > {shown}`, and check it with `mcpd check-config {shown}`")
     };
-    let loaded = config::peek(Source::File(file.to_owned()), &in_unit);
+    let loaded = config::peek(Source::File(file.to_owned()), environment);
     loaded
         .map(|loaded| loaded.config)
         .map_err(|error| Failure::new(program::CONFIG, ACTION, error.to_string(), next()))
