@@ -2,7 +2,7 @@
 # All checks of this project; CI runs this same script.
 #
 #   scripts/check.sh           everything
-#   scripts/check.sh --quick   without what is slow: end-to-end tests, dependency policy, macOS
+#   scripts/check.sh --quick   without what is slow: end-to-end tests, systemd, dependency policy, macOS
 #
 # Every check runs even if an earlier one failed. The last line but one counts the tests, the last line is the verdict, the
 # exit status is 0 or 1. What is missing is installed: cargo-nextest for the user (scripts/test.sh), cargo-deny into
@@ -58,6 +58,11 @@ check_portable_backend() {
     MCPD_BACKEND=portable scripts/test.sh -E 'package(mcpd-tests) & (
         test(/^(lifecycle|misbehaviour|frozen|no_descriptors)::/) + test(/^crash::known_processes/)
         + test(/^zoo::.*::(is_stopped|does_not_outlive_a_crash)$/))'
+}
+
+# mcpd as a service of a real systemd, in namespaces.
+check_systemd() {
+    scripts/systemd.sh
 }
 
 check_unit_tests() {
@@ -150,6 +155,7 @@ main() {
         run 'dependency policy' check_dependencies
         run tests check_tests
         run 'portable backend' check_portable_backend
+        run systemd check_systemd
         run 'real MCP clients' check_real_clients
         run soak check_soak
         run 'fuzz targets' check_fuzz_targets

@@ -11,9 +11,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 readonly NEXTEST=0.9.143
-readonly BACKEND=${MCPD_BACKEND:-linux}
-readonly ALLOWED=tests/skips.allowed
 readonly TOOLS=target/tools
+# shellcheck source-path=SCRIPTDIR source=skips.sh
+source scripts/skips.sh
 # Absolute: cargo runs each test in the directory of its package.
 export MCPD_SKIP_LOG=$PWD/target/skipped-tests-$BACKEND.log
 
@@ -52,40 +52,6 @@ install_nextest() {
         return 1
     }
     rm -rf "$TOOLS/build"
-}
-
-# is_allowed TEST REASON: whether tests/skips.allowed has both in the section of this backend.
-is_allowed() {
-    local name pattern section=
-    while read -r name pattern; do
-        case $name in
-            '' | '#'*) ;;
-            '['*) section=$name ;;
-            # The right side of == is a pattern, on purpose.
-            "$1") [[ $section == "[$BACKEND]" && $2 == $pattern ]] && return ;;
-        esac
-    done <"$ALLOWED"
-    return 1
-}
-
-# Shows what was skipped. The status is 1 if that must not be.
-report_skips() {
-    local skips count name reason refused=
-    skips=$(sort -u "$MCPD_SKIP_LOG") || return 1
-    count=$(cut -f 1 <<<"$skips" | sort -u | grep -c .)
-    echo
-    if [[ $count == 0 ]]; then
-        echo 'no test skipped'
-        return
-    fi
-    if [[ $count == 1 ]]; then echo '1 test skipped:'; else echo "$count tests skipped:"; fi
-    while IFS=$'\t' read -r name reason; do
-        echo "  $name: $reason"
-        is_allowed "$name" "$reason" || refused+="  $name: $reason"$'\n'
-    done <<<"$skips"
-    [[ -n $refused && (${CI-} == true || ${MCPD_STRICT_SKIPS-} == 1) ]] || return 0
-    printf 'skipped, but not in the section [%s] of %s:\n%s' "$BACKEND" "$ALLOWED" "$refused"
-    return 1
 }
 
 main() {

@@ -21,7 +21,7 @@ skip() {
 # In a mount namespace of its own, so that the mounts end with the last process.
 if [[ ${TRIAL_NAMESPACE-} != mount ]]; then
     [[ $EUID -eq 0 ]] || skip 'it needs root'
-    unshare --mount true 2>/dev/null || skip 'no mount namespace can be made'
+    unshare --mount true 2>/dev/null || skip 'not permitted: no mount namespace can be made'
     TRIAL_NAMESPACE=mount exec unshare --mount --propagation private "$BASH" "${BASH_SOURCE[0]}" "$@"
 fi
 unset TRIAL_NAMESPACE
@@ -73,7 +73,7 @@ find_cgroups() {
     # Nothing uses cgroup v2 here; a mount of it shows all of them.
     hierarchy=$PLACE/mcpd-cgroups
     mkdir -p "$hierarchy"
-    mount -t cgroup2 cgroup2 "$hierarchy" 2>/dev/null || skip 'no cgroup v2 can be mounted'
+    mount -t cgroup2 cgroup2 "$hierarchy" 2>/dev/null || skip 'not permitted: no cgroup v2 can be mounted'
 }
 
 # As process 1 to be: a root of its own, then systemd.
@@ -142,9 +142,9 @@ prepare() {
     trap 'remove "$directory" 2>/dev/null' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    mkdir "$hierarchy/${directory##*/}" 2>/dev/null || skip 'no cgroup can be made'
+    mkdir "$hierarchy/${directory##*/}" 2>/dev/null || skip 'not permitted: no cgroup can be made'
     mkdir "$directory/space" "$directory/trial" || exit
-    mount -t tmpfs tmpfs "$directory/space" 2>/dev/null || skip 'no tmpfs can be mounted'
+    mount -t tmpfs tmpfs "$directory/space" 2>/dev/null || skip 'not permitted: no tmpfs can be mounted'
     mkdir "$directory/space/upper" "$directory/space/work" "$directory/space/root" || exit
     cp "$(dirname "$1")"/*.sh "$directory/trial/" && cp "$1" "$directory/trial/script" || exit
     shift
@@ -157,7 +157,7 @@ prepare() {
 outcome() {
     if [[ -s $directory/refused ]]; then
         tail -5 "$directory/console" >&2
-        skip "$(cat "$directory/refused")"
+        skip "not permitted: $(cat "$directory/refused")"
     fi
     if [[ ! -e $directory/trial/output ]]; then
         tail -5 "$directory/console" >&2

@@ -19,6 +19,7 @@ check() {
 
 # skip_script REASON: boot.sh shows it.
 skip_script() {
+    if [[ $failed -ne 0 ]]; then exit 1; fi
     echo "skipped: $1"
     exit 77
 }
