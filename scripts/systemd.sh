@@ -10,8 +10,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 # stop_time.sh measures, and is run by hand.
-readonly NAMES=(units restart poweroff)
-readonly PROGRAMS=(target/debug/mcpd target/debug/mcpctl target/debug/fixture_worker)
+readonly NAMES=(install analyze units restart poweroff)
+readonly FILES=(target/debug/mcpd target/debug/mcpctl target/debug/fixture_worker docs/services.md)
 export MCPD_SKIP_LOG=$PWD/target/skipped-tests-systemd.log
 # shellcheck source-path=SCRIPTDIR source=skips.sh
 source scripts/skips.sh
@@ -27,7 +27,7 @@ boot() {
 # trial NAME: shows its output. 0 if it passed or was skipped.
 trial() {
     local begin=$SECONDS log=target/systemd-$1.log reason status=0
-    boot "tests/systemd/$1.sh" "${PROGRAMS[@]}" >"$log" 2>&1 </dev/null || status=$?
+    boot "tests/systemd/$1.sh" "${FILES[@]}" >"$log" 2>&1 </dev/null || status=$?
     if [[ $status -eq 77 ]]; then
         reason=$(sed -n 's/^skipped: //p' "$log" | tail -n 1)
         echo "skipped $1: $reason"

@@ -152,12 +152,16 @@ impl Installation {
         steps
     }
 
-    /// The steps of a removal. `has_file`, `has_link`: what exists.
+    /// The steps of a removal. `has_file`, `has_link`: what exists. `is_loaded`: the service manager has the service,
+    /// even without its file.
     pub fn uninstall(&self, has_file: bool, has_link: bool, is_loaded: bool) -> Vec<Step> {
         let mut steps = Vec::new();
         match self.kind {
             ServiceManagerKind::Systemd if has_file => {
                 steps.push(Step::run(self.systemctl(&["disable", "--now", UNIT])));
+            }
+            ServiceManagerKind::Systemd if is_loaded => {
+                steps.push(Step::run(self.systemctl(&["stop", UNIT])));
             }
             ServiceManagerKind::Launchd if is_loaded => {
                 steps.push(Step::run(words(["launchctl", "bootout", &self.job()])));
@@ -234,6 +238,11 @@ mod tests {
         run    systemctl --user reset-failed mcpd.service
         ");
         assert!(user.uninstall(false, false, false).is_empty(), "nothing is left to do");
+        insta::assert_snapshot!(shown(&user.uninstall(false, false, true)), @r"
+        run    systemctl --user stop mcpd.service
+        run    systemctl --user daemon-reload
+        run    systemctl --user reset-failed mcpd.service
+        ");
     }
 
     #[test]

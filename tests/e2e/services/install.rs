@@ -143,9 +143,12 @@ fn every_error_says_what_to_do_next() {
     let standin = Standin::new();
     let before = standin.tree();
     standin.set("fail", "Version");
-    for (verb, next) in [("install", "--system"), ("status", "not installed")] {
+    let has_systemd = Path::new("/run/systemd/system").is_dir();
+    let (next, otherwise) =
+        if has_systemd { ("log in as this user", "--system") } else { ("boot this machine", "--dry-run") };
+    for (verb, otherwise) in [("install", otherwise), ("status", "not installed")] {
         for _ in 0..2 {
-            refused(standin.service(&[verb]), 69, &["Failed to connect to bus", "log in as this user", next]);
+            refused(standin.service(&[verb]), 69, &["Failed to connect to bus", next, otherwise]);
         }
     }
     let mut without = standin.command(&["install"]);

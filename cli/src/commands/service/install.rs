@@ -208,11 +208,12 @@ async fn check_running(installation: &Installation, config: &Config) -> Result<b
 
 /// What helps without the service manager.
 fn otherwise(installation: &Installation) -> &'static str {
-    match installation.scope {
-        Scope::User => {
+    match (installation.kind, installation.scope) {
+        (ServiceManagerKind::Launchd, Scope::User) => "or install for the system with --system",
+        (ServiceManagerKind::Systemd, Scope::User) if super::has_booted_systemd() => {
             "or install for the system with --system. --dry-run shows the unit without a service manager"
         }
-        Scope::System => "or let its own service manager run mcpd: --dry-run shows the command line",
+        _ => "or let its own service manager run mcpd: --dry-run shows the command line",
     }
 }
 

@@ -5,7 +5,7 @@ mod status;
 mod uninstall;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mcpd_common::exit_code::program;
 use mcpd_common::os::{ServiceManagerKind, service_manager_kind, this_process, user_name};
@@ -15,7 +15,7 @@ use crate::args::{Service, ServiceCommand, ServiceManagerChoice, ServiceScope};
 use crate::color::Tone;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::service::installation::{Directories, Installation, Scope};
+use crate::service::installation::{Directories, Installation, Scope, UNIT};
 use crate::service::program as programs;
 use crate::service::stamp::FileState;
 use crate::service::step::Step;
@@ -83,16 +83,39 @@ async fn check_manager(action: &str, installation: &Installation, otherwise: &st
         Err(error) => error.to_string(),
     };
     let next = match (installation.kind, installation.scope) {
-        (ServiceManagerKind::Systemd, Scope::User) => {
-            "log in as this user (not with su or sudo), so that systemd runs for it"
+        (ServiceManagerKind::Systemd, _) if !has_booted_systemd() => {
+            "boot this machine with systemd".to_owned()
         }
-        (ServiceManagerKind::Systemd, Scope::System) => "boot this machine with systemd",
+        (ServiceManagerKind::Systemd, Scope::User) => reach_user_manager(),
+        (ServiceManagerKind::Systemd, Scope::System) => {
+            "check it with `systemctl is-system-running`".to_owned()
+        }
         (ServiceManagerKind::Launchd, _) => {
-            "log in at the screen, so that launchd has a session for this user"
+            "log in at the screen, so that launchd has a session for this user".to_owned()
         }
     };
     let happened = format!("{} can't be reached: {happened}", installation.manager());
     Err(Failure::new(program::UNAVAILABLE, action, happened, format!("{next}; {otherwise}")))
+}
+
+/// As sd_booted(3).
+fn has_booted_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// su and sudo keep the environment of another user, or none: then systemctl does not find the user's systemd.
+fn reach_user_manager() -> String {
+    let uid = this_process::user();
+    let directory = format!("/run/user/{uid}");
+    let is_set = env::var("XDG_RUNTIME_DIR").is_ok_and(|set| set == directory);
+    if !is_set && Path::new(&directory).join("systemd").is_dir() {
+        return format!("run it again with XDG_RUNTIME_DIR={directory}, where this user's systemd runs");
+    }
+    let user = user_name(uid);
+    format!(
+        "log in as this user (not with su or sudo), so that systemd runs for it, or let it run without a login: \
+         loginctl enable-linger {user}"
+    )
 }
 
 /// Whether the service manager runs the service, or is about to.
@@ -137,22 +160,32 @@ fn check_edited(
     force: bool,
     with_force: &str,
 ) -> Result<(), Failure> {
+    let file = installation.file.display();
+    if is_masked(installation) {
+        let unmask = installation.systemctl(&["unmask", UNIT]).join(" ");
+        let next = format!("if that is over: `{unmask}`, then run the same command again");
+        return Err(Failure::new(program::CONFIG, action, format!("{file} is masked: it may not run"), next));
+    }
     if force || !state.is_of_a_person() {
         return Ok(());
     }
-    let file = installation.file.display();
     let happened = match state {
         FileState::Edited => format!("{file} was changed by hand since mcpctl wrote it"),
         _ => format!("{file} was not written by mcpctl"),
     };
     let next = match installation.kind {
         ServiceManagerKind::Systemd => {
-            let edit = installation.systemctl(&["edit", crate::service::installation::UNIT]).join(" ");
+            let edit = installation.systemctl(&["edit", UNIT]).join(" ");
             format!("move the changes to a drop-in (`{edit}`); --force {with_force}")
         }
         ServiceManagerKind::Launchd => format!("--force {with_force}"),
     };
     Err(Failure::new(program::CONFIG, action, happened, next))
+}
+
+/// `systemctl mask` makes a link to /dev/null.
+fn is_masked(installation: &Installation) -> bool {
+    std::fs::read_link(&installation.file).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
 fn show_sentences(context: &mut Context, sentences: &[String]) {

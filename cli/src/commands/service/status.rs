@@ -12,7 +12,7 @@ use crate::args::ServiceScope;
 use crate::color::Tone;
 use crate::context::Context;
 use crate::failure::{Failure, SUCCESS};
-use crate::service::installation::{Installation, UNIT};
+use crate::service::installation::{Installation, Scope, UNIT};
 use crate::service::program as programs;
 use crate::service::stamp::FileState;
 
@@ -50,7 +50,13 @@ pub async fn run(context: &mut Context, scope: &ServiceScope) -> Result<u8, Fail
     let otherwise = match existing {
         Some(_) => format!("{file} exists; `mcpctl status` asks mcpd itself"),
         None => {
-            format!("{file} does not exist: the service is not installed. `mcpctl status` asks mcpd itself")
+            let other = match installation.scope {
+                Scope::User => " (--system shows that of the system)",
+                Scope::System => "",
+            };
+            format!(
+                "{file} does not exist: the service is not installed{other}. `mcpctl status` asks mcpd itself"
+            )
         }
     };
     check_manager(ACTION, &installation, &otherwise).await?;
@@ -112,7 +118,7 @@ fn pairs(text: &str, separator: &str, wanted: &[&str]) -> BTreeMap<String, Strin
 fn show(context: &mut Context, installation: &Installation, shown: &Shown) {
     let property = |key: &str| shown.properties.get(key).map_or("", String::as_str);
     let mut doc = context.out.document();
-    doc.labelled("file     ", &format!("{} ({})", shown.file.display(), shown.file_state), Tone::Plain);
+    doc.labelled("file      ", &format!("{} ({})", shown.file.display(), shown.file_state), Tone::Plain);
     let tone = if shown.active { Tone::Good } else { Tone::Warn };
     match installation.kind {
         ServiceManagerKind::Systemd => {
@@ -123,22 +129,22 @@ fn show(context: &mut Context, installation: &Installation, shown: &Shown) {
                 property("Result"),
                 property("UnitFileState")
             );
-            doc.labelled("state    ", state.trim_end_matches([',', ' ']), tone);
+            doc.labelled("state     ", state.trim_end_matches([',', ' ']), tone);
             let code = property("ExecMainStatus").parse().unwrap_or(0);
             if !shown.active && code != 0 {
-                doc.labelled("exit code", &format!(" {code}: {}", exit_code::meaning(code)), Tone::Warn);
+                doc.labelled("exit code ", &format!("{code}: {}", exit_code::meaning(code)), Tone::Warn);
             }
             if !property("StatusText").is_empty() {
-                doc.labelled("mcpd     ", property("StatusText"), Tone::Plain);
+                doc.labelled("mcpd      ", property("StatusText"), Tone::Plain);
             }
             let process = format!("{}, {} restarts", property("MainPID"), property("NRestarts"));
             if shown.active {
-                doc.labelled("main pid ", &process, Tone::Plain);
+                doc.labelled("main pid  ", &process, Tone::Plain);
             }
             if property("NeedDaemonReload") == "yes" {
                 let reload = installation.systemctl(&["daemon-reload"]).join(" ");
                 doc.labelled(
-                    "note     ",
+                    "note      ",
                     &format!("the file has changed since systemd read it: {reload}"),
                     Tone::Warn,
                 );
@@ -146,17 +152,45 @@ fn show(context: &mut Context, installation: &Installation, shown: &Shown) {
         }
         ServiceManagerKind::Launchd => {
             let state = if property("state").is_empty() { "not loaded" } else { property("state") };
-            doc.labelled("state    ", state, tone);
-            for (label, key) in [("pid      ", "pid"), ("last exit", "last exit code"), ("runs     ", "runs")]
+            doc.labelled("state     ", state, tone);
+            for (label, key) in
+                [("pid       ", "pid"), ("last exit ", "last exit code"), ("runs      ", "runs")]
             {
                 if !property(key).is_empty() {
-                    doc.labelled(label, &format!(" {}", property(key)), Tone::Plain);
+                    doc.labelled(label, property(key), Tone::Plain);
                 }
             }
         }
     }
-    doc.labelled("look with", &format!(" mcpctl status; {}", installation.look()), Tone::Dim);
+    if let Some((label, words)) = next_step(installation, shown) {
+        doc.labelled(label, &words, Tone::Plain);
+    }
+    doc.labelled("look with ", &format!("mcpctl status; {}", installation.look()), Tone::Dim);
     context.out.print(doc);
+}
+
+/// What makes an inactive service run.
+fn next_step(installation: &Installation, shown: &Shown) -> Option<(&'static str, String)> {
+    if !shown.installed {
+        let scope = match installation.scope {
+            Scope::User => "",
+            Scope::System => " --system",
+        };
+        return Some(("install   ", format!("mcpctl service install{scope}")));
+    }
+    let is_masked = shown.properties.get("UnitFileState").is_some_and(|state| state == "masked");
+    match installation.kind {
+        ServiceManagerKind::Systemd if is_masked => {
+            Some(("unmask    ", installation.systemctl(&["unmask", UNIT]).join(" ")))
+        }
+        ServiceManagerKind::Systemd if !shown.active => {
+            Some(("start     ", installation.systemctl(&["start", UNIT]).join(" ")))
+        }
+        ServiceManagerKind::Launchd if !shown.active => {
+            Some(("start     ", format!("launchctl kickstart {}", installation.job())))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

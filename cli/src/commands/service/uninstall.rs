@@ -1,16 +1,20 @@
 //! `mcpctl service uninstall`.
 
+use std::path::Path;
+
 use mcpd_common::os::ServiceManagerKind;
 use mcpd_common::paths;
 use serde::Serialize;
 
 use super::{
-    check_edited, check_manager, check_user, existing, installation, is_active, perform, show_sentences,
+    QUESTION_LIMIT, check_edited, check_manager, check_user, existing, installation, is_active, perform,
+    show_sentences,
 };
 use crate::args::ServiceUninstall;
 use crate::context::Context;
 use crate::failure::{Failure, SUCCESS};
-use crate::service::installation::Scope;
+use crate::service::installation::{Installation, Scope, UNIT};
+use crate::service::program as programs;
 use crate::service::stamp::FileState;
 use crate::service::step::Step;
 
@@ -37,7 +41,10 @@ pub async fn run(context: &mut Context, args: ServiceUninstall) -> Result<u8, Fa
     let state = FileState::of(existing.as_deref(), "");
     check_edited(ACTION, &installation, state, args.change.force, "removes it")?;
     let has_link = installation.link.as_ref().is_some_and(|link| link.symlink_metadata().is_ok());
-    let is_loaded = installation.kind == ServiceManagerKind::Launchd && is_active(&installation).await;
+    let is_loaded = match installation.kind {
+        ServiceManagerKind::Launchd => is_active(&installation).await,
+        ServiceManagerKind::Systemd => existing.is_none() && runs_without_file(&installation).await,
+    };
     let steps = installation.uninstall(existing.is_some(), has_link, is_loaded);
     if !steps.is_empty() && !is_dry {
         let otherwise = format!("or remove {} by hand", installation.file.display());
@@ -72,4 +79,14 @@ pub async fn run(context: &mut Context, args: ServiceUninstall) -> Result<u8, Fa
         show_sentences(context, &notes);
     }
     Ok(SUCCESS)
+}
+
+/// Whether systemd still runs the unit of a file that was removed by hand. A unit with another file, for instance
+/// one of a package, is not ours to stop.
+async fn runs_without_file(installation: &Installation) -> bool {
+    let words = installation.systemctl(&["show", UNIT, "--property=FragmentPath", "--value"]);
+    let Ok(ran) = programs::run(&words, QUESTION_LIMIT).await else { return false };
+    let file = ran.stdout.trim();
+    let is_ours = file.is_empty() || Path::new(file) == installation.file;
+    is_ours && is_active(installation).await
 }
