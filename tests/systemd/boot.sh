@@ -9,7 +9,7 @@
 # runs after the poweroff, outside, with the directory of all that was written as its argument.
 #
 # Exit code: that of the script, or of NAME.after.sh; 77 if this machine can't boot it, with the reason on standard error. The
-# boot is killed after TRIAL_SECONDS (240). Whatever ends this script, no process, mount or cgroup is left; what a `kill -9`
+# boot is killed after TRIAL_SECONDS (480). Whatever ends this script, no process, mount or cgroup is left; what a `kill -9`
 # leaves (two directories) is removed by the next run.
 set -uo pipefail
 
@@ -26,7 +26,7 @@ if [[ ${TRIAL_NAMESPACE-} != mount ]]; then
 fi
 unset TRIAL_NAMESPACE
 
-readonly LIMIT=${TRIAL_SECONDS:-240} PREFIX=mcpd-trial.
+readonly LIMIT=${TRIAL_SECONDS:-480} PREFIX=mcpd-trial.
 readonly PLACE=${TMPDIR:-/tmp}
 readonly MASKED='systemd-modules-load systemd-sysctl systemd-binfmt systemd-udevd systemd-udev-trigger
     systemd-random-seed systemd-tmpfiles-setup systemd-tmpfiles-setup-dev systemd-timesyncd systemd-pstore
@@ -134,10 +134,19 @@ boot_in_time() {
     return "$status"
 }
 
-prepare() {
+# One at a time: a directory that is not locked yet must not look like a leftover.
+make_directory() {
+    local turn
+    exec {turn}<"$PLACE"
+    flock "$turn"
+    remove_leftovers
     directory=$(mktemp -d "$PLACE/${PREFIX}XXXXXX") || exit
     exec {lock}<"$directory"
     flock --nonblock "$lock" || exit
+    exec {turn}<&-
+}
+
+prepare() {
     # bash reports on standard error that a child was killed.
     trap 'remove "$directory" 2>/dev/null' EXIT
     trap 'exit 130' INT
@@ -176,7 +185,7 @@ outcome() {
 main() {
     systemd=$(command -v /lib/systemd/systemd || command -v /usr/lib/systemd/systemd) || skip 'there is no systemd'
     find_cgroups
-    remove_leftovers
+    make_directory
     prepare "$@"
     local after=${1%.sh}.after.sh
     boot_in_time
