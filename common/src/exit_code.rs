@@ -70,6 +70,29 @@ pub fn service_outcome(code: u8) -> ServiceOutcome {
     }
 }
 
+/// After which exits a service manager starts mcpd again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestartWhen {
+    /// After a crash.
+    #[default]
+    OnFailure,
+    /// After every exit that the service manager did not request, except that a start can't succeed.
+    Always,
+}
+
+/// Whether mcpd stays stopped after an exit with this code that the service manager did not request.
+pub fn is_final(code: u8, restart: RestartWhen) -> bool {
+    match restart {
+        RestartWhen::OnFailure => service_outcome(code) != ServiceOutcome::Restart,
+        RestartWhen::Always => [program::USAGE, program::TEMPFAIL, program::CONFIG].contains(&code),
+    }
+}
+
+/// What mcpd exits with under launchd, which starts a job again after every code but 0.
+pub fn for_launchd(code: u8, restart: RestartWhen) -> u8 {
+    if is_final(code, restart) { 0 } else { code.max(1) }
+}
+
 /// Exit codes of failures to start, and of `mcpctl`. Most are those of sysexits(3), which don't overlap with
 /// the codes of a shutdown (0 to 6, 100 to 102).
 pub mod program {

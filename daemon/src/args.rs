@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use mcpd_common::exit_code::RestartWhen;
 use mcpd_common::ids::Port;
 
 use crate::logging::ConsoleFormat;
@@ -34,13 +35,38 @@ pub struct Run {
     /// Do not start when a single worker is unusable
     #[arg(long)]
     pub strict: bool,
-    /// Exit with 0 unless mcpd has crashed, because launchd starts a job again after every other code. The code of the
-    /// shutdown is in its report
-    #[arg(long)]
-    pub launchd: bool,
+    /// Exit with 0 if launchd is to leave mcpd stopped: it starts a job again after every other code. Without WHEN,
+    /// only a crash is a reason to start again. The code of the shutdown is in its report
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on-failure"
+    )]
+    pub launchd: Option<LaunchdRestart>,
     /// Format of the console output [default: journal if standard error is the journal of systemd, else human]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub log_format: Option<ConsoleFormat>,
+}
+
+/// After which exits launchd starts mcpd again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LaunchdRestart {
+    /// After a crash
+    OnFailure,
+    /// After every exit, except that a start can't succeed
+    Always,
+}
+
+impl From<LaunchdRestart> for RestartWhen {
+    fn from(restart: LaunchdRestart) -> Self {
+        match restart {
+            LaunchdRestart::OnFailure => Self::OnFailure,
+            LaunchdRestart::Always => Self::Always,
+        }
+    }
 }
 
 /// What to do instead of running.

@@ -41,7 +41,7 @@ mod worker_listener;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mcpd_common::exit_code::{ServiceOutcome, program, service_outcome};
+use mcpd_common::exit_code::{self, RestartWhen, program};
 
 use args::{Args, Command};
 
@@ -51,8 +51,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed terminal is no reason to fail.
             let _ = error.print();
-            let is_launchd = std::env::args_os().any(|arg| arg == "--launchd");
-            return if error.use_stderr() { code_for(is_launchd, program::USAGE) } else { ExitCode::SUCCESS };
+            // No start with these arguments can succeed, whatever else they say.
+            let is_launchd = std::env::args_os().any(|arg| arg.to_string_lossy().starts_with("--launchd"));
+            let launchd = is_launchd.then(RestartWhen::default);
+            return if error.use_stderr() { code_for(launchd, program::USAGE) } else { ExitCode::SUCCESS };
         }
     };
     let code = match args.command {
@@ -60,15 +62,13 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig { file }) => commands::check_config::run(file.or(args.run.config)),
         Some(Command::Worker { repo, port }) => commands::worker::run(repo, port),
         None => {
-            let is_launchd = args.run.launchd;
-            return code_for(is_launchd, start::run(args.run));
+            let launchd = args.run.launchd.map(RestartWhen::from);
+            return code_for(launchd, start::run(args.run));
         }
     };
     code.into()
 }
 
-/// For launchd every code but 0 is a reason to start mcpd again.
-fn code_for(is_launchd: bool, code: u8) -> ExitCode {
-    let is_crash = service_outcome(code) == ServiceOutcome::Restart;
-    if is_launchd && !is_crash { ExitCode::SUCCESS } else { code.into() }
+fn code_for(launchd: Option<RestartWhen>, code: u8) -> ExitCode {
+    launchd.map_or(code, |restart| exit_code::for_launchd(code, restart)).into()
 }

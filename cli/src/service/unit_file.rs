@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mcpd_common::exit_code::{ServiceOutcome, service_outcome};
+use mcpd_common::exit_code::{self, ServiceOutcome, service_outcome};
 
 use super::stamp::{Comment, stamp};
 
@@ -13,7 +13,7 @@ const PROPERTY_LIST: &str = include_str!("../../../scripts/mcpd.plist.in");
 /// The name of the job in launchd.
 pub const LABEL: &str = "org.mcpd.mcpd";
 
-/// After which exits the service manager starts mcpd again.
+/// [`exit_code::RestartWhen`] on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum RestartWhen {
     /// After a crash
@@ -72,11 +72,9 @@ pub fn launchd(values: &Values) -> String {
         .user
         .as_ref()
         .map(|user| format!("    <key>UserName</key>\n    <string>{}</string>\n", xml(user)));
-    let keep_alive = match values.restart {
-        RestartWhen::OnFailure => {
-            "    <dict>\n        <key>SuccessfulExit</key>\n        <false/>\n    </dict>"
-        }
-        RestartWhen::Always => "    <true/>",
+    let mode = match values.restart {
+        RestartWhen::OnFailure => "--launchd",
+        RestartWhen::Always => "--launchd=always",
     };
     let text = fill(
         PROPERTY_LIST,
@@ -85,7 +83,7 @@ pub fn launchd(values: &Values) -> String {
             ("MCPD", xml(&text_of(&values.mcpd))),
             ("CONFIG", xml(&text_of(&values.config))),
             ("PATH", xml(&values.path)),
-            ("KEEP_ALIVE", keep_alive.to_owned()),
+            ("MODE", mode.to_owned()),
             ("STOP_SECONDS", values.stop_seconds.to_string()),
             ("LOG", xml(&text_of(&values.log))),
         ],
@@ -99,12 +97,19 @@ pub fn starts_with_config(unit: &str, config: &Path) -> bool {
     unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).any(|line| line.ends_with(&option))
 }
 
-/// Exit codes after which another start would not help. A start that can't succeed is not repeated at all; with
-/// [`RestartWhen::OnFailure`], neither is a shutdown that was requested.
+impl From<RestartWhen> for exit_code::RestartWhen {
+    fn from(restart: RestartWhen) -> Self {
+        match restart {
+            RestartWhen::OnFailure => Self::OnFailure,
+            RestartWhen::Always => Self::Always,
+        }
+    }
+}
+
+/// Failures after which systemd does not start mcpd again.
 fn no_restart(restart: RestartWhen) -> String {
-    let is_listed = |code: &u8| match restart {
-        RestartWhen::OnFailure => service_outcome(*code) == ServiceOutcome::Failed,
-        RestartWhen::Always => service_outcome(*code) == ServiceOutcome::Failed && (64..=78).contains(code),
+    let is_listed = |code: &u8| {
+        service_outcome(*code) == ServiceOutcome::Failed && exit_code::is_final(*code, restart.into())
     };
     let codes: Vec<_> = (0..=u8::MAX).filter(is_listed).map(|code| code.to_string()).collect();
     codes.join(" ")
@@ -160,10 +165,13 @@ fn xml(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod property_list_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn values(user: Option<&str>) -> Values {
+    pub(super) fn values(user: Option<&str>) -> Values {
         Values {
             mcpd: "/home/kim/.cargo/bin/mcpd".into(),
             mcpctl: "/home/kim/.cargo/bin/mcpctl".into(),
@@ -249,73 +257,6 @@ mod tests {
         for text in [systemd(&values(None)), systemd(&values(Some("kim"))), property_list] {
             assert!(!text.contains('@'), "{text}");
         }
-    }
-
-    /// Keys, types and values of launchd.plist(5).
-    #[test]
-    fn the_property_list_has_known_keys_of_the_right_types() {
-        for user in [None, Some("kim")] {
-            let list = launchd(&values(user));
-            let elements = elements(&list);
-            let (first, last) = (elements.first().expect("one"), elements.last().expect("one"));
-            assert_eq!((first.as_str(), last.as_str()), ("plist version=\"1.0\"", "/plist"));
-            let mut types = std::collections::BTreeMap::new();
-            let mut depth = 0;
-            for pair in elements.windows(2) {
-                depth += match pair[0].as_str() {
-                    "dict" | "array" => 1,
-                    "/dict" | "/array" => -1,
-                    _ => 0,
-                };
-                if let (1, Some(key)) = (depth, pair[0].strip_prefix("key ")) {
-                    let kind = pair[1].split(' ').next().expect("a name");
-                    assert!(types.insert(key.to_owned(), kind.to_owned()).is_none(), "{key} twice");
-                }
-            }
-            assert_eq!(depth, 0);
-            let mut expected = vec![
-                ("EnvironmentVariables", "dict"),
-                ("ExitTimeOut", "integer"),
-                ("KeepAlive", "dict"),
-                ("Label", "string"),
-                ("ProcessType", "string"),
-                ("ProgramArguments", "array"),
-                ("RunAtLoad", "true/"),
-                ("StandardErrorPath", "string"),
-                ("ThrottleInterval", "integer"),
-            ];
-            expected.extend(user.map(|_| ("UserName", "string")));
-            let found: Vec<_> = types.iter().map(|(key, kind)| (key.as_str(), kind.as_str())).collect();
-            assert_eq!(found, expected);
-            assert!(elements.contains(&"integer 111".to_owned()));
-        }
-    }
-
-    /// The elements of a property list in order: "dict", "key Label", "/dict".
-    fn elements(list: &str) -> Vec<String> {
-        let (_, body) = list.split_once("<plist").expect("a property list");
-        let mut elements = Vec::new();
-        let mut rest = format!("<plist{body}");
-        while let Some((text, after)) = rest.split_once('<') {
-            assert!(text.trim().is_empty(), "text outside of an element: {text}");
-            let comment = after.strip_prefix("!--").map(|after| after.split_once("-->").expect("it ends"));
-            if let Some((comment, after)) = comment {
-                assert!(!comment.contains("--"), "not allowed in a comment: {comment}");
-                rest = after.to_owned();
-                continue;
-            }
-            let (name, after) = after.split_once('>').expect("it ends");
-            if ["key", "string", "integer"].contains(&name) {
-                let (value, after) = after.split_once(&format!("</{name}>")).expect("it ends");
-                assert!(!value.contains('<'), "{value}");
-                elements.push(format!("{name} {value}"));
-                rest = after.to_owned();
-            } else {
-                elements.push(name.to_owned());
-                rest = after.to_owned();
-            }
-        }
-        elements
     }
 
     #[test]

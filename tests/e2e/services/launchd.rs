@@ -8,9 +8,13 @@ use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, binaries, command};
 const SHORT: Duration = Duration::from_millis(300);
 
 fn launched(config: ConfigBuilder) -> Daemon {
+    launched_with("--launchd", config)
+}
+
+fn launched_with(option: &str, config: ConfigBuilder) -> Daemon {
     let home = tempfile::tempdir().expect("a temporary directory");
     let mut mcpd = Daemon::command(home.path(), &config);
-    mcpd.arg("--launchd");
+    mcpd.arg(option);
     let mut daemon = Daemon::launch_by(mcpd, home, config);
     daemon.wait_ready();
     daemon
@@ -22,6 +26,19 @@ fn a_requested_shutdown_ends_with_0_and_the_report_has_the_code() {
     daemon.mcpctl(&["shutdown", "--wait"]).expect_code(2);
     assert_eq!(daemon.wait_exit(LONGEST_SHUTDOWN), 0);
     assert_eq!(daemon.report().exit_code, 2);
+}
+
+/// `service install --restart always`.
+#[test]
+fn always_leaves_only_a_start_that_can_not_succeed_stopped() {
+    let mut daemon = launched_with("--launchd=always", ConfigBuilder::new().fixture("alpha", ""));
+    daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
+    assert_eq!(daemon.wait_exit(LONGEST_SHUTDOWN), 1, "launchd starts it again");
+    assert_eq!(daemon.report().exit_code, 0);
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let broken = ConfigBuilder::new().toml("nonsense = 1").fixture("alpha", "");
+    let refused = Daemon::refused(home.path(), &broken, &["--strict", "--launchd=always"]);
+    assert_eq!(refused.code, Some(0), "{refused:?}");
 }
 
 #[test]
