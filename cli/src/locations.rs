@@ -106,12 +106,14 @@ fn holds_state(state: &StateDir) -> bool {
 /// Whether the daemon of the system unit is, or was, started with this configuration.
 fn is_of_system_unit(file: &Path) -> bool {
     let named = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let is_default = || named == Path::new(paths::SYSTEM_CONFIG);
-    let is_in_unit = || {
-        let unit = std::fs::read_to_string(SYSTEM_UNIT_FILE);
-        unit.is_ok_and(|unit| unit_file::starts_with_config(&unit, &named))
+    // A unit that is elsewhere, or that names no configuration, has the default.
+    let unit = std::fs::read_to_string(SYSTEM_UNIT_FILE).unwrap_or_default();
+    let is_config = if unit_file::names_config(&unit) {
+        unit_file::starts_with_config(&unit, &named)
+    } else {
+        named == Path::new(paths::SYSTEM_CONFIG)
     };
-    Path::new(paths::SYSTEM_STATE).is_dir() && (is_default() || is_in_unit())
+    is_config && Path::new(paths::SYSTEM_STATE).is_dir()
 }
 
 fn load(file: &Path, environment: paths::Environment) -> Result<Config, String> {

@@ -105,6 +105,18 @@ all() {
     check_start_fails
 }
 
+# mcpctl with the configuration of the unit finds its daemon, wherever the configuration is.
+check_configuration_elsewhere() {
+    echo '== a configuration elsewhere'
+    use_manager system
+    worker polite 8101 --mcp >'/srv/my config.toml'
+    check 'install --config' quietly install_service --config '/srv/my config.toml'
+    check 'mcpctl finds the daemon by it' quietly mcpctl --config '/srv/my config.toml' health
+    check 'also from its directory' quietly env -C /srv mcpctl --config 'my config.toml' health
+    check 'not by another one' twice 3 'not running' mcpctl --config "$config" status
+    service uninstall >/dev/null
+}
+
 # Without --run-as, the user of sudo counts.
 check_users_of_the_system_unit() {
     echo '== users of a system unit'
@@ -182,6 +194,7 @@ check_without() {
 useradd --create-home --uid $OTHER_UID --shell /bin/bash $OTHER_USER
 all system
 all user
+check_configuration_elsewhere
 check_users_of_the_system_unit
 check_logout
 check_without

@@ -27,11 +27,17 @@ stop_millis() {
     echo $(((${EPOCHREALTIME/./} - begin) / 1000))
 }
 
+# "median (lowest to highest)"
+summary() { printf '%s\n' "$@" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] " ms (" v[1] " to " v[NR] ")" }'; }
+
+own=() others=()
 for turn in $(seq $TURNS); do
     systemctl start mcpd.service
-    own=$(stop_millis mcpd.service)
+    own+=("$(stop_millis mcpd.service)")
     systemctl start "${plain[@]}"
     until serving; do sleep 0.1; done
-    echo "turn $turn: mcpd $own ms, plain units $(stop_millis "${plain[@]}") ms"
+    others+=("$(stop_millis "${plain[@]}")")
+    echo "turn $turn: mcpd ${own[-1]} ms, plain units ${others[-1]} ms"
 done
+echo "mcpd $(summary "${own[@]}"), plain units $(summary "${others[@]}")"
 mcpctl service uninstall --system >/trial/uninstall.log 2>&1

@@ -10,6 +10,9 @@ const USER_UNIT: &str = include_str!("../../../scripts/mcpd.user.service.in");
 const SYSTEM_UNIT: &str = include_str!("../../../scripts/mcpd.system.service.in");
 const PROPERTY_LIST: &str = include_str!("../../../scripts/mcpd.plist.in");
 
+/// In front of the configuration in a command line.
+const CONFIG_OPTION: &str = " --config ";
+
 /// The name of the job in launchd.
 pub const LABEL: &str = "org.mcpd.mcpd";
 
@@ -91,10 +94,19 @@ pub fn launchd(values: &Values) -> String {
     stamp(&text.replace("@USER@\n", &user.unwrap_or_default()), Comment::Xml)
 }
 
+/// Whether this unit starts mcpd with a configuration that the unit names.
+pub fn names_config(unit: &str) -> bool {
+    start_commands(unit).any(|command| command.contains(CONFIG_OPTION))
+}
+
 /// Whether this unit starts mcpd with this configuration.
 pub fn starts_with_config(unit: &str, config: &Path) -> bool {
-    let option = format!(" --config {}", exec_word(&text_of(config)));
-    unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")).any(|line| line.ends_with(&option))
+    let option = format!("{CONFIG_OPTION}{}", exec_word(&text_of(config)));
+    start_commands(unit).any(|command| command.ends_with(&option))
+}
+
+fn start_commands(unit: &str) -> impl Iterator<Item = &str> {
+    unit.lines().filter_map(|line| line.strip_prefix("ExecStart="))
 }
 
 impl From<RestartWhen> for exit_code::RestartWhen {
@@ -219,7 +231,8 @@ mod tests {
     fn a_unit_is_recognized_by_its_configuration() {
         let config = Path::new("/srv/my config.toml");
         let unit = systemd(&Values { config: config.to_owned(), ..values(Some("kim")) });
-        assert!(starts_with_config(&unit, config));
+        assert!(names_config(&unit) && starts_with_config(&unit, config));
+        assert!(!names_config("[Service]\nExecStart=/bin/mcpd\nExecStop=/bin/mcpctl --config /a shutdown\n"));
         for other in ["/srv/my", "config.toml", "/srv/my config.toml.old", ""] {
             assert!(!starts_with_config(&unit, Path::new(other)), "{other}");
         }
