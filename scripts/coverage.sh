@@ -5,8 +5,9 @@
 #   scripts/coverage.sh -E 'test(/^crash::/)'      some: arguments go to `cargo nextest run`
 #   scripts/coverage.sh --lines ROOM               the uncovered lines of the last run, by file
 #
-# cargo-llvm-cov is installed into target/tools if it is missing. Processes that are killed with SIGKILL leave no counts,
-# except what they counted by then: the counters are kept in the files that the kernel writes (continuous mode).
+# cargo-llvm-cov is installed into target/tools if it is missing. The counters are in files that are mapped into memory
+# (%c, which needs runtime-counter-relocation): also a process that ends by SIGKILL, exec or _exit leaves its counts,
+# and so does a child between fork and exec. %8m: all processes of a program share 8 files.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -27,7 +28,8 @@ run_tests() {
     # shellcheck disable=SC1090
     source <(cargo llvm-cov show-env --sh 2>/dev/null || cargo llvm-cov show-env --export-prefix)
     export CARGO_TARGET_DIR=$PWD/target/coverage
-    export LLVM_PROFILE_FILE=$CARGO_TARGET_DIR/counts-%p-%8m.profraw
+    export LLVM_PROFILE_FILE=$CARGO_TARGET_DIR/counts-%8m%c.profraw
+    export RUSTFLAGS="${RUSTFLAGS-} -Cllvm-args=-runtime-counter-relocation"
     export CARGO_LLVM_COV_TARGET_DIR=$CARGO_TARGET_DIR
     mkdir -p "$CARGO_TARGET_DIR"
     find "$CARGO_TARGET_DIR" -maxdepth 1 -name '*.profraw' -delete

@@ -60,7 +60,7 @@ fn detached_processes_prevent_the_proof_until_they_are_gone() {
 
     // Ten that change their session, parent and environment, each with a child.
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do env -i setsid --fork sh -c 'sleep 60 & wait'; done";
-    let leader = child::spawn(plan(script)).expect("sh(1)");
+    let leader = child::spawn(plan(script)).expect("sh(1)").pid();
     let deadline = Instant::now() + TIMEOUT;
     while child::reap(leader).is_none() {
         assert!(Instant::now() < deadline, "the leader does not exit");

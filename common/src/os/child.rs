@@ -12,6 +12,8 @@ use crate::ids::{Pgid, Pid};
 
 mod handle;
 mod identity;
+mod image;
+mod report;
 mod setup;
 mod spawn;
 mod wait;
@@ -19,7 +21,7 @@ mod wait;
 pub use super::portable::MARK_VARIABLE;
 pub use super::signal::Signal;
 pub use handle::Handle;
-pub use spawn::{SpawnPlan, spawn};
+pub use spawn::{ExecState, SpawnPlan, Spawned, spawn};
 pub use wait::{PROOF, Proof, ReapedChildren, has_any_ended, peek_exit, prove_no_children, reap};
 
 /// Makes this process a child subreaper: orphans among its descendants are reparented to it

@@ -39,8 +39,9 @@ use crate::logging;
 use crate::logging::console::Console;
 use crate::process::containment::{Cgroups, Children, cgroups};
 use crate::process::launch::LaunchEnv;
+use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
-use crate::process::process_thread::{ProcessEvent, ProcessThread};
+use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
 use crate::proxy::handle::ProxyHandle;
 use crate::proxy::{Proxy, ProxyConfig};
@@ -258,7 +259,7 @@ impl<'a> Boot<'a> {
         &self,
         open_files: OpenFileLimit,
         cgroups: Result<Cgroups, String>,
-    ) -> Result<(ProcessParts, mpsc::UnboundedReceiver<ProcessEvent>), StartError> {
+    ) -> Result<(ProcessParts, mpsc::UnboundedReceiver<FamilyChange>), StartError> {
         let launch_env = LaunchEnv::from_this_process().map_err(StartError::system("find this program"))?;
         let run = self.options.run.tag();
         let known_file = KnownProcessesFile::new(self.state.members(), run);
@@ -293,7 +294,7 @@ impl<'a> Boot<'a> {
         processes: ProcessParts,
         recorder: Recorder,
         proxies: HashMap<WorkerName, ProxyHandle>,
-        events: mpsc::UnboundedReceiver<ProcessEvent>,
+        events: mpsc::UnboundedReceiver<FamilyChange>,
         triggers: &mpsc::UnboundedSender<Trigger>,
     ) -> SupervisorHandle {
         let ProcessParts { process_thread, output, launch_env } = processes;

@@ -37,6 +37,14 @@ pub struct Started {
 /// A change in a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FamilyChange {
+    /// The program of a leader runs. Comes before any other change of the family, unless there is a
+    /// [`FamilyChange::StartHangs`].
+    Started { slot: Slot, leader: Started },
+    /// The program of a leader could not be executed; no process is left.
+    NotStarted { slot: Slot, reason: String },
+    /// A leader neither executes its program nor fails, because a file system does not respond. It may never exit, not
+    /// even after `SIGKILL`; its exit is reported like any other.
+    StartHangs { slot: Slot, leader: Started, reason: String },
     /// A leader exited. It is not reaped yet, so that its group id can't be reused. Sent again if
     /// descendants are found only later.
     LeaderExited {
@@ -47,6 +55,18 @@ pub enum FamilyChange {
     },
     /// Leader and descendants are gone, the leader is reaped.
     Gone { slot: Slot },
+}
+
+impl FamilyChange {
+    pub fn slot(&self) -> Slot {
+        match self {
+            Self::Started { slot, .. }
+            | Self::NotStarted { slot, .. }
+            | Self::StartHangs { slot, .. }
+            | Self::LeaderExited { slot, .. }
+            | Self::Gone { slot } => *slot,
+        }
+    }
 }
 
 /// Processes at one moment.
@@ -66,11 +86,11 @@ pub enum DescendantProof {
 
 /// Effects on processes. Only the process thread calls them.
 pub trait ProcessOperations: Send {
-    /// Starts the leader of a slot.
+    /// Starts the leader of a slot. What becomes of it is among the changes that [`collect`](Self::collect) returns.
     ///
     /// # Errors
     /// The kernel's error, or that processes of the slot's last family are still running.
-    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String>;
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<(), String>;
 
     /// Reaps orphans, and returns what changed.
     fn collect(&mut self) -> Vec<FamilyChange>;

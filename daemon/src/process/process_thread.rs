@@ -1,7 +1,7 @@
 //! One thread starts, signals and reaps all children.
 //!
 //! ```text
-//!   supervisor --ProcessCommand--> process thread (ProcessOperations) --ProcessEvent--> supervisor
+//!   supervisor --ProcessCommand--> process thread (ProcessOperations) --FamilyChange--> supervisor
 //!   SIGCHLD, poll interval --------^
 //! ```
 //!
@@ -20,20 +20,20 @@ use mcpd_common::os::Containment;
 use mcpd_common::outcome::ExitStatus;
 use tokio::sync::{mpsc, oneshot};
 
-use super::operations::{
-    DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
-};
+use super::operations::{DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot};
 use crate::deadline::{self, Deadline};
 
 /// Poll interval for children made by clone(2) with another exit signal than `SIGCHLD`.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two passes of `SIGKILL`.
 const KILL_INTERVAL: Duration = Duration::from_millis(2);
+/// Poll interval for a leader whose program does not run yet: exec causes no `SIGCHLD`.
+const START_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Poll interval for descendants that outlived a leader below another process: they cause no `SIGCHLD`.
 const ORPHAN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub enum ProcessCommand {
-    /// Start a leader; [`ProcessEvent::Spawned`] has the result.
+    /// Start a leader; a [`FamilyChange`] has the result.
     Spawn(LaunchSpec),
     /// Start a helper command; the reply is its exit status, when its family is gone.
     Run(LaunchSpec, oneshot::Sender<Result<ExitStatus, String>>),
@@ -59,14 +59,6 @@ pub enum ProcessCommand {
     Dismantle(oneshot::Sender<Result<(), String>>),
 }
 
-#[derive(Debug)]
-pub enum ProcessEvent {
-    /// A leader was started, or could not be.
-    Spawned(Slot, Result<Started, String>),
-    /// A family changed.
-    Changed(FamilyChange),
-}
-
 /// Sends commands to the process thread. Cloning it is cheap.
 #[derive(Clone)]
 pub struct ProcessThread {
@@ -86,7 +78,7 @@ impl ProcessThread {
     /// When no thread can be started.
     pub fn start(
         processes: impl ProcessOperations + 'static,
-    ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<ProcessEvent>)> {
+    ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<FamilyChange>)> {
         let (process_thread, process_events, core, received) = Self::parts(processes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("mcpd-process".into()).spawn(move || {
@@ -103,7 +95,7 @@ impl ProcessThread {
     pub fn start_here(
         processes: impl ProcessOperations + 'static,
         exited: Arc<tokio::sync::Notify>,
-    ) -> (Self, mpsc::UnboundedReceiver<ProcessEvent>) {
+    ) -> (Self, mpsc::UnboundedReceiver<FamilyChange>) {
         let (process_thread, process_events, core, received) = Self::parts(processes);
         tokio::spawn(core.run(received, async move || exited.notified().await));
         (process_thread, process_events)
@@ -111,13 +103,14 @@ impl ProcessThread {
 
     fn parts(
         processes: impl ProcessOperations + 'static,
-    ) -> (Self, mpsc::UnboundedReceiver<ProcessEvent>, Core, mpsc::UnboundedReceiver<ProcessCommand>) {
+    ) -> (Self, mpsc::UnboundedReceiver<FamilyChange>, Core, mpsc::UnboundedReceiver<ProcessCommand>) {
         let (commands, received) = mpsc::unbounded_channel();
         let (process_events, events_received) = mpsc::unbounded_channel();
         let core = Core {
             processes: Box::new(processes),
             process_events,
             present: BTreeSet::new(),
+            starting: BTreeSet::new(),
             killing: BTreeSet::new(),
             killing_all: false,
             ended: BTreeSet::new(),
@@ -188,9 +181,11 @@ fn helper_slot(number: u16) -> Slot {
 
 struct Core {
     processes: Box<dyn ProcessOperations>,
-    process_events: mpsc::UnboundedSender<ProcessEvent>,
+    process_events: mpsc::UnboundedSender<FamilyChange>,
     /// Slots with a family. A kill command that comes after the end of a family must not hit the next one.
     present: BTreeSet<Slot>,
+    /// Slots whose leader does not run its program yet.
+    starting: BTreeSet<Slot>,
     killing: BTreeSet<Slot>,
     killing_all: bool,
     /// Slots whose leader exited and whose family is not gone.
@@ -199,7 +194,8 @@ struct Core {
 }
 
 struct Helper {
-    exit: Option<ExitStatus>,
+    /// What its caller gets when its family is gone; `None` while the leader runs.
+    result: Option<Result<ExitStatus, String>>,
     reply: oneshot::Sender<Result<ExitStatus, String>>,
 }
 
@@ -228,10 +224,14 @@ impl Core {
     }
 
     fn poll_interval(&self) -> Duration {
-        match (self.killing_all || !self.killing.is_empty(), self.ended.is_empty()) {
-            (true, _) => KILL_INTERVAL,
-            (false, false) => ORPHAN_POLL_INTERVAL,
-            (false, true) => POLL_INTERVAL,
+        if self.killing_all || !self.killing.is_empty() {
+            KILL_INTERVAL
+        } else if !self.starting.is_empty() {
+            START_POLL_INTERVAL
+        } else if !self.ended.is_empty() {
+            ORPHAN_POLL_INTERVAL
+        } else {
+            POLL_INTERVAL
         }
     }
 
@@ -239,8 +239,9 @@ impl Core {
         match command {
             ProcessCommand::Spawn(spec) => {
                 let slot = spec.slot;
-                let result = self.spawn(spec);
-                self.send_event(ProcessEvent::Spawned(slot, result));
+                if let Err(reason) = self.spawn(spec) {
+                    self.send_event(FamilyChange::NotStarted { slot, reason });
+                }
             }
             ProcessCommand::Run(spec, reply) => self.run_helper(spec, reply),
             ProcessCommand::Continue(slot) => self.processes.resume(slot),
@@ -259,11 +260,12 @@ impl Core {
         }
     }
 
-    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<(), String> {
         let slot = spec.slot;
-        let started = self.processes.spawn(spec)?;
+        self.processes.spawn(spec)?;
         self.present.insert(slot);
-        Ok(started)
+        self.starting.insert(slot);
+        Ok(())
     }
 
     fn kill_until_gone(&mut self, slot: Slot) {
@@ -275,8 +277,8 @@ impl Core {
     fn run_helper(&mut self, spec: LaunchSpec, reply: oneshot::Sender<Result<ExitStatus, String>>) {
         let slot = spec.slot;
         match self.spawn(spec) {
-            Ok(_) => {
-                self.helpers.insert(slot, Helper { exit: None, reply });
+            Ok(()) => {
+                self.helpers.insert(slot, Helper { result: None, reply });
             }
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -297,39 +299,60 @@ impl Core {
 
     fn on_change(&mut self, change: FamilyChange) {
         match &change {
+            FamilyChange::Started { slot, .. } | FamilyChange::StartHangs { slot, .. } => {
+                self.starting.remove(slot);
+            }
             FamilyChange::LeaderExited { slot, .. } => {
                 self.ended.insert(*slot);
             }
-            FamilyChange::Gone { slot } => {
+            FamilyChange::Gone { slot } | FamilyChange::NotStarted { slot, .. } => {
                 self.present.remove(slot);
+                self.starting.remove(slot);
                 self.ended.remove(slot);
                 self.killing.remove(slot);
             }
         }
         if !self.helper_change(&change) {
-            self.send_event(ProcessEvent::Changed(change));
+            self.send_event(change);
         }
     }
 
-    /// A helper has no supervisor: descendants that outlive it are killed at once.
+    /// A helper has no supervisor: descendants that outlive it are killed at once, and so is one that hangs.
     fn helper_change(&mut self, change: &FamilyChange) -> bool {
+        let slot = change.slot();
+        let Some(helper) = self.helpers.get_mut(&slot) else { return false };
         match change {
-            FamilyChange::LeaderExited { slot, exit, remaining } => {
-                let Some(helper) = self.helpers.get_mut(slot) else { return false };
-                helper.exit = Some(*exit);
+            FamilyChange::Started { .. } => {}
+            FamilyChange::StartHangs { reason, .. } => {
+                helper.result = Some(Err(reason.clone()));
+                self.killing.insert(slot);
+            }
+            FamilyChange::LeaderExited { exit, remaining, .. } => {
+                helper.result.get_or_insert(Ok(*exit));
                 if !remaining.is_empty() {
-                    self.killing.insert(*slot);
+                    self.killing.insert(slot);
                 }
             }
-            FamilyChange::Gone { slot } => {
-                let Some(helper) = self.helpers.remove(slot) else { return false };
-                drop(helper.reply.send(helper.exit.ok_or_else(|| "it exited without a status".to_owned())));
+            FamilyChange::NotStarted { reason, .. } => self.reply_of_helper(slot, Err(reason.clone())),
+            FamilyChange::Gone { .. } => {
+                let result = helper.result.take();
+                self.reply_of_helper(
+                    slot,
+                    result.unwrap_or_else(|| Err("it exited without a status".to_owned())),
+                );
             }
         }
         true
     }
 
-    fn send_event(&self, event: ProcessEvent) {
+    /// The caller may have stopped waiting; then the reply is not needed.
+    fn reply_of_helper(&mut self, slot: Slot, result: Result<ExitStatus, String>) {
+        if let Some(helper) = self.helpers.remove(&slot) {
+            drop(helper.reply.send(result));
+        }
+    }
+
+    fn send_event(&self, event: FamilyChange) {
         // The supervisor may have ended already; its processes are killed all the same.
         let _ = self.process_events.send(event);
     }

@@ -7,7 +7,7 @@ use crate::supervisor::fake::system::{Effect, FakeSystem};
 /// The process thread of a system in which the worker `a` and the program `command` behave like this.
 fn process_thread_of(
     command: Behaviour,
-) -> (FakeSystem, ProcessThread, mpsc::UnboundedReceiver<ProcessEvent>) {
+) -> (FakeSystem, ProcessThread, mpsc::UnboundedReceiver<FamilyChange>) {
     let system = FakeSystem::of(vec![("a".to_owned(), command.clone())]);
     system.add_command("command", command);
     let (process_thread, process_events) = ProcessThread::start_here(system.clone(), system.exited.clone());
@@ -102,18 +102,14 @@ async fn the_exit_of_a_leader_is_reported_before_the_end_of_its_family() {
     let behaviour = Behaviour::exits_after(ms(100), ExitStatus::Code(1)).with_descendant(slow);
     let (_system, process_thread, mut process_events) = process_thread_of(behaviour);
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
-    assert!(matches!(process_events.recv().await, Some(ProcessEvent::Spawned(WORKER, Ok(_)))));
+    assert!(matches!(process_events.recv().await, Some(FamilyChange::Started { slot: WORKER, .. })));
     let exited = process_events.recv().await;
-    let Some(ProcessEvent::Changed(FamilyChange::LeaderExited { slot: WORKER, exit, remaining })) = exited
-    else {
+    let Some(FamilyChange::LeaderExited { slot: WORKER, exit, remaining }) = exited else {
         panic!("{exited:?}");
     };
     assert_eq!((exit, remaining.len()), (ExitStatus::Code(1), 1));
     process_thread.send(ProcessCommand::Terminate(WORKER));
-    assert!(matches!(
-        process_events.recv().await,
-        Some(ProcessEvent::Changed(FamilyChange::Gone { slot: WORKER }))
-    ));
+    assert!(matches!(process_events.recv().await, Some(FamilyChange::Gone { slot: WORKER })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,8 +180,8 @@ async fn descendants_are_counted_by_leader() {
         .with_descendant(SignalReaction::EXITS);
     let (_system, process_thread, mut process_events) = process_thread_of(behaviour);
     process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
-    let Some(ProcessEvent::Spawned(_, Ok(started))) = process_events.recv().await else {
+    let Some(FamilyChange::Started { leader, .. }) = process_events.recv().await else {
         panic!("not started")
     };
-    assert_eq!(process_thread.ask(ProcessCommand::Descendants).await, Ok(vec![(started.pid, 2)]));
+    assert_eq!(process_thread.ask(ProcessCommand::Descendants).await, Ok(vec![(leader.pid, 2)]));
 }

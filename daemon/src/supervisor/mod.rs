@@ -46,7 +46,7 @@ use crate::deadline;
 use crate::process::launch::LaunchEnv;
 use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
-use crate::process::process_thread::{ProcessEvent, ProcessThread};
+use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
 use crate::proxy::handle::ProxyHandle;
 use crate::service_manager::ServiceManager;
@@ -81,7 +81,7 @@ pub fn start(
     config: &Config,
     slots: &Slots,
     deps: Deps,
-    process_events: mpsc::UnboundedReceiver<ProcessEvent>,
+    process_events: mpsc::UnboundedReceiver<FamilyChange>,
 ) -> (SupervisorHandle, JoinHandle<()>) {
     start_with_client(Arc::new(HttpWorkerClient), config, slots, deps, process_events)
 }
@@ -92,7 +92,7 @@ pub(super) fn start_with_client(
     config: &Config,
     slots: &Slots,
     deps: Deps,
-    process_events: mpsc::UnboundedReceiver<ProcessEvent>,
+    process_events: mpsc::UnboundedReceiver<FamilyChange>,
 ) -> (SupervisorHandle, JoinHandle<()>) {
     let (orders, received) = mpsc::unbounded_channel();
     let (present, watched) = watch::channel(0);
@@ -144,7 +144,7 @@ impl Supervisor {
     async fn run(
         mut self,
         mut orders: mpsc::UnboundedReceiver<Order>,
-        mut process_events: mpsc::UnboundedReceiver<ProcessEvent>,
+        mut process_events: mpsc::UnboundedReceiver<FamilyChange>,
         mut task_results: mpsc::UnboundedReceiver<TaskResult>,
     ) {
         // Workers that can't be started: requests to them get the reason at once.
@@ -241,11 +241,15 @@ impl Supervisor {
         }
     }
 
-    fn on_process_event(&mut self, event: ProcessEvent) {
+    fn on_process_event(&mut self, event: FamilyChange) {
         match event {
-            ProcessEvent::Spawned(slot, Ok(started)) => self.spawned(slot, started),
-            ProcessEvent::Spawned(slot, Err(reason)) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
-            ProcessEvent::Changed(FamilyChange::LeaderExited { slot, exit, remaining }) => {
+            FamilyChange::Started { slot, leader } => self.spawned(slot, leader),
+            FamilyChange::NotStarted { slot, reason } => self.on(slot, WorkerEvent::SpawnFailed { reason }),
+            FamilyChange::StartHangs { slot, leader, reason } => {
+                self.spawned(slot, leader);
+                self.on(slot, WorkerEvent::StartHangs { reason });
+            }
+            FamilyChange::LeaderExited { slot, exit, remaining } => {
                 self.publish_step(
                     slot,
                     WorkerStep::LeaderExited {
@@ -255,7 +259,7 @@ impl Supervisor {
                 );
                 self.on(slot, WorkerEvent::LeaderExited { exit, remaining });
             }
-            ProcessEvent::Changed(FamilyChange::Gone { slot }) => {
+            FamilyChange::Gone { slot } => {
                 self.ended(slot);
                 self.on(slot, WorkerEvent::Gone);
             }

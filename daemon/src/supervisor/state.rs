@@ -156,6 +156,7 @@ impl Machine {
             WorkerEvent::Escalate => self.advance(|sequence| sequence.escalate(now), now),
             WorkerEvent::KillAll => self.advance(|sequence| sequence.kill_now(now), now),
             WorkerEvent::SpawnFailed { reason } => self.spawn_failed(reason, now),
+            WorkerEvent::StartHangs { reason } => self.start_hangs(reason, now),
             WorkerEvent::Probed { result, busy } => self.probed(result, busy, now),
             WorkerEvent::Answered(response) => self.advance(|sequence| sequence.answered(response, now), now),
             WorkerEvent::LeaderExited { exit, remaining } => self.leader_exited(exit, remaining, now),
@@ -275,6 +276,14 @@ impl Machine {
         }
     }
 
+    /// A worker that is being stopped continues with that: the exit of its process ends the stop.
+    fn start_hangs(&mut self, reason: String, now: Instant) -> Vec<Action> {
+        match &self.state {
+            State::Running(_) => self.fail_and_stop(reason, now),
+            _ => vec![],
+        }
+    }
+
     fn probed(&mut self, result: ProbeResult, busy: bool, now: Instant) -> Vec<Action> {
         let State::Running(running) = &mut self.state else {
             return vec![];
@@ -282,7 +291,7 @@ impl Machine {
         let failure = match result {
             ProbeResult::Alive => None,
             ProbeResult::NotReady(why) => Some(why),
-            ProbeResult::ForeignListener(holder) => return self.give_up_port(holder, now),
+            ProbeResult::ForeignListener(holder) => return self.fail_and_stop(holder, now),
         };
         match (running.probed(failure.is_none(), now), failure) {
             (HealthChange::BecameReady, _) => self.reason = None,
@@ -299,9 +308,9 @@ impl Machine {
         vec![]
     }
 
-    /// Another process listens on the port: the worker is started again, behind the proxy with another port.
-    fn give_up_port(&mut self, holder: String, now: Instant) -> Vec<Action> {
-        self.reason = Some(holder);
+    /// The process can't become ready: it is stopped, and the worker started again (behind the proxy with another port).
+    fn fail_and_stop(&mut self, reason: String, now: Instant) -> Vec<Action> {
+        self.reason = Some(reason);
         let next = self.after_failure(None, now);
         self.stop(next, now)
     }

@@ -3,17 +3,54 @@
 
 #![expect(unsafe_code, reason = "between fork and exec there are only the system's own calls")]
 
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::libc;
+use rustix::io::fcntl_dupfd_cloexec;
 
+use super::image::ExecImage;
+use super::report::{Step, encode};
 use crate::ids::Mark;
 use crate::os::this_process::{OpenFileLimit, original_umask};
 
+/// Where the child has its end of the report, after 0 to 2.
+const REPORT: RawFd = 3;
+
+/// The descriptors that a child uses, none of them below 4: so that none is overwritten before it is used.
+pub(super) struct ChildDescriptors {
+    input: OwnedFd,
+    output: OwnedFd,
+    report: OwnedFd,
+}
+
+impl ChildDescriptors {
+    /// # Errors
+    /// When there are not enough descriptors, or `/dev/null` can't be opened.
+    pub(super) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>, report: &OwnedFd) -> io::Result<Self> {
+        Ok(Self { input: above_report(input)?, output: above_report(output)?, report: high(report)? })
+    }
+}
+
+fn above_report(descriptor: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    match descriptor {
+        Some(descriptor) => high(&descriptor),
+        None => high(&OwnedFd::from(null_device()?)),
+    }
+}
+
+fn null_device() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/null")
+}
+
+fn high(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(descriptor.as_fd(), REPORT + 1)?)
+}
+
 /// The data that the child needs, gathered before the fork.
 #[derive(Clone, Copy)]
-pub struct ChildSetup {
+pub(super) struct ChildSetup {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has a parent-death signal"))]
     parent: libc::pid_t,
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux carries marks in limits"))]
@@ -25,14 +62,29 @@ pub struct ChildSetup {
 
 impl ChildSetup {
     /// For a child of this process. `cgroup` must stay open until the fork.
-    pub fn new(mark: Mark, open_files: OpenFileLimit, cgroup: Option<BorrowedFd<'_>>) -> Self {
+    pub(super) fn new(mark: Mark, open_files: OpenFileLimit, cgroup: Option<BorrowedFd<'_>>) -> Self {
         let cgroup = cgroup.map(|entrance| entrance.as_raw_fd());
         let umask = original_umask();
         Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, cgroup, umask }
     }
 
-    /// Runs in the child.
-    pub fn prepare(&self) -> io::Result<()> {
+    /// Runs in the child: prepares it, and executes the program.
+    pub(super) fn run(&self, descriptors: &ChildDescriptors, image: &ExecImage) -> ! {
+        let failed = match self.prepare(descriptors) {
+            Err(error) => (Step::Prepare, error),
+            Ok(()) => {
+                say(None, 0);
+                execute(image)
+            }
+        };
+        let (step, error) = failed;
+        say(Some(step), error.raw_os_error().unwrap_or(libc::EIO));
+        // SAFETY: ends this process without running anything of the parent (_exit(2)).
+        unsafe { libc::_exit(127) }
+    }
+
+    fn prepare(&self, descriptors: &ChildDescriptors) -> io::Result<()> {
+        place(descriptors)?;
         self.enter_cgroup();
         // SAFETY: takes no arguments and touches no memory.
         check(unsafe { libc::setsid() })?;
@@ -132,22 +184,70 @@ fn default_signal(signal: libc::c_int) {
     }
 }
 
-/// Sets close-on-exec on all descriptors except 0 to 2. They are not closed, because std reports a failure
-/// of the exec through one of them.
+/// Input, output and errors at 0 to 2, the report at 3.
+fn place(descriptors: &ChildDescriptors) -> io::Result<()> {
+    let output = &descriptors.output;
+    let places = [(&descriptors.input, 0), (output, 1), (output, 2), (&descriptors.report, REPORT)];
+    for (descriptor, place) in places {
+        // SAFETY: plain numbers of open descriptors.
+        check(unsafe { libc::dup2(descriptor.as_raw_fd(), place) })?;
+    }
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(REPORT, libc::F_SETFD, libc::FD_CLOEXEC) })
+}
+
+/// Changes to the directory and executes the program. Both may block for as long as a file system does.
+fn execute(image: &ExecImage) -> (Step, io::Error) {
+    // SAFETY: the text ends with a NUL byte and lives as long as the call.
+    if unsafe { libc::chdir(image.directory.as_ptr()) } == -1 {
+        return (Step::Directory, io::Error::last_os_error());
+    }
+    exec_with_path(image);
+    (Step::Exec, io::Error::last_os_error())
+}
+
+/// execvpe(3), which looks the program up in the `PATH` of the new environment.
+fn exec_with_path(image: &ExecImage) {
+    #[cfg(not(target_os = "linux"))]
+    let environment = {
+        // SAFETY: the address of `environ`, which only this single thread uses now.
+        unsafe { libc::_NSGetEnviron() }
+    };
+    #[cfg(target_os = "linux")]
+    let environment = {
+        unsafe extern "C" {
+            static mut environ: *mut *mut libc::c_char;
+        }
+        &raw mut environ
+    };
+    // SAFETY: both lists end with a null pointer, and `image` outlives the process image.
+    unsafe {
+        *environment = image.env.as_ptr().cast_mut().cast();
+        libc::execvp(image.program().as_ptr(), image.args.as_ptr());
+    }
+}
+
+/// Tells the parent. A parent that is gone needs no message.
+fn say(step: Option<Step>, errno: i32) {
+    let message = encode(step, errno);
+    // SAFETY: the bytes live as long as the call.
+    unsafe { libc::write(REPORT, message.as_ptr().cast(), message.len()) };
+}
+
+/// Closes all descriptors except 0 to 3: a child that hangs in `chdir` or `exec` must not hold sockets and locks.
 fn close_others() {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: plain numbers.
-        let result =
-            unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        let result = unsafe { libc::syscall(libc::SYS_close_range, 4u32, u32::MAX, 0u32) };
         if result == 0 {
             return;
         }
     }
     // A kernel or a sandbox without close_range(2): one by one.
-    for descriptor in 3..MAX_DESCRIPTOR {
+    for descriptor in REPORT + 1..MAX_DESCRIPTOR {
         // SAFETY: plain numbers; for a descriptor that is not open it fails without effect.
-        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+        unsafe { libc::close(descriptor) };
     }
 }
 

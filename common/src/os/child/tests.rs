@@ -42,6 +42,13 @@ fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The pid of a child whose program runs.
+fn start(plan: SpawnPlan) -> Pid {
+    let mut spawned = spawn(plan).expect("a child");
+    assert_eq!(spawned.poll_exec(TIMEOUT), ExecState::Done);
+    spawned.pid()
+}
+
 fn exit_of(pid: Pid) -> ExitStatus {
     until("exit of the child", || reap(pid))
 }
@@ -50,7 +57,7 @@ fn exit_of(pid: Pid) -> ExitStatus {
 fn output_of(mut plan: SpawnPlan) -> (String, ExitStatus) {
     let (mut reader, writer) = io::pipe().expect("a pipe");
     plan.output = Some(writer.into());
-    let pid = spawn(plan).expect("sh(1)");
+    let pid = start(plan);
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("text");
     (text, exit_of(pid))
@@ -61,7 +68,7 @@ fn output_of(mut plan: SpawnPlan) -> (String, ExitStatus) {
 fn a_child_leads_its_own_session_and_has_only_its_own_environment() {
     let mut plan = plan("exec sleep 60");
     plan.directory = "/proc".into();
-    let pid = spawn(plan).expect("sh(1)");
+    let pid = start(plan);
     let child = process::best_effort::read(pid).expect("it runs");
     assert_eq!((child.session, child.pgid, child.ppid), (pid.get(), pid.get(), Pid::current().get()));
     assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
@@ -98,7 +105,7 @@ fn signals_descriptors_and_limits_are_not_inherited() {
     let mut plan = plan("");
     plan.program = "sleep".into();
     plan.args = vec!["60".into()];
-    let pid = spawn(plan).expect("sleep(1)");
+    let pid = start(plan);
     let listing = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a child of this test");
     let mut open: Vec<_> = listing.map(|entry| entry.expect("listed").file_name()).collect();
     open.sort();
@@ -115,7 +122,7 @@ fn the_mark_survives_setsid_and_an_empty_environment() {
         return; // Its mark is in the environment, which is emptied here.
     }
     let mark = Mark { run: RunTag(std::process::id()), slot: Slot(6) };
-    let pid = spawn(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") }).expect("sh(1)");
+    let pid = start(SpawnPlan { mark, ..plan("exec env -i setsid --fork sleep 60") });
     assert_eq!(exit_of(pid), ExitStatus::Code(0));
     let detached = until("a detached process with the mark", || {
         let marked =
@@ -132,7 +139,7 @@ fn the_mark_survives_setsid_and_an_empty_environment() {
 
 #[test]
 fn an_exit_status_can_be_read_before_reaping() {
-    let pid = spawn(plan("exit 7")).expect("sh(1)");
+    let pid = start(plan("exit 7"));
     assert_eq!(until("exit", || peek_exit(pid)), ExitStatus::Code(7));
     assert_eq!(peek_exit(pid), Some(ExitStatus::Code(7)), "still unreaped");
     assert!(has_any_ended());
@@ -165,7 +172,7 @@ fn a_child_without_an_exit_signal_is_waited_for() {
 #[test]
 fn a_killing_signal_is_in_the_exit_status() {
     for number in [2, 15, 9, 40] {
-        let pid = spawn(plan(&format!("kill -{number} $$; exec sleep 60"))).expect("sh(1)");
+        let pid = start(plan(&format!("kill -{number} $$; exec sleep 60")));
         assert_eq!(exit_of(pid), ExitStatus::Signal(number));
     }
 }
@@ -175,7 +182,11 @@ fn an_error_names_the_program_or_directory() {
     let error = |change: fn(&mut SpawnPlan)| {
         let mut plan = plan("true");
         change(&mut plan);
-        spawn(plan).expect_err("can't start").to_string()
+        let mut spawned = spawn(plan).expect("a child");
+        let state = spawned.poll_exec(TIMEOUT);
+        assert_eq!(exit_of(spawned.pid()), ExitStatus::Code(127), "it is left to be reaped");
+        let ExecState::Failed(error) = state else { panic!("{state:?}") };
+        error
     };
     assert_eq!(error(|p| p.directory = "/no/such".into()), "directory /no/such: does not exist");
     assert_eq!(error(|p| p.directory = "/dev/null".into()), "directory /dev/null: is not a directory");
@@ -186,13 +197,103 @@ fn an_error_names_the_program_or_directory() {
     assert!(error(|p| p.program = "/dev/null".into()).starts_with("/dev/null: Permission denied"));
 }
 
+/// A program that can't be opened for now, as on a dead network mount: a lease on it (fcntl(2)) delays every exec.
+#[cfg(target_os = "linux")]
+struct HangingProgram {
+    directory: tempfile::TempDir,
+    file: std::fs::File,
+}
+
+#[cfg(target_os = "linux")]
+impl HangingProgram {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("program");
+        std::fs::copy("/bin/sleep", &path).expect("copied");
+        let file = std::fs::File::open(&path).expect("readable");
+        // SAFETY: an ignored signal and a plain number. The kernel sends SIGIO when somebody opens the file.
+        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+        let hanging = Self { directory, file };
+        hanging.lease(libc::F_WRLCK);
+        hanging
+    }
+
+    fn lease(&self, kind: libc::c_int) {
+        // SAFETY: a plain number.
+        let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    fn plan(&self) -> SpawnPlan {
+        let program = self.directory.path().join("program");
+        SpawnPlan { program, args: vec!["60".into()], ..plan("") }
+    }
+}
+
+/// The caller is not blocked, and the child is its own meanwhile: it leads its group, and holds no descriptor.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_exec_that_hangs_blocks_only_the_child() {
+    let program = HangingProgram::new();
+    let mut spawned = spawn(program.plan()).expect("a child");
+    let pid = spawned.pid();
+    assert_eq!(spawned.poll_exec(Duration::from_millis(10)), ExecState::Pending);
+    let child = process::best_effort::read(pid).expect("it exists");
+    assert_eq!((child.session, child.pgid), (pid.get(), pid.get()));
+    let listing = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a child of this test");
+    assert_eq!(listing.count(), 4, "0 to 2 and the report");
+    program.lease(libc::F_UNLCK);
+    assert_eq!(spawned.poll_exec(TIMEOUT), ExecState::Done);
+    let name = process::best_effort::read(pid).expect("it runs").name;
+    assert_eq!(name, "program");
+    assert_eq!(signal_group(Pgid::led_by(pid), Signal::Kill), Delivery::Sent);
+    assert_eq!(exit_of(pid), ExitStatus::Signal(9));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_that_hangs_before_exec_can_be_killed() {
+    let program = HangingProgram::new();
+    let mut spawned = spawn(program.plan()).expect("a child");
+    assert_eq!(spawned.poll_exec(Duration::ZERO), ExecState::Pending);
+    assert_eq!(signal_group(Pgid::led_by(spawned.pid()), Signal::Term), Delivery::Sent);
+    assert_eq!(exit_of(spawned.pid()), ExitStatus::Signal(15));
+    assert_eq!(spawned.poll_exec(TIMEOUT), ExecState::Done, "no error: its exit status says what happened");
+}
+
+/// A script without `#!` is run by the shell, as execvp(3) does it.
+#[test]
+fn the_program_is_looked_up_in_the_path_of_the_child() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = directory.path().join("only-here");
+    std::fs::write(&script, "echo \"$1\"\n").expect("written");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).expect("changed");
+    for (program, path) in [("only-here", directory.path()), ("./only-here", "/usr/bin".as_ref())] {
+        let plan = SpawnPlan {
+            program: program.into(),
+            args: vec!["hello".into()],
+            directory: directory.path().into(),
+            env: vec![("PATH".into(), path.into())],
+            ..plan("")
+        };
+        assert_eq!(output_of(plan), ("hello\n".to_owned(), ExitStatus::Code(0)));
+    }
+}
+
+#[test]
+fn a_text_with_a_nul_byte_is_refused() {
+    let error = spawn(plan("a\0b")).expect_err("not a C string");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
 /// R-CONT-5: a leader is killed when the thread that started it exits.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_child_dies_with_the_thread_that_started_it() {
     let (stop, wait) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
+        let pid = start(plan("exec sleep 60"));
         let running = peek_exit(pid).is_none();
         let _ = wait.recv();
         (pid, running)
@@ -206,7 +307,7 @@ fn a_child_dies_with_the_thread_that_started_it() {
 /// R-CONT-1: a reused pid is not signalled.
 #[test]
 fn a_handle_refers_to_the_process_that_was_read() {
-    let pid = spawn(plan("exec sleep 60")).expect("sh(1)");
+    let pid = start(plan("exec sleep 60"));
     let read = process::best_effort::read(pid).expect("it runs");
     let mut other = read.clone();
     other.start.0 += 1;
@@ -221,7 +322,7 @@ fn a_handle_refers_to_the_process_that_was_read() {
 
 #[test]
 fn a_group_is_signalled_as_a_whole() {
-    let pid = spawn(plan("sleep 60 & sleep 60 & wait")).expect("sh(1)");
+    let pid = start(plan("sleep 60 & sleep 60 & wait"));
     let members = until("both run", || {
         let tree = process::best_effort::tree(pid);
         (tree.iter().filter(|p| p.name == "sleep").count() == 2).then_some(tree)

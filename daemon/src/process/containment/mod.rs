@@ -52,6 +52,7 @@ mod start;
 
 use attribution::{Attribution, ScanDepth};
 pub use cgroups::Cgroups;
+use start::StartState;
 
 /// All processes below the daemon.
 pub struct Children {
@@ -73,6 +74,7 @@ pub struct Children {
 struct Family {
     leader: Pid,
     start: StartTime,
+    start_state: StartState,
     exit: Option<ExitStatus>,
     /// Whether its supervisor knows of descendants that outlived the leader.
     has_reported_descendants: bool,
@@ -113,6 +115,13 @@ impl Children {
         })
     }
 
+    fn failed_start(&self, slot: Slot) -> Option<String> {
+        match &self.families.get(&slot)?.start_state {
+            StartState::Failed(reason) => Some(reason.clone()),
+            StartState::Pending(_) | StartState::Done => None,
+        }
+    }
+
     /// Whether these are the first descendants found of a family; from now on they count as reported.
     fn finds_first_descendants(&mut self, slot: Slot, descendants: &Listing<Process>) -> bool {
         let Some(family) = self.families.get_mut(&slot).filter(|_| !descendants.found().is_empty()) else {
@@ -123,7 +132,7 @@ impl Children {
 }
 
 impl ProcessOperations for Children {
-    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<(), String> {
         if let Some(leader) = self.families.get(&spec.slot).map(|family| family.leader) {
             let left = self.family_members(spec.slot);
             let named = left.first().map_or_else(|| format!("pid {leader}"), ToString::to_string);
@@ -133,26 +142,31 @@ impl ProcessOperations for Children {
     }
 
     fn collect(&mut self) -> Vec<FamilyChange> {
+        // In this order: the start of a leader that exited is reported before its exit.
         let exited = self.record_leader_exits();
+        let mut changes = self.follow_starts();
         if !self.families.values().any(|family| family.exit.is_some()) {
             self.reap_orphans(ScanDepth::Quick);
-            return vec![];
+            return changes;
         }
         let orphans = self.stable_orphans();
         let without_leader: Vec<_> =
             self.families.iter().filter_map(|(slot, family)| Some((*slot, family.exit?))).collect();
-        let mut changes = vec![];
         for (slot, exit) in without_leader {
             let descendants = self.descendants_of(slot, &orphans.living);
+            let failed_start = self.failed_start(slot);
             // Descendants that fork fast may be missed when the leader exits: they are reported when found.
             let finds_first = self.finds_first_descendants(slot, &descendants);
-            if exited.contains(&slot) || finds_first {
+            if failed_start.is_none() && (exited.contains(&slot) || finds_first) {
                 let remaining = descendants.found().iter().map(report::describe).collect();
                 changes.push(FamilyChange::LeaderExited { slot, exit, remaining });
             }
             let is_alone = descendants.is_proof_of_absence() && orphans.is_complete;
             if is_alone && self.reap_leader(slot) {
-                changes.push(FamilyChange::Gone { slot });
+                changes.push(match failed_start {
+                    Some(reason) => FamilyChange::NotStarted { slot, reason },
+                    None => FamilyChange::Gone { slot },
+                });
             }
         }
         changes

@@ -1,17 +1,48 @@
 //! Starts a leader, in the cgroup of its slot if there are cgroups.
+//!
+//! A leader belongs to its family from the fork on. Its exec may hang with the file system that it looks into, so the
+//! process thread never waits for it longer than [`QUICK_EXEC`], and asks again in later passes.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
 
+use mcpd_common::config::not_responding;
 use mcpd_common::ids::{Mark, Pid, Slot};
-use mcpd_common::os::child::{self, SpawnPlan};
+use mcpd_common::os::child::{self, ExecState, SpawnPlan, Spawned};
 use mcpd_common::os::process::{self, StartTime};
+use tokio::time::Instant;
 
-use super::{Children, Family, LaunchSpec, Started};
+use super::{Children, Family, FamilyChange, LaunchSpec, Started};
+use crate::deadline;
+
+/// The process thread waits this long for an exec: almost every one is faster.
+const QUICK_EXEC: Duration = Duration::from_millis(20);
+/// An exec that takes longer is reported as hanging.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
+
+/// A leader whose program does not run yet.
+pub(super) struct Starting {
+    spawned: Spawned,
+    /// The name of the program, for messages.
+    program: String,
+    directory: PathBuf,
+    deadline: Instant,
+}
+
+/// How far the start of a leader is.
+pub(super) enum StartState {
+    Pending(Starting),
+    Done,
+    /// It has no program and exits; why.
+    Failed(String),
+}
 
 impl Children {
     /// Starts the leader of a slot that has no family.
-    pub(super) fn start_leader(&mut self, spec: LaunchSpec) -> Result<Started, String> {
+    pub(super) fn start_leader(&mut self, spec: LaunchSpec) -> Result<(), String> {
         let program = spec.program.display().to_string();
+        let directory = spec.directory.clone();
         let cgroup = self.cgroup_entrance(spec.slot);
         let has_cgroup = cgroup.is_some();
         let pipe = spec.output.as_ref().and_then(|output| process::pipe_of(output.as_fd()));
@@ -26,22 +57,38 @@ impl Children {
             open_files: self.open_files,
             cgroup,
         };
-        let pid = child::spawn(plan).map_err(|error| {
+        let mut spawned = child::spawn(plan).map_err(|error| {
             self.remove_cgroup(spec.slot);
             format!("can't start {program}: {error}")
         })?;
+        let pid = spawned.pid();
         // An unreaped child keeps its entry in /proc, so it is read unless no descriptor is left.
         let leader = process::best_effort::read(pid);
         let start = leader.as_ref().map_or(StartTime(0), |process| process.start);
-        self.families
-            .insert(spec.slot, Family { leader: pid, start, exit: None, has_reported_descendants: false });
         if let Some(attribution) = &mut self.attribution {
             attribution.add_leader(spec.slot, leader.as_ref(), pipe);
         }
         if has_cgroup {
             self.check_cgroup(spec.slot, pid);
         }
-        Ok(Started { pid, start })
+        let _: ExecState = spawned.poll_exec(QUICK_EXEC);
+        let deadline = deadline::now() + EXEC_LIMIT;
+        let starting = Starting { spawned, program, directory, deadline };
+        let family = Family {
+            leader: pid,
+            start,
+            start_state: StartState::Pending(starting),
+            exit: None,
+            has_reported_descendants: false,
+        };
+        self.families.insert(spec.slot, family);
+        Ok(())
+    }
+
+    /// What became of the leaders whose program did not run yet. A leader that has exited is never pending
+    /// afterwards.
+    pub(super) fn follow_starts(&mut self) -> Vec<FamilyChange> {
+        self.families.iter_mut().filter_map(|(slot, family)| family.follow_start(*slot)).collect()
     }
 
     /// A descriptor through which the leader enters the cgroup of its slot before exec.
@@ -69,6 +116,35 @@ impl Children {
     pub(super) fn remove_cgroup(&self, slot: Slot) {
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(slot);
+        }
+    }
+}
+
+impl Family {
+    fn follow_start(&mut self, slot: Slot) -> Option<FamilyChange> {
+        let StartState::Pending(starting) = &mut self.start_state else { return None };
+        let (state, change) = starting.follow(Started { pid: self.leader, start: self.start }, slot)?;
+        self.start_state = state;
+        change
+    }
+}
+
+impl Starting {
+    /// The next state, if there is one, and what the process thread has to know about it. A leader that could not
+    /// execute its program is reported when it is reaped.
+    fn follow(&mut self, leader: Started, slot: Slot) -> Option<(StartState, Option<FamilyChange>)> {
+        let program = &self.program;
+        match self.spawned.poll_exec(Duration::ZERO) {
+            ExecState::Done => Some((StartState::Done, Some(FamilyChange::Started { slot, leader }))),
+            ExecState::Failed(why) => {
+                Some((StartState::Failed(format!("can't start {program}: {why}")), None))
+            }
+            ExecState::Pending if deadline::now() < self.deadline => None,
+            ExecState::Pending => {
+                let why = not_responding(&self.directory);
+                let reason = format!("can't start {program} within {} s: {why}", EXEC_LIMIT.as_secs());
+                Some((StartState::Done, Some(FamilyChange::StartHangs { slot, leader, reason })))
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Behaviour {
     /// The leader exits this long after its start.
     pub unrequested_exit: Option<(Duration, ExitStatus)>,
     pub fails_to_start: bool,
+    /// Its process never executes the program.
+    pub start_hangs: bool,
     /// Whether the worker has a shutdown route.
     pub has_route: bool,
     /// The program of `stop_command`.
@@ -62,6 +64,7 @@ impl Behaviour {
             descendants: vec![],
             unrequested_exit: None,
             fails_to_start: false,
+            start_hangs: false,
             has_route: true,
             stop_command: None,
         }

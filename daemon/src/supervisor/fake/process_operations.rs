@@ -7,13 +7,15 @@ use mcpd_common::os::child;
 use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{ContainedBy, Containment};
 
+use super::behaviour::ms;
 use super::system::{Effect, FakeProcess, FakeSystem, Family};
+use crate::deadline;
 use crate::process::operations::{
     DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot, Started,
 };
 
 impl ProcessOperations for FakeSystem {
-    fn spawn(&mut self, spec: LaunchSpec) -> Result<Started, String> {
+    fn spawn(&mut self, spec: LaunchSpec) -> Result<(), String> {
         let mut inner = self.inner();
         if inner.families.contains_key(&spec.slot) {
             inner.record(spec.slot, Effect::SpawnedTooEarly);
@@ -27,14 +29,16 @@ impl ProcessOperations for FakeSystem {
         let mut leader = inner.new_process(behaviour.leader, 'S');
         let unrequested_exit =
             behaviour.unrequested_exit.and_then(|(after, exit)| leader.exit_after(after, exit));
-        let started = Started { pid: leader.pid, start: StartTime(1) };
         let descendants =
             behaviour.descendants.iter().map(|reaction| inner.new_process(*reaction, 'S')).collect();
-        let family = Family { leader, descendants, exit_reported: false, killed: false };
+        let hangs_until = behaviour.start_hangs.then(|| deadline::now() + ms(10_000));
+        let start_reported = false;
+        let family =
+            Family { leader, descendants, hangs_until, start_reported, exit_reported: false, killed: false };
         inner.families.insert(spec.slot, family);
         drop(inner);
         self.signal_exit_at(unrequested_exit);
-        Ok(started)
+        Ok(())
     }
 
     fn collect(&mut self) -> Vec<FamilyChange> {
@@ -43,6 +47,7 @@ impl ProcessOperations for FakeSystem {
         let mut changes = vec![];
         let mut gone = vec![];
         for (slot, family) in &mut inner.families {
+            changes.extend(family.follow_start(*slot));
             let Some(exit) = family.leader.exit_status() else { continue };
             let remaining = family.remaining();
             let is_gone = remaining.is_empty();
@@ -115,6 +120,23 @@ impl ProcessOperations for FakeSystem {
 
     fn dismantle(&mut self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+impl Family {
+    /// The result of the start, once.
+    fn follow_start(&mut self, slot: Slot) -> Option<FamilyChange> {
+        let is_pending =
+            self.hangs_until.is_some_and(|until| deadline::now() < until) && !self.leader.has_exited();
+        if is_pending || std::mem::replace(&mut self.start_reported, true) {
+            return None;
+        }
+        let leader = Started { pid: self.leader.pid, start: StartTime(1) };
+        if self.hangs_until.is_some() && !self.leader.has_exited() {
+            let reason = "does not respond".to_owned();
+            return Some(FamilyChange::StartHangs { slot, leader, reason });
+        }
+        Some(FamilyChange::Started { slot, leader })
     }
 }
 

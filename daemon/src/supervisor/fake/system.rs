@@ -61,6 +61,9 @@ pub(super) struct Inner {
 pub(super) struct Family {
     pub(super) leader: FakeProcess,
     pub(super) descendants: Vec<FakeProcess>,
+    /// The start hangs, and is reported then.
+    pub(super) hangs_until: Option<Instant>,
+    pub(super) start_reported: bool,
     pub(super) exit_reported: bool,
     pub(super) killed: bool,
 }

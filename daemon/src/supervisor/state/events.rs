@@ -52,6 +52,11 @@ pub enum WorkerEvent {
         /// Shown to the user.
         reason: String,
     },
+    /// The process hangs before its program runs. It exists, and may not be killable.
+    StartHangs {
+        /// Shown to the user.
+        reason: String,
+    },
     /// A probe has finished.
     Probed {
         result: ProbeResult,
