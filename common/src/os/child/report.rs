@@ -1,4 +1,4 @@
-//! What a child says between fork and exec, through a pipe that exec closes.
+//! The messages of a child between fork and exec, through a pipe that exec closes.
 
 use std::io;
 use std::os::fd::OwnedFd;

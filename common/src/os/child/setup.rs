@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 use rustix::io::fcntl_dupfd_cloexec;
@@ -23,13 +23,24 @@ pub(super) struct ChildDescriptors {
     input: OwnedFd,
     output: OwnedFd,
     report: OwnedFd,
+    cgroup: Option<OwnedFd>,
 }
 
 impl ChildDescriptors {
     /// # Errors
     /// When there are not enough descriptors, or `/dev/null` can't be opened.
-    pub(super) fn new(input: Option<OwnedFd>, output: Option<OwnedFd>, report: &OwnedFd) -> io::Result<Self> {
-        Ok(Self { input: above_report(input)?, output: above_report(output)?, report: high(report)? })
+    pub(super) fn new(
+        input: Option<OwnedFd>,
+        output: Option<OwnedFd>,
+        cgroup: Option<&OwnedFd>,
+        report: &OwnedFd,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            input: above_report(input)?,
+            output: above_report(output)?,
+            report: high(report)?,
+            cgroup: cgroup.map(high).transpose()?,
+        })
     }
 }
 
@@ -56,36 +67,33 @@ pub(super) struct ChildSetup {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux carries marks in limits"))]
     mark: u64,
     open_files: OpenFileLimit,
-    cgroup: Option<RawFd>,
     umask: Option<libc::mode_t>,
 }
 
 impl ChildSetup {
-    /// For a child of this process. `cgroup` must stay open until the fork.
-    pub(super) fn new(mark: Mark, open_files: OpenFileLimit, cgroup: Option<BorrowedFd<'_>>) -> Self {
-        let cgroup = cgroup.map(|entrance| entrance.as_raw_fd());
+    /// For a child of this process.
+    pub(super) fn new(mark: Mark, open_files: OpenFileLimit) -> Self {
         let umask = original_umask();
-        Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, cgroup, umask }
+        Self { parent: std::process::id().cast_signed(), mark: mark.to_limit(), open_files, umask }
     }
 
     /// Runs in the child: prepares it, and executes the program.
     pub(super) fn run(&self, descriptors: &ChildDescriptors, image: &ExecImage) -> ! {
-        let failed = match self.prepare(descriptors) {
+        let (step, error) = match self.prepare(descriptors) {
             Err(error) => (Step::Prepare, error),
             Ok(()) => {
-                say(None, 0);
+                send(None, 0);
                 execute(image)
             }
         };
-        let (step, error) = failed;
-        say(Some(step), error.raw_os_error().unwrap_or(libc::EIO));
+        send(Some(step), error.raw_os_error().unwrap_or(libc::EIO));
         // SAFETY: ends this process without running anything of the parent (_exit(2)).
         unsafe { libc::_exit(127) }
     }
 
     fn prepare(&self, descriptors: &ChildDescriptors) -> io::Result<()> {
         place(descriptors)?;
-        self.enter_cgroup();
+        enter_cgroup(descriptors);
         // SAFETY: takes no arguments and touches no memory.
         check(unsafe { libc::setsid() })?;
         #[cfg(target_os = "linux")]
@@ -100,14 +108,6 @@ impl ChildSetup {
         }
         close_others();
         Ok(())
-    }
-
-    /// 0 means the writing process. A failure is ignored here: the parent checks the cgroup of the child.
-    fn enter_cgroup(&self) {
-        if let Some(entrance) = self.cgroup {
-            // SAFETY: the byte lives as long as the call.
-            unsafe { libc::write(entrance, b"0".as_ptr().cast(), 1) };
-        }
     }
 
     #[cfg(target_os = "linux")]
@@ -138,6 +138,14 @@ impl ChildSetup {
         let limit = libc::rlimit { rlim_cur: self.open_files.soft, rlim_max: self.open_files.hard };
         // SAFETY: the structure lives as long as the call.
         check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
+    }
+}
+
+/// 0 means the writing process. A failure is ignored here: the parent checks the cgroup of the child.
+fn enter_cgroup(descriptors: &ChildDescriptors) {
+    if let Some(entrance) = &descriptors.cgroup {
+        // SAFETY: the byte lives as long as the call.
+        unsafe { libc::write(entrance.as_raw_fd(), b"0".as_ptr().cast(), 1) };
     }
 }
 
@@ -206,7 +214,8 @@ fn execute(image: &ExecImage) -> (Step, io::Error) {
     (Step::Exec, io::Error::last_os_error())
 }
 
-/// execvpe(3), which looks the program up in the `PATH` of the new environment.
+/// execvpe(3), which looks the program up in the `PATH` of the new environment. execvp(3) is not in the list of
+/// signal-safety(7), but glibc, musl and macOS build the paths on the stack, and std relies on that, too.
 fn exec_with_path(image: &ExecImage) {
     #[cfg(not(target_os = "linux"))]
     let environment = {
@@ -227,8 +236,8 @@ fn exec_with_path(image: &ExecImage) {
     }
 }
 
-/// Tells the parent. A parent that is gone needs no message.
-fn say(step: Option<Step>, errno: i32) {
+/// Sends a message to the parent. A parent that has exited needs none.
+fn send(step: Option<Step>, errno: i32) {
     let message = encode(step, errno);
     // SAFETY: the bytes live as long as the call.
     unsafe { libc::write(REPORT, message.as_ptr().cast(), message.len()) };

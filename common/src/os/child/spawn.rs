@@ -10,7 +10,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -85,8 +85,8 @@ pub struct Spawned {
 pub fn spawn(plan: SpawnPlan) -> io::Result<Spawned> {
     let image = ExecImage::new(&plan)?;
     let (report, to_report) = Report::pipe()?;
-    let descriptors = ChildDescriptors::new(plan.input, plan.output, &to_report)?;
-    let setup = ChildSetup::new(plan.mark, plan.open_files, plan.cgroup.as_ref().map(AsFd::as_fd));
+    let descriptors = ChildDescriptors::new(plan.input, plan.output, plan.cgroup.as_ref(), &to_report)?;
+    let setup = ChildSetup::new(plan.mark, plan.open_files);
     let _exclusive = PROBING.write().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the child calls `run`, which allocates nothing, takes no lock, makes async-signal-safe calls only, and
     // does not return.

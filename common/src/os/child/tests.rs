@@ -197,6 +197,21 @@ fn an_error_names_the_program_or_directory() {
     assert!(error(|p| p.program = "/dev/null".into()).starts_with("/dev/null: Permission denied"));
 }
 
+/// Also if the descriptor of its cgroup has a number that the child uses for something else.
+#[test]
+fn a_child_enters_its_cgroup() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    // In a process of its own, as nextest starts it, the pipe has 3 and 4: its end to write moves to 3.
+    let reader = rustix::io::fcntl_dupfd_cloexec(&reader, 10).expect("a descriptor");
+    let entrance = OwnedFd::from(writer).try_clone().expect("a descriptor");
+    let pid = start(SpawnPlan { cgroup: Some(entrance), ..plan("exec sleep 60") });
+    let mut written = String::new();
+    std::fs::File::from(reader).read_to_string(&mut written).expect("text");
+    assert_eq!(written, "0", "what cgroup.procs takes for the writing process");
+    assert_eq!(signal_child(pid, Signal::Kill), Delivery::Sent);
+    assert_eq!(exit_of(pid), ExitStatus::Signal(9));
+}
+
 /// A program that can't be opened for now, as on a dead network mount: a lease on it (fcntl(2)) delays every exec.
 #[cfg(target_os = "linux")]
 struct HangingProgram {
