@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mcpd_common::ids::Port;
 use mcpd_common::outcome::{Departure, ShutdownReport};
@@ -263,6 +263,63 @@ fn a_file_system_that_hangs_concerns_one_worker() {
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     daemon.assert_shuts_down(0);
     start.finish(BOUND);
+}
+
+/// A program whose exec hangs, as on a network mount that died after the check before the start.
+struct HangingProgram {
+    path: PathBuf,
+    /// Holds the lease that makes the program hang; ended when dropped.
+    holder: command::Following,
+}
+
+impl HangingProgram {
+    fn below(home: &Path) -> Self {
+        let path = home.join("program");
+        fs::copy(binaries::fixture_worker(), &path).expect("copied");
+        let mut hold = std::process::Command::new(binaries::fixture_worker());
+        let holder = command::follow(hold.arg("--lease").arg(&path));
+        assert_eq!(holder.line(BOUND), "held");
+        Self { path, holder }
+    }
+
+    fn worker(&self, tag: &str) -> WorkerSpec {
+        let path = self.path.display().to_string();
+        WorkerSpec::command([&path, "--port", "{port}", "--tag", tag]).with("ready = \"http:/health\"")
+    }
+}
+
+/// One worker whose exec hangs neither keeps the others from running nor the daemon from stopping.
+#[test]
+fn an_exec_that_hangs_concerns_one_worker() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let program = HangingProgram::below(home.path());
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let beta = program.worker(config.tag());
+    let mut daemon = Daemon::launch_in(home, config.worker("beta", beta));
+    daemon.wait_state("alpha", WorkerState::Ready);
+    daemon.wait_state("beta", WorkerState::Starting);
+    let began = Instant::now();
+    daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
+    assert!(began.elapsed() < Duration::from_secs(8), "alpha waited for beta: {:?}", began.elapsed());
+    daemon.assert_shuts_down(0);
+}
+
+/// What hangs is named, killed, and started again.
+#[test]
+fn a_worker_whose_exec_hangs_is_started_again() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let program = HangingProgram::below(home.path());
+    let config = ConfigBuilder::new();
+    let beta = program.worker(config.tag());
+    let mut daemon = Daemon::launch_in(home, config.worker("beta", beta));
+    let failed = daemon.wait_status("beta to be given up", |status| {
+        status.workers[0].reason.as_ref().is_some_and(|reason| reason.contains("does not respond"))
+    });
+    let reason = failed.workers[0].reason.clone().unwrap_or_default();
+    assert!(reason.contains("can't start") && reason.contains("within 10 s"), "{reason}");
+    drop(program.holder);
+    daemon.wait_state("beta", WorkerState::Ready);
+    daemon.assert_shuts_down(0);
 }
 
 /// A worker that could not be started is checked again at each start, and gets its `env_file` as it is then.

@@ -44,6 +44,35 @@ async fn a_helper_that_can_t_be_started_reports_why() {
     assert_eq!(result, Err("can't start command".to_owned()));
 }
 
+/// It is reported and killed, though its caller would wait longer.
+#[tokio::test(start_paused = true)]
+async fn a_helper_whose_start_hangs_is_killed() {
+    let (system, process_thread, _events) =
+        process_thread_of(Behaviour { start_hangs: true, ..Behaviour::ignores_request() });
+    let result = process_thread.run(spec, Deadline::after(ms(60_000))).await;
+    assert_eq!(result, Err("does not respond".to_owned()));
+    assert_eq!(system.living(), 0);
+    assert!(system.now() < ms(11_000), "{:?}", system.now());
+}
+
+/// A hanging start delays nothing else, and is reported once.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_hangs_is_reported_and_belongs_to_its_slot() {
+    let hanging = Behaviour { start_hangs: true, ..Behaviour::ignores_request() }
+        .with_leader(SignalReaction::UNKILLABLE);
+    let (system, process_thread, mut process_events) = process_thread_of(hanging);
+    system.add_command("command", Behaviour::exits_after(ms(1), ExitStatus::Code(0)));
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
+    let helper = process_thread.run(spec, Deadline::after(ms(1000))).await;
+    assert_eq!(helper, Ok(ExitStatus::Code(0)));
+    let event = process_events.recv().await;
+    assert!(matches!(event, Some(FamilyChange::StartHangs { slot: WORKER, .. })), "{event:?}");
+    process_thread.send(ProcessCommand::Spawn(spec(WORKER)));
+    let event = process_events.recv().await;
+    assert!(matches!(event, Some(FamilyChange::NotStarted { slot: WORKER, .. })), "{event:?}");
+    assert_eq!(process_thread.ask(ProcessCommand::Remaining).await.expect("a process thread").len(), 1);
+}
+
 /// R-SHUT-1: with its descendants.
 #[tokio::test(start_paused = true)]
 async fn a_helper_that_exceeds_its_deadline_is_killed() {

@@ -191,6 +191,22 @@ fn a_worker_whose_port_another_process_took_is_started_again() {
     }
 }
 
+/// The process exists: it is stopped like one that runs, and the worker started again.
+#[test]
+fn a_worker_whose_start_hangs_is_stopped_and_started_again() {
+    let hangs = || WorkerEvent::StartHangs { reason: "/srv does not respond".to_owned() };
+    let now = deadline::now();
+    let mut machine = running(policy(RestartPolicy::Always), now);
+    let terminate = Action::Stop(StopAction::Terminate(SignalReason::IsTheRequest));
+    assert_eq!(machine.on(hangs(), now), vec![terminate]);
+    assert_eq!(machine.state(), WorkerState::Stopping);
+    assert_eq!(machine.on(hangs(), now), vec![], "it is being stopped already");
+    let _ = machine.on(exited(ExitStatus::Signal(15)), now);
+    let _ = machine.on(WorkerEvent::Gone, now);
+    assert_eq!(machine.state(), WorkerState::BackingOff);
+    assert_eq!(machine.reason(), Some("/srv does not respond"));
+}
+
 /// R-SUP-3: ten crashes soon after the start, then `failed` until `mcpctl restart`.
 #[test]
 fn a_crash_loop_ends_in_failed_and_restart_tries_again() {

@@ -208,3 +208,29 @@ async fn every_change_of_state_is_published() {
     }
     assert_eq!(published, ["starting", "ready", "stopping", "stopped"]);
 }
+
+/// The file system of its program died after the check: the process is killed, and the worker started again.
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_start_hangs_is_tried_again() {
+    let hanging = Behaviour { start_hangs: true, ..Behaviour::exits_on_request() };
+    let harness = Harness::running([("docs", hanging)]).await;
+    harness.until("docs", BackingOff).await;
+    assert_eq!(harness.status("docs").await.reason.as_deref(), Some("does not respond"));
+    harness.system.set_behaviour("docs", Behaviour::exits_on_request());
+    harness.until("docs", Ready).await;
+    let expected = [Effect::Spawned, Effect::Terminated, Effect::Gone, Effect::Spawned];
+    assert_eq!(harness.system.effects("docs"), expected);
+}
+
+/// A process that hangs for ever can't be killed. It is named, and nothing is started beside it.
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_hanging_process_can_not_be_killed_fails() {
+    let hanging = Behaviour { start_hangs: true, ..Behaviour::exits_on_request() }
+        .with_leader(SignalReaction::UNKILLABLE);
+    let harness = Harness::running([("docs", hanging)]).await;
+    harness.until("docs", Failed).await;
+    let reason = harness.status("docs").await.reason;
+    assert_eq!(reason.as_deref(), Some("processes of its last run could not be ended"));
+    assert_eq!(harness.system.living(), 1);
+    assert_eq!(harness.system.count(Effect::Spawned), 1);
+}

@@ -50,6 +50,9 @@ fn worker(options: Options) -> ExitCode {
     if let Some(code) = options.exit_at_once {
         return ExitCode::from(code);
     }
+    if let Some(file) = &options.lease {
+        return hold_lease(file).unwrap_or_else(|error| fail(&format!("{file}: {error}")));
+    }
     if options.print_env
         && let Err(problem) = report::write()
     {
@@ -69,6 +72,16 @@ fn worker(options: Options) -> ExitCode {
         offspring::flood();
     }
     serve::run(options)
+}
+
+/// Makes a file hang, as on a dead network mount, until this process is killed.
+#[expect(clippy::print_stdout, reason = "the test waits for it")]
+fn hold_lease(file: &str) -> std::io::Result<ExitCode> {
+    let file = std::fs::File::open(file)?;
+    raw::take_lease(&file)?;
+    println!("held");
+    std::thread::sleep(options::LIFETIME);
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stderr, reason = "a program for tests reports a wrong flag on standard error")]

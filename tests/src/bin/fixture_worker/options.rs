@@ -117,6 +117,8 @@ pub struct Options {
     pub print_env: bool,
     /// It is an MCP server, too.
     pub mcp: bool,
+    /// It is no worker, but delays every open of this file.
+    pub lease: Option<String>,
     /// Hostile workers to start.
     pub zoo: Vec<Hostile>,
 }
@@ -148,6 +150,7 @@ impl Options {
             leader_exits: false,
             print_env: false,
             mcp: false,
+            lease: None,
             zoo: vec![],
         }
     }
@@ -195,6 +198,7 @@ impl Options {
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
             "--mcp" => self.mcp = true,
+            "--lease" => self.lease = Some(args.text()?),
             "--zoo" => self.zoo.push(args.hostile()?),
             "--role" => self.role = args.role()?,
             _ => return Err("unknown".to_owned()),

@@ -5,6 +5,7 @@
 )]
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::libc;
@@ -91,6 +92,16 @@ pub fn overwrite_command_line_and_environment() -> io::Result<()> {
 pub fn become_undumpable() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// Takes a write lease on an open file (fcntl(2)): until it ends, every open and exec of the file waits, for at most
+/// 45 s (`/proc/sys/fs/lease-break-time`).
+pub fn take_lease(file: &std::fs::File) -> io::Result<()> {
+    // The kernel sends it when another process opens the file.
+    ignore(Signal::SIGIO);
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Removes mcpd's mark: sets the soft limit that carries it to 0.
