@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use mcpd_common::journal::{Journal, JournalError, KeptSession, Opened, Record};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::warnings::Warnings;
 
 /// Limit of queued records; 500 workers that crash-loop for a minute make fewer.
@@ -175,10 +176,41 @@ impl State {
 /// Between two deletions of old entries.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// When old entries are deleted next. Entries that are recorded meanwhile do not delay it.
+struct PruneSchedule {
+    next: Instant,
+}
+
+impl PruneSchedule {
+    /// For a journal that was just opened, which deletes old entries too.
+    fn new(now: Instant) -> Self {
+        Self { next: now + PRUNE_INTERVAL }
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
+    /// Whether it is time; then the next time is a day later.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            self.next = now + PRUNE_INTERVAL;
+        }
+        is_due
+    }
+}
+
 fn write_all(journal: Journal, orders: &Receiver<JournalMessage>, state: &State) {
     let mut file = JournalFile { journal, run: None, state };
+    let mut schedule = PruneSchedule::new(deadline::now());
     let answer = loop {
-        match orders.recv_timeout(PRUNE_INTERVAL) {
+        if schedule.is_due(deadline::now())
+            && let Err(error) = file.journal.prune()
+        {
+            tracing::warn!(%error, "old entries of the journal were not deleted");
+        }
+        match orders.recv_timeout(schedule.wait(deadline::now())) {
             Ok(JournalMessage::Remember(first)) => {
                 let (batch, close) = gather(first, orders);
                 file.write(&batch);
@@ -187,11 +219,7 @@ fn write_all(journal: Journal, orders: &Receiver<JournalMessage>, state: &State)
                 }
             }
             Ok(JournalMessage::Close(answer)) => break Some(answer),
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(error) = file.journal.prune() {
-                    tracing::warn!(%error, "old entries of the journal were not deleted");
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             // The last handle was dropped without closing.
             Err(RecvTimeoutError::Disconnected) => break None,
         }
@@ -323,7 +351,7 @@ mod tests {
         let waiting = || writer.state.waiting.load(Ordering::Relaxed);
         let limit = soon();
         while waiting() > 0 && !limit.remaining().is_zero() {
-            crate::deadline::until(crate::deadline::now() + Duration::from_millis(5)).await;
+            deadline::until(deadline::now() + Duration::from_millis(5)).await;
         }
         std::fs::remove_dir_all(&state).expect("removed");
         journal.record(restarted());
@@ -331,6 +359,19 @@ mod tests {
         let rows = Journal::open_read_only(&path).expect("readable").history(1).expect("readable");
         assert_eq!((rows[0].run, rows[0].restarts), (run(), 1));
         assert!(warnings.all()[0].contains("was removed"), "{:?}", warnings.all());
+    }
+
+    /// Also on a day on which entries are recorded all the time.
+    #[test]
+    fn old_entries_are_deleted_once_a_day() {
+        let hour = Duration::from_secs(60 * 60);
+        let opened = deadline::now();
+        let mut schedule = PruneSchedule::new(opened);
+        let due: Vec<_> = (1..=72).filter(|hours| schedule.is_due(opened + hour * *hours)).collect();
+        assert_eq!(due, [24, 48, 72]);
+        assert_eq!(schedule.wait(opened + 95 * hour), hour);
+        assert!(schedule.is_due(opened + 100 * hour), "the machine slept");
+        assert_eq!(schedule.wait(opened + 100 * hour), PRUNE_INTERVAL);
     }
 
     /// R-LOG-5.
