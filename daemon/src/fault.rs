@@ -26,6 +26,14 @@ pub fn panic_in(place: &str) {
     }
 }
 
+/// Blocks the thread for an hour if `MCPD_FAULT=hang-in:PLACE` names this place in the code.
+pub fn hang_in(place: &str) {
+    if asked_for("hang-in").is_some_and(|named| named == place) {
+        tracing::warn!(place, "hangs, as MCPD_FAULT asks for");
+        crate::deadline::pause(Duration::from_secs(3600));
+    }
+}
+
 /// The first wait before a restart, from `MCPD_FAULT=first-wait-ms:N`: ten of the real waits
 /// take more than a minute.
 pub fn first_wait() -> Option<Duration> {

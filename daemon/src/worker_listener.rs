@@ -87,8 +87,11 @@ impl WorkerListener {
 
     async fn prove(self: &Arc<Self>) -> Result<ProvenListener, ConnectError> {
         let this = self.clone();
-        let examined = tokio::task::spawn_blocking(move || listener::examine(this.port, &this.owner)).await;
-        let found = examined.map_err(io::Error::other).and_then(|result| result);
+        let examined = tokio::task::spawn_blocking(move || {
+            crate::fault::hang_in("listener");
+            listener::examine(this.port, &this.owner)
+        });
+        let found = examined.await.map_err(io::Error::other).and_then(|result| result);
         match found.map_err(|source| self.unknown(source))? {
             Listener::Own(proven) => {
                 *self.lock() = Some(proven.clone());

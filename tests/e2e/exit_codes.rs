@@ -211,3 +211,16 @@ fn code_100_when_the_ports_can_not_be_checked() {
     assert!(detail(&report, FindingKind::InternalError).contains("could not be checked"));
     assert!(report.ports.is_empty());
 }
+
+/// R-SHUT-1: nor may it last longer than the verification.
+#[test]
+fn code_100_when_the_port_check_hangs() {
+    let config = ConfigBuilder::new()
+        .env("MCPD_FAULT", "hang-in:port-check")
+        .shutdown("verification = \"2s\"")
+        .fixture("alpha", "");
+    let mut daemon = Daemon::start(config);
+    let report = daemon.assert_shuts_down(100);
+    let detail = detail(&report, FindingKind::InternalError);
+    assert!(detail.contains("1 port could not be checked: not done in time"), "{detail}");
+}

@@ -21,6 +21,7 @@ mod front_door_sse_era;
 mod frozen;
 mod full_disk;
 mod guardian;
+mod hanging_lookups;
 mod harness;
 mod held_ports;
 mod inheritance;

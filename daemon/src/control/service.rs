@@ -157,8 +157,10 @@ impl Control for ControlService {
         let known = self.ports_to_check(&request.into_inner().ports)?;
         let workers = self.workers().await?;
         let leaders = leaders(&workers);
-        let examined =
-            tokio::task::spawn_blocking(move || ports::examine(&known, &|pid| worker_of(pid, &leaders)));
+        let examined = tokio::task::spawn_blocking(move || {
+            crate::fault::hang_in("verify-ports");
+            ports::examine(&known, &|pid| worker_of(pid, &leaders))
+        });
         let mut reports = examined.await.map_err(|error| Status::internal(error.to_string()))?;
         for report in &mut reports {
             mark_own_listener(report);

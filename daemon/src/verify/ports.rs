@@ -33,12 +33,12 @@ pub struct PortsOutcome {
 pub async fn wait_until_free(scope: &Scope<'_>, deadline: Deadline) -> PortsOutcome {
     let known = known_ports(scope);
     let excuses = Excuses::of(scope);
-    // A third is reserved for the checks that follow.
+    // A third is reserved for the checks that follow, also if this one hangs.
     let limit = Deadline::at(deadline.instant() - deadline.remaining() / 3);
     let foreign_until = limit.at_most(FOREIGN_HOLDER_LIMIT);
     let mut last = None;
     loop {
-        let reports = match deadline.wait(check(scope, &known)).await {
+        let reports = match limit.wait(check(scope, &known)).await {
             Ok(Ok(reports)) => reports,
             Ok(Err(error)) => return last.unwrap_or_else(|| unknown(known.len(), &error.to_string())),
             Err(elapsed) => return last.unwrap_or_else(|| unknown(known.len(), &elapsed.to_string())),
@@ -130,6 +130,7 @@ async fn check(scope: &Scope<'_>, known: &[KnownPort]) -> Result<Vec<PortReport>
     let names = names(scope);
     tokio::task::spawn_blocking(move || {
         crate::fault::panic_in("port-check");
+        crate::fault::hang_in("port-check");
         ports::examine(&known, &|pid| owner(pid, run, &names))
     })
     .await
