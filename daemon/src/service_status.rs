@@ -14,14 +14,14 @@ use mcpd_common::event::EventKind;
 use mcpd_common::ids::WorkerName;
 use mcpd_common::status::WorkerState;
 use mcpd_common::wording::count;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinHandle;
 
 use crate::deadline::{self, Deadline};
 use crate::progress::{Progress, Subscription};
 use crate::service_manager::{Message, ServiceManager};
 use crate::shutdown::request::{AfterShutdown, Trigger};
-use crate::supervisor::handle::SupervisorHandle;
+use crate::supervisor::handle::{SupervisorHandle, Transition};
 
 /// Between two requests for the status of all workers while some are awaited.
 const START_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ impl RunningStatus {
         let unusable = config.workers.len() - usable.clone().count();
         let status = StartStatus::new(usable.map(|worker| worker.name.clone()), unusable);
         let transitions = supervisor.transitions();
-        let reporter = Reporter { manager: manager.clone(), supervisor: supervisor.clone(), status };
+        let mut reporter = Reporter { manager: manager.clone(), supervisor: supervisor.clone(), status };
         Self(tokio::spawn(async move {
             if reporter.manager.is_present() {
                 reporter.run(transitions).await;
@@ -64,10 +64,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn run(
-        mut self,
-        mut transitions: tokio::sync::broadcast::Receiver<crate::supervisor::handle::Transition>,
-    ) {
+    async fn run(&mut self, mut transitions: broadcast::Receiver<Transition>) {
         let mut is_ready = false;
         let mut shown = String::new();
         loop {
@@ -235,6 +232,8 @@ mod tests {
     use mcpd_common::phase::Phase;
 
     use super::*;
+    use crate::supervisor::fake::behaviour::Behaviour;
+    use crate::supervisor::fake::harness::Harness;
 
     fn name(text: &str) -> WorkerName {
         text.parse().expect("a name")
@@ -265,6 +264,24 @@ mod tests {
         status.on(name("alpha"), WorkerState::Stopped);
         assert!(awaited(&status).is_empty());
         assert!(StartStatus::new([].into_iter(), 2).awaited().is_empty());
+    }
+
+    /// More transitions than the channel keeps: the state of every worker is asked for.
+    #[tokio::test(start_paused = true)]
+    async fn lost_transitions_are_made_up_for() {
+        let harness = Harness::running([("alpha", Behaviour::exits_on_request())]).await;
+        harness.until("alpha", WorkerState::Ready).await;
+        let (sender, transitions) = broadcast::channel(1);
+        for state in [WorkerState::Starting, WorkerState::Ready] {
+            let transition = Transition { name: name("another"), state, reason: None };
+            sender.send(transition).expect("received");
+        }
+        drop(sender);
+        let status = StartStatus::new([name("alpha")].into_iter(), 0);
+        let manager = ServiceManager::default();
+        let mut reporter = Reporter { manager, supervisor: harness.workers.clone(), status };
+        reporter.run(transitions).await;
+        assert_eq!(reporter.status.text(), "1 of 1 worker ready");
     }
 
     /// R-SHUT-6.

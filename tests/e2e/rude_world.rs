@@ -322,6 +322,28 @@ fn a_worker_whose_exec_hangs_is_started_again() {
     daemon.assert_shuts_down(0);
 }
 
+/// `hold` limits the whole wait of a request: for a worker that is not running, and then for one that does not listen.
+#[test]
+fn a_request_is_held_once() {
+    let script = "[ -e started ] && exec sleep 600; touch started; exit 1";
+    let worker = WorkerSpec::command(["sh", "-c", script])
+        .with("transport = \"http\"")
+        .with("ready = \"none\"")
+        .with("hold = \"4s\"");
+    let config = ConfigBuilder::new().env("MCPD_FAULT", "first-wait-ms:3000").worker("alpha", worker);
+    let mut daemon = Daemon::launch(config);
+    daemon.wait_state("alpha", WorkerState::BackingOff);
+    let began = Instant::now();
+    let get = compose("GET /health", &["connection: close"], "");
+    let refused = wire::request(daemon.port("alpha"), &get);
+    let held = began.elapsed();
+    assert_eq!(refused.status, 503);
+    assert!((Duration::from_secs(4)..Duration::from_secs(6)).contains(&held), "{held:?}");
+    daemon.wait_state("alpha", WorkerState::Ready);
+    // Nothing listened for the stop request.
+    daemon.assert_shuts_down(2);
+}
+
 /// A worker that could not be started is checked again at each start, and gets its `env_file` as it is then.
 #[test]
 fn obstacles_and_variables_are_read_at_each_start() {

@@ -118,3 +118,29 @@ fn sentence(action: WorkerAction, state: WorkerState, reason: Option<String>) ->
         None => what.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::supervisor::fake::behaviour::Behaviour;
+    use crate::supervisor::fake::harness::{Harness, name};
+
+    /// The transition to `ready` is lost, because the channel keeps only the last one: the state is asked for.
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_transition_settles_an_action() {
+        let harness = Harness::running([("docs", Behaviour::exits_on_request())]).await;
+        harness.until("docs", WorkerState::Ready).await;
+        let (sender, mut transitions) = broadcast::channel(1);
+        let of = |worker, state| Transition { name: name(worker), state, reason: None };
+        for lost_or_kept in [of("docs", WorkerState::Ready), of("another", WorkerState::Ready)] {
+            sender.send(lost_or_kept).expect("received");
+        }
+        let limit = Deadline::after(Duration::from_secs(60));
+        let last = of("docs", WorkerState::Starting);
+        let settled = follow(&harness.workers, &mut transitions, last, WorkerAction::Start, limit).await;
+        assert_eq!(settled.expect("a supervisor").state, WorkerState::Ready);
+        assert!(!limit.remaining().is_zero(), "it waited for a transition that does not come");
+    }
+}
