@@ -203,8 +203,9 @@ impl Shutdown {
         so_far.clients.set_notified(self.proxy.notified());
         let summary = match self.proxy.registry().all().len() {
             0 => "no request is in flight; new requests wait".to_owned(),
-            1 => "1 connection still waits for a response; new requests wait".to_owned(),
-            waiting => format!("{waiting} connections still wait for a response; new requests wait"),
+            waiting => {
+                format!("{} still waiting for a response; new requests wait", count(waiting, "connection"))
+            }
         };
         self.finish(phase, outcome, summary, so_far);
     }

@@ -27,14 +27,15 @@ pub struct RequestListener {
 impl RequestListener {
     /// Waits for the request that starts the shutdown, and does what belongs to it alone.
     pub async fn first(&mut self) -> Trigger {
-        loop {
-            // The channel never closes: the control service holds a sender.
-            let Some(trigger) = self.triggers.recv().await else { continue };
-            if self.requests.on(&trigger, deadline::now()) == Response::Begin {
-                self.prepare(&trigger);
-                return trigger;
-            }
-        }
+        let trigger = match self.triggers.recv().await {
+            Some(trigger) => trigger,
+            // Never happens: the control service holds a sender.
+            None => std::future::pending().await,
+        };
+        // The first request begins a shutdown, whatever it is (request.rs).
+        let _begin = self.requests.on(&trigger, deadline::now());
+        self.prepare(&trigger);
+        trigger
     }
 
     fn prepare(&self, trigger: &Trigger) {

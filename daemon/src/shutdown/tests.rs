@@ -5,6 +5,8 @@ mod clients;
 mod cut_short;
 mod escalation;
 mod events;
+mod exit;
 mod exit_codes;
+mod requests;
 mod restarts;
 mod shutdown_run;

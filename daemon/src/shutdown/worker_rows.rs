@@ -111,3 +111,28 @@ pub fn rows(
     };
     outcomes.iter().map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use mcpd_common::ids::{Pid, Port, Slot};
+
+    use super::*;
+
+    /// Without an outcome, because the supervisor has ended: nothing shows that a worker that ran is gone.
+    #[test]
+    fn a_worker_without_an_outcome_remains_if_it_ran() {
+        let outcome = |pid| WorkerOutcome {
+            slot: Slot(0),
+            name: "docs".parse().expect("a name"),
+            port: Port::new(8080).expect("a port"),
+            private_port: None,
+            had_port: true,
+            pid,
+            stop: None,
+            notes: vec![],
+        };
+        let rows = rows(&[outcome(Some(Pid::current())), outcome(None)], &[], BTreeMap::new());
+        let departures: Vec<_> = rows.iter().map(|row| row.departure).collect();
+        assert_eq!(departures, [Departure::Remains, Departure::NotRunning]);
+    }
+}
