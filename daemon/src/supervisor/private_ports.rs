@@ -55,4 +55,11 @@ mod tests {
             assert!(assigned.insert(port), "{port} was assigned before");
         }
     }
+
+    #[test]
+    fn a_machine_without_a_free_port_is_reported() {
+        let all = (1..=u32::from(u16::MAX)).filter_map(Port::new).collect();
+        let error = private(&all).expect_err("every port is assigned");
+        assert!(error.contains("only ports that are in use"), "{error}");
+    }
 }

@@ -45,6 +45,8 @@ pub struct Behaviour {
     /// The leader exits this long after its start.
     pub unrequested_exit: Option<(Duration, ExitStatus)>,
     pub fails_to_start: bool,
+    /// The check before a start never ends.
+    pub check_hangs: bool,
     /// Its process never executes the program.
     pub start_hangs: bool,
     /// Whether the worker has a shutdown route.
@@ -64,6 +66,7 @@ impl Behaviour {
             descendants: vec![],
             unrequested_exit: None,
             fails_to_start: false,
+            check_hangs: false,
             start_hangs: false,
             has_route: true,
             stop_command: None,

@@ -59,9 +59,15 @@ impl WorkerClient for FakeSystem {
     fn check_start(
         &self,
         worker: Arc<WorkerConfig>,
-        _: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> ClientFuture<Result<Variables, String>> {
-        let result = match self.inner().held.get(&worker.port) {
+        let inner = self.inner();
+        if inner.behaviour(Self::slot(worker.port), "").is_some_and(|behaviour| behaviour.check_hangs) {
+            // The real check holds it on a thread that hangs.
+            std::mem::forget(permit);
+            return Box::pin(std::future::pending());
+        }
+        let result = match inner.held.get(&worker.port) {
             Some(holder) => Err(format!("port {} is held by {holder}", worker.port)),
             None => Ok(Variables::new()),
         };

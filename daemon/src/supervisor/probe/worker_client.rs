@@ -132,3 +132,54 @@ fn listens_elsewhere(addresses: &[SocketAddr], given: Port) -> Option<String> {
     let first = addresses.first()?;
     Some(format!("listens on {first} and not on {given}, the port it was given ({{port}}, PORT)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use mcpd_common::check::listener::ListenerOwner;
+    use mcpd_common::ids::{Mark, Pid, RunTag, Slot};
+
+    use super::*;
+
+    /// Serves one request with this response; nothing closes the connection before the client does.
+    fn worker(response: &'static str) -> Arc<WorkerListener> {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = Port::new(server.local_addr().expect("bound").port()).expect("not 0");
+        std::thread::spawn(move || {
+            let (mut connection, _) = server.accept().expect("a client");
+            let mut request = [0; 1024];
+            let _ = connection.read(&mut request);
+            let _ = connection.write_all(response.as_bytes());
+            let _ = if response.is_empty() { connection.read(&mut request) } else { Ok(0) };
+        });
+        let mark = Mark { run: RunTag(1), slot: Slot(0) };
+        WorkerListener::new(port, ListenerOwner { leader: Pid::current(), mark, trusts_user: false })
+    }
+
+    async fn probe_of(response: &'static str, limit: Duration) -> ProbeResult {
+        get("/health", worker(response), Deadline::after(limit)).await
+    }
+
+    /// R-SUP-2: the reason says what the worker did.
+    #[tokio::test]
+    async fn a_worker_that_serves_nothing_useful_is_not_ready() {
+        let long = Duration::from_secs(20);
+        let of = |status| match status {
+            200 => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            404 => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            _ => "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+        };
+        assert_eq!(probe_of(of(200), long).await, ProbeResult::Alive);
+        assert_eq!(probe_of(of(404), long).await, ProbeResult::Alive, "it serves HTTP");
+        let overloaded = ProbeResult::NotReady("responds to GET /health with 503".to_owned());
+        assert_eq!(probe_of(of(503), long).await, overloaded);
+        let silent = ProbeResult::NotReady("does not respond to GET /health: no response in time".to_owned());
+        assert_eq!(probe_of("", Duration::from_millis(300)).await, silent);
+        let ProbeResult::NotReady(reason) = probe_of("SSH-2.0-OpenSSH\r\n", long).await else {
+            panic!("it is no HTTP server")
+        };
+        assert!(reason.starts_with("does not respond to GET /health: "), "{reason}");
+    }
+}

@@ -234,3 +234,19 @@ async fn a_worker_whose_hanging_process_can_not_be_killed_fails() {
     assert_eq!(harness.system.living(), 1);
     assert_eq!(harness.system.count(Effect::Spawned), 1);
 }
+
+/// A start that is requested while the check of the last one still hangs is refused at once, and makes no second check.
+#[tokio::test(start_paused = true)]
+async fn a_start_check_that_hangs_is_not_repeated() {
+    let hanging = Behaviour { check_hangs: true, ..Behaviour::exits_on_request() };
+    let harness = Harness::running([("docs", hanging)]).await;
+    harness.until("docs", BackingOff).await;
+    let reason = harness.status("docs").await.reason.unwrap_or_default();
+    assert!(reason.contains("does not respond") && !reason.contains("its last start"), "{reason}");
+    let began = harness.system.now();
+    let state = harness.action("docs", WorkerAction::Start).await;
+    assert_eq!(state, Ok(BackingOff), "at once");
+    let reason = harness.status("docs").await.reason.unwrap_or_default();
+    assert!(reason.starts_with("its last start still waits: "), "{reason}");
+    assert_eq!(harness.system.now(), began);
+}
