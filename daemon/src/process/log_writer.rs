@@ -174,4 +174,18 @@ mod tests {
         let read = reader.join().expect("no panic").expect("readable");
         assert!(0 < read && read <= MAX_PENDING, "{read}");
     }
+
+    /// A shutdown does not wait for a disk that hangs, and says so.
+    #[tokio::test]
+    async fn logs_that_can_not_be_written_in_time_are_reported() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(directory.path().join("workers")).expect("made");
+        let hanging = directory.path().join("workers/hanging.log");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &hanging, rustix::fs::Mode::RWXU).expect("made");
+        let writer = LogWriter::start(directory.path().to_owned()).expect("a thread");
+        writer.write(&name("hanging"), b"text".to_vec()).await;
+        let error = writer.close(Deadline::after(Duration::from_millis(50))).await.expect_err("it hangs");
+        assert_eq!(error, "the workers' logs could not be written: not done in time");
+        assert_eq!(std::fs::read(hanging).expect("readable"), b"text", "written when the disk responds");
+    }
 }

@@ -133,10 +133,8 @@ impl Children {
 
 impl ProcessOperations for Children {
     fn spawn(&mut self, spec: LaunchSpec) -> Result<(), String> {
-        if let Some(leader) = self.families.get(&spec.slot).map(|family| family.leader) {
-            let left = self.family_members(spec.slot);
-            let named = left.first().map_or_else(|| format!("pid {leader}"), ToString::to_string);
-            return Err(format!("its last process is not gone: {named}"));
+        if let Some(family) = self.families.get(&spec.slot) {
+            return Err(format!("its last process, pid {}, is not gone", family.leader));
         }
         self.start_leader(spec)
     }
@@ -222,5 +220,54 @@ impl ProcessOperations for Children {
             Some(cgroups) => cgroups.layout().take_down().map_err(|error| error.to_string()),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: Slot = Slot(3);
+
+    fn children(directory: &std::path::Path) -> Children {
+        let run = RunTag(std::process::id());
+        let known_file = KnownProcessesFile::new(directory.join("members.json"), run);
+        let open_files = OpenFileLimit { soft: 256, hard: 512 };
+        Children::new(run, open_files, Err("it is a test".to_owned()), known_file).expect("readable")
+    }
+
+    fn sleep(seconds: &str) -> LaunchSpec {
+        LaunchSpec {
+            slot: SLOT,
+            program: "sleep".into(),
+            args: vec![seconds.into()],
+            directory: "/".into(),
+            env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
+            output: None,
+        }
+    }
+
+    /// R-SUP-4.
+    #[test]
+    fn a_slot_has_one_leader_at_a_time() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut children = children(directory.path());
+        children.spawn(sleep("60")).expect("started");
+        let leader = children.families[&SLOT].leader;
+        let refused = children.spawn(sleep("60"));
+        assert_eq!(refused, Err(format!("its last process, pid {leader}, is not gone")));
+        assert_eq!(children.signal_group(SLOT, Signal::Kill), child::Delivery::Sent);
+        while child::reap(leader).is_none() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_process_that_can_not_be_forked_leaves_no_family() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut children = children(directory.path());
+        let error = children.spawn(sleep("a\0b")).expect_err("no argument has a NUL byte");
+        assert!(error.starts_with("can't start sleep: "), "{error}");
+        assert_eq!(children.signal_group(SLOT, Signal::Cont), child::Delivery::Gone);
     }
 }

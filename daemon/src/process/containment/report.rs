@@ -66,3 +66,51 @@ pub(super) fn containment(cgroups: Option<&Cgroups>, without_cgroup: Option<&str
     };
     Containment { by, detail }
 }
+
+#[cfg(test)]
+mod tests {
+    use mcpd_common::os::process::StartTime;
+
+    use super::*;
+
+    /// R-VER-1: one that exited since the snapshot is reported from there.
+    #[test]
+    fn a_process_that_exited_since_the_snapshot_is_described_from_it() {
+        let listed = Process {
+            pid: Pid::new(i32::MAX).expect("positive"),
+            ppid: 1,
+            pgid: 7,
+            session: 7,
+            state: 'S',
+            start: StartTime(1),
+            name: "x".to_owned(),
+            threads: 1,
+            exit_signal: 17,
+            birth: None,
+        };
+        let described = describe(&listed);
+        assert_eq!((described.pid, described.pgid.map(Pgid::get)), (listed.pid, Some(7)));
+        assert_eq!((described.command.as_str(), described.user.as_str()), ("[x]", "unknown user"));
+        assert_eq!(describe_if_existing(&listed), None);
+    }
+
+    #[test]
+    fn only_the_kernel_proves_that_no_process_is_left() {
+        let none = HashSet::new();
+        let older = HashSet::from([Pid::current()]);
+        let proved = DescendantProof::Proved(child::PROOF.to_owned());
+        assert_eq!(linux_proof(Proof::NoChildren, &none, None), proved);
+        assert_eq!(linux_proof(Proof::Children, &none, None), DescendantProof::Doubted(UNSEEN));
+        assert_eq!(linux_proof(Proof::Children, &older, None), DescendantProof::Unprovable);
+        assert_eq!(portable_proof(&Listing::default()), DescendantProof::Unprovable);
+    }
+
+    /// After the cgroups were removed there is none, and no reason.
+    #[test]
+    fn containment_without_cgroups_has_a_reason_if_there_is_one() {
+        if backend() == Backend::Linux {
+            assert_eq!(containment(None, None).detail, "no cgroup");
+            assert_eq!(containment(None, Some("not delegated")).detail, "no cgroup: not delegated");
+        }
+    }
+}

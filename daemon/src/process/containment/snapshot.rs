@@ -7,8 +7,8 @@ use mcpd_common::os::child::{self, Signal};
 use mcpd_common::os::process::{self, Process};
 use mcpd_common::os::{CannotLook, Listing};
 
+use super::Children;
 use super::attribution::{AttributedProcess, Owner, ScanDepth};
-use super::{Children, ProcessSnapshot, report};
 
 /// The largest number of rescans when processes exit during a scan: a process that keeps forking must not
 /// block the process thread.
@@ -37,14 +37,6 @@ impl Children {
             add_missing(members, &mut all);
         }
         all
-    }
-
-    /// Descriptions of what is left of a family, the leader last.
-    pub(super) fn family_members(&mut self, slot: Slot) -> ProcessSnapshot {
-        let orphans = self.reap_orphans(ScanDepth::Full);
-        let mut left = self.descendants_of(slot, &orphans).best_effort();
-        left.extend(self.families.get(&slot).and_then(|family| process::best_effort::read(family.leader)));
-        left.iter().filter_map(report::describe_if_existing).collect()
     }
 
     /// All processes of a family except its leader, parents first.
