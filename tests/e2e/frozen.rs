@@ -88,3 +88,27 @@ fn code_5_a_process_in_uninterruptible_sleep() {
     });
     daemon.assert_nothing_left(&[]);
 }
+
+/// R-CONT-6: after a crash the next start names what it can't kill.
+#[test]
+fn a_frozen_process_of_a_crashed_run_is_named() {
+    let Some(freezer) = Freezer::make() else { return };
+    // This test reaps what daemon and guardian leave.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("it can be set");
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "--tree 1 1"));
+    let is_child = |pid| process::describe(pid).is_some_and(|info| info.command.contains("--role tree"));
+    let child = daemon.processes().into_iter().find(|found| is_child(found.pid)).expect("a child");
+    freezer.freeze(child.pid);
+    daemon.kill_both();
+    let _: mcpd_common::os::child::ReapedChildren = mcpd_common::os::child::prove_no_children();
+
+    let mut next = daemon.launch_again();
+    next.wait_ready();
+    let warnings = next.try_status().and_then(|status| status.daemon).expect("it runs").warnings;
+    let named = format!("(pid {})", child.pid);
+    let is_named = |warning: &String| warning.contains("could not be killed: ") && warning.contains(&named);
+    assert!(warnings.iter().any(is_named), "{warnings:?}");
+    freezer.set("THAWED");
+    until("it to be gone", BOUND, || mcpd_common::os::child::reap(child.pid));
+    next.assert_shuts_down(2);
+}

@@ -126,3 +126,6 @@ fn with_exit_of_daemon(mut found: CrashRecord, state: &StateDir) -> CrashRecord 
     }
     found
 }
+
+#[cfg(test)]
+mod tests;
