@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mcpd_common::os::cgroup::{self, CGROUP_VARIABLE};
 use mcpd_common::os::{ContainedBy, Containment};
-use mcpd_common::outcome::FindingKind;
+use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::cgroup::{Scratch, names, names_of};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, skip, until};
@@ -225,11 +225,12 @@ fn a_guardian_empties_and_removes_the_cgroups_of_its_daemon() {
     assert_eq!(scratch.children(), [] as [&str; 0], "not even its own leaf");
 }
 
-/// If no cgroup can be made for a worker, it is contained by the subreaper only.
+/// If no cgroup can be made for a worker, it is contained by the subreaper only. Its descendant without a mark belongs to no
+/// worker then, and is killed with the daemon.
 #[test]
 fn a_worker_that_gets_no_cgroup_runs_without() {
     let Some(scratch) = scratch() else { return };
-    let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", ""));
+    let mut daemon = Daemon::start(config_in(&scratch).fixture("alpha", "--zoo silent"));
     daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
     fs::write(scratch.cgroup().path().join("cgroup.max.descendants"), "2").expect("limited");
     daemon.mcpctl(&["start", "alpha"]).expect_code(0);
@@ -238,5 +239,7 @@ fn a_worker_that_gets_no_cgroup_runs_without() {
     assert!(contained.detail.contains("a worker runs without one"), "{contained}");
     let report = daemon.assert_shuts_down(0);
     assert!(report.findings.iter().all(|finding| finding.kind == FindingKind::Information), "{report:#?}");
+    let is_stray = |it: &&Finding| it.detail.contains("belonged to no worker any more");
+    assert_eq!(report.findings.iter().filter(is_stray).count(), 1, "{report:#?}");
     assert_eq!(scratch.children(), [] as [&str; 0]);
 }

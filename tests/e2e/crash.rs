@@ -1,6 +1,7 @@
 //! The daemon crashes at any moment: the guardian leaves no process, reports it, and an immediate restart
 //! succeeds (R-CONT-5, R-CONT-6).
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use mcpd_common::crash::CrashRecord;
 use mcpd_common::os::Backend;
 use mcpd_common::os::process::Process;
 use mcpd_common::outcome::{FindingKind, ShutdownReport};
+use mcpd_common::paths::StateDir;
 use mcpd_common::status::WorkerState;
 use mcpd_tests::daemon::mcpctl;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, http, skip, until};
@@ -351,4 +353,24 @@ fn killed_after_a_re_execution() {
     let report = killed(&mut daemon);
     assert_eq!(report.run, now.run);
     assert_restarts(daemon, &report);
+}
+
+/// R-CLIENT-7: also if it has another state directory, whose lock the guardian did not have.
+#[test]
+fn killed_after_the_state_directory_was_changed() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("escaped", "--escape-polite 3"));
+    let file = daemon.home().join("config.toml");
+    let changed = StateDir::new(daemon.home().join("another"));
+    let text = fs::read_to_string(&file).expect("readable");
+    let old = daemon.places().state_dir.display().to_string();
+    fs::write(&file, text.replace(&old, &changed.path().display().to_string())).expect("written");
+    daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
+    daemon.wait_ready();
+    daemon.signal_daemon(Signal::SIGKILL);
+    assert_eq!(daemon.wait_exit(BOUND), 101);
+    assert!(daemon.processes().is_empty(), "{:?}", daemon.processes());
+    let report = fs::read(changed.last_shutdown()).expect("the guardian wrote a report");
+    let report: ShutdownReport = serde_json::from_slice(&report).expect("a report");
+    assert_eq!((report.exit_code, report.reason.as_str()), (101, "daemon_died"));
+    assert!(!daemon.places().socket.exists() && !changed.run_file().exists());
 }

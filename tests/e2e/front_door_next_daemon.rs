@@ -144,20 +144,23 @@ fn no_call_fails_when_the_pause_starts() {
 
 /// The session itself continues.
 #[test]
-fn a_call_in_flight_at_the_restart_gets_an_error() {
+fn calls_in_flight_at_the_restart_get_an_error() {
     let config = ConfigBuilder::new().times(BOUND / 100, BOUND / 10).worker("alpha", behind_front_door(""));
     let mut daemon = Daemon::start(config);
     let client = client(&daemon);
     let before = client.state();
-    let call = client.tool("stuck", &json!({}));
+    let calls = [client.tool("stuck", &json!({})), client.tool("stuck", &json!({}))];
     let in_flight = thread::scope(|scope| {
-        let waiting = scope.spawn(|| client.post(&call));
-        until("the worker to receive it", BOUND, || (stuck(&daemon) == 1).then_some(()));
-        let restart = daemon.mcpctl(&["restart", "--daemon", "--json"]);
-        assert_eq!(restart.code, Some(0), "{restart:?}");
-        waiting.join().expect("a response")
+        let waiting = calls.each_ref().map(|call| scope.spawn(|| client.post(call)));
+        until("the worker to receive them", BOUND, || (stuck(&daemon) == 2).then_some(()));
+        let restart = daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
+        let text = format!("{}{}", restart.stdout, restart.stderr);
+        assert!(text.contains("2 connections still waiting for a response"), "{text}");
+        waiting.map(|waiting| waiting.join().expect("a response"))
     });
-    assert_error(&call, in_flight);
+    for (call, reply) in calls.iter().zip(in_flight) {
+        assert_error(call, reply);
+    }
     assert_continues(&client, &before);
     daemon.assert_shuts_down(0);
 }

@@ -215,3 +215,21 @@ fn a_failed_start_is_not_reported_as_a_crash() {
     assert!(daemon.places().socket.exists(), "the socket of the running daemon is not removed");
     daemon.assert_shuts_down(0);
 }
+
+/// It kills all the same.
+#[test]
+fn a_guardian_names_what_it_can_not_clean_up() {
+    let mut daemon = Daemon::start(hostile());
+    daemon.remember();
+    let places = daemon.places().clone();
+    fs::rename(&places.state_dir, daemon.home().join("moved")).expect("moved");
+    fs::write(&places.state_dir, "").expect("a file in its place");
+    fs::remove_file(&places.socket).expect("removed");
+    fs::create_dir(&places.socket).expect("a directory in its place");
+    daemon.signal_daemon(Signal::SIGKILL);
+    assert_eq!(daemon.wait_exit(BOUND), 101);
+    assert!(daemon.processes().is_empty(), "{:?}", daemon.processes());
+    let log = daemon.log();
+    assert!(log.contains("mcp-guardian: can't write the crash record: "), "{log}");
+    assert!(log.contains("is there and is not a socket; it was left alone"), "{log}");
+}
