@@ -29,9 +29,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcpd_common::ids::RunId;
+use mcpd_common::ids::{Pid, RunId};
 use mcpd_common::os::child::{self, Signal};
-use mcpd_common::os::guardian::{self, ForkResult, ReceivedSignals};
+use mcpd_common::os::guardian::{self, BlockedSignals, ForkResult, ReceivedSignals};
 use mcpd_common::paths::StateDir;
 
 use crate::instance::Instance;
@@ -88,36 +88,57 @@ const AWAITED: [Signal; 3] = [Signal::Term, Signal::Int, Signal::Hup];
 /// # Errors
 /// When memory, a process or a signal handler is not available; then nothing has been started.
 pub fn fork(config: GuardianConfig) -> io::Result<ForkSide> {
-    let page = Page::new()?;
-    page.publish(&config.details())?;
-    let (ours, theirs) = UnixStream::pair()?;
-    let preexisting = PreexistingChildren::children_of_this_process()?;
-    // Before the child exists: its orphans are reparented to the guardian.
-    child::become_subreaper()?;
-    let masked = guardian::block_all_signals()?;
+    let prepared = Prepared::new(config)?;
     match guardian::fork()? {
-        ForkResult::Parent { child } => {
-            drop(theirs);
-            let signals = ReceivedSignals::listen(&HANDLED);
-            masked.restore_except(&[]);
-            Ok(ForkSide::Guardian(Guardian {
-                config,
-                daemon: child,
-                page,
-                line: ours,
-                signals,
-                preexisting,
-                is_shutdown_requested: false,
-                has_watchdog_expired: false,
-            }))
+        ForkResult::Parent { child } => Ok(ForkSide::Guardian(prepared.into_guardian(child))),
+        ForkResult::Child { parent } => prepared.into_daemon(parent),
+    }
+}
+
+/// What both sides of the fork get.
+struct Prepared {
+    config: GuardianConfig,
+    page: Page,
+    /// The guardian's end of the line, and the daemon's.
+    line: (UnixStream, UnixStream),
+    preexisting: PreexistingChildren,
+    signals: BlockedSignals,
+}
+
+impl Prepared {
+    fn new(config: GuardianConfig) -> io::Result<Self> {
+        let page = Page::new()?;
+        page.publish(&config.details())?;
+        let line = UnixStream::pair()?;
+        let preexisting = PreexistingChildren::children_of_this_process()?;
+        // Before the child exists: its orphans are reparented to the guardian.
+        child::become_subreaper()?;
+        let signals = guardian::block_all_signals()?;
+        Ok(Self { config, page, line, preexisting, signals })
+    }
+
+    fn into_guardian(self, daemon: Pid) -> Guardian {
+        let Self { config, page, line: (line, _), preexisting, signals: blocked } = self;
+        let signals = ReceivedSignals::listen(&HANDLED);
+        blocked.restore_except(&[]);
+        Guardian {
+            config,
+            daemon,
+            page,
+            line,
+            signals,
+            preexisting,
+            is_shutdown_requested: false,
+            has_watchdog_expired: false,
         }
-        ForkResult::Child { parent } => {
-            // The guardian has the only other end: end of file means that the guardian exited.
-            drop(ours);
-            masked.restore_except(&AWAITED);
-            guardian::die_with_parent(Signal::Term)?;
-            let GuardianConfig { instance, .. } = config;
-            Ok(ForkSide::Daemon(GuardianLink::new(page, theirs, parent), instance))
-        }
+    }
+
+    fn into_daemon(self, guardian: Pid) -> io::Result<ForkSide> {
+        let Self { config, page, line: (guardians_end, line), preexisting: _, signals: blocked } = self;
+        // The guardian has the only other end: end of file means that the guardian exited.
+        drop(guardians_end);
+        blocked.restore_except(&AWAITED);
+        guardian::die_with_parent(Signal::Term)?;
+        Ok(ForkSide::Daemon(GuardianLink::new(page, line, guardian), config.instance))
     }
 }
