@@ -10,6 +10,7 @@ mod rows;
 pub mod self_check;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mcpd_common::check::ports::PortReport;
 use mcpd_common::config::ForcePorts;
@@ -25,6 +26,9 @@ use crate::process::process_thread::ProcessThread;
 use crate::progress::{Progress, millis};
 use crate::resources::{self, Resource};
 use self_check::Baseline;
+
+/// Time that looking at ports or processes gets at least, even past the deadline: without a look nothing may be claimed.
+const MINIMUM_TIME: Duration = Duration::from_millis(500);
 
 /// What to verify, and with what.
 pub struct Scope<'a> {

@@ -12,7 +12,7 @@ use mcpd_common::outcome::{Finding, FindingKind};
 use mcpd_common::wording::count;
 use tokio::task::JoinError;
 
-use super::Scope;
+use super::{MINIMUM_TIME, Scope};
 use crate::deadline::{self, Deadline};
 
 /// Between two checks of the ports.
@@ -35,10 +35,11 @@ pub async fn wait_until_free(scope: &Scope<'_>, deadline: Deadline) -> PortsOutc
     let excuses = Excuses::of(scope);
     // A third is reserved for the checks that follow, also if this one hangs.
     let limit = Deadline::at(deadline.instant() - deadline.remaining() / 3);
+    let check_limit = limit.max(Deadline::after(MINIMUM_TIME));
     let foreign_until = limit.at_most(FOREIGN_HOLDER_LIMIT);
     let mut last = None;
     loop {
-        let reports = match limit.wait(check(scope, &known)).await {
+        let reports = match check_limit.wait(check(scope, &known)).await {
             Ok(Ok(reports)) => reports,
             Ok(Err(error)) => return last.unwrap_or_else(|| unknown(known.len(), &error.to_string())),
             Err(elapsed) => return last.unwrap_or_else(|| unknown(known.len(), &elapsed.to_string())),

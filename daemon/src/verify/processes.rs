@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpd_common::os::{Containment, ProcessInfo, process};
 use mcpd_common::outcome::{Finding, FindingKind};
 
-use super::Scope;
+use super::{MINIMUM_TIME, Scope};
 use crate::deadline::{self, Deadline};
 use crate::process::operations::DescendantProof;
 use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
@@ -13,8 +13,6 @@ use crate::process::process_thread::{ProcessCommand, ProcessThreadGone};
 /// Poll interval after `SIGKILL`.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Time that the check gets at least, even past its deadline.
-const MINIMUM_TIME: Duration = Duration::from_millis(500);
 /// Evidence where the kernel can give no proof.
 const UNPROVED: &str =
     "no descendant was seen; the kernel gives no proof here (portable backend, or children older than mcpd)";
