@@ -322,6 +322,27 @@ fn a_worker_whose_exec_hangs_is_started_again() {
     daemon.assert_shuts_down(0);
 }
 
+/// The check before a start finds the program, and exec(3) fails all the same.
+#[test]
+fn a_program_without_its_interpreter_is_named() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let program = home.path().join("server");
+    fs::write(&program, "#!/no/such/interpreter\n").expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("changed");
+    let program = program.display().to_string();
+    let config = ConfigBuilder::new()
+        .worker("alpha", WorkerSpec::command([&program, "{port}"]))
+        .toml(&format!("[resources.lease]\nclose = [\"{program}\"]\n"));
+    let mut daemon = Daemon::launch_in(home, config);
+    let failed = daemon.wait_state("alpha", WorkerState::BackingOff);
+    let reason = format!("can't start {program}: {program}: no such program (or no interpreter for it)");
+    assert_eq!(failed.reason, Some(reason.clone()));
+    // A command that is run at the end fails in the same way.
+    let report = daemon.assert_shuts_down(6);
+    let lease = report.findings.iter().find(|finding| finding.subject == "lease").expect("a finding");
+    assert!(lease.detail.contains(&reason), "{}", lease.detail);
+}
+
 /// `hold` limits the whole wait of a request: for a worker that is not running, and then for one that does not listen.
 #[test]
 fn a_request_is_held_once() {
