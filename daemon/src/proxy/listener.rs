@@ -258,6 +258,11 @@ impl Listener {
         if let Upstream::Live(up) = &*self.upstream.borrow() {
             return Ok(up.clone());
         }
+        // Boxed, as all that is rare: requests in flight own little memory.
+        Box::pin(self.wait_worker(deadline)).await
+    }
+
+    async fn wait_worker(&self, deadline: Deadline) -> Result<Arc<Live>, String> {
         let mut upstream = self.upstream.clone();
         let mut phase = self.phase.clone();
         let there = upstream.wait_for(|upstream| !matches!(upstream, Upstream::Waiting { .. }));

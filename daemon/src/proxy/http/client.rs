@@ -82,12 +82,16 @@ impl Client {
         let is_first = self.connection.requests.load(Ordering::Relaxed) == 0;
         self.connection.set_limit(Some(if is_first { HEAD } else { IDLE }));
         let mut last_chance = None;
+        let mut has_begun = false;
         loop {
             if let Some(arrival) = self.take_head(listener) {
                 self.connection.set_limit(None);
                 return arrival;
             }
             let is_idle = self.socket.unread.is_empty();
+            if !is_idle && !std::mem::replace(&mut has_begun, true) {
+                self.connection.set_limit(Some(HEAD));
+            }
             match &*listener.phase.borrow() {
                 ProxyPhase::Open => {}
                 ProxyPhase::Pausing if is_first || !is_idle => {
@@ -102,9 +106,8 @@ impl Client {
             tokio::select! {
                 biased;
                 read = self.socket.fill() => match read {
+                    Ok(1..) => {}
                     Ok(0) | Err(_) => return Arrival::Closed,
-                    Ok(_) if is_idle => self.connection.set_limit(Some(HEAD)),
-                    Ok(_) => {}
                 },
                 () = self.connection.changed() => {
                     if listener.forced.is_cancelled() {

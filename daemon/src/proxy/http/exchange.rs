@@ -70,7 +70,7 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
             () = client.gone(listener) => Fetched::Gone,
         },
         (Restored::Messages, Some(upload)) => {
-            transfer::fetch(listener, client, &mut request, session.as_ref(), upload).await
+            Box::pin(transfer::fetch(listener, client, &mut request, session.as_ref(), upload)).await
         }
     };
     let next = listener.next(keeps_alive && upload.as_ref().is_none_or(Upload::is_done));
@@ -260,12 +260,12 @@ async fn deliver(
         let head = response.head.write(length, id.as_deref(), next);
         let purpose = purpose(&request, session.is_some());
         let relay = Relay::new(listener, client, request, session, purpose);
-        return relay.run(head, Attached::new(up, response.body)).await;
+        return Box::pin(relay.run(head, Attached::new(up, response.body))).await;
     }
     if request.has_calls() {
         return deliver_whole(listener, client, &request, session, response, id, next).await;
     }
-    transfer::deliver(listener, client, &request, upload, response, (vec![], id), next).await
+    Box::pin(transfer::deliver(listener, client, &request, upload, response, (vec![], id), next)).await
 }
 
 fn purpose(request: &Request, has_session: bool) -> Purpose {
@@ -304,7 +304,8 @@ async fn deliver_whole(
         }
     }
     if !response.body.is_done() {
-        return transfer::deliver(listener, client, request, None, response, (body, id), next).await;
+        return Box::pin(transfer::deliver(listener, client, request, None, response, (body, id), next))
+            .await;
     }
     if let Some(session) = session
         && request.is_call("initialize")

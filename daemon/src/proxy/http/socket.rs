@@ -81,6 +81,9 @@ impl Writer<'_> {
 
     /// The same, with one call for both.
     pub async fn write_both(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        if second.is_empty() {
+            return self.write(first).await;
+        }
         let both = [IoSlice::new(first), IoSlice::new(second)];
         poll_fn(|context| Pin::new(&mut self.0).poll_write_vectored(context, &both)).await
     }

@@ -103,7 +103,7 @@ impl Live {
             let is_used = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => WorkerConnection::open(&self.listener).await.map_err(SendError::NotSent)?,
+                None => Box::pin(WorkerConnection::open(&self.listener)).await.map_err(SendError::NotSent)?,
             };
             match connection.call(wire, method).await {
                 Ok((head, sent)) => return Ok(Response::new(head, connection, guard, sent)),

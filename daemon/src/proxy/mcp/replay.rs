@@ -41,6 +41,14 @@ pub async fn replay(listener: &Listener, up: &Arc<Live>, session: &SharedSession
     if session.lock().epoch == up.epoch {
         return Ok(());
     }
+    Box::pin(replay_once(listener, up, session)).await
+}
+
+async fn replay_once(
+    listener: &Listener,
+    up: &Arc<Live>,
+    session: &SharedSession,
+) -> Result<(), ReplayError> {
     let _turn = session.replaying.lock().await;
     let mut copy = session.lock().clone();
     if copy.epoch == up.epoch {
