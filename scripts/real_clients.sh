@@ -36,6 +36,7 @@ main() {
     install_python 2
     install_npm
     cargo build --locked --quiet --workspace --bins
+    "$REAL/python1/bin/python" tests/real/framing.py
     exec python3 tests/real/run.py "$@"
 }
 

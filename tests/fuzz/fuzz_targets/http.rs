@@ -70,12 +70,15 @@ fn again(bytes: &[u8]) {
     }
 }
 
+/// Head and body of a message, as they are forwarded.
+type Complete = (Vec<u8>, Vec<u8>);
+
 /// The messages in bytes that arrive in pieces, and whether they were refused then.
 fn read(
     bytes: &[u8],
     cuts: &[u8],
     parse: impl Fn(&[u8]) -> Option<(Vec<u8>, BodyLength)>,
-) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
+) -> (Vec<Complete>, bool) {
     let mut complete = vec![];
     let mut search = HeadSearch::default();
     let mut unread = vec![];
