@@ -83,6 +83,11 @@ pub enum Command {
         /// The file [default: the one that a start would use]
         file: Option<PathBuf>,
     },
+    /// Print a JSON schema of the configuration, with which editors complete and check it
+    ///
+    /// Save it beside the configuration (mcpd schema > ~/.config/mcpd/schema.json), and begin the configuration with
+    /// the line "#:schema ./schema.json".
+    Schema,
     /// The built-in worker: serve one repository over MCP, read-only
     Worker {
         /// The repository

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
     let code = match args.command {
         Some(Command::Init { dirs }) => commands::init::run(&dirs),
         Some(Command::CheckConfig { file }) => commands::check_config::run(file.or(args.run.config)),
+        Some(Command::Schema) => commands::schema::run(),
         Some(Command::Worker { repo, port }) => commands::worker::run(repo, port),
         None => {
             let launchd = args.run.launchd.map(RestartWhen::from);

@@ -15,7 +15,7 @@ use crate::paths::{self, SOCKET_PATH_LIMIT, StateDir};
 const SIGTERM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Default of a resource's `timeout`.
-const RESOURCE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const RESOURCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Builds the whole configuration. Problems are added to the notes.
 pub(super) fn build(raw: Raw, file: Option<PathBuf>, context: &Context) -> Config {

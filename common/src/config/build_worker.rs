@@ -17,11 +17,11 @@ use crate::ids::{Port, WorkerName};
 use crate::paths;
 
 /// Default of `ready_within`.
-const READY_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Programs whose containers are listened for by a process that is not their child.
 const CONTAINER_ENGINES: [&str; 4] = ["docker", "podman", "nerdctl", "finch"];
 /// Default of `hold`.
-const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A worker with its name and repository, but without a port.
 pub(super) struct Named {

@@ -29,6 +29,7 @@ mod ports;
 mod problem;
 mod raw;
 mod repository;
+pub mod schema;
 mod section;
 mod settings;
 mod shutdown;

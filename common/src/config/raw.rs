@@ -123,17 +123,20 @@ fn read_daemon(mut section: Section) -> RawDaemon {
     daemon
 }
 
-const FORCE_PORTS: [(&str, ForcePorts); 3] =
+pub(super) const FORCE_PORTS: [(&str, ForcePorts); 3] =
     [("own", ForcePorts::Own), ("never", ForcePorts::Never), ("any", ForcePorts::Any)];
 
-const RESTART: [(&str, RestartPolicy); 3] = [
+pub(super) const RESTART: [(&str, RestartPolicy); 3] = [
     ("always", RestartPolicy::Always),
     ("on-failure", RestartPolicy::OnFailure),
     ("never", RestartPolicy::Never),
 ];
 
-const SESSIONS: [(&str, SessionsPolicy); 2] =
+pub(super) const SESSIONS: [(&str, SessionsPolicy); 2] =
     [("keep", SessionsPolicy::Keep), ("forget", SessionsPolicy::Forget)];
+
+pub(super) const TRANSPORT: [(&str, Transport); 2] =
+    [("http", Transport::Http), ("direct", Transport::Direct)];
 
 fn read_shutdown(mut section: Section) -> RawShutdown {
     let shutdown = RawShutdown {
@@ -234,14 +237,14 @@ fn read_texts(section: &mut Section, key: &'static str) -> Vec<String> {
 
 fn read_transport(section: &mut Section) -> Option<Transport> {
     let found = section.text("transport")?;
-    let (what, help) = match found.value.as_str() {
-        "http" => return Some(Transport::Http),
-        "direct" => return Some(Transport::Direct),
-        "stdio" => {
-            let help = "write transport = \"http\" and a command that listens on {port}";
-            ("this version does not support yet", help)
-        }
-        _ => ("is unknown", "write transport = \"http\" or \"direct\""),
+    if let Some((_, transport)) = TRANSPORT.iter().find(|(text, _)| *text == found.value) {
+        return Some(*transport);
+    }
+    let (what, help) = if found.value == "stdio" {
+        let help = "write transport = \"http\" and a command that listens on {port}";
+        ("this version does not support yet", help)
+    } else {
+        ("is unknown", "write transport = \"http\" or \"direct\"")
     };
     let message = format!("is \"{}\", which {what}", found.value.escape_debug());
     section.value_error(found.at, "transport", message, Some(help.to_owned()));

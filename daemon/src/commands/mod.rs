@@ -7,6 +7,7 @@ use crate::logging::journal;
 pub mod check_config;
 pub mod init;
 pub mod run;
+pub mod schema;
 pub mod worker;
 
 /// Writes to standard output. A closed pipe (`mcpd init . | head`) is no error.
