@@ -104,6 +104,10 @@ pub enum Command {
     Service(Service),
     /// Print a completion script for a shell
     Completions(Completions),
+    /// Print a manual page, or write all of them into a directory
+    ///
+    /// To read a page: mcpctl man mcpd | man -l -. To install all: mcpctl man --dir ~/.local/share/man
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -286,6 +290,31 @@ pub struct Completions {
     /// Shell to print the script for
     pub shell: Shell,
 }
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Page to print
+    #[arg(value_enum, default_value_t, value_name = "PAGE")]
+    pub page: ManualPage,
+    /// Write all pages into the subdirectories man1, man5 and man8 of this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "page")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ManualPage {
+    /// mcpctl(1), this program
+    #[default]
+    Mcpctl,
+    /// mcpd(8), the daemon
+    Mcpd,
+    /// mcpd.toml(5), the configuration
+    #[value(name = "mcpd.toml")]
+    Configuration,
+}
+
+#[cfg(test)]
+mod manual_page_tests;
 
 #[cfg(test)]
 mod tests {

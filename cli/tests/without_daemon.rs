@@ -46,6 +46,10 @@ fn every_command_has_its_exit_code_without_a_daemon() {
         ("restart docs", 69),
         ("verify-ports", 64),
         ("completions bash", 0),
+        ("man", 0),
+        ("man mcpd", 0),
+        ("man no-such-page", 64),
+        ("man --dir /dev/null/man", 64),
         ("no-such-command", 64),
         ("verify-ports --port 0", 64),
         ("start", 64),
@@ -131,4 +135,22 @@ fn without_a_terminal_there_are_colours_only_on_request() {
     assert!(!plain.contains(&0x1b));
     let painted = mcpctl(home.path(), &["status", "--color", "always"]).stdout;
     assert!(painted.contains(&0x1b));
+}
+
+#[test]
+fn manual_pages_are_printed_or_written() {
+    let home = home();
+    for (page, title) in [("mcpctl", "MCPCTL"), ("mcpd", "MCPD"), ("mcpd.toml", "MCPD.TOML")] {
+        let printed = text(&mcpctl(home.path(), &["man", page]).stdout);
+        assert!(printed.starts_with(&format!(".TH \"{title}\" ")), "{printed}");
+    }
+    let dir = home.path().join("share/man");
+    let args = ["man", "--dir", dir.to_str().expect("plain text"), "--json"];
+    let json = text(&mcpctl(home.path(), &args).stdout);
+    assert!(json.starts_with(r#"{"schema":"mcpd.man.v1","files":["#), "{json}");
+    for file in ["man1/mcpctl.1", "man5/mcpd.toml.5", "man8/mcpd.8"] {
+        assert!(json.contains(file), "{json}");
+        assert!(dir.join(file).is_file(), "{file}");
+    }
+    assert_eq!(mcpctl(home.path(), &args).status.code(), Some(0), "a second time");
 }

@@ -98,3 +98,6 @@ pub enum Command {
         port: Port,
     },
 }
+
+#[cfg(test)]
+mod manual_page_tests;

@@ -10,6 +10,7 @@ mod health;
 mod history;
 mod list_zombies;
 mod logs;
+mod man;
 mod report;
 mod restart;
 mod service;
@@ -34,5 +35,6 @@ pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure>
         Command::Report(args) => report::run(context, args).await,
         Command::Service(args) => service::run(context, args).await,
         Command::Completions(args) => Ok(completions::run(context, args)),
+        Command::Man(args) => man::run(context, args),
     }
 }
