@@ -250,7 +250,7 @@ fn a_shutdown_request_that_a_killed_daemon_never_read_succeeds() {
 }
 
 /// Whether all threads of the process are in this state (proc(5), `/proc/PID/stat`).
-fn all_threads_are(pid: i32, state: char) -> bool {
+pub fn all_threads_are(pid: i32, state: char) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
     // The name before the state may contain any character; it ends at the last parenthesis.

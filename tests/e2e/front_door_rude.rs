@@ -13,6 +13,7 @@ use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, http, until};
 use serde_json::json;
 
+use crate::crash::all_threads_are;
 use crate::front_door::{behind_front_door, start};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -136,6 +137,8 @@ fn a_request_that_a_killed_worker_never_read_is_sent_again() {
     let worker = daemon.wait_state("alpha", WorkerState::Ready).pid.expect("it runs");
     let pid = nix::unistd::Pid::from_raw(worker.get());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it runs");
+    // Before that, a thread of it may still read.
+    until("the worker to be stopped", BOUND, || all_threads_are(worker.get(), 'T').then_some(()));
     let own = mcpd_common::os::socket::held_by(worker);
     let listeners = mcpd_common::os::socket::listeners().expect("a table");
     let listener = listeners.iter().find(|it| own.contains(&it.inode));
