@@ -27,7 +27,7 @@ quietly() {
 service() { as mcpctl service "$@" "${options[@]}"; }
 # shellcheck disable=SC2120 # `check` passes the arguments
 install_service() { service install "${more[@]}" --path "$PATH" "$@"; }
-# Files of units, whoever wrote them.
+# Units and configurations, of the system and of the user.
 files() { find /etc/systemd /etc/mcpd /home/$TRIAL_USER/.config ! -type d 2>/dev/null | sort; }
 edit() { sed -i 's/^RestartSec=2/RestartSec=9/' "$unit"; }
 
@@ -134,7 +134,7 @@ check_users_of_the_system_unit() {
     check 'a configuration that the user may not read' twice 69 'journalctl' restart_installed
     service uninstall >/dev/null
     unset SUDO_USER
-    more=(--run-as nobody-at-all)
+    more=(--run-as no-such-user)
     check 'a user who does not exist' twice 64 '--run-as' install_service
 }
 

@@ -5,7 +5,7 @@
 //!   child      `-- prepare (no file system) --> report --> chdir, exec --> close-on-exec ends the report
 //! ```
 //!
-//! `chdir` and `exec` look into file systems and may never return, so nobody waits for them: the child belongs to the
+//! `chdir` and `exec` look into file systems and may never return, so the parent does not wait: the child belongs to the
 //! caller from the fork on, and leads its session and holds no descriptor of the daemon before it calls them.
 
 use std::ffi::OsString;

@@ -226,7 +226,7 @@ impl HangingProgram {
         let path = directory.path().join("program");
         std::fs::copy("/bin/sleep", &path).expect("copied");
         let file = std::fs::File::open(&path).expect("readable");
-        // SAFETY: an ignored signal and a plain number. The kernel sends SIGIO when somebody opens the file.
+        // SAFETY: an ignored signal and a plain number. The kernel sends SIGIO when another process opens the file.
         unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
         let hanging = Self { directory, file };
         hanging.lease(libc::F_WRLCK);
