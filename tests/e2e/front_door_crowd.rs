@@ -27,7 +27,7 @@ fn start() -> Daemon {
 }
 
 /// Memory in KiB: at this moment (`VmRSS`), or the most since the start (`VmHWM`).
-fn kibibytes(pid: Pid, which: &str) -> u64 {
+pub fn kibibytes(pid: Pid, which: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(which)).expect("the line is there");
     line.trim_start_matches(':').trim().trim_end_matches(" kB").trim().parse().expect("a number")

@@ -1,10 +1,8 @@
 //! Clients and servers that are rude rather than hostile: they do not read, stay idle, or use rare parts of HTTP.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use mcpd_common::ids::Pid;
 use mcpd_common::os::socket::Socket;
 use mcpd_common::outcome::FindingKind;
 use mcpd_common::status::WorkerState;
@@ -15,6 +13,7 @@ use serde_json::json;
 
 use crate::crash::all_threads_are;
 use crate::front_door::{behind_front_door, start};
+use crate::front_door_crowd::kibibytes;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -60,12 +59,6 @@ fn a_client_that_does_not_read_delays_no_worker() {
     drop(unread);
 }
 
-fn resident_kilobytes(pid: Pid) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the line is there");
-    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
-}
-
 /// R-CLIENT-14: a JSON response without a length is kept in memory up to a bound.
 #[test]
 fn a_large_json_response_in_chunks_is_streamed() {
@@ -80,7 +73,7 @@ fn a_large_json_response_in_chunks_is_streamed() {
         length += count;
     }
     assert!(length > MEBIBYTES << 20, "{length}");
-    let peak = resident_kilobytes(daemon.pid());
+    let peak = kibibytes(daemon.pid(), "VmHWM");
     assert!(peak < 150 << 10, "{peak} kB");
     daemon.assert_shuts_down(0);
 }

@@ -4,6 +4,20 @@ use clap::{Arg, Command};
 
 use super::roff::Page;
 
+/// The sections of each page, in this order.
+pub const SECTIONS: [&str; 10] = [
+    "NAME",
+    "SYNOPSIS",
+    "DESCRIPTION",
+    "OPTIONS",
+    "COMMANDS",
+    "EXIT STATUS",
+    "ENVIRONMENT",
+    "FILES",
+    "EXAMPLES",
+    "SEE ALSO",
+];
+
 /// What the command line does not say.
 pub struct Rest<'a> {
     /// After the description.

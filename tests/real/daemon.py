@@ -32,8 +32,9 @@ SLOW_START = {"mcp1": 3, "mcp2": 3}
 
 
 class Daemon:
-    def __init__(self, home):
+    def __init__(self, home, commands=COMMANDS):
         self.home = home
+        self.commands = commands
         self.urls = {}
         self.environment = {**ENVIRONMENT, "HOME": str(home)}
         self.config = home / "config.toml"
@@ -50,7 +51,7 @@ class Daemon:
     def _config(self):
         paths = {name: self.home / name for name in ("socket", "state_dir", "log_dir")}
         lines = ["[daemon]", *(f'{name} = "{path}"' for name, path in paths.items())]
-        for name, command in COMMANDS.items():
+        for name, command in self.commands.items():
             repo = self.home / "repos" / name
             subprocess.run(["git", "init", "--quiet", repo], check=True, env=self.environment)
             port = free_port()

@@ -6,16 +6,15 @@ framing.py [CASES [SEED]]     the last line says how many requests were compared
 import json
 import random
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import h11
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from daemon import BINARIES, ENVIRONMENT, free_port, wait_for  # noqa: E402
+from daemon import BINARIES, Daemon
 
 LINES = ["GET /echo HTTP/1.1", "POST /echo HTTP/1.1", "POST /echo?a=b HTTP/1.1", "POST http://localhost/echo HTTP/1.1"]
 BAD_LINES = ["POST /echo HTTP/1.0", "P(ST /echo HTTP/1.1", "POST  /echo HTTP/1.1", "POST /echo", "POST /ec ho HTTP/1.1"]
@@ -115,31 +114,15 @@ def compare(port, cases, seed):
 def main():
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 2**32
-    with tempfile.TemporaryDirectory() as name:
-        home, port = Path(name), free_port()
-        worker = json.dumps([str(BINARIES / "fixture_worker"), "--port", "{port}", "--mcp"])
-        (home / "repo").mkdir()
-        (home / "config.toml").write_text(
-            f'[daemon]\nsocket = "{home}/socket"\nstate_dir = "{home}/state"\nlog_dir = "{home}/logs"\n'
-            f'[workers.alpha]\nrepo = "{home}/repo"\nport = {port}\ntransport = "http"\ncommand = {worker}\n'
-        )
-        environment = {**ENVIRONMENT, "HOME": name}
-        mcpctl = [BINARIES / "mcpctl", "--socket", home / "socket"]
-        with open(home / "mcpd.log", "w") as log:
-            daemon = subprocess.Popen(
-                [BINARIES / "mcpd", "--config", home / "config.toml"], env=environment, stdout=log, stderr=log
-            )
+    with tempfile.TemporaryDirectory() as home:
+        worker = [BINARIES / "fixture_worker", "--port", "{port}", "--mcp"]
+        daemon = Daemon(Path(home), {"alpha": worker})
         try:
-            def is_ready():
-                status = subprocess.run([*mcpctl, "status", "--json"], env=environment, capture_output=True, text=True)
-                return json.loads(status.stdout)["workers"][0]["state"] == "ready"
-
-            wait_for("the worker to be ready", is_ready, 60)
-            compared = compare(port, cases, seed)
-            subprocess.run([*mcpctl, "shutdown", "--wait"], env=environment, check=True, stdout=subprocess.DEVNULL)
+            daemon.wait_ready()
+            compared = compare(urlsplit(daemon.urls["alpha"]).port, cases, seed)
+            daemon.mcpctl("shutdown", "--wait").check_returncode()
         finally:
-            daemon.terminate()
-            daemon.wait(90)
+            daemon.stop()
     print(f"{cases} cases (seed {seed}): {compared} requests mean the same to mcpd and h11")
 
 

@@ -1,4 +1,4 @@
-# What the scripts below have in common; each runs inside of boot.sh and begins with `source /trial/lib.sh`.
+# What the scripts have in common. Those that run inside of boot.sh begin with `source /trial/lib.sh`.
 # shellcheck shell=bash disable=SC2034 # each script uses a part of it
 set -uo pipefail
 export PATH=/trial:$PATH

@@ -1,19 +1,8 @@
 #!/usr/bin/env bash
 # After a poweroff while mcpd ran: looks at the files from outside. Run by boot.sh with the root directory of the boot.
-set -uo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "$0")/lib.sh"
 root=$1
-failed=0
-
-check() {
-    local name=$1
-    shift
-    if "$@"; then echo "ok      $name"; else
-        echo "FAILED  $name"
-        failed=1
-    fi
-}
-
-not() { ! "$@"; }
 # logged PATTERN: by systemd, a user's manager or mcpd.
 logged() { journalctl -D "$root/var/log/journal" -o cat 2>/dev/null | grep -E "$1"; }
 # count PATTERN: how many times it was logged.

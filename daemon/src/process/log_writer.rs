@@ -148,15 +148,19 @@ mod tests {
         text.parse().expect("a name")
     }
 
+    /// A writer, and the log of `hanging`: a named pipe, whose opening hangs until it has a reader.
+    fn with_hanging_log(directory: &Path) -> (LogWriter, PathBuf) {
+        std::fs::create_dir(directory.join("workers")).expect("made");
+        let hanging = directory.join("workers/hanging.log");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &hanging, rustix::fs::Mode::RWXU).expect("made");
+        (LogWriter::start(directory.to_owned()).expect("a thread"), hanging)
+    }
+
     /// R-LOG-7: one log that hangs delays no other worker for long, and takes no memory.
     #[tokio::test]
     async fn a_log_that_hangs_stops_no_worker() {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(directory.path().join("workers")).expect("made");
-        let hanging = directory.path().join("workers/hanging.log");
-        // Opening a named pipe hangs until it has a reader.
-        rustix::fs::mkfifoat(rustix::fs::CWD, &hanging, rustix::fs::Mode::RWXU).expect("made");
-        let writer = LogWriter::start(directory.path().to_owned()).expect("a thread");
+        let (writer, hanging) = with_hanging_log(directory.path());
         let chunk = vec![b'x'; 64 * 1024];
         let many = async {
             for _ in 0..1000 {
@@ -179,10 +183,7 @@ mod tests {
     #[tokio::test]
     async fn logs_that_can_not_be_written_in_time_are_reported() {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(directory.path().join("workers")).expect("made");
-        let hanging = directory.path().join("workers/hanging.log");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &hanging, rustix::fs::Mode::RWXU).expect("made");
-        let writer = LogWriter::start(directory.path().to_owned()).expect("a thread");
+        let (writer, hanging) = with_hanging_log(directory.path());
         writer.write(&name("hanging"), b"text".to_vec()).await;
         let error = writer.close(Deadline::after(Duration::from_millis(50))).await.expect_err("it hangs");
         assert_eq!(error, "the workers' logs could not be written: not done in time");

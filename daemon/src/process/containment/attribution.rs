@@ -243,12 +243,12 @@ pub fn add_related(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use mcpd_common::os::process::Birth;
 
     use super::*;
 
-    fn process(pid: i32, ppid: i32, session: i32) -> Process {
+    pub fn process(pid: i32, ppid: i32, session: i32) -> Process {
         Process {
             pid: Pid::new(pid).expect("positive"),
             ppid,

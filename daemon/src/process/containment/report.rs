@@ -69,25 +69,13 @@ pub(super) fn containment(cgroups: Option<&Cgroups>, without_cgroup: Option<&str
 
 #[cfg(test)]
 mod tests {
-    use mcpd_common::os::process::StartTime;
-
+    use super::super::attribution::tests::process;
     use super::*;
 
     /// R-VER-1: one that exited since the snapshot is reported from there.
     #[test]
     fn a_process_that_exited_since_the_snapshot_is_described_from_it() {
-        let listed = Process {
-            pid: Pid::new(i32::MAX).expect("positive"),
-            ppid: 1,
-            pgid: 7,
-            session: 7,
-            state: 'S',
-            start: StartTime(1),
-            name: "x".to_owned(),
-            threads: 1,
-            exit_signal: 17,
-            birth: None,
-        };
+        let listed = process(i32::MAX, 1, 7);
         let described = describe(&listed);
         assert_eq!((described.pid, described.pgid.map(Pgid::get)), (listed.pid, Some(7)));
         assert_eq!((described.command.as_str(), described.user.as_str()), ("[x]", "unknown user"));

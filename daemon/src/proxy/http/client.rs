@@ -196,9 +196,7 @@ impl Client {
                         return;
                     }
                 }
-                () = self.connection.changed() => if listener.forced.is_cancelled() {
-                    return;
-                },
+                () = forced(listener, &self.connection) => return,
             }
         }
     }
@@ -214,9 +212,7 @@ impl Client {
             tokio::select! {
                 biased;
                 result = writer.write(&bytes[written..]) => written += result.map_err(|_: io::Error| Gone)?,
-                () = self.connection.changed() => if listener.forced.is_cancelled() {
-                    return Err(Gone);
-                },
+                () = forced(listener, &self.connection) => return Err(Gone),
             }
         }
         Ok(())
@@ -248,6 +244,16 @@ impl Client {
             }
         };
         let _ = Deadline::after(LINGER).wait(read_rest).await;
+    }
+}
+
+/// Completes when mcpd closes all connections by force.
+pub async fn forced(listener: &Listener, connection: &Connection) {
+    loop {
+        connection.changed().await;
+        if listener.forced.is_cancelled() {
+            return;
+        }
     }
 }
 

@@ -148,12 +148,7 @@ async fn fetch(listener: &Listener, request: &mut Request, session: Option<&Shar
             Err(NotLive::Reply(reply)) => return Fetched::Reply(reply),
             Err(NotLive::Unavailable(why)) => return Fetched::Reply(refused(request, &why)),
         };
-        let length = match request.head.body {
-            BodyLength::None => BodyLength::None,
-            _ => BodyLength::Known(request.body.len() as u64),
-        };
-        let head = request.head_for(session.map(|session| session.lock()).as_deref(), length);
-        let error = match up.call(&Wire::new(head, &request.body), request.head.method).await {
+        let error = match up.call(&Wire::of(request, session), request.head.method).await {
             Ok(response) => return Fetched::Response(up, response),
             Err(error) => error,
         };
@@ -315,10 +310,7 @@ async fn deliver_whole(
         session.agree(&answer["result"]);
         listener.sessions.save(&session);
     }
-    let length = match response.head.body {
-        BodyLength::None => BodyLength::None,
-        _ => BodyLength::Known(body.len() as u64),
-    };
+    let length = response.head.body.of_whole(&body);
     let mut bytes = response.head.write(length, id.as_deref(), next);
     bytes.append(&mut body);
     match client.send(listener, &bytes).await {

@@ -16,6 +16,16 @@ pub enum BodyLength {
     UntilClose,
 }
 
+impl BodyLength {
+    /// The length of the same body when all of its bytes are there.
+    pub fn of_whole(self, bytes: &[u8]) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Known(_) | Self::Chunked | Self::UntilClose => Self::Known(bytes.len() as u64),
+        }
+    }
+}
+
 /// Why the length of a body is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLength {

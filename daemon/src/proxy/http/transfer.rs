@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::chunked::{LAST_CHUNK, Malformed, push_chunk};
-use super::client::{AHEAD, After, Client};
+use super::client::{AHEAD, After, Client, forced};
 use super::exchange::{Fetched, NotLive, failure, live_worker, refused, wait_for_another};
 use super::framing::BodyLength;
 use super::head::HeadSearch;
@@ -129,9 +129,7 @@ async fn send(
             read = client.socket.fill(), if reads_client => if !matches!(read, Ok(1..)) {
                 return Err(NotSent::Gone);
             },
-            () = client.connection.changed() => if listener.forced.is_cancelled() {
-                return Err(NotSent::Gone);
-            },
+            () = forced(listener, &client.connection) => return Err(NotSent::Gone),
         }
     }
 }
@@ -192,9 +190,7 @@ pub async fn deliver(
             read = reader.fill(), if reads_client => if !matches!(read, Ok(1..)) {
                 return After::Close;
             },
-            () = client.connection.changed() => if listener.forced.is_cancelled() {
-                return After::Close;
-            },
+            () = forced(listener, &client.connection) => return After::Close,
         }
     }
     if length == BodyLength::UntilClose { After::Linger } else { After::NextRequest }

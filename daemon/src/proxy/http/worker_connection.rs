@@ -8,10 +8,11 @@ use rustix::io::Errno;
 use super::chunked::Malformed;
 use super::framing::Decoder;
 use super::head::{BadHead, HeadSearch};
-use super::request::Method;
+use super::request::{Method, Request};
 use super::response::{BadResponse, ResponseHead};
 use super::socket::Socket;
 use super::upstream::InFlightGuard;
+use crate::proxy::mcp::sessions::SharedSession;
 use crate::worker_listener::WorkerListener;
 
 /// Bodies up to this many bytes are copied behind their head and written with it.
@@ -50,6 +51,12 @@ impl CallError {
 }
 
 impl<'a> Wire<'a> {
+    /// A request that is kept whole, of a session that mcpd keeps or of none.
+    pub fn of(request: &'a Request, session: Option<&SharedSession>) -> Self {
+        let length = request.head.body.of_whole(&request.body);
+        Self::new(request.head_for(session.map(|session| session.lock()).as_deref(), length), &request.body)
+    }
+
     pub fn new(mut head: Vec<u8>, body: &'a [u8]) -> Self {
         if body.len() > COPIED {
             return Self { head, body };

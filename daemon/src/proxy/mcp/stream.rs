@@ -24,7 +24,6 @@ use super::stream_end;
 use crate::proxy::budget::Share;
 use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
 use crate::proxy::http::client::{AHEAD, After, Client, Gone};
-use crate::proxy::http::framing::BodyLength;
 use crate::proxy::http::request::Request;
 use crate::proxy::http::socket::{Outgoing, READ};
 use crate::proxy::http::upstream::{Live, Upstream};
@@ -416,12 +415,7 @@ async fn attach(
                 }
             }
         }
-        let length = match request.head.body {
-            BodyLength::None => BodyLength::None,
-            _ => BodyLength::Known(request.body.len() as u64),
-        };
-        let head = request.head_for(session.as_ref().map(|session| session.lock()).as_deref(), length);
-        match up.call(&Wire::new(head, &request.body), request.head.method).await {
+        match up.call(&Wire::of(&request, session.as_ref()), request.head.method).await {
             Ok(response) if response.head.is_success() => {
                 return Some(Attached { swallow, first, ..Attached::new(up, response.body) });
             }
