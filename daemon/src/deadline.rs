@@ -5,6 +5,7 @@
 //! other files.
 
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +26,15 @@ pub fn pause(time: Duration) {
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub async fn until(moment: Instant) {
     tokio::time::sleep_until(moment).await;
+}
+
+/// The next moment of a rhythm that all tasks of the daemon share: what is done every `interval` is done by all of them
+/// together, so that an idle daemon seldom wakes (R-SUP-9).
+pub fn next_beat(now: Instant, interval: Duration) -> Instant {
+    static FIRST: LazyLock<Instant> = LazyLock::new(self::now);
+    let since_first = now.saturating_duration_since(*FIRST);
+    let since_beat = since_first.as_nanos() % interval.as_nanos().max(1);
+    now + interval.saturating_sub(Duration::from_nanos_u128(since_beat))
 }
 
 /// Waits until this moment; for ever if there is none.
@@ -117,6 +127,21 @@ mod tests {
             let began = now();
             pause_after_accept_error(&Error::from_raw_os_error(errno.raw_os_error()), pause).await;
             assert_eq!(now() - began, expected, "{errno}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whoever asks between two beats gets the same next one, which is in the future.
+        #[test]
+        fn a_beat_is_shared(first_ms in 0u64..100_000, later_ms in 0u64..10_000, interval_ms in 1u64..20_000) {
+            let interval = Duration::from_millis(interval_ms);
+            let moment = now() + Duration::from_millis(first_ms);
+            let beat = next_beat(moment, interval);
+            proptest::prop_assert!(beat > moment && beat <= moment + interval);
+            let later = moment + Duration::from_millis(later_ms);
+            if later < beat {
+                proptest::prop_assert_eq!(next_beat(later, interval), beat);
+            }
         }
     }
 }

@@ -23,9 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::operations::{DescendantProof, FamilyChange, LaunchSpec, ProcessOperations, ProcessSnapshot};
 use crate::deadline::{self, Deadline};
 
-/// Poll interval for children made by clone(2) with another exit signal than `SIGCHLD`: an idle daemon wakes at most twice
-/// a second in all (R-SUP-9), and a timer of tokio may wake its thread twice.
-const POLL_INTERVAL: Duration = Duration::from_secs(3);
+/// Poll interval for children made by clone(2) with another exit signal than `SIGCHLD`.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two passes of `SIGKILL`.
 const KILL_INTERVAL: Duration = Duration::from_millis(2);
 /// Poll interval for a leader whose program does not run yet: exec causes no `SIGCHLD`.
@@ -207,7 +206,7 @@ impl Core {
         mut child_exited: impl AsyncFnMut(),
     ) {
         loop {
-            let again = deadline::now() + self.poll_interval();
+            let again = deadline::next_beat(deadline::now(), self.poll_interval());
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {

@@ -42,7 +42,7 @@ fn a_worker_is_ready_when_its_probe_succeeds() {
     assert_eq!(machine.state(), WorkerState::Starting);
     assert!(machine.on(probed(true, false), now).is_empty());
     assert_eq!(machine.state(), WorkerState::Ready);
-    assert_eq!(machine.timer(), Some(now + LIVENESS_INTERVAL));
+    assert_eq!(machine.timer(), Some(deadline::next_beat(now, LIVENESS_INTERVAL)));
 }
 
 /// R-SUP-2: only failures in a row count.

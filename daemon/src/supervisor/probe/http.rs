@@ -10,9 +10,12 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
 use crate::deadline::Deadline;
 use crate::worker_listener::WorkerListener;
+
+const NOT_IN_TIME: &str = "no response in time";
 
 /// A request to a worker.
 #[derive(Clone)]
@@ -31,20 +34,28 @@ impl WorkerRequest {
     /// # Errors
     /// A sentence for the user: refused, interrupted, timed out.
     pub async fn status(self, deadline: Deadline) -> Result<u16, String> {
-        match deadline.wait(self.exchange()).await {
-            Ok(result) => result,
-            Err(_) => Err("no response in time".to_owned()),
-        }
+        let exchange = async {
+            let stream = self.listener.connect().await.map_err(|error| error.to_string())?;
+            self.exchange(stream).await
+        };
+        deadline.wait(exchange).await.unwrap_or_else(|_| Err(NOT_IN_TIME.to_owned()))
     }
 
-    async fn exchange(self) -> Result<u16, String> {
-        let stream = self.listener.connect().await.map_err(|error| error.to_string())?;
+    /// The same, over a connection that was made already.
+    ///
+    /// # Errors
+    /// A sentence for the user: interrupted, timed out.
+    pub async fn status_over(self, stream: TcpStream, deadline: Deadline) -> Result<u16, String> {
+        deadline.wait(self.exchange(stream)).await.unwrap_or_else(|_| Err(NOT_IN_TIME.to_owned()))
+    }
+
+    async fn exchange(&self, stream: TcpStream) -> Result<u16, String> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(describe)?;
         let mut request = Request::builder()
-            .method(self.method)
+            .method(self.method.clone())
             .uri(&self.path)
             .header("host", format!("127.0.0.1:{}", self.listener.port()));
-        if let Some(token) = self.token {
+        if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;

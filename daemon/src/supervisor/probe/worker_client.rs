@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::Method;
 use mcpd_common::config::{Probe, Transport, Variables, WorkerConfig};
 use mcpd_common::ids::Port;
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::http::WorkerRequest;
@@ -104,8 +105,8 @@ async fn probe(worker: &WorkerConfig, listener: &Arc<WorkerListener>, diagnosis:
     }
     let deadline = Deadline::after(PROBE_TIMEOUT);
     match deadline.wait(listener.connect()).await {
-        Ok(Ok(_)) => match &worker.ready {
-            Probe::Http(path) => get(path, listener.clone(), deadline).await,
+        Ok(Ok(stream)) => match &worker.ready {
+            Probe::Http(path) => get(path, listener.clone(), stream, deadline).await,
             Probe::Tcp | Probe::None => ProbeResult::Alive,
         },
         Ok(Err(ConnectError::Foreign(holder))) => ProbeResult::ForeignListener(holder),
@@ -119,9 +120,14 @@ async fn probe(worker: &WorkerConfig, listener: &Arc<WorkerListener>, diagnosis:
 }
 
 /// Any HTTP status below 500 counts as alive.
-async fn get(path: &str, listener: Arc<WorkerListener>, deadline: Deadline) -> ProbeResult {
+async fn get(
+    path: &str,
+    listener: Arc<WorkerListener>,
+    stream: TcpStream,
+    deadline: Deadline,
+) -> ProbeResult {
     let request = WorkerRequest { method: Method::GET, listener, path: path.to_owned(), token: None };
-    match request.status(deadline).await {
+    match request.status_over(stream, deadline).await {
         Ok(..500) => ProbeResult::Alive,
         Ok(status) => ProbeResult::NotReady(format!("responds to GET {path} with {status}")),
         Err(error) => ProbeResult::NotReady(format!("does not respond to GET {path}: {error}")),
@@ -159,7 +165,9 @@ mod tests {
     }
 
     async fn probe_of(response: &'static str, limit: Duration) -> ProbeResult {
-        get("/health", worker(response), Deadline::after(limit)).await
+        let listener = worker(response);
+        let stream = listener.connect().await.expect("it listens");
+        get("/health", listener, stream, Deadline::after(limit)).await
     }
 
     /// R-SUP-2: the reason says what the worker did.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use mcpd_common::status::WorkerState;
 use tokio::time::Instant;
 
-/// Interval between probes of a worker that is ready or unhealthy.
+use crate::deadline;
+
+/// Interval between probes of a worker that is ready or unhealthy; all workers are probed at the same moments.
 pub const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 /// First interval between probes of a worker that is starting. The interval doubles with every probe.
 const FIRST_READINESS_INTERVAL: Duration = Duration::from_millis(10);
@@ -111,18 +113,18 @@ impl Running {
             (health, false) => (health, HealthChange::Unchanged),
         };
         self.health = health;
-        self.probe_at = Some(now + self.next_interval(now));
+        self.probe_at = Some(self.next_probe(now));
         change
     }
 
-    fn next_interval(&mut self, now: Instant) -> Duration {
+    fn next_probe(&mut self, now: Instant) -> Instant {
         match self.health {
-            Health::Starting if self.is_slow_to_start(now) => SLOW_READINESS_INTERVAL,
+            Health::Starting if self.is_slow_to_start(now) => now + SLOW_READINESS_INTERVAL,
             Health::Starting => {
                 self.readiness_interval = (self.readiness_interval * 2).min(MAX_READINESS_INTERVAL);
-                self.readiness_interval
+                now + self.readiness_interval
             }
-            Health::Ready { .. } | Health::Unhealthy => LIVENESS_INTERVAL,
+            Health::Ready { .. } | Health::Unhealthy => deadline::next_beat(now, LIVENESS_INTERVAL),
         }
     }
 }
