@@ -6,9 +6,9 @@ use mcpd_common::ids::RunTag;
 use mcpd_common::status::WorkerState;
 use tokio::sync::watch;
 
-use super::http::upstream::{Live, Publisher, Upstream};
 use super::mcp::session;
 use super::observe::registry::Registry;
+use super::upstream::{Live, Publisher, Upstream};
 use crate::worker_listener::WorkerListener;
 
 /// Whether the port is bound; the error names its holder.

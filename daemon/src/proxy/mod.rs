@@ -7,6 +7,7 @@ pub mod listener;
 pub mod mcp;
 pub mod observe;
 pub mod thread;
+pub mod upstream;
 
 use std::collections::HashMap;
 use std::io;
@@ -25,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::handle::{BindState, ProxyHandle};
-use self::http::upstream::Upstream;
 use self::listener::{Listener, ProxyPhase, Shared, serve_from};
 use self::observe::registry::Registry;
 use self::thread::ProxyThread;
+use self::upstream::Upstream;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
 use crate::random;

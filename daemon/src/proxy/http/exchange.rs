@@ -15,8 +15,7 @@ use super::response::{Kind, Next};
 use super::shutdown_path;
 use super::socket::READ;
 use super::transfer;
-use super::upstream::{Live, SendError};
-use super::worker_connection::{CallError, Response, Wire};
+use super::worker_connection::{CallError, Response};
 use crate::deadline::Deadline;
 use crate::proxy::budget::Share;
 use crate::proxy::listener::Listener;
@@ -27,6 +26,7 @@ use crate::proxy::mcp::session::Session;
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::sse::Event;
 use crate::proxy::mcp::stream::{Attached, Purpose, Relay};
+use crate::proxy::upstream::{Live, SendError};
 
 /// What a request got.
 pub enum Fetched {
@@ -148,7 +148,7 @@ async fn fetch(listener: &Listener, request: &mut Request, session: Option<&Shar
             Err(NotLive::Reply(reply)) => return Fetched::Reply(reply),
             Err(NotLive::Unavailable(why)) => return Fetched::Reply(refused(request, &why)),
         };
-        let error = match up.call(&Wire::of(request, session), request.head.method).await {
+        let error = match up.call(request, session).await {
             Ok(response) => return Fetched::Response(up, response),
             Err(error) => error,
         };

@@ -1,7 +1,7 @@
 //! HTTP: one client's connection, its requests, the connections to the worker.
 //!
 //! ```text
-//!   serve -> client -> exchange -> upstream -> worker_connection        effects
+//!   serve -> client -> exchange -> pool -> worker_connection            effects
 //!            head, request, response, fields, framing, chunked, reply   pure: from bytes to decisions
 //! ```
 
@@ -12,6 +12,7 @@ pub mod fields;
 pub mod framing;
 pub mod head;
 mod incoming;
+pub mod pool;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -19,7 +20,6 @@ pub mod serve;
 mod shutdown_path;
 pub mod socket;
 mod transfer;
-pub mod upstream;
 pub mod worker_connection;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use httparse::{Header, Status};
+use mcpd_common::ids::Port;
 use serde_json::Value;
 
 use super::fields::{ConnectionOptions, Field, MAX_FIELDS, copy_forwarded, is_kind, push_line};
@@ -156,6 +157,33 @@ impl RequestHead {
         })
     }
 
+    /// Of a message that mcpd itself posts to an MCP endpoint, in the session with this id and version.
+    pub fn of_mcpd(path: &str, port: Port, session: Option<(&str, Option<&str>)>) -> Self {
+        let method = "POST ";
+        let mut lines = format!("{method}{path} HTTP/1.1\r\n").into_bytes();
+        push_line(&mut lines, "host", &format!("127.0.0.1:{port}"));
+        push_line(&mut lines, "content-type", "application/json");
+        push_line(&mut lines, "accept", "application/json, text/event-stream");
+        if let Some((_, version)) = session {
+            // It is the worker's own text.
+            let is_valid = |version: &&str| version.bytes().all(|byte| byte.is_ascii_graphic());
+            push_line(&mut lines, "mcp-protocol-version", version.filter(is_valid).unwrap_or_default());
+        }
+        Self {
+            method: Method::Post,
+            body: BodyLength::Chunked,
+            keeps_alive: true,
+            is_http_1_0: false,
+            expects_continue: false,
+            is_json: true,
+            session: session.map(|(id, _)| id.to_owned()),
+            accepts: Accepts { events: true, anything: false },
+            last_event: None,
+            lines,
+            target: method.len()..method.len() + path.len(),
+        }
+    }
+
     /// Path and query.
     pub fn target(&self) -> &str {
         str::from_utf8(&self.lines[self.target.clone()]).unwrap_or("/")
@@ -197,6 +225,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// A message that mcpd itself sends.
+    pub fn of_mcpd(head: RequestHead, body: Vec<u8>) -> Self {
+        let messages = Messages::read(&body);
+        Self { head, body, messages, share: Share::default() }
+    }
+
     /// Whether it is one request with this method.
     pub fn is_call(&self, method: &str) -> bool {
         self.messages.as_ref().is_some_and(|messages| messages.is_request(method))

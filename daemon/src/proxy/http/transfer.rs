@@ -13,11 +13,11 @@ use super::reply::Reply;
 use super::request::Request;
 use super::response::Next;
 use super::socket::{Outgoing, READ};
-use super::upstream::{InFlightGuard, Live};
 use super::worker_connection::{CallError, Progress, Response, Sent, WorkerConnection};
 use crate::deadline::Deadline;
 use crate::proxy::listener::Listener;
 use crate::proxy::mcp::sessions::SharedSession;
+use crate::proxy::upstream::{Lease, Live};
 
 /// Sends a request with its upload, and waits for the head of the response. What the worker has not taken by then
 /// stays in `upload`.
@@ -34,10 +34,10 @@ pub async fn fetch(
         () = client.gone(listener) => return Fetched::Gone,
     };
     let error = match connected {
-        Ok((up, connection, guard)) => {
+        Ok((up, connection, lease)) => {
             let head = request.head_for(session.map(|session| session.lock()).as_deref(), upload.length);
             *upload.out.buffer() = head;
-            match send(listener, client, request, upload, (connection, guard)).await {
+            match send(listener, client, request, upload, (connection, lease)).await {
                 Ok(response) => {
                     request.messages = upload.messages();
                     return Fetched::Response(up, response);
@@ -70,18 +70,18 @@ enum NotSent {
     Gone,
 }
 
-type Connected = (WorkerConnection, InFlightGuard);
+type Connected = (WorkerConnection, Lease);
 
 async fn connect(
     listener: &Listener,
     request: &Request,
     session: Option<&SharedSession>,
-) -> Result<(Arc<Live>, WorkerConnection, InFlightGuard), NotSent> {
+) -> Result<(Arc<Live>, WorkerConnection, Lease), NotSent> {
     let deadline = Deadline::after(listener.hold);
     loop {
         let up = live_worker(listener, request, session, deadline).await.map_err(NotSent::Live)?;
         match up.connect().await {
-            Ok((connection, guard)) => return Ok((up, connection, guard)),
+            Ok((connection, lease)) => return Ok((up, connection, lease)),
             Err(error) if deadline.remaining().is_zero() => {
                 let why = format!("{}: {error}", listener.not_in_time());
                 return Err(NotSent::Live(NotLive::Unavailable(why)));
@@ -96,7 +96,7 @@ async fn send(
     client: &mut Client,
     request: &Request,
     upload: &mut Upload,
-    (mut connection, guard): Connected,
+    (mut connection, lease): Connected,
 ) -> Result<Response, NotSent> {
     let mut search = HeadSearch::default();
     let mut failure = None;
@@ -104,7 +104,7 @@ async fn send(
         let head = connection.take_head(&mut search, request.head.method).map_err(NotSent::Call)?;
         if let Some(head) = head {
             let sent = if upload.is_done() { Sent::Whole } else { Sent::Part };
-            return Ok(Response::new(head, connection, guard, sent));
+            return Ok(Response::new(head, connection, lease, sent));
         }
         upload.advance(client).map_err(|Malformed| NotSent::Malformed)?;
         let reads_client = upload.wants_more() || (upload.is_done() && client.socket.unread.len() < AHEAD);

@@ -11,8 +11,8 @@ use super::head::{BadHead, HeadSearch};
 use super::request::{Method, Request};
 use super::response::{BadResponse, ResponseHead};
 use super::socket::Socket;
-use super::upstream::InFlightGuard;
 use crate::proxy::mcp::sessions::SharedSession;
+use crate::proxy::upstream::Lease;
 use crate::worker_listener::WorkerListener;
 
 /// Bodies up to this many bytes are copied behind their head and written with it.
@@ -168,7 +168,7 @@ pub struct Response {
 /// The body of a response. At its end the connection is given back; dropped before, it is closed.
 pub struct WorkerBody {
     /// `None` when it is complete.
-    open: Option<(WorkerConnection, InFlightGuard)>,
+    open: Option<(WorkerConnection, Lease)>,
     decoder: Decoder,
     is_reusable: bool,
 }
@@ -186,10 +186,10 @@ pub enum Progress {
 pub struct BrokenOff;
 
 impl Response {
-    pub fn new(head: ResponseHead, connection: WorkerConnection, guard: InFlightGuard, sent: Sent) -> Self {
+    pub fn new(head: ResponseHead, connection: WorkerConnection, lease: Lease, sent: Sent) -> Self {
         let decoder = Decoder::new(head.body);
         let is_reusable = head.keeps_alive && sent == Sent::Whole;
-        let mut body = WorkerBody { open: Some((connection, guard)), decoder, is_reusable };
+        let mut body = WorkerBody { open: Some((connection, lease)), decoder, is_reusable };
         body.end_if_done();
         Self { head, body }
     }
@@ -240,12 +240,12 @@ impl WorkerBody {
 
     fn end_if_done(&mut self) {
         if self.decoder.is_done()
-            && let Some((mut connection, guard)) = self.open.take()
+            && let Some((mut connection, (pool, _guard))) = self.open.take()
             && self.is_reusable
             && connection.socket.unread.is_empty()
         {
             connection.socket.unread = vec![];
-            guard.give_back(connection);
+            pool.put(connection);
         }
     }
 }

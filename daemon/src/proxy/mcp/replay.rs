@@ -9,13 +9,11 @@ use super::session::{ReplayRefused, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use crate::deadline::Deadline;
-use crate::proxy::http::fields::push_line;
-use crate::proxy::http::framing::BodyLength;
-use crate::proxy::http::request::{Method, push_length};
+use crate::proxy::http::request::{Request, RequestHead};
 use crate::proxy::http::response::Kind;
-use crate::proxy::http::upstream::Live;
-use crate::proxy::http::worker_connection::{Response, Wire};
+use crate::proxy::http::worker_connection::Response;
 use crate::proxy::listener::Listener;
+use crate::proxy::upstream::Live;
 
 /// Limit for the response to a replayed message.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -88,20 +86,9 @@ async fn post(
     message: &Value,
     id: Option<&str>,
 ) -> Result<Response, ReplayError> {
-    let body = message.to_string();
-    let mut head = format!("POST {} HTTP/1.1\r\n", session.path).into_bytes();
-    push_line(&mut head, "host", &format!("127.0.0.1:{}", listener.port));
-    push_line(&mut head, "content-type", "application/json");
-    push_line(&mut head, "accept", "application/json, text/event-stream");
-    if let Some(id) = id {
-        push_line(&mut head, "mcp-session-id", id);
-        // It is the worker's own text.
-        let is_valid = |version: &&str| version.bytes().all(|byte| byte.is_ascii_graphic());
-        push_line(&mut head, "mcp-protocol-version", session.version().filter(is_valid).unwrap_or_default());
-    }
-    push_length(&mut head, BodyLength::Known(body.len() as u64));
-    head.extend_from_slice(b"\r\n");
-    let response = up.call(&Wire::new(head, body.as_bytes()), Method::Post).await.map_err(broken)?;
+    let head = RequestHead::of_mcpd(&session.path, listener.port, id.map(|id| (id, session.version())));
+    let request = Request::of_mcpd(head, message.to_string().into_bytes());
+    let response = up.call(&request, None).await.map_err(broken)?;
     if response.head.is_success() {
         Ok(response)
     } else {

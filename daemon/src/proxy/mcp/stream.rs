@@ -26,10 +26,10 @@ use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
 use crate::proxy::http::client::{AHEAD, After, Client, Gone};
 use crate::proxy::http::request::Request;
 use crate::proxy::http::socket::{Outgoing, READ};
-use crate::proxy::http::upstream::{Live, Upstream};
-use crate::proxy::http::worker_connection::{BrokenOff, Wire, WorkerBody};
+use crate::proxy::http::worker_connection::{BrokenOff, WorkerBody};
 use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::observe::registry::OpenStream;
+use crate::proxy::upstream::{Live, Upstream};
 
 /// What a worker that stops may still send to a client that reads slowly, in bytes.
 const LAST_WORDS: usize = 4 * 1024 * 1024;
@@ -415,7 +415,7 @@ async fn attach(
                 }
             }
         }
-        match up.call(&Wire::of(&request, session.as_ref()), request.head.method).await {
+        match up.call(&request, session.as_ref()).await {
             Ok(response) if response.head.is_success() => {
                 return Some(Attached { swallow, first, ..Attached::new(up, response.body) });
             }

@@ -1,0 +1,114 @@
+//! The connections to a worker's private port that no request uses at the moment.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::request::Method;
+use super::worker_connection::{CallError, Response, Wire, WorkerConnection};
+use crate::deadline::{self, Deadline};
+use crate::proxy::upstream::{InFlightGuard, SendError};
+use crate::worker_listener::WorkerListener;
+
+/// Idle connections are dropped before the servers' own limit of 5 s.
+const IDLE: Duration = Duration::from_secs(4);
+
+pub struct Pool {
+    listener: Arc<WorkerListener>,
+    idle: Mutex<Vec<Idle>>,
+    is_swept: AtomicBool,
+    /// Cancelled when the worker is about to stop.
+    detach: CancellationToken,
+}
+
+struct Idle {
+    connection: WorkerConnection,
+    since: Instant,
+}
+
+impl Pool {
+    pub fn new(listener: Arc<WorkerListener>, detach: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { listener, idle: Mutex::default(), is_swept: AtomicBool::new(false), detach })
+    }
+
+    /// Sends a request. Its connection is used again when the response has been read.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn call(
+        self: &Arc<Self>,
+        wire: &Wire<'_>,
+        method: Method,
+        guard: InFlightGuard,
+    ) -> Result<Response, SendError> {
+        loop {
+            let idle = self.take_idle();
+            let is_used = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => Box::pin(self.connect()).await.map_err(SendError::NotSent)?,
+            };
+            match connection.call(wire, method).await {
+                Ok((head, sent)) => return Ok(Response::new(head, connection, (self.clone(), guard), sent)),
+                Err(CallError::Unread) if is_used => {}
+                Err(CallError::Unread) => {
+                    return Err(SendError::NotSent(io::ErrorKind::ConnectionReset.into()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Most likely no process listens.
+    pub async fn connect(&self) -> io::Result<WorkerConnection> {
+        WorkerConnection::open(&self.listener).await
+    }
+
+    fn take_idle(&self) -> Option<WorkerConnection> {
+        let now = deadline::now();
+        loop {
+            let idle = self.idle().pop()?;
+            if now.saturating_duration_since(idle.since) < IDLE && idle.connection.is_usable() {
+                return Some(idle.connection);
+            }
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A response has been read to its end: its connection may be used again.
+    pub fn put(self: &Arc<Self>, connection: WorkerConnection) {
+        if self.detach.is_cancelled() {
+            return;
+        }
+        self.idle().push(Idle { connection, since: deadline::now() });
+        if !self.is_swept.swap(true, Ordering::AcqRel) {
+            tokio::spawn(self.clone().sweep());
+        }
+    }
+
+    /// Drops connections that were idle too long, until none is idle.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let pause = Deadline::after(IDLE / 4);
+            // Ends at once when the worker stops, so that no worker waits for an idle connection.
+            let leaving = pause.wait(self.detach.cancelled()).await.is_ok();
+            let now = deadline::now();
+            let mut idle = self.idle();
+            idle.retain(|idle| !leaving && now.saturating_duration_since(idle.since) < IDLE);
+            if idle.is_empty() {
+                self.is_swept.store(false, Ordering::Release);
+                return;
+            }
+        }
+    }
+}
