@@ -22,6 +22,7 @@ fn plan(script: &str) -> SpawnPlan {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         input: None,
         output: None,
+        errors: None,
         mark: MARK,
         open_files: OpenFileLimit { soft: 256, hard: 256 },
         cgroup: None,

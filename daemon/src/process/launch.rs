@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use mcpd_common::config::{Program, Variables, WorkerConfig};
+use mcpd_common::config::{Program, Transport, Variables, WorkerConfig};
 use mcpd_common::ids::{Port, Slot};
 use mcpd_common::os::cgroup::CGROUP_VARIABLE;
 
@@ -64,7 +64,9 @@ impl LaunchEnv {
     ) -> LaunchSpec {
         let (program, args) = self.command(worker, port);
         let mut env = self.env_in(&worker.repo);
-        env.insert("PORT".into(), port.to_string().into());
+        if worker.transport != Transport::Stdio {
+            env.insert("PORT".into(), port.to_string().into());
+        }
         env.extend(token.map(|token| (TOKEN_VARIABLE.into(), token.into())));
         env.extend(variables.iter().map(|(key, value)| (key.into(), value.with(port).into())));
         LaunchSpec {
@@ -74,6 +76,7 @@ impl LaunchEnv {
             directory: worker.repo.clone(),
             env: env.into_iter().collect(),
             output,
+            mcp: None,
         }
     }
 
@@ -81,7 +84,7 @@ impl LaunchEnv {
     pub fn helper_spec(&self, command: &[String], directory: &Path, slot: Slot) -> LaunchSpec {
         let (program, args) = parts(command);
         let env = self.env_in(directory).into_iter().collect();
-        LaunchSpec { slot, program, args, directory: directory.to_owned(), env, output: None }
+        LaunchSpec { slot, program, args, directory: directory.to_owned(), env, output: None, mcp: None }
     }
 
     /// The environment of a process that starts in this directory.

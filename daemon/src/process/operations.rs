@@ -25,6 +25,14 @@ pub struct LaunchSpec {
     pub env: Vec<(OsString, OsString)>,
     /// Standard output and error; `None`: `/dev/null`.
     pub output: Option<OwnedFd>,
+    /// Standard input and output of a worker that speaks stdio; `output` is only its standard error then.
+    pub mcp: Option<McpPipes>,
+}
+
+/// The worker's ends of the pipes on which it speaks MCP.
+pub struct McpPipes {
+    pub input: OwnedFd,
+    pub output: OwnedFd,
 }
 
 /// A started process: the leader of its own session and group.

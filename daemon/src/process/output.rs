@@ -20,8 +20,12 @@ use crate::deadline::Deadline;
 /// Bytes read at once: the default capacity of a pipe, pipe(7).
 const CHUNK: usize = 64 * 1024;
 
+/// How many lines of a channel may wait.
+const LINES: usize = 64;
+
 enum OutputCommand {
     Drain(WorkerName, OwnedFd),
+    Copy(WorkerName, mpsc::Receiver<Vec<u8>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -59,6 +63,14 @@ impl Output {
         Ok(theirs.into())
     }
 
+    /// A channel whose bytes go into a worker's log.
+    pub fn channel(&self, worker: &WorkerName) -> mpsc::Sender<Vec<u8>> {
+        let (sender, received) = mpsc::channel(LINES);
+        // A thread that has ended writes no log.
+        let _ = self.commands.send(OutputCommand::Copy(worker.clone(), received));
+        sender
+    }
+
     /// Writes what the pipes hold now, and closes the logs.
     ///
     /// # Errors
@@ -85,6 +97,9 @@ async fn run(logs: LogWriter, mut commands: mpsc::UnboundedReceiver<OutputComman
                 }
                 Err(error) => tracing::error!(%error, "can't drain a worker's output"),
             },
+            OutputCommand::Copy(worker, received) => {
+                tasks.spawn(copy(worker, received, logs.clone(), finish.clone()));
+            }
             OutputCommand::Close(reply) => {
                 finish.cancel();
                 tasks.close();
@@ -93,6 +108,24 @@ async fn run(logs: LogWriter, mut commands: mpsc::UnboundedReceiver<OutputComman
                 let _ = reply.send(());
                 return;
             }
+        }
+    }
+}
+
+async fn copy(
+    worker: WorkerName,
+    mut received: mpsc::Receiver<Vec<u8>>,
+    logs: LogWriter,
+    finish: CancellationToken,
+) {
+    loop {
+        let bytes = tokio::select! {
+            bytes = received.recv() => bytes,
+            () = finish.cancelled() => received.try_recv().ok(),
+        };
+        match bytes {
+            Some(bytes) => logs.write(&worker, bytes).await,
+            None => return,
         }
     }
 }

@@ -16,7 +16,15 @@ fn process_thread_of(
 
 fn spec(slot: Slot) -> LaunchSpec {
     let program = PathBuf::from("command");
-    LaunchSpec { slot, program, args: vec![], directory: PathBuf::new(), env: vec![], output: None }
+    LaunchSpec {
+        slot,
+        program,
+        args: vec![],
+        directory: PathBuf::new(),
+        env: vec![],
+        output: None,
+        mcp: None,
+    }
 }
 
 const WORKER: Slot = Slot(0);

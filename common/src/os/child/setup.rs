@@ -22,6 +22,7 @@ const REPORT: RawFd = 3;
 pub(super) struct ChildDescriptors {
     input: OwnedFd,
     output: OwnedFd,
+    errors: OwnedFd,
     report: OwnedFd,
     cgroup: Option<OwnedFd>,
 }
@@ -30,14 +31,15 @@ impl ChildDescriptors {
     /// # Errors
     /// When there are not enough descriptors, or `/dev/null` can't be opened.
     pub(super) fn new(
-        input: Option<OwnedFd>,
-        output: Option<OwnedFd>,
+        [input, output, errors]: [Option<OwnedFd>; 3],
         cgroup: Option<&OwnedFd>,
         report: &OwnedFd,
     ) -> io::Result<Self> {
+        let output = above_report(output)?;
         Ok(Self {
             input: above_report(input)?,
-            output: above_report(output)?,
+            errors: high(errors.as_ref().unwrap_or(&output))?,
+            output,
             report: high(report)?,
             cgroup: cgroup.map(high).transpose()?,
         })
@@ -194,8 +196,8 @@ fn default_signal(signal: libc::c_int) {
 
 /// Input, output and errors at 0 to 2, the report at 3.
 fn place(descriptors: &ChildDescriptors) -> io::Result<()> {
-    let output = &descriptors.output;
-    let places = [(&descriptors.input, 0), (output, 1), (output, 2), (&descriptors.report, REPORT)];
+    let ChildDescriptors { input, output, errors, report, .. } = descriptors;
+    let places = [(input, 0), (output, 1), (errors, 2), (report, REPORT)];
     for (descriptor, place) in places {
         // SAFETY: plain numbers of open descriptors.
         check(unsafe { libc::dup2(descriptor.as_raw_fd(), place) })?;

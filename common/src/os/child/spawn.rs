@@ -41,8 +41,10 @@ pub struct SpawnPlan {
     pub env: Vec<(OsString, OsString)>,
     /// Standard input; `None`: `/dev/null`.
     pub input: Option<OwnedFd>,
-    /// Standard output and standard error; `None`: `/dev/null`.
+    /// Standard output; `None`: `/dev/null`.
     pub output: Option<OwnedFd>,
+    /// Standard error; `None`: the same as standard output.
+    pub errors: Option<OwnedFd>,
     /// The mark that it and its descendants carry.
     pub mark: Mark,
     /// The limit of open files; usually the one with which the daemon was started.
@@ -85,7 +87,8 @@ pub struct Spawned {
 pub fn spawn(plan: SpawnPlan) -> io::Result<Spawned> {
     let image = ExecImage::new(&plan)?;
     let (report, to_report) = Report::pipe()?;
-    let descriptors = ChildDescriptors::new(plan.input, plan.output, plan.cgroup.as_ref(), &to_report)?;
+    let descriptors =
+        ChildDescriptors::new([plan.input, plan.output, plan.errors], plan.cgroup.as_ref(), &to_report)?;
     let setup = ChildSetup::new(plan.mark, plan.open_files);
     let _exclusive = PROBING.write().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the child calls `run`, which allocates nothing, takes no lock, makes async-signal-safe calls only, and

@@ -25,6 +25,7 @@ fn plan(script: &str) -> SpawnPlan {
         env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
         input: None,
         output: None,
+        errors: None,
         mark: MARK,
         open_files: OpenFileLimit { soft: 256, hard: 512 },
         cgroup: None,

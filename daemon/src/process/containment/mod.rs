@@ -244,6 +244,7 @@ mod tests {
             directory: "/".into(),
             env: vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())],
             output: None,
+            mcp: None,
         }
     }
 

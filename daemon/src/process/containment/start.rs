@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{Children, Family, FamilyChange, LaunchSpec, Started};
 use crate::deadline;
+use crate::process::operations::McpPipes;
 
 /// The process thread waits this long for an exec: almost every one is faster.
 const QUICK_EXEC: Duration = Duration::from_millis(20);
@@ -46,13 +47,18 @@ impl Children {
         let cgroup = self.cgroup_entrance(spec.slot);
         let has_cgroup = cgroup.is_some();
         let pipe = spec.output.as_ref().and_then(|output| process::pipe_of(output.as_fd()));
+        let (input, output, errors) = match spec.mcp {
+            Some(McpPipes { input, output }) => (Some(input), Some(output), spec.output),
+            None => (None, spec.output, None),
+        };
         let plan = SpawnPlan {
             program: spec.program,
             args: spec.args,
             directory: spec.directory,
             env: spec.env,
-            input: None,
-            output: spec.output,
+            input,
+            output,
+            errors,
             mark: Mark { run: self.run, slot: spec.slot },
             open_files: self.open_files,
             cgroup,
