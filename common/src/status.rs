@@ -79,6 +79,9 @@ pub struct WorkerStatus {
     pub clients: u32,
     /// The status of its previous process; `None` if none has exited yet, or the status is not known.
     pub last_exit: Option<ExitStatus>,
+    /// Lines that a worker that speaks stdio wrote to its standard output and that are no messages; they are in its log.
+    #[serde(default)]
+    pub stray_lines: u64,
 }
 
 /// The progress of a running shutdown (R-SHUT-7).

@@ -43,11 +43,11 @@ pub(super) fn complete(
     let own = &named.raw.shared;
     let values = Values { repo: &shown_repo, name: named.name.as_str() };
     let mut draft = Draft { named: &named, own, defaults, values, context, obstacles: Vec::new() };
-    let env = draft.environment();
     let program = draft.program();
+    let transport = draft.transport(&program);
+    let env = draft.environment(transport);
     let stop_command = draft.stop_command();
     draft.look_up(&env, &program, stop_command.as_deref());
-    let transport = draft.transport(&program, &env);
     let hint = draft.mistakes(port, transport, &program, &env);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
     let shutdown_path = own.shutdown_path.as_ref().or(defaults.shutdown_path.as_ref()).cloned();
@@ -55,12 +55,12 @@ pub(super) fn complete(
         port,
         port_source,
         transport,
-        ready: own
-            .ready
-            .as_ref()
-            .or(defaults.ready.as_ref())
-            .cloned()
-            .unwrap_or_else(|| default_probe(&program)),
+        ready: match transport {
+            Transport::Stdio => Probe::Initialize,
+            Transport::Http | Transport::Direct => {
+                own.ready.clone().or(defaults.ready.clone()).unwrap_or_else(|| default_probe(&program))
+            }
+        },
         env,
         shutdown_path: shutdown_path.unwrap_or_else(|| Some("/shutdown".to_owned())),
         stop_command,
@@ -173,12 +173,15 @@ impl Draft<'_> {
     /// The variables, in this order of precedence (the last one counts): `env_file` of the defaults, `PORT`,
     /// `env` of the defaults, `env_file`, `env`. A `PORT` in an `env_file` was written for running the server
     /// without mcpd, so it is ignored; one in `env` was written for mcpd.
-    fn environment(&self) -> WorkerEnv {
+    fn environment(&self, transport: Transport) -> WorkerEnv {
         let mut env = WorkerEnv::default();
         if self.own.env_file.is_none() {
             self.defaults.env_file.iter().for_each(|file| env.push(self.env_file(file, false)));
         }
-        env.push(Layer::Written(vec![("PORT".to_owned(), self.values.fill("{port}"))]));
+        // The port is mcpd's own if the server speaks stdio.
+        if transport != Transport::Stdio {
+            env.push(Layer::Written(vec![("PORT".to_owned(), self.values.fill("{port}"))]));
+        }
         env.push(self.env_table(&self.defaults.env));
         self.own.env_file.iter().for_each(|file| env.push(self.env_file(file, true)));
         env.push(self.env_table(&self.own.env));
@@ -204,23 +207,34 @@ impl Draft<'_> {
         filled
     }
 
-    /// The transport, inferred if omitted (R-CONF-1): the built-in worker and a command that contains
-    /// `{port}` speak HTTP.
-    fn transport(&self, program: &Program, env: &WorkerEnv) -> Transport {
-        let written = self.own.transport.as_ref().or(self.defaults.transport.as_ref());
-        if let Some(written) = written {
-            return *written;
-        }
-        if let Program::Command(arguments) = program {
-            let port_in_env = env.written().any(|(name, value)| name != "PORT" && value.has_port());
-            // An unknown placeholder is reported elsewhere, and is most likely a misspelt {port}.
-            let port_in_command =
-                arguments.iter().any(|argument| argument.has_port() || has_unknown_placeholder(argument));
-            if !port_in_env && !port_in_command {
-                self.refuse_stdio();
+    /// The transport, inferred if omitted (R-CONF-1): the built-in worker and a command that is told its port speak HTTP.
+    fn transport(&self, program: &Program) -> Transport {
+        let written = self.own.transport.or(self.defaults.transport);
+        match (program, written) {
+            (Program::BuiltIn, Some(Transport::Stdio)) => {
+                self.report_no_stdio();
+                Transport::Http
             }
+            (_, Some(written)) => written,
+            (Program::Command(arguments), None) if !self.tells_port(arguments) => Transport::Stdio,
+            (Program::Command(_) | Program::BuiltIn, None) => Transport::Http,
         }
-        Transport::Http
+    }
+
+    fn report_no_stdio(&self) {
+        if self.own.transport.is_some() {
+            let message = "the built-in worker speaks HTTP".to_owned();
+            let help = "omit transport, or write a command".into();
+            self.report(self.named.repo_at, Some(&Obstacle { key: "transport", message, help }));
+        }
+    }
+
+    fn tells_port(&self, arguments: &[PortText]) -> bool {
+        // An unknown placeholder is reported elsewhere, and is most likely a misspelt {port}.
+        let in_command =
+            arguments.iter().any(|argument| argument.has_port() || has_unknown_placeholder(argument));
+        let mut variables = self.own.env.iter().chain(&self.defaults.env);
+        in_command || variables.any(|(name, text)| name != "PORT" && self.values.fill(&text.value).has_port())
     }
 
     /// Reports what is probably not meant; the worker stays usable. Returns it for the reason of a start that fails.
@@ -249,22 +263,6 @@ impl Draft<'_> {
         }
         let texts: Vec<_> = found.iter().map(|(_, it)| format!("{}; {}", it.message, it.help)).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
-    }
-
-    fn refuse_stdio(&self) {
-        let name = &self.named.name;
-        let message = format!(
-            "{name}: command has no {{port}}, so its server would speak MCP on standard input and output, \
-             which this version does not support yet"
-        );
-        let help = "if the server listens on a port, write {port} into command or env; \
-                    if it reads the variable PORT, write transport = \"http\"";
-        self.context.notes.error(
-            self.named.repo_at,
-            &format!("workers.{name}.transport"),
-            message,
-            Some(help.to_owned()),
-        );
     }
 
     /// Reports the obstacle, and makes the worker unusable.

@@ -22,7 +22,7 @@ pub(super) fn build(
     state: &StateDir,
     context: &Context,
 ) -> BTreeMap<WorkerName, WorkerConfig> {
-    let named = name_all(written, repos, context);
+    let named = name_all(written, repos, defaults, context);
     check_duplicate_ports(&named, context);
     let ports = assign_ports(&named, state, context);
     named
@@ -34,8 +34,14 @@ pub(super) fn build(
         .collect()
 }
 
-fn name_all(written: Vec<RawWorker>, repos: Vec<Found<String>>, context: &Context) -> Vec<Named> {
-    let mut named: Vec<Named> = written.into_iter().filter_map(|raw| name_written(raw, context)).collect();
+fn name_all(
+    written: Vec<RawWorker>,
+    repos: Vec<Found<String>>,
+    defaults: &Shared,
+    context: &Context,
+) -> Vec<Named> {
+    let mut named: Vec<Named> =
+        written.into_iter().filter_map(|raw| name_written(raw, defaults, context)).collect();
     let mut taken: BTreeSet<_> = named.iter().map(|worker| worker.name.clone()).collect();
     let mut repos_so_far = BTreeSet::new();
     for repo in repos {
@@ -69,15 +75,20 @@ fn name_all(written: Vec<RawWorker>, repos: Vec<Found<String>>, context: &Contex
     named
 }
 
-fn name_written(raw: RawWorker, context: &Context) -> Option<Named> {
+fn name_written(raw: RawWorker, defaults: &Shared, context: &Context) -> Option<Named> {
+    let has_command = raw.shared.command.is_some() || defaults.command.is_some();
     let table = format!("workers.{}", raw.name.value);
     let name = raw.name.value.parse::<WorkerName>();
     if let Err(error) = &name {
         context.notes.error(raw.name.at, &table, error.to_string(), None);
     }
     let Some(repo) = &raw.repo else {
+        if has_command {
+            let (at, repo) = (raw.name.at, context.base.to_owned());
+            return Some(Named { name: name.ok()?, at, repo, repo_at: at, raw });
+        }
         // A repo of the wrong type has been reported already; this second line is accepted.
-        let help = "write repo = \"DIRECTORY\", the worker's working directory".to_owned();
+        let help = "write repo = \"DIRECTORY\", the repository to serve, or a command".to_owned();
         context.notes.error(raw.name.at, &table, format!("[{table}] has no usable repo"), Some(help));
         return None;
     };
@@ -125,7 +136,7 @@ fn assign_ports(
         .iter()
         .map(|worker| Request {
             worker: worker.name.clone(),
-            repo: canonical(&worker.repo),
+            repo: place_of(worker),
             written: worker.raw.port.as_ref().map(|port| port.value),
         })
         .collect();
@@ -146,6 +157,12 @@ fn assign_ports(
         ));
     }
     assigned
+}
+
+/// What a derived port is derived from: the repository, or without one the name.
+fn place_of(worker: &Named) -> PathBuf {
+    let has_repo = worker.raw.repo.is_some() || worker.raw.shared.command.is_none();
+    if has_repo { canonical(&worker.repo) } else { worker.name.as_str().into() }
 }
 
 /// The path without symbolic links; unchanged if it does not exist.

@@ -25,7 +25,7 @@ const SCHEMA: &str = "mcpd.ports.v1";
 /// A request for the port of one worker.
 pub(super) struct Request {
     pub worker: WorkerName,
-    /// Canonical, so that a symbolic link gives the same port.
+    /// Canonical, so that a symbolic link gives the same port; of a worker without a repository, its name.
     pub repo: PathBuf,
     /// The port from the configuration, if one is written there.
     pub written: Option<Port>,

@@ -135,8 +135,8 @@ pub(super) const RESTART: [(&str, RestartPolicy); 3] = [
 pub(super) const SESSIONS: [(&str, SessionsPolicy); 2] =
     [("keep", SessionsPolicy::Keep), ("forget", SessionsPolicy::Forget)];
 
-pub(super) const TRANSPORT: [(&str, Transport); 2] =
-    [("http", Transport::Http), ("direct", Transport::Direct)];
+pub(super) const TRANSPORT: [(&str, Transport); 3] =
+    [("http", Transport::Http), ("stdio", Transport::Stdio), ("direct", Transport::Direct)];
 
 fn read_shutdown(mut section: Section) -> RawShutdown {
     let shutdown = RawShutdown {
@@ -187,7 +187,7 @@ fn read_shared(section: &mut Section) -> Shared {
         command: section.command("command"),
         env: read_env(section),
         env_file: section.filled_text("env_file"),
-        transport: read_transport(section),
+        transport: section.choice("transport", &TRANSPORT),
         ready: read_ready(section),
         shutdown_path: read_shutdown_path(section),
         stop_command: section.command("stop_command"),
@@ -233,22 +233,6 @@ fn check_placeholders(section: &Section, key: &str, text: &Found<String>) {
 fn read_texts(section: &mut Section, key: &'static str) -> Vec<String> {
     let texts = section.texts(key).map(|found| found.value).unwrap_or_default();
     texts.into_iter().map(|found| found.value).collect()
-}
-
-fn read_transport(section: &mut Section) -> Option<Transport> {
-    let found = section.text("transport")?;
-    if let Some((_, transport)) = TRANSPORT.iter().find(|(text, _)| *text == found.value) {
-        return Some(*transport);
-    }
-    let (what, help) = if found.value == "stdio" {
-        let help = "write transport = \"http\" and a command that listens on {port}";
-        ("this version does not support yet", help)
-    } else {
-        ("is unknown", "write transport = \"http\" or \"direct\"")
-    };
-    let message = format!("is \"{}\", which {what}", found.value.escape_debug());
-    section.value_error(found.at, "transport", message, Some(help.to_owned()));
-    None
 }
 
 fn read_ready(section: &mut Section) -> Option<Probe> {

@@ -122,18 +122,33 @@ fn placeholders_in_a_command_are_filled_in() {
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
 }
 
-/// R-CONF-1: a transport that is not supported yet is reported, not ignored.
+/// R-CONF-1: a command that is told no port speaks on its standard input and output.
 #[test]
-fn a_worker_on_standard_input_is_refused_with_what_to_write_instead() {
+fn the_transport_is_inferred_from_who_knows_the_port() {
+    let worker = |keys: &str| Place::new().worker(&format!("[workers.a]\nrepo = \"alpha\"\n{keys}"), "a");
+    let stdio = worker("command = [\"sh\"]\n");
+    assert_eq!((stdio.transport, &stdio.ready), (Transport::Stdio, &Probe::Initialize));
+    assert!(!stdio.env.read().variables.contains_key("PORT"), "mcpd itself listens on it");
+    assert_eq!(worker("command = [\"sh\", \"{port}\"]\n").transport, Transport::Http);
+    assert_eq!(worker("command = [\"sh\"]\nenv = { LISTEN = \"{port}\" }\n").transport, Transport::Http);
+    assert_eq!(worker("command = [\"sh\"]\ntransport = \"http\"\n").transport, Transport::Http);
+    assert_eq!(worker("").transport, Transport::Http, "the built-in worker");
     let problems = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ntransport = \"stdio\"\n");
-    let expected = "config.toml:3: transport in [workers.a] is \"stdio\", which this version does not support yet; \
-                    write transport = \"http\" and a command that listens on {port}";
-    assert_eq!(problems, [expected]);
-    let inferred = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ncommand = [\"sh\"]\n");
-    assert_eq!(inferred.len(), 1);
-    assert!(inferred[0].contains("has no {port}"), "{inferred:?}");
-    let written = "[workers.a]\nrepo = \"alpha\"\ncommand = [\"sh\"]\ntransport = \"http\"\n";
-    assert_eq!(Place::new().worker(written, "a").transport, Transport::Http);
+    assert_eq!(
+        problems,
+        ["config.toml:1: a: the built-in worker speaks HTTP; omit transport, or write a command"]
+    );
+}
+
+/// A server that needs no repository runs in the directory of the file; its port comes from its name.
+#[test]
+fn a_worker_with_a_command_needs_no_repository() {
+    let place = Place::new();
+    let text = "[workers.time]\ncommand = [\"sh\"]\n[workers.clock]\ncommand = [\"sh\"]\n";
+    let (time, clock) = (place.worker(text, "time"), place.worker(text, "clock"));
+    assert_eq!((&time.repo, time.port_source), (&place.path().to_owned(), PortSource::Derived));
+    assert_ne!(time.port, clock.port);
+    assert_eq!(Place::new().worker("[workers.time]\ncommand = [\"sh\"]\n", "time").port, time.port);
 }
 
 #[test]
@@ -277,7 +292,7 @@ command = []
         "config.toml:24: port in [workers.delta] is 65536, which is not a port; PORT",
         "config.toml:25: \"Epsilon\" is not a worker name: write lower-case letters, digits, '-' and '_', a letter or digit first",
         "config.toml:27: A in [workers.Epsilon.env] must be a string, not integer; put it in quotes",
-        "config.toml:28: [workers.zeta] has no usable repo; write repo = \"DIRECTORY\", the worker's working directory",
+        "config.toml:28: [workers.zeta] has no usable repo; write repo = \"DIRECTORY\", the repository to serve, or a command",
         "config.toml:29: port in [workers.zeta] must be a number, not string; PORT",
         "config.toml:31: eta: repository HERE/nowhere does not exist; create it or correct the path",
         "config.toml:34: theta: program no-such-program was not found in PATH (/bin:/usr/bin); install it, write its full path, or set PATH in env",

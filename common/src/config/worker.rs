@@ -93,6 +93,8 @@ impl WorkerConfig {
 pub enum Transport {
     /// mcpd, which forwards to the worker's private port. The port stays open while the worker restarts.
     Http,
+    /// mcpd, for a worker that speaks MCP on its standard input and output.
+    Stdio,
     /// The worker.
     Direct,
 }
@@ -106,6 +108,8 @@ pub enum Probe {
     Tcp,
     /// `none`: a running worker counts as ready.
     None,
+    /// The answer to `initialize`, of a worker that speaks stdio.
+    Initialize,
 }
 
 /// `restart`: when a worker that exited is started again.

@@ -92,7 +92,6 @@ pub fn shown_default(default: &KeyDefault) -> String {
         KeyDefault::Value(value) if is_empty(value) => "empty".to_owned(),
         KeyDefault::Value(value) => format!("`{value}`"),
         KeyDefault::Derived(text) => (*text).to_owned(),
-        KeyDefault::Required => "required".to_owned(),
         KeyDefault::None => "none".to_owned(),
     }
 }

@@ -66,17 +66,12 @@ fn named_tables(table: &Table) -> Value {
 
 fn table_schema(table: &Table) -> Value {
     let properties: Map<_, _> = table.keys.iter().map(|key| (key.name.to_owned(), key_schema(key))).collect();
-    let required: Vec<_> =
-        table.keys.iter().filter(|key| key.default == KeyDefault::Required).map(|key| key.name).collect();
     let mut schema = json!({
         "type": "object",
         "description": table.meaning,
         "properties": properties,
         "additionalProperties": false,
     });
-    if !required.is_empty() {
-        schema["required"] = json!(required);
-    }
     if table.key == "resources" {
         schema["anyOf"] = ["close", "check", "path"].map(|key| json!({ "required": [key] })).into();
     }
@@ -89,7 +84,7 @@ fn key_schema(key: &Key) -> Value {
     match &key.default {
         KeyDefault::Value(value) => schema["default"] = value.clone(),
         KeyDefault::Derived(text) => description.push_str(&format!(" Default: {text}.")),
-        KeyDefault::Required | KeyDefault::None => {}
+        KeyDefault::None => {}
     }
     if matches!(key.kind, Kind::Duration) {
         description.push_str(" A text like `\"10s\"` or `\"1m 30s\"`, or a number of seconds; at most 24 h.");

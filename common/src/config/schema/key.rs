@@ -82,8 +82,6 @@ pub enum KeyDefault {
     Value(Value),
     /// Depends on something else: this says on what.
     Derived(&'static str),
-    /// It can't be omitted.
-    Required,
     /// Then there is none.
     None,
 }

@@ -73,7 +73,7 @@ fn worker() -> Vec<Key> {
         key(
             "repo",
             Kind::Path,
-            KeyDefault::Required,
+            KeyDefault::Derived("for a worker with a `command`, the directory of the configuration file"),
             "The worker's working directory. The built-in worker serves the git repository that it belongs to.",
         ),
         key(
@@ -88,7 +88,7 @@ fn worker() -> Vec<Key> {
 
 fn derived_port() -> &'static str {
     const { assert!(*ports::RANGE.start() == 8100 && *ports::RANGE.end() == 8999) };
-    "derived from `repo`, 8100 to 8999, and then always the same"
+    "derived from `repo`, or without it from the name, 8100 to 8999, and then always the same"
 }
 
 fn shared() -> Vec<Key> {
@@ -97,13 +97,15 @@ fn shared() -> Vec<Key> {
             "command",
             Kind::Command,
             KeyDefault::Derived("the built-in worker"),
-            "The server, which has to listen on `{port}` of the loopback interface and to speak MCP over HTTP.",
+            "The server, which speaks MCP over HTTP on `{port}` of the loopback interface, or on its standard input and \
+             output.",
         ),
         key(
             "env",
             Kind::Variables,
             value(json!({})),
-            "Variables that are added to mcpd's own environment. `PORT` is always set to `{port}`.",
+            "Variables that are added to mcpd's own environment. `PORT` is set to `{port}`, but not for \
+             a server that speaks stdio.",
         ),
         key(
             "env_file",
@@ -116,15 +118,22 @@ fn shared() -> Vec<Key> {
             "transport",
             choices(TRANSPORT, |transport| match transport {
                 Transport::Http => "mcpd, which forwards requests to a private port of the worker",
+                Transport::Stdio => {
+                    "mcpd, for a server that speaks MCP on its standard input and output, and which all clients share"
+                }
                 Transport::Direct => "the worker itself; mcpd only supervises it",
             }),
-            KeyDefault::Derived("`\"http\"`; has to be written if neither `command` nor `env` has `{port}`"),
+            KeyDefault::Derived(
+                "`\"stdio\"` for a `command` without `{port}` (in it or in `env`), else `\"http\"`",
+            ),
             "Which process listens on `port`.",
         ),
         key(
             "ready",
             Kind::Probe,
-            KeyDefault::Derived("`\"http:/health\"` for the built-in worker, else `\"tcp\"`"),
+            KeyDefault::Derived(
+                "`\"http:/health\"` for the built-in worker, else `\"tcp\"`; for `stdio`: it has answered `initialize`",
+            ),
             "The probe that decides whether the worker is ready. `\"http:/PATH\"`: GET answers with a status below \
              500; `\"tcp\"`: a connection is accepted; `\"none\"`: a running worker is ready.",
         ),

@@ -222,19 +222,6 @@ fn comparable(config: Config) -> String {
 }
 
 #[test]
-fn a_required_key_is_required_by_the_parser() {
-    let editor = Editor::new();
-    let required = |key: &&Key| key.default == KeyDefault::Required;
-    let tables = tables();
-    let mut keys =
-        tables.iter().flat_map(|table| table.keys.iter().filter(required).map(move |key| (table, key)));
-    let (table, key) = keys.next().expect("repo");
-    assert_eq!((table.key, key.name, keys.next().is_none()), ("workers", "repo", true));
-    let text = "[workers.a]\nport = 8081\n";
-    assert!(editor.refusal(text).is_some() && parse(text).is_err());
-}
-
-#[test]
 fn names_and_empty_resources_are_refused_by_both() {
     let editor = Editor::new();
     for text in [
