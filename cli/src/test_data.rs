@@ -67,6 +67,7 @@ fn worker_status(text: &str, state: WorkerState, number: u16) -> WorkerStatus {
         descendants: 0,
         clients: 2,
         last_exit: None,
+        stray_lines: 0,
     }
 }
 

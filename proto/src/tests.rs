@@ -192,6 +192,7 @@ fn status() -> StatusReport {
         descendants: 2,
         clients: 3,
         last_exit: Some(ExitStatus::Signal(15)),
+        stray_lines: 3,
     };
     StatusReport {
         schema: STATUS_SCHEMA.to_owned(),

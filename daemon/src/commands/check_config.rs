@@ -104,7 +104,7 @@ fn describe(config: &Config) -> String {
 fn describe_worker(worker: &WorkerConfig) -> Vec<(&'static str, String)> {
     let source = match worker.port_source {
         PortSource::Written => "written",
-        PortSource::Derived => "derived from the path",
+        PortSource::Derived => "derived",
     };
     let command = match &worker.program {
         Program::BuiltIn => "the built-in repository worker".to_owned(),
@@ -121,7 +121,11 @@ fn describe_worker(worker: &WorkerConfig) -> Vec<(&'static str, String)> {
         ("ready", probe(&worker.ready)),
         (
             "asked by",
-            worker.shutdown_path.as_ref().map_or("SIGTERM".to_owned(), |path| format!("POST {path}")),
+            match (worker.transport, &worker.shutdown_path) {
+                (Transport::Stdio, _) => "end of input".to_owned(),
+                (_, Some(path)) => format!("POST {path}"),
+                (_, None) => "SIGTERM".to_owned(),
+            },
         ),
     ];
     rows.extend(worker.stop_command.as_ref().map(|command| ("stop command", shell(&texts(command)))));
@@ -135,6 +139,7 @@ fn probe(probe: &Probe) -> String {
         Probe::Http(path) => format!("http:{path}"),
         Probe::Tcp => "tcp".to_owned(),
         Probe::None => "none".to_owned(),
+        Probe::Initialize => "it has answered initialize".to_owned(),
     }
 }
 
@@ -185,6 +190,7 @@ fn shell(command: &[String]) -> String {
 fn transport(transport: Transport) -> &'static str {
     match transport {
         Transport::Http => "http (mcpd listens on the port and forwards to a private one)",
+        Transport::Stdio => "stdio (mcpd listens on the port; all clients share the server)",
         Transport::Direct => "direct (the worker binds the port)",
     }
 }
@@ -214,7 +220,7 @@ mod tests {
                     env = { TOKEN = \"secret\" }\nshutdown_path = \"\"\nrestart_unhealthy = true\n";
         let shown = describe(&loaded(text, dir.path()).expect("good").config);
         for part in [
-            " (derived from the path)\n",
+            " (derived)\n",
             "  command       the built-in repository worker\n",
             "  ready         http:/health\n",
             "  asked by      POST /shutdown\n",

@@ -1,13 +1,18 @@
 //! The supervisor's end of one listener: publishes the worker behind it, and reads what is in flight.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mcpd_common::ids::RunTag;
+use mcpd_common::ids::{RunTag, WorkerName};
 use mcpd_common::status::WorkerState;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::mcp::session;
+use super::budget::Budget;
+use super::mcp::session::{self, Epoch};
 use super::observe::registry::Registry;
+pub use super::stdio::server::{ServerPipes, StdioServer};
 use super::upstream::{Live, Publisher, Upstream};
 use crate::worker_listener::WorkerListener;
 
@@ -19,6 +24,12 @@ pub struct ProxyHandle {
     pub publisher: Publisher,
     pub bind_state: BindState,
     pub registry: Registry,
+    pub budget: Arc<Budget>,
+    /// Of the proxy.
+    pub thread: Handle,
+    /// The process that speaks stdio, from its start to its end.
+    pub server: Mutex<Option<Arc<StdioServer>>>,
+    pub stray_lines: Arc<AtomicU64>,
 }
 
 impl ProxyHandle {
@@ -35,6 +46,37 @@ impl ProxyHandle {
         matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.in_flight() > 0)
     }
 
+    /// A process of a worker that speaks stdio was started.
+    ///
+    /// # Errors
+    /// When its pipes can't be used.
+    pub fn connect(&self, worker: &WorkerName, pipes: ServerPipes) -> io::Result<()> {
+        let server = StdioServer::start(
+            worker.clone(),
+            pipes,
+            (self.budget.clone(), self.stray_lines.clone()),
+            &self.thread,
+        )?;
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        Ok(())
+    }
+
+    /// The process is gone.
+    pub fn disconnect(&self) {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        server.inspect(|server| server.disconnect());
+    }
+
+    /// The process that speaks stdio.
+    pub fn server(&self) -> Option<Arc<StdioServer>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lines on the standard output of its processes that were no messages.
+    pub fn stray_lines(&self) -> u64 {
+        self.stray_lines.load(Ordering::Relaxed)
+    }
+
     /// Publishes the state of the worker's `process`; the first one is 1.
     pub fn show(
         &self,
@@ -44,22 +86,13 @@ impl ProxyHandle {
         reason: Option<&str>,
     ) {
         let epoch = session::epoch(self.run, process);
-        let next = match (state, listener) {
-            (WorkerState::Ready | WorkerState::Unhealthy, Some(listener)) => {
-                match &*self.publisher.borrow() {
-                    Upstream::Live(up) if up.epoch == epoch => return,
-                    _ => Upstream::Live(Arc::new(Live::new(epoch, listener.clone()))),
-                }
+        let next = match state {
+            WorkerState::Ready | WorkerState::Unhealthy if self.is_live(epoch) => return,
+            WorkerState::Ready | WorkerState::Unhealthy => self.live(epoch, listener).into(),
+            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => {
+                Upstream::Waiting { reason: reason.map(str::to_owned) }
             }
-            (
-                WorkerState::Ready
-                | WorkerState::Unhealthy
-                | WorkerState::Starting
-                | WorkerState::BackingOff
-                | WorkerState::Stopping,
-                _,
-            ) => Upstream::Waiting { reason: reason.map(str::to_owned) },
-            (WorkerState::Failed | WorkerState::Stopped, _) => {
+            WorkerState::Failed | WorkerState::Stopped => {
                 Upstream::Down(reason.unwrap_or(state.name()).to_owned())
             }
         };
@@ -67,6 +100,15 @@ impl ProxyHandle {
         if let Upstream::Live(up) = self.publisher.send_replace(next) {
             self.detach_from(&up);
         }
+    }
+
+    fn is_live(&self, epoch: Epoch) -> bool {
+        matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.epoch == epoch)
+    }
+
+    fn live(&self, epoch: Epoch, listener: Option<&Arc<WorkerListener>>) -> Option<Live> {
+        let stdio = || Some(Live::stdio(epoch, self.server()?));
+        listener.map(|listener| Live::http(epoch, listener.clone())).or_else(stdio)
     }
 
     /// The worker stops: new requests wait, streams detach from it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use mcpd_common::config::{SessionsPolicy, WorkerConfig};
+use mcpd_common::config::{SessionsPolicy, Transport, WorkerConfig};
 use mcpd_common::ids::{Port, WorkerName};
 use mcpd_common::journal::KeptSession;
 use mcpd_common::os::socket::{self, PeerUser};
@@ -21,12 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::budget::Budget;
+use super::http::incoming::WHOLE;
 use super::http::response::Next;
 use super::http::serve::{TurnedAway, serve, turn_away};
 use super::mcp::message::SHUTTING_DOWN;
 use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
 use super::observe::socket_table::Endpoints;
+use super::stdio;
 use super::upstream::{Live, Upstream, Watcher};
 use crate::deadline::{self, Deadline};
 use crate::host_check::Allowed;
@@ -87,6 +89,8 @@ pub struct Listener {
     pub sessions: Sessions,
     /// Whether sessions survive a restart of the worker.
     pub keeps_sessions: bool,
+    /// Whether the worker speaks MCP on its standard input and output.
+    pub is_stdio: bool,
     /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
     /// Memory for messages that are kept whole.
@@ -143,6 +147,7 @@ impl Listener {
             phase: shared.phase.clone(),
             sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
             keeps_sessions: worker.sessions == SessionsPolicy::Keep,
+            is_stdio: worker.transport == Transport::Stdio,
             notified: shared.notified.clone(),
             budget: shared.budget.clone(),
             registry: shared.registry.clone(),
@@ -242,6 +247,11 @@ impl Listener {
                 drop(place);
             });
         }
+    }
+
+    /// Limit in bytes for a message of a client that is kept whole.
+    pub fn longest_whole(&self) -> usize {
+        if self.is_stdio { stdio::LONGEST } else { WHOLE }
     }
 
     /// How a client's connection goes on after a response.

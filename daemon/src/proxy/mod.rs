@@ -6,6 +6,7 @@ pub mod http;
 pub mod listener;
 pub mod mcp;
 pub mod observe;
+pub mod stdio;
 pub mod thread;
 pub mod upstream;
 
@@ -77,8 +78,8 @@ impl Proxy {
         opening: ProxyConfig,
     ) -> io::Result<(Self, HashMap<WorkerName, ProxyHandle>)> {
         let (phase, watched) = watch::channel(ProxyPhase::Open);
-        let http = || config.workers.values().filter(|worker| worker.transport == Transport::Http);
-        let thread = http().next().map(|_| ProxyThread::start()).transpose()?;
+        let served = || config.workers.values().filter(|worker| worker.transport != Transport::Direct);
+        let thread = served().next().map(|_| ProxyThread::start()).transpose()?;
         let front = Self {
             thread,
             phase,
@@ -88,7 +89,7 @@ impl Proxy {
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
             listeners: Listeners::default(),
-            ports: http().map(|worker| worker.port).collect(),
+            ports: served().map(|worker| worker.port).collect(),
         };
         if let Some(thread) = &front.thread {
             thread.handle().spawn(front.registry.clone().watch_deadlines());
@@ -107,7 +108,7 @@ impl Proxy {
         };
         let mut handles = HashMap::new();
         let mut inherited = opening.inherited;
-        for (worker, thread) in http().zip(front.thread.iter().cycle()) {
+        for (worker, thread) in served().zip(front.thread.iter().cycle()) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting { reason: None });
             let listener = Listener::new(worker, upstream, &shared);
             let ours = |listener: &mut std::net::TcpListener| {
@@ -116,10 +117,17 @@ impl Proxy {
             let listening = inherited.extract_if(.., ours).collect();
             let listening = Listening { all: front.listeners.clone(), inherited: listening };
             let bind_state = listen(listener, &shared, listening, thread.handle().clone());
-            handles.insert(
-                worker.name.clone(),
-                ProxyHandle { run: opening.run, publisher, bind_state, registry: front.registry.clone() },
-            );
+            let handle = ProxyHandle {
+                run: opening.run,
+                publisher,
+                bind_state,
+                registry: front.registry.clone(),
+                budget: shared.budget.clone(),
+                thread: thread.handle().clone(),
+                server: Mutex::default(),
+                stray_lines: Arc::default(),
+            };
+            handles.insert(worker.name.clone(), handle);
         }
         Ok((front, handles))
     }

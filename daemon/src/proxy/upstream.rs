@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::http::pool::Pool;
 use super::http::request::Request;
-use super::http::worker_connection::{CallError, Response, Wire, WorkerConnection};
+use super::http::worker_connection::{CallError, Response, Wire, WorkerBody, WorkerConnection};
 use super::mcp::session::Epoch;
 use super::mcp::sessions::SharedSession;
+use super::stdio::server::{Lost, StdioServer};
 use crate::worker_listener::WorkerListener;
 
 #[derive(Clone)]
@@ -27,6 +28,12 @@ pub enum Upstream {
     Down(String),
 }
 
+impl From<Option<Live>> for Upstream {
+    fn from(live: Option<Live>) -> Self {
+        live.map_or(Self::Waiting { reason: None }, |live| Self::Live(Arc::new(live)))
+    }
+}
+
 pub type Publisher = watch::Sender<Upstream>;
 pub type Watcher = watch::Receiver<Upstream>;
 
@@ -35,9 +42,15 @@ pub struct Live {
     pub epoch: Epoch,
     /// Cancelled when it is about to stop, or has exited: long-lived streams detach.
     pub detach: CancellationToken,
-    pool: Arc<Pool>,
+    server: Server,
     in_flight: AtomicUsize,
     drained: Notify,
+}
+
+/// How the process is reached.
+enum Server {
+    Http(Arc<Pool>),
+    Stdio(Arc<StdioServer>),
 }
 
 /// Why there is no response.
@@ -50,14 +63,31 @@ pub enum SendError {
     Call(#[from] CallError),
 }
 
+impl SendError {
+    fn of_stdio(lost: Lost) -> Self {
+        match lost {
+            Lost::NotSent => Self::NotSent(io::ErrorKind::BrokenPipe.into()),
+            Lost::Unanswered => Self::Call(CallError::Broken(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
 /// Counts a request as in flight until it is dropped.
 pub struct InFlightGuard(Arc<Live>);
 
 impl Live {
-    pub fn new(epoch: Epoch, listener: Arc<WorkerListener>) -> Self {
+    pub fn http(epoch: Epoch, listener: Arc<WorkerListener>) -> Self {
         let detach = CancellationToken::new();
         let pool = Pool::new(listener, detach.clone());
-        Self { epoch, detach, pool, in_flight: AtomicUsize::new(0), drained: Notify::new() }
+        Self::new(epoch, detach, Server::Http(pool))
+    }
+
+    pub fn stdio(epoch: Epoch, server: Arc<StdioServer>) -> Self {
+        Self::new(epoch, CancellationToken::new(), Server::Stdio(server))
+    }
+
+    fn new(epoch: Epoch, detach: CancellationToken, server: Server) -> Self {
+        Self { epoch, detach, server, in_flight: AtomicUsize::new(0), drained: Notify::new() }
     }
 
     /// Requests whose responses have not been read to their end.
@@ -88,16 +118,28 @@ impl Live {
         session: Option<&SharedSession>,
     ) -> Result<Response, SendError> {
         let guard = InFlightGuard::begin(self);
-        self.pool.call(&Wire::of(request, session), request.head.method, guard).await
+        match &self.server {
+            Server::Http(pool) => pool.call(&Wire::of(request, session), request.head.method, guard).await,
+            Server::Stdio(server) => {
+                let kept = session.map(|session| session.lock().worker_id.clone());
+                let responded =
+                    server.respond(request, kept.as_deref().or(request.head.session.as_deref())).await;
+                let (head, body) = responded.map_err(SendError::of_stdio)?;
+                Ok(Response { head, body: WorkerBody::Stdio { body, _guard: guard } })
+            }
+        }
     }
 
     /// A connection for a request that is streamed.
     ///
     /// # Errors
-    /// Most likely no process listens.
+    /// Most likely no process listens; or the worker speaks no HTTP.
     pub async fn connect(self: &Arc<Self>) -> io::Result<(WorkerConnection, Lease)> {
         let guard = InFlightGuard::begin(self);
-        Ok((self.pool.connect().await?, (self.pool.clone(), guard)))
+        match &self.server {
+            Server::Http(pool) => Ok((pool.connect().await?, (pool.clone(), guard))),
+            Server::Stdio(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Performs what a worker's machine decided: start, probe, stop request, signal, publish.
 
 use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
 use jiff::Timestamp;
 use mcpd_common::check::listener::ListenerOwner;
-use mcpd_common::config::{Program, Variables, WorkerConfig, not_responding};
+use mcpd_common::config::{Program, Transport, Variables, WorkerConfig, not_responding};
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::ids::{Mark, Port, Slot};
 use mcpd_common::outcome::{Asked, ExitStatus};
@@ -14,14 +16,15 @@ use mcpd_common::status::WorkerState;
 
 use super::handle::Transition;
 use super::probe::http::WorkerRequest;
-use super::probe::worker_client::Diagnosis;
+use super::probe::worker_client::{Diagnosis, PROBE_TIMEOUT};
 use super::state::{Action, ProbeResult, WorkerEvent};
 use super::stop_sequence::{RESPONSE_LIMIT, SignalReason, StopAction, StopOutcome, StopResponse};
 use super::{Supervisor, TaskResult};
 use crate::deadline::{self, Deadline};
-use crate::process::operations::{self, Started};
+use crate::process::operations::{self, McpPipes, Started};
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::millis;
+use crate::proxy::handle::{ServerPipes, StdioServer};
 use crate::random;
 use crate::worker_listener::WorkerListener;
 
@@ -94,9 +97,26 @@ impl Supervisor {
             worker.listens_on = port;
             worker.token.clone_from(&token);
         }
-        let pipe = self.deps.output.pipe(&config.name);
-        let pipe = pipe.map_err(|error| format!("no pipe for its output: {error}"))?;
-        Ok(self.deps.launch_env.worker_spec(config, variables, port, slot, token.as_deref(), Some(pipe)))
+        let no_pipe = |error| format!("no pipe for its output: {error}");
+        let pipe = self.deps.output.pipe(&config.name).map_err(no_pipe)?;
+        let mcp = match config.transport {
+            Transport::Stdio => Some(self.connect(config).map_err(no_pipe)?),
+            Transport::Http | Transport::Direct => None,
+        };
+        let launch_env = &self.deps.launch_env;
+        let spec = launch_env.worker_spec(config, variables, port, slot, token.as_deref(), Some(pipe));
+        Ok(operations::LaunchSpec { mcp, ..spec })
+    }
+
+    /// Makes the pipes of a worker that speaks stdio; the proxy gets the daemon's ends.
+    fn connect(&self, config: &WorkerConfig) -> io::Result<McpPipes> {
+        let (input, to_worker) = io::pipe()?;
+        let (from_worker, output) = io::pipe()?;
+        let strays = self.deps.output.channel(&config.name);
+        let pipes = ServerPipes { input: to_worker.into(), output: from_worker.into(), strays };
+        let proxy = self.deps.proxies.get(&config.name);
+        proxy.map_or(Ok(()), |proxy| proxy.connect(&config.name, pipes))?;
+        Ok(McpPipes { input: input.into(), output: output.into() })
     }
 
     /// The client ports of all workers, and the private ports of all other workers.
@@ -114,7 +134,8 @@ impl Supervisor {
             let mark = Mark { run: self.deps.recorder.run.tag(), slot };
             let trusts_user = worker.config.trust_listener;
             let owner = ListenerOwner { leader: started.pid, mark, trusts_user };
-            worker.listener = Some(WorkerListener::new(worker.listens_on, owner));
+            let listens = worker.config.transport != Transport::Stdio;
+            worker.listener = listens.then(|| WorkerListener::new(worker.listens_on, owner));
             worker.started_at = Some(Timestamp::now());
             // A shutdown that began during the start counts this process, too.
             worker.outcome.pid = Some(started.pid);
@@ -130,6 +151,9 @@ impl Supervisor {
             }
             worker.started_at = None;
             worker.listener = None;
+            if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
+                proxy.disconnect();
+            }
         }
     }
 
@@ -138,6 +162,15 @@ impl Supervisor {
             return;
         };
         let process = worker.process;
+        let task_results = self.task_results.clone();
+        if let Some(server) = self.stdio_server(slot).filter(|_| !worker.is_checking) {
+            tokio::spawn(async move {
+                let result = server.probe(PROBE_TIMEOUT).await;
+                let result = result.map_or_else(ProbeResult::NotReady, |()| ProbeResult::Alive);
+                let _ = task_results.send(TaskResult::Probed(slot, process, result));
+            });
+            return;
+        }
         let Some(listener) = worker.listener.clone() else {
             let why = if worker.is_checking {
                 not_responding(&worker.config.repo)
@@ -145,12 +178,11 @@ impl Supervisor {
                 "not started yet".to_owned()
             };
             let result = TaskResult::Probed(slot, process, ProbeResult::NotReady(why));
-            return drop(self.task_results.send(result));
+            return drop(task_results.send(result));
         };
         let is_slow = worker.machine.is_slow_to_start(deadline::now());
         let diagnosis = if is_slow { Diagnosis::Thorough } else { Diagnosis::Quick };
         let probe = self.worker_client.probe(worker.config.clone(), listener, diagnosis);
-        let task_results = self.task_results.clone();
         tokio::spawn(async move {
             let result = probe.await;
             let _ = task_results.send(TaskResult::Probed(slot, process, result));
@@ -165,7 +197,10 @@ impl Supervisor {
             worker.is_checking = false;
             return self.on(slot, WorkerEvent::Gone);
         }
-        let request = matches!(action, StopAction::Post | StopAction::Terminate(SignalReason::IsTheRequest));
+        let request = matches!(
+            action,
+            StopAction::Post | StopAction::EndInput | StopAction::Terminate(SignalReason::IsTheRequest)
+        );
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {
             let up = self.deps.proxies.get(&worker.config.name)?.detach()?;
@@ -189,6 +224,10 @@ impl Supervisor {
             StopAction::Post => {
                 process_thread.send(ProcessCommand::Continue(slot));
                 self.send_stop_request(slot);
+            }
+            StopAction::EndInput => {
+                process_thread.send(ProcessCommand::Continue(slot));
+                self.end_input(slot);
             }
             StopAction::Terminate(why) => {
                 process_thread.send(ProcessCommand::Terminate(slot));
@@ -229,6 +268,19 @@ impl Supervisor {
             };
             let _ = task_results.send(TaskResult::Responded(slot, process, response));
         });
+    }
+
+    fn end_input(&mut self, slot: Slot) {
+        self.run_stop_command(slot);
+        self.publish_step(slot, WorkerStep::Asked { how: Asked::EndOfInput });
+        if let Some(server) = self.stdio_server(slot) {
+            server.end_input();
+        }
+    }
+
+    /// The process of a worker that speaks stdio.
+    fn stdio_server(&self, slot: Slot) -> Option<Arc<StdioServer>> {
+        self.deps.proxies.get(&self.workers.get(&slot)?.config.name)?.server()
     }
 
     fn run_stop_command(&mut self, slot: Slot) {

@@ -174,7 +174,9 @@ impl Supervisor {
         match order {
             Order::Worker(name, action, reply) => drop(reply.send(self.action(&name, action))),
             Order::Status(reply) => {
-                drop(reply.send(self.workers.values().map(Worker::status).collect()));
+                let proxies = &self.deps.proxies;
+                let status = |worker: &Worker| worker.status(proxies.get(&worker.config.name));
+                drop(reply.send(self.workers.values().map(status).collect()));
             }
             Order::StopAll { grace_until, progress } => self.stop_all(grace_until, progress),
             Order::DisableRestarts => self.all(&WorkerEvent::DisableRestarts),

@@ -38,9 +38,8 @@ use super::backoff::{Backoff, RestartDecision};
 use super::stop_sequence::{AfterGrace, StopAction, StopSequence, StopTimes};
 
 /// A server that speaks MCP on its standard input exits when it reads the end of `/dev/null`.
-const STDIO_HINT: &str = "it seems to speak MCP on standard input and output (stdio), which this version does not serve; \
-                          if it can listen on a port, pass it {port}";
-
+const STDIO_HINT: &str = "it seems to speak MCP on standard input and output: write transport = \"stdio\", or pass it {port} \
+                          if it can listen on a port";
 /// What follows when all processes of the worker are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NextAction {
@@ -233,7 +232,7 @@ impl Machine {
             }
             State::Running(running) => {
                 let was_ready = running.state() != WorkerState::Starting;
-                let asked = if was_ready && self.policy.has_route { Asked::Http } else { Asked::Sigterm };
+                let asked = if was_ready { self.policy.stop_request } else { Asked::Sigterm };
                 let (sequence, action) = StopSequence::begin(asked, times, now);
                 self.state = State::Stopping { sequence: Box::new(sequence), next };
                 vec![Action::Stop(action)]

@@ -11,7 +11,7 @@ fn policy(restart: RestartPolicy) -> Policy {
         permanent_failure: None,
         hint: None,
         ready_within: Duration::from_secs(120),
-        has_route: true,
+        stop_request: Asked::Http,
         graceful: Duration::from_secs(10),
         term: Duration::from_secs(20),
     }

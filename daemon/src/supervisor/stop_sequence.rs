@@ -28,6 +28,8 @@ pub const RESPONSE_LIMIT: Duration = Duration::from_secs(5);
 pub enum StopAction {
     /// `POST` to the shutdown route.
     Post,
+    /// The end of its standard input.
+    EndInput,
     /// `SIGTERM`, then `SIGCONT`, to the whole family.
     Terminate(SignalReason),
     /// `SIGKILL` to the whole family, repeated until it is gone.
@@ -146,15 +148,13 @@ pub struct StopOutcome {
 }
 
 impl StopSequence {
-    /// Begins with the stop request: [`Asked::Http`] for a worker with a route that
-    /// has been ready, else [`Asked::Sigterm`].
+    /// Begins with the stop request: for a worker that was never ready it is [`Asked::Sigterm`].
     pub fn begin(asked: Asked, times: StopTimes, now: Instant) -> (Self, StopAction) {
         let stage = StopStage::Requested { grace_until: Some(times.grace_until) };
         let action = match asked {
             Asked::Http => StopAction::Post,
-            Asked::Sigterm | Asked::NotAsked | Asked::EndOfInput => {
-                StopAction::Terminate(SignalReason::IsTheRequest)
-            }
+            Asked::EndOfInput => StopAction::EndInput,
+            Asked::Sigterm | Asked::NotAsked => StopAction::Terminate(SignalReason::IsTheRequest),
         };
         (Self::new(asked, times, stage, now), action)
     }
@@ -215,7 +215,7 @@ impl StopSequence {
             return None;
         }
         // If SIGTERM was the stop request, the descendants got it together with the leader.
-        if self.asked == Asked::Http {
+        if matches!(self.asked, Asked::Http | Asked::EndOfInput) {
             self.needed = self.needed.max(Departure::Terminated);
         }
         self.outlived = remaining;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcpd_common::config::{Program, WorkerConfig};
+use mcpd_common::config::{Program, Transport, WorkerConfig};
 use mcpd_common::exit_code;
 use mcpd_common::ids::{Port, Slot};
-use mcpd_common::outcome::{Departure, ExitStatus};
+use mcpd_common::outcome::{Asked, Departure, ExitStatus};
 use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::Semaphore;
 
@@ -16,6 +16,7 @@ use super::state::{Machine, Policy};
 use super::stop_sequence::StopOutcome;
 use crate::deadline;
 use crate::process::operations::Started;
+use crate::proxy::handle::ProxyHandle;
 use crate::worker_listener::WorkerListener;
 use mcpd_common::time_limits::TimeLimits;
 
@@ -106,7 +107,7 @@ impl Worker {
         WorkerOutcome { stop, private_port, ..self.outcome.clone() }
     }
 
-    pub(super) fn status(&self) -> WorkerStatus {
+    pub(super) fn status(&self, proxy: Option<&ProxyHandle>) -> WorkerStatus {
         WorkerStatus {
             name: self.config.name.clone(),
             state: self.machine.state(),
@@ -122,6 +123,7 @@ impl Worker {
             descendants: 0,
             clients: 0,
             last_exit: self.machine.last_exit(),
+            stray_lines: proxy.map_or(0, ProxyHandle::stray_lines),
         }
     }
 
@@ -142,7 +144,11 @@ fn policy(config: &WorkerConfig, graceful: Duration, limits: &TimeLimits) -> Pol
         permanent_failure: is_built_in.then_some(ExitStatus::Code(exit_code::program::CONFIG.into())),
         hint: config.hint.clone(),
         ready_within: config.ready_within,
-        has_route: config.shutdown_path.is_some(),
+        stop_request: match (config.transport, &config.shutdown_path) {
+            (Transport::Stdio, _) => Asked::EndOfInput,
+            (_, Some(_)) => Asked::Http,
+            (_, None) => Asked::Sigterm,
+        },
         graceful,
         term: limits.term(),
     }

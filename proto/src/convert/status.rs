@@ -17,7 +17,7 @@ use crate::v1::exit_status::Kind;
 
 mirror_enum!(Backend, v1::Backend { Linux, Portable });
 mirror_enum!(ContainedBy, v1::ContainedBy { Marks, Subreaper, Cgroup });
-mirror_enum!(Transport, v1::Transport { Http, Direct });
+mirror_enum!(Transport, v1::Transport { Http, Stdio, Direct });
 mirror_enum!(Phase, v1::Phase { Initiated, WorkersGraceful, Clients, WorkersTerminate, Verification, Exit });
 mirror_enum!(
     WorkerState,
@@ -67,6 +67,7 @@ mirror!(
         descendants,
         clients,
         last_exit,
+        stray_lines,
     }
 );
 mirror!(LastShutdown, v1::LastShutdown { run, at, reason, exit_code, duration_ms });

@@ -109,7 +109,17 @@ fn workers(doc: &mut Document, workers: &[WorkerStatus], clock: &Clock) {
         if let Some(reason) = &worker.reason {
             doc.labelled(&format!("  {}: ", worker.name), reason, tone(worker.state));
         }
+        if let Some(strays) = strays(worker) {
+            doc.labelled(&format!("  {}: ", worker.name), &strays, Tone::Warn);
+        }
     }
+}
+
+/// What a server that speaks stdio should not have written.
+fn strays(worker: &WorkerStatus) -> Option<String> {
+    let lines = count(usize::try_from(worker.stray_lines).unwrap_or(usize::MAX), "line");
+    (worker.stray_lines > 0)
+        .then(|| format!("wrote {lines} to its output that are not JSON-RPC; they are in its log"))
 }
 
 fn detail(doc: &mut Document, worker: &WorkerStatus, clock: &Clock) {
@@ -119,6 +129,7 @@ fn detail(doc: &mut Document, worker: &WorkerStatus, clock: &Clock) {
     let exit = worker.last_exit.map_or_else(|| "-".to_owned(), |exit| exit.to_string());
     let transport = match worker.transport {
         Transport::Http => "http",
+        Transport::Stdio => "stdio",
         Transport::Direct => "direct",
     };
     let rows = [

@@ -69,6 +69,7 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
             fetched = fetch(listener, &mut request, session.as_ref()) => fetched,
             () = client.gone(listener) => Fetched::Gone,
         },
+        (Restored::Messages, Some(_)) if listener.is_stdio => Fetched::Reply(too_long(listener)),
         (Restored::Messages, Some(upload)) => {
             Box::pin(transfer::fetch(listener, client, &mut request, session.as_ref(), upload)).await
         }
@@ -360,6 +361,15 @@ fn interrupted(request: &Request) -> Reply {
 
 pub fn refused(request: &Request, why: &str) -> Reply {
     errors::refused(request.messages.as_ref(), request.head.wants_events(), why)
+}
+
+/// A server that speaks stdio takes only whole messages.
+fn too_long(listener: &Listener) -> Reply {
+    let limit = listener.longest_whole() / (1024 * 1024);
+    Reply::text(
+        413,
+        format!("a message to this server has at most {limit} MiB, and a length that mcpd has room for\n"),
+    )
 }
 
 fn is_kept(message: &Message) -> bool {

@@ -117,11 +117,12 @@ pub async fn read(
         client.send(listener, CONTINUE).await.map_err(|_| NotRead::Gone)?;
     }
     let is_json = head.method == Method::Post && head.is_json;
-    let is_too_long = matches!(head.body, BodyLength::Known(length) if length > WHOLE as u64);
+    let longest = listener.longest_whole();
+    let is_too_long = matches!(head.body, BodyLength::Known(length) if length > longest as u64);
     let is_here =
         matches!(head.body, BodyLength::Known(length) if length <= client.socket.unread.len() as u64);
     if is_here || (is_json && !is_too_long) {
-        let keep = |bytes| bytes <= WHOLE && share.resize(bytes);
+        let keep = |bytes| bytes <= longest && share.resize(bytes);
         match client.read_body(listener, &mut decoder, &mut body, keep).await {
             Ok(()) => {}
             Err(BodyError::Gone) => return Err(NotRead::Gone),

@@ -11,7 +11,7 @@ pub mod exchange;
 pub mod fields;
 pub mod framing;
 pub mod head;
-mod incoming;
+pub mod incoming;
 pub mod pool;
 pub mod reply;
 pub mod request;

@@ -194,6 +194,11 @@ impl RequestHead {
         self.target().split('?').next().unwrap_or("/")
     }
 
+    /// Whether the response may be an event stream.
+    pub fn accepts_events(&self) -> bool {
+        self.accepts.events
+    }
+
     /// A `GET` for an event stream.
     pub fn wants_events(&self) -> bool {
         self.method == Method::Get && self.accepts.events

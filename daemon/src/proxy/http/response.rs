@@ -6,6 +6,7 @@ use httparse::{Header, Status};
 
 use super::fields::{ConnectionOptions, Field, MAX_FIELDS, copy_forwarded, is_kind, push_line};
 use super::framing::{BadLength, BodyLength, LengthFields};
+use super::reply::reason;
 use super::request::{Method, push_length};
 
 /// What a response is, by its content type.
@@ -105,6 +106,24 @@ impl ResponseHead {
             length_of_absent: lengths.content_length().filter(|_| has_no_body && status != 204),
             lines,
         })
+    }
+
+    /// Of a response that mcpd makes for a server that speaks no HTTP; without a length, of a stream.
+    pub fn of_mcpd(status: u16, content_type: &str, length: Option<usize>) -> Self {
+        let mut lines = format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes();
+        push_line(&mut lines, "content-type", content_type);
+        if length.is_none() {
+            push_line(&mut lines, "cache-control", "no-cache");
+        }
+        Self {
+            status,
+            kind: if length.is_none() { Kind::Events } else { Kind::Other },
+            body: length.map_or(BodyLength::Chunked, |length| BodyLength::Known(length as u64)),
+            keeps_alive: true,
+            session: None,
+            length_of_absent: None,
+            lines,
+        }
     }
 
     /// A `1xx` response: another one follows.

@@ -12,7 +12,8 @@ use super::request::{Method, Request};
 use super::response::{BadResponse, ResponseHead};
 use super::socket::Socket;
 use crate::proxy::mcp::sessions::SharedSession;
-use crate::proxy::upstream::Lease;
+use crate::proxy::stdio::StdioBody;
+use crate::proxy::upstream::{InFlightGuard, Lease};
 use crate::worker_listener::WorkerListener;
 
 /// Bodies up to this many bytes are copied behind their head and written with it.
@@ -165,8 +166,14 @@ pub struct Response {
     pub body: WorkerBody,
 }
 
-/// The body of a response. At its end the connection is given back; dropped before, it is closed.
-pub struct WorkerBody {
+/// The body of a response.
+pub enum WorkerBody {
+    Http(HttpBody),
+    Stdio { body: StdioBody, _guard: InFlightGuard },
+}
+
+/// At its end the connection is given back; dropped before, it is closed.
+pub struct HttpBody {
     /// `None` when it is complete.
     open: Option<(WorkerConnection, Lease)>,
     decoder: Decoder,
@@ -189,9 +196,9 @@ impl Response {
     pub fn new(head: ResponseHead, connection: WorkerConnection, lease: Lease, sent: Sent) -> Self {
         let decoder = Decoder::new(head.body);
         let is_reusable = head.keeps_alive && sent == Sent::Whole;
-        let mut body = WorkerBody { open: Some((connection, lease)), decoder, is_reusable };
+        let mut body = HttpBody { open: Some((connection, lease)), decoder, is_reusable };
         body.end_if_done();
-        Self { head, body }
+        Self { head, body: WorkerBody::Http(body) }
     }
 }
 
@@ -201,6 +208,30 @@ impl WorkerBody {
     /// # Errors
     /// When the body is not complete and nothing more will come.
     pub async fn read(&mut self, out: &mut Vec<u8>) -> Result<(), BrokenOff> {
+        match self {
+            Self::Http(body) => body.read(out).await,
+            Self::Stdio { body, .. } => body.read(out).await,
+        }
+    }
+
+    /// The same, while `upload` is written, if there is any.
+    pub async fn read_or_write(&mut self, out: &mut Vec<u8>, upload: &[u8]) -> Progress {
+        match self {
+            Self::Http(body) => body.read_or_write(out, upload).await,
+            Self::Stdio { body, .. } => Progress::Read(body.read(out).await),
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Http(body) => body.open.is_none(),
+            Self::Stdio { body, .. } => body.is_done(),
+        }
+    }
+}
+
+impl HttpBody {
+    async fn read(&mut self, out: &mut Vec<u8>) -> Result<(), BrokenOff> {
         let Some((connection, _)) = &mut self.open else { return Ok(()) };
         let is_at_end = connection.socket.unread.is_empty() && {
             let read = connection.socket.fill().await;
@@ -217,8 +248,7 @@ impl WorkerBody {
         Ok(())
     }
 
-    /// The same, while `upload` is written, if there is any.
-    pub async fn read_or_write(&mut self, out: &mut Vec<u8>, upload: &[u8]) -> Progress {
+    async fn read_or_write(&mut self, out: &mut Vec<u8>, upload: &[u8]) -> Progress {
         if let Some((connection, _)) = &mut self.open
             && connection.socket.unread.is_empty()
             && !upload.is_empty()
@@ -232,10 +262,6 @@ impl WorkerBody {
             }
         }
         Progress::Read(self.read(out).await)
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.open.is_none()
     }
 
     fn end_if_done(&mut self) {

@@ -161,6 +161,13 @@ impl<'a> Event<'a> {
     }
 }
 
+/// Appends an event that carries a message, which is one line.
+pub fn push_event(out: &mut Vec<u8>, message: &[u8]) {
+    for part in [b"event: message\ndata: ", message, b"\n\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

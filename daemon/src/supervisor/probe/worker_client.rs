@@ -20,7 +20,7 @@ use crate::supervisor::state::ProbeResult;
 use crate::supervisor::{private_ports, start_check};
 use crate::worker_listener::{ConnectError, WorkerListener};
 
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub type ClientFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -93,6 +93,8 @@ impl WorkerClient for HttpWorkerClient {
     fn find_port(&self, worker: &WorkerConfig, assigned: &HashSet<Port>) -> Result<Port, String> {
         match worker.transport {
             Transport::Http => private_ports::private(assigned),
+            // It binds none: mcpd listens on it.
+            Transport::Stdio => Ok(worker.port),
             Transport::Direct => Ok(worker.port),
         }
     }
@@ -107,7 +109,7 @@ async fn probe(worker: &WorkerConfig, listener: &Arc<WorkerListener>, diagnosis:
     match deadline.wait(listener.connect()).await {
         Ok(Ok(stream)) => match &worker.ready {
             Probe::Http(path) => get(path, listener.clone(), stream, deadline).await,
-            Probe::Tcp | Probe::None => ProbeResult::Alive,
+            Probe::Tcp | Probe::None | Probe::Initialize => ProbeResult::Alive,
         },
         Ok(Err(ConnectError::Foreign(holder))) => ProbeResult::ForeignListener(holder),
         Ok(Err(error @ ConnectError::NotListening(given))) if diagnosis == Diagnosis::Thorough => {

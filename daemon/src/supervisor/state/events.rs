@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcpd_common::config::RestartPolicy;
 use mcpd_common::os::ProcessInfo;
-use mcpd_common::outcome::ExitStatus;
+use mcpd_common::outcome::{Asked, ExitStatus};
 use tokio::time::Instant;
 
 use crate::supervisor::stop_sequence::{StopAction, StopOutcome, StopResponse};
@@ -21,8 +21,8 @@ pub struct Policy {
     pub hint: Option<String>,
     /// How long a start may take.
     pub ready_within: Duration,
-    /// Whether the worker has a shutdown route. Without a route, the stop request is `SIGTERM`.
-    pub has_route: bool,
+    /// How a worker that has been ready is asked to exit.
+    pub stop_request: Asked,
     /// Time limit between the stop request and `SIGTERM` outside a shutdown.
     pub graceful: Duration,
     /// Time limit between `SIGTERM` and `SIGKILL`.

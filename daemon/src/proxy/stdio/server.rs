@@ -1,0 +1,425 @@
+//! One process that speaks MCP on its standard input and output.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mcpd_common::ids::WorkerName;
+use serde_json::{Value, json};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use super::hello::Hello;
+use super::inbox::{Answer, End, Inbox, Received};
+use super::input::{Closed, Input};
+use super::lines::{Line, Lines};
+use super::parts::{Parts, Role};
+use super::router::{CallId, Delivery, Routed, Router, notification};
+use crate::deadline::Deadline;
+use crate::proxy::budget::{Budget, Share};
+
+/// Bytes read at once: the default capacity of a pipe, pipe(7).
+const CHUNK: usize = 64 * 1024;
+/// Answers up to this many bytes are always passed on; longer ones only if the memory for messages has room.
+const SMALL: usize = 64 * 1024;
+/// The error for an answer that can't be kept.
+const TOO_LONG: (i64, &str) = (
+    -32000,
+    "the server's answer is longer than mcpd passes on (16 MiB), or than its memory for messages has room for now",
+);
+
+/// The daemon's ends of a process's standard input and output.
+pub struct ServerPipes {
+    /// To write its input.
+    pub input: OwnedFd,
+    /// To read its output.
+    pub output: OwnedFd,
+    /// Gets what the server writes to its output and is no message; what finds no room is lost.
+    pub strays: mpsc::Sender<Vec<u8>>,
+}
+
+/// Which messages the server understands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Era {
+    /// Up to 2025-11-25: it has been initialized, and said this.
+    Sessions(Hello),
+    /// 2026-07-28: each request stands alone.
+    Stateless,
+}
+
+pub struct StdioServer {
+    name: WorkerName,
+    input: Input,
+    state: Mutex<State>,
+    /// Whether it has been initialized; `Err`: it refused.
+    era: watch::Sender<Option<Result<Era, String>>>,
+    budget: Arc<Budget>,
+    strays: mpsc::Sender<Vec<u8>>,
+    /// Lines on its output that were no messages.
+    stray_lines: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    router: Router,
+    calls: HashMap<CallId, Arc<Inbox>>,
+    streams: HashMap<String, Arc<Inbox>>,
+    is_gone: bool,
+}
+
+/// Why a message has no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The server never saw it.
+    NotSent,
+    /// The server was gone before it answered.
+    Unanswered,
+}
+
+impl From<Closed> for Lost {
+    fn from(Closed: Closed) -> Self {
+        Self::NotSent
+    }
+}
+
+impl StdioServer {
+    /// Begins to talk with a process that was just started.
+    ///
+    /// # Errors
+    /// When the runtime can't register the pipes.
+    pub fn start(
+        name: WorkerName,
+        pipes: ServerPipes,
+        (budget, stray_lines): (Arc<Budget>, Arc<AtomicU64>),
+        thread: &Handle,
+    ) -> io::Result<Arc<Self>> {
+        let _context = thread.enter();
+        let output = Receiver::from_owned_fd(pipes.output)?;
+        let server = Arc::new(Self {
+            name,
+            input: Input::new(Sender::from_owned_fd(pipes.input)?),
+            state: Mutex::default(),
+            era: watch::Sender::new(None),
+            budget,
+            strays: pipes.strays,
+            stray_lines,
+        });
+        let (reader, writer, greeter) = (server.clone(), server.clone(), server.clone());
+        thread.spawn(async move { reader.read(output).await });
+        thread.spawn(async move { writer.input.write().await });
+        thread.spawn(async move { greeter.greet().await });
+        Ok(server)
+    }
+
+    /// What the server understands, once it is initialized.
+    pub fn era(&self) -> Option<Era> {
+        self.era.borrow().clone().and_then(Result::ok)
+    }
+
+    /// Completes when the server has shown that it is alive: the first time by its answer to `initialize`.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub async fn probe(self: Arc<Self>, limit: Duration) -> Result<(), String> {
+        let deadline = Deadline::after(limit);
+        let was_ready = self.era.borrow().is_some();
+        let mut era = self.era.subscribe();
+        let ready = match deadline.wait(era.wait_for(Option::is_some)).await {
+            Ok(Ok(era)) => era.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let era = ready.ok_or("it has not answered initialize yet")??;
+        if !was_ready {
+            return Ok(());
+        }
+        let (method, params) = match era {
+            Era::Sessions(_) => ("ping", json!({})),
+            Era::Stateless => ("server/discover", discover_params()),
+        };
+        match deadline.wait(self.ask(method, &params)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err("it has closed its input or output".to_owned()),
+            Err(_) => Err(format!("it does not answer {method}")),
+        }
+    }
+
+    /// The end of its input: the request to exit.
+    pub fn end_input(&self) {
+        self.input.close();
+    }
+
+    /// The process is gone, whoever may still hold its pipes.
+    pub fn disconnect(&self) {
+        self.input.close();
+        let mut state = self.state();
+        state.is_gone = true;
+        let (calls, streams) = (std::mem::take(&mut state.calls), std::mem::take(&mut state.streams));
+        drop(state);
+        calls.into_values().chain(streams.into_values()).for_each(|inbox| inbox.end(End::Broken));
+        self.era.send_if_modified(|era| {
+            era.is_none() && era.replace(Err("it has closed its output".to_owned())).is_none()
+        });
+    }
+
+    async fn greet(self: Arc<Self>) {
+        let Ok(answer) = self.ask("initialize", &Hello::params()).await else { return };
+        let era = match Hello::read(&answer) {
+            Ok(hello) => {
+                let _ = self.input.push(notification("notifications/initialized", &json!({})));
+                Ok(Era::Sessions(hello))
+            }
+            Err(why) => {
+                let discovered = self.ask("server/discover", &discover_params()).await;
+                match discovered.map(|answer| Hello::read(&answer)) {
+                    Ok(Ok(_)) => Ok(Era::Stateless),
+                    Ok(Err(_)) | Err(_) => Err(format!("it refuses initialize: {why}")),
+                }
+            }
+        };
+        if let Err(why) = &era {
+            tracing::warn!(worker = %self.name, %why, "a server can't be used");
+        }
+        self.era.send_replace(Some(era));
+    }
+
+    /// A request of mcpd itself.
+    async fn ask(self: &Arc<Self>, method: &str, params: &Value) -> Result<Vec<u8>, Lost> {
+        let (line, inbox, _ticket) = {
+            let mut state = self.state();
+            let (call, line) = state.router.own_request(method, params);
+            let (inbox, ticket) = state.begin(self, call)?;
+            (line, inbox, ticket)
+        };
+        self.input.send(line).await?;
+        answer_of(&inbox).await
+    }
+
+    /// Passes a client's request on; the inbox gets what comes back. `Err`: mcpd answers it itself.
+    pub async fn forward(
+        self: &Arc<Self>,
+        session: Option<&str>,
+        parts: &Parts<'_>,
+    ) -> Result<Forwarded, Lost> {
+        let (line, inbox, ticket) = {
+            let mut state = self.state();
+            match state.router.request(session, parts) {
+                None => return Err(Lost::NotSent),
+                Some(Routed::Answer(message)) => return Ok(Forwarded::Answer(message)),
+                Some(Routed::Forward(call, line)) => {
+                    let (inbox, ticket) = state.begin(self, call)?;
+                    (line, inbox, ticket)
+                }
+            }
+        };
+        self.input.send(line).await?;
+        Ok(Forwarded::Call(inbox, ticket))
+    }
+
+    /// Passes a client's notification on, if it concerns the server.
+    pub fn notify(&self, session: Option<&str>, parts: &Parts<'_>) {
+        let deliveries = self.state().router.notification(session, parts);
+        self.deliver(deliveries, Share::default());
+    }
+
+    pub fn knows_session(&self, id: &str) -> bool {
+        self.state().router.knows_session(id)
+    }
+
+    pub fn open_session(&self, id: &str) {
+        self.state().router.open_session(id.to_owned());
+    }
+
+    pub fn close_session(&self, id: &str) {
+        let (lines, stream) = {
+            let mut state = self.state();
+            (state.router.close_session(id), state.streams.remove(id))
+        };
+        stream.inspect(|stream| stream.end(End::Finished));
+        for line in lines {
+            let _ = self.input.push(line);
+        }
+    }
+
+    /// The stream of a session; an earlier one ends.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn open_stream(self: &Arc<Self>, session: &str) -> Result<(Arc<Inbox>, StreamTicket), Lost> {
+        let inbox = Arc::new(Inbox::default());
+        let mut state = self.state();
+        if state.is_gone {
+            return Err(Lost::NotSent);
+        }
+        let earlier = state.streams.insert(session.to_owned(), inbox.clone());
+        earlier.inspect(|earlier| earlier.end(End::Finished));
+        let ticket = StreamTicket { server: self.clone(), session: session.to_owned(), inbox: inbox.clone() };
+        Ok((inbox, ticket))
+    }
+
+    async fn read(self: Arc<Self>, output: Receiver) {
+        let mut lines = Lines::default();
+        while output.readable().await.is_ok() {
+            // On the heap only while there is something to read.
+            let mut chunk = Vec::with_capacity(CHUNK);
+            match output.try_read_buf(&mut chunk) {
+                Ok(1..) => lines.push(&chunk, |line| self.take(line)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+        self.disconnect();
+    }
+
+    fn take(&self, line: Line<'_>) {
+        let mut share = Share::of(&self.budget);
+        match line {
+            Line::Whole(line) if line.len() > SMALL && !share.resize(line.len()) => {
+                let answer = Parts::read(line).filter(|parts| parts.role() == Role::Answer);
+                self.fail(answer.and_then(|parts| parts.id()?.get().parse().ok()));
+            }
+            Line::Whole(line) => match self.route(line) {
+                Some(deliveries) => self.deliver(deliveries, share),
+                None => self.stray(line),
+            },
+            Line::TooLong(id) => self.fail(id.and_then(|id| id.as_u64())),
+        }
+    }
+
+    fn route(&self, line: &[u8]) -> Option<Vec<Delivery>> {
+        self.state().router.from_server(line)
+    }
+
+    fn fail(&self, call: Option<CallId>) {
+        tracing::warn!(worker = %self.name, ?call, "a line of the server is too long to be passed on");
+        let failed = call.and_then(|call| self.state().router.fail(call, TOO_LONG));
+        self.deliver(failed.into_iter().collect(), Share::default());
+    }
+
+    fn stray(&self, line: &[u8]) {
+        if self.stray_lines.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(worker = %self.name, "the server writes lines to its output that are no messages; they are in its log");
+        }
+        let mut line = line.to_vec();
+        line.push(b'\n');
+        // What finds no room is lost, as is output that can't be written to the log.
+        let _ = self.strays.try_send(line);
+    }
+
+    fn deliver(&self, deliveries: Vec<Delivery>, mut share: Share) {
+        for delivery in deliveries {
+            match delivery {
+                Delivery::Answer(call, message) => {
+                    let inbox = self.state().calls.remove(&call);
+                    inbox
+                        .inspect(|inbox| inbox.answer(Answer { message, share: std::mem::take(&mut share) }));
+                }
+                Delivery::Event(call, message) => {
+                    let inbox = self.state().calls.get(&call).cloned();
+                    self.push(inbox, message);
+                }
+                Delivery::Stream(session, message) => {
+                    let inbox = self.state().streams.get(&session).cloned();
+                    self.push(inbox, message);
+                }
+                Delivery::Server(line) => drop(self.input.push(line)),
+            }
+        }
+    }
+
+    fn push(&self, inbox: Option<Arc<Inbox>>, message: Vec<u8>) {
+        if inbox.is_some_and(|inbox| !inbox.push(message)) {
+            tracing::debug!(worker = %self.name, "a client does not read its notifications; one was dropped");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What became of a client's request.
+pub enum Forwarded {
+    /// mcpd answers.
+    Answer(Vec<u8>),
+    Call(Arc<Inbox>, CallTicket),
+}
+
+impl State {
+    fn begin(&mut self, server: &Arc<StdioServer>, call: CallId) -> Result<(Arc<Inbox>, CallTicket), Lost> {
+        if self.is_gone {
+            return Err(Lost::NotSent);
+        }
+        let inbox = Arc::new(Inbox::default());
+        self.calls.insert(call, inbox.clone());
+        Ok((inbox, CallTicket { server: server.clone(), call }))
+    }
+}
+
+/// The answer to a call, without what comes before it.
+///
+/// # Errors
+/// When the server is gone.
+pub async fn answer_of(inbox: &Inbox) -> Result<Vec<u8>, Lost> {
+    whole_answer(inbox).await.map(|answer| answer.message)
+}
+
+/// The same, with its memory.
+///
+/// # Errors
+/// When the server is gone.
+pub async fn whole_answer(inbox: &Inbox) -> Result<Answer, Lost> {
+    loop {
+        match inbox.next().await {
+            Received::Event(_) => {}
+            Received::Answer(answer) => return Ok(answer),
+            Received::Ended(_) => return Err(Lost::Unanswered),
+        }
+    }
+}
+
+/// A call whose client waits. Dropped before the answer, the server is told.
+pub struct CallTicket {
+    server: Arc<StdioServer>,
+    call: CallId,
+}
+
+impl Drop for CallTicket {
+    fn drop(&mut self) {
+        let cancelled = {
+            let mut state = self.server.state();
+            state.calls.remove(&self.call);
+            state.router.abandon(self.call)
+        };
+        if let Some(line) = cancelled {
+            let _ = self.server.input.push(line);
+        }
+    }
+}
+
+/// A stream that is open.
+pub struct StreamTicket {
+    server: Arc<StdioServer>,
+    session: String,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for StreamTicket {
+    fn drop(&mut self) {
+        let mut state = self.server.state();
+        if state.streams.get(&self.session).is_some_and(|open| Arc::ptr_eq(open, &self.inbox)) {
+            state.streams.remove(&self.session);
+        }
+    }
+}
+
+fn discover_params() -> Value {
+    json!({ "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "mcpd", "version": env!("CARGO_PKG_VERSION") },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }})
+}
