@@ -38,6 +38,7 @@ mod rude_cli;
 mod rude_world;
 mod services;
 mod signals;
+mod stdio;
 mod traced;
 mod without_configuration;
 mod zoo;

@@ -15,7 +15,7 @@ use mcpd_common::outcome::{Finding, FindingKind, ShutdownReport};
 use mcpd_common::status::WorkerState;
 use mcpd_tests::cgroup::Scratch;
 use mcpd_tests::daemon::LONGEST_SHUTDOWN;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, skip, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, WorkerSpec, skip, until};
 use nix::sys::signal::kill;
 
 const HOSTILE: &str = "hostile";
@@ -75,6 +75,8 @@ struct HostileWorker {
     portable: Takes,
     /// Whether the portable backend can still find it after the daemon is gone, which had recorded its start.
     found_after_a_crash: bool,
+    /// Whether it speaks MCP on its standard input and output.
+    stdio: bool,
 }
 
 /// A hostile worker whose descendants are killed as descendants of the worker with each kind of containment.
@@ -89,6 +91,7 @@ const fn hostile(name: &'static str, descendants: u32) -> HostileWorker {
         cgroup: takes,
         portable: takes,
         found_after_a_crash: true,
+        stdio: false,
     }
 }
 
@@ -98,7 +101,15 @@ impl HostileWorker {
         Self { root: true, ..self }
     }
 
+    const fn on_stdio(self) -> Self {
+        Self { stdio: true, ..self }
+    }
+
     fn takes(&self, container: Container) -> Takes {
+        // It is sent no socket, and leaves.
+        if self.stdio && self.name == "listens" {
+            return Takes::Nothing;
+        }
         match (backend(), container) {
             (Backend::Portable, _) => self.portable,
             (Backend::Linux, Container::Plain) => self.plain,
@@ -142,7 +153,9 @@ impl HostileWorker {
         } else {
             config.times(LONG, LONG).fixture(NEIGHBOUR, "")
         };
-        config.fixture(HOSTILE, &format!("--zoo {}", self.name))
+        let flags = format!("--zoo {}", self.name);
+        config
+            .worker(HOSTILE, if self.stdio { WorkerSpec::stdio(&flags) } else { WorkerSpec::fixture(&flags) })
     }
 
     fn ends_each(&self, config: ConfigBuilder, container: Container, [first, second]: [End; 2]) {
@@ -283,7 +296,7 @@ fn sleeping_orphans(daemon: &Daemon) -> Vec<Process> {
     all
 }
 
-/// Four tests for each hostile worker.
+/// Five tests for each hostile worker.
 macro_rules! zoo {
     ($($name:ident: $worker:expr;)+) => {$(
         mod $name {
@@ -304,6 +317,11 @@ macro_rules! zoo {
             #[test]
             fn does_not_outlive_a_crash() {
                 WORKER.ends_twice(Container::Plain, [End::Crash, End::Crash]);
+            }
+
+            #[test]
+            fn is_stopped_as_a_server_that_speaks_stdio() {
+                WORKER.on_stdio().ends_twice(Container::Plain, [End::Shutdown, End::Crash]);
             }
 
             #[test]

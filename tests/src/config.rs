@@ -21,6 +21,8 @@ pub struct WorkerSpec {
 enum Program {
     BuiltIn,
     Fixture(Vec<String>),
+    /// The fixture worker, which is told no port.
+    Stdio(Vec<String>),
     Command(Vec<String>),
 }
 
@@ -37,6 +39,12 @@ impl WorkerSpec {
         Self { program: Program::Fixture(flags), keys: String::new() }
             .with("ready = \"http:/health\"")
             .with("shutdown_path = \"/shutdown\"")
+    }
+
+    /// The fixture worker with these flags, as a server that speaks stdio.
+    pub fn stdio(flags: &str) -> Self {
+        let flags = flags.split_whitespace().map(str::to_owned).collect();
+        Self { program: Program::Stdio(flags), keys: String::new() }.with("transport = \"stdio\"")
     }
 
     /// Any command, unchanged.
@@ -187,14 +195,16 @@ impl ConfigBuilder {
 
 impl WorkerSpec {
     fn command_line(&self, tag: &str) -> String {
+        let fixture = |fixed: &[&str], flags: &[String]| -> Vec<String> {
+            let program = binaries::fixture_worker().display().to_string();
+            let fixed = fixed.iter().map(|word| (*word).to_owned());
+            [program].into_iter().chain(fixed).chain(flags.iter().cloned()).collect()
+        };
         let command = match &self.program {
             Program::BuiltIn => return String::new(),
             Program::Command(command) => command.clone(),
-            Program::Fixture(flags) => {
-                let program = binaries::fixture_worker().display().to_string();
-                let fixed = [program, "--port".into(), "{port}".into(), "--tag".into(), tag.to_owned()];
-                fixed.into_iter().chain(flags.iter().cloned()).collect()
-            }
+            Program::Fixture(flags) => fixture(&["--port", "{port}", "--tag", tag], flags),
+            Program::Stdio(flags) => fixture(&["--stdio", "--tag", tag], flags),
         };
         let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
         format!("command = [{}]\n", words.join(", "))

@@ -64,6 +64,8 @@ pub struct Machine {
     state: State,
     /// Shown to the user.
     reason: Option<String>,
+    /// Why the last probe failed; `None` if it did not.
+    last_failure: Option<String>,
     backoff: Backoff,
     last_exit: Option<ExitStatus>,
     shutting_down: bool,
@@ -76,6 +78,7 @@ impl Machine {
             policy,
             state: State::Stopped,
             reason: None,
+            last_failure: None,
             backoff: Backoff::new(seed),
             last_exit: None,
             shutting_down: false,
@@ -194,7 +197,7 @@ impl Machine {
             self.state = State::Stopped;
             return vec![];
         }
-        self.reason = None;
+        (self.reason, self.last_failure) = (None, None);
         self.state = State::Running(Running::starting(now, self.policy.ready_within));
         vec![Action::Spawn]
     }
@@ -292,6 +295,7 @@ impl Machine {
             ProbeResult::NotReady(why) => Some(why),
             ProbeResult::ForeignListener(holder) => return self.fail_and_stop(holder, now),
         };
+        self.last_failure.clone_from(&failure);
         match (running.probed(failure.is_none(), now), failure) {
             (HealthChange::BecameReady, _) => self.reason = None,
             (HealthChange::BecameUnhealthy, Some(why)) => {
@@ -316,7 +320,7 @@ impl Machine {
 
     fn start_timed_out(&mut self, now: Instant) -> Vec<Action> {
         let seconds = self.policy.ready_within.as_secs_f64();
-        let why = self.reason.take().unwrap_or_else(|| "it did not pass its probe".to_owned());
+        let why = self.last_failure.take().unwrap_or_else(|| "it did not pass its probe".to_owned());
         let reason = format!("not ready within {seconds} s (ready_within): {why}");
         self.reason = Some(reason.clone());
         let next = match self.policy.restart {

@@ -209,16 +209,16 @@ impl Router {
     }
 
     /// A line of the server; `None` if it is no message.
-    pub fn from_server(&mut self, line: &[u8]) -> Option<Vec<Delivery>> {
+    pub fn on_line(&mut self, line: &[u8]) -> Option<Vec<Delivery>> {
         if line.first() == Some(&b'[') {
             let batch: Vec<&RawValue> = serde_json::from_slice(line).ok()?;
-            let each = batch.into_iter().map(|message| self.one_from_server(message.get().as_bytes()));
+            let each = batch.into_iter().map(|message| self.on_message(message.get().as_bytes()));
             return Some(each.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect());
         }
-        self.one_from_server(line)
+        self.on_message(line)
     }
 
-    fn one_from_server(&mut self, message: &[u8]) -> Option<Vec<Delivery>> {
+    fn on_message(&mut self, message: &[u8]) -> Option<Vec<Delivery>> {
         let parts = Parts::read(message)?;
         Some(match (parts.role(), parts.id()) {
             (Role::Answer, Some(id)) => self.answer(id, &parts).into_iter().collect(),

@@ -29,16 +29,17 @@ fn forwarded(router: &mut Router, session: Option<&str>, message: &Value) -> (Ca
 }
 
 fn from_server(router: &mut Router, message: &Value) -> Vec<Delivery> {
-    router.from_server(message.to_string().as_bytes()).expect("a message")
+    router.on_line(message.to_string().as_bytes()).expect("a message")
 }
 
 /// The sessions that a message goes to; they have no order.
 fn sessions_of(deliveries: &[Delivery]) -> BTreeSet<&str> {
-    let session = |delivery| match delivery {
-        &Delivery::Stream(ref session, _) => session.as_str(),
-        other => panic!("not for a session: {other:?}"),
-    };
-    deliveries.iter().map(session).collect()
+    let mut sessions = BTreeSet::new();
+    for delivery in deliveries {
+        let Delivery::Stream(session, _) = delivery else { panic!("not for a session: {delivery:?}") };
+        sessions.insert(session.as_str());
+    }
+    sessions
 }
 
 fn answered(router: &mut Router, call: CallId, result: Value) -> Vec<Delivery> {
@@ -157,7 +158,7 @@ fn a_shared_server_asks_no_client() {
     let batch = json!([{ "method": "notifications/tools/list_changed" }, { "id": 1, "method": "ping" }]);
     assert_eq!(from_server(&mut router, &batch).len(), 3);
     for stray in ["Listening on stdin", "{", "[1]", "{\"level\":\"info\"}", "7"] {
-        assert_eq!(router.from_server(stray.as_bytes()), None, "{stray}");
+        assert_eq!(router.on_line(stray.as_bytes()), None, "{stray}");
     }
 }
 
@@ -218,7 +219,7 @@ proptest! {
 
     #[test]
     fn any_line_of_a_server_passes(line in "[\\[\\]{}\"\\\\:, idmetho1nresulparms]{0,60}") {
-        let _ = two_clients().from_server(line.as_bytes());
+        let _ = two_clients().on_line(line.as_bytes());
     }
 }
 

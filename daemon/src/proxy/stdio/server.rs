@@ -26,6 +26,8 @@ use crate::proxy::budget::{Budget, Share};
 const CHUNK: usize = 64 * 1024;
 /// Answers up to this many bytes are always passed on; longer ones only if the memory for messages has room.
 const SMALL: usize = 64 * 1024;
+/// A start is looked at again after this time; the answer to `initialize` ends the wait at once.
+const GREETING: Duration = Duration::from_millis(300);
 /// The error for an answer that can't be kept.
 const TOO_LONG: (i64, &str) = (
     -32000,
@@ -125,8 +127,8 @@ impl StdioServer {
     /// # Errors
     /// A sentence for the user.
     pub async fn probe(self: Arc<Self>, limit: Duration) -> Result<(), String> {
-        let deadline = Deadline::after(limit);
         let was_ready = self.era.borrow().is_some();
+        let deadline = Deadline::after(if was_ready { limit } else { limit.min(GREETING) });
         let mut era = self.era.subscribe();
         let ready = match deadline.wait(era.wait_for(Option::is_some)).await {
             Ok(Ok(era)) => era.clone(),
@@ -290,7 +292,7 @@ impl StdioServer {
     }
 
     fn route(&self, line: &[u8]) -> Option<Vec<Delivery>> {
-        self.state().router.from_server(line)
+        self.state().router.on_line(line)
     }
 
     fn fail(&self, call: Option<CallId>) {

@@ -4,6 +4,7 @@
 //! options    the command line
 //! serve      HTTP, as far as probes and stop requests need it
 //! mcp        an MCP server on the same port (--mcp)
+//! stdio      an MCP server on standard input and output instead (--stdio)
 //! exiting    the reaction to SIGTERM, and ways to exit
 //! offspring  the processes that it starts and leaves behind
 //! bomb       processes that keep forking
@@ -27,6 +28,7 @@ mod options;
 mod raw;
 mod report;
 mod serve;
+mod stdio;
 mod zoo;
 
 use options::{Options, Role};
@@ -71,7 +73,7 @@ fn worker(options: Options) -> ExitCode {
     if options.flood {
         offspring::flood();
     }
-    serve::run(options)
+    if options.stdio { stdio::run(options) } else { serve::run(options) }
 }
 
 /// Makes a file hang, as on a dead network mount, until this process is killed.

@@ -117,6 +117,8 @@ pub struct Options {
     pub print_env: bool,
     /// It is an MCP server, too.
     pub mcp: bool,
+    /// It speaks MCP on its standard input and output, and binds no port.
+    pub stdio: bool,
     /// It is no worker, but delays every open of this file.
     pub lease: Option<String>,
     /// Hostile workers to start.
@@ -150,6 +152,7 @@ impl Options {
             leader_exits: false,
             print_env: false,
             mcp: false,
+            stdio: false,
             lease: None,
             zoo: vec![],
         }
@@ -198,6 +201,7 @@ impl Options {
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
             "--mcp" => self.mcp = true,
+            "--stdio" => self.stdio = true,
             "--lease" => self.lease = Some(args.text()?),
             "--zoo" => self.zoo.push(args.hostile()?),
             "--role" => self.role = args.role()?,
