@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use mcpd_common::exit_code::RestartWhen;
-use mcpd_common::ids::Port;
+use mcpd_common::ids::{Port, WorkerName};
 
 use crate::logging::ConsoleFormat;
 
@@ -32,6 +32,13 @@ pub struct Run {
     /// Serve this repository with the built-in worker, without any file; may be repeated
     #[arg(long, value_name = "DIR")]
     pub repo: Vec<PathBuf>,
+    /// Serve this command as a server that speaks MCP on its standard input and output, under this name
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub stdio: Option<WorkerName>,
+    /// Serve one MCP server without any file: mcpd -- npx -y @modelcontextprotocol/server-everything. With {port} in it
+    /// the server has to listen there, otherwise it speaks on its standard input and output
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["config", "repo"])]
+    pub server: Vec<String>,
     /// Do not start when a single worker is unusable
     #[arg(long)]
     pub strict: bool,

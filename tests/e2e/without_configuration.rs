@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use mcpd_common::config::Transport;
 use mcpd_common::status::{StatusReport, WorkerState};
 use mcpd_tests::daemon::{LONGEST_SHUTDOWN, mcpctl};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, command, ports, repo, until};
@@ -129,4 +130,25 @@ fn status_of(directory: &Path) -> String {
     let mut git = std::process::Command::new("git");
     let git = git.args(["status", "--porcelain"]).current_dir(directory);
     command::start(git).finish(BOUND).expect_code(0).stdout
+}
+
+/// Any MCP server, with nothing written anywhere.
+#[test]
+fn a_command_is_served_without_a_configuration() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut mcpd = Daemon::command(home.path(), &ConfigBuilder::new());
+    fs::create_dir(home.path().join("run")).expect("made");
+    let server = mcpd_tests::binaries::fixture_worker();
+    let daemon = command::start(mcpd.current_dir(home.path()).arg("--").arg(server).arg("--stdio"));
+    let worker = until("the server to be served", BOUND, || {
+        let output = run_mcpctl(home.path(), &["status", "--json"]);
+        let status: StatusReport = serde_json::from_str(&output.stdout).ok()?;
+        status.workers.into_iter().find(|worker| worker.state == WorkerState::Ready)
+    });
+    assert_eq!((worker.name.as_str(), worker.transport), ("fixture_worker", Transport::Stdio));
+    assert_eq!(Path::new(&worker.repo), home.path().canonicalize().expect("it exists"));
+    assert_eq!(mcpd_tests::mcp::Client::initialize(worker.port).state()["initialized"], 1);
+    run_mcpctl(home.path(), &["shutdown", "--wait"]).expect_code(0);
+    daemon.finish(LONGEST_SHUTDOWN).expect_code(0);
+    assert!(ports::is_free(worker.port));
 }

@@ -5,10 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::build;
+use super::command_name;
 use super::context::{Context, GitReason, Remember};
+use super::names;
 use super::problem::{Found, Notes, Problem};
-use super::raw::{self, Raw};
+use super::raw::{self, Raw, RawWorker, Shared};
 use super::settings::Config;
+use super::worker::Transport;
+use crate::ids::WorkerName;
 use crate::paths::Environment;
 
 /// Where a configuration comes from.
@@ -27,6 +31,13 @@ pub enum Source {
     },
     /// `--repo DIR`, or the repository around the current directory: one built-in worker for each.
     Repos(Vec<PathBuf>),
+    /// `mcpd -- COMMAND`: one worker with this command, in the current directory.
+    Command {
+        /// `--stdio NAME`; without it the worker is named after the command, and its transport inferred.
+        stdio: Option<WorkerName>,
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
 }
 
 /// A configuration that can be used.
@@ -88,6 +99,8 @@ fn load_with(
     remember: Remember,
     git: Option<GitReason>,
 ) -> Result<Loaded, LoadError> {
+    let here = || std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let mut worker = None;
     let (notes, base, file, repos) = match source {
         Source::File(path) => {
             let text = read(&path)?;
@@ -96,9 +109,10 @@ fn load_with(
             (Notes::new(path.display().to_string(), text), base, Some(file), Vec::new())
         }
         Source::Text { name, text, base } => (Notes::new(name, text), base, None, Vec::new()),
-        Source::Repos(repos) => {
-            let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-            (Notes::new("--repo".to_owned(), String::new()), base, None, repos)
+        Source::Repos(repos) => (Notes::new("--repo".to_owned(), String::new()), here(), None, repos),
+        Source::Command { stdio, command } => {
+            worker = Some(written_as_command(stdio, command));
+            (Notes::new("the command".to_owned(), String::new()), here(), None, Vec::new())
         }
     };
     let mut raw: Raw = raw::read(&notes);
@@ -108,11 +122,22 @@ fn load_with(
             .into_iter()
             .map(|repo| Found { value: base.join(repo).to_string_lossy().into_owned(), at: None }),
     );
+    raw.workers.extend(worker);
     let context = Context { base: &base, env, notes: &notes, remember, git };
     let config = build::build(raw, file, &context);
     let has_errors = notes.has_errors();
     let (problems, warnings) = notes.into_parts();
     if has_errors { Err(LoadError::Problems(problems)) } else { Ok(Loaded { config, problems, warnings }) }
+}
+
+fn written_as_command(stdio: Option<WorkerName>, command: Vec<String>) -> RawWorker {
+    let found = |value: String| Found { value, at: None };
+    let transport = stdio.is_some().then_some(Transport::Stdio);
+    let name =
+        stdio.map_or_else(|| names::of(command_name::name(&command).as_ref()), |name| name.to_string());
+    let command = Found { value: command.into_iter().map(found).collect(), at: None };
+    let shared = Shared { command: Some(command), transport, ..Shared::default() };
+    RawWorker { name: found(name), repo: None, port: None, shared }
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {

@@ -13,6 +13,7 @@
 mod build;
 mod build_worker;
 mod build_workers;
+mod command_name;
 mod context;
 mod duration;
 mod env_file;

@@ -8,7 +8,7 @@ use crate::ids::WorkerName;
 /// A name from the directory's last component that is not in `taken`: lower-case, invalid characters
 /// become '-', and "-2", "-3", ... is appended if the name is taken.
 pub(super) fn derive(repo: &Path, taken: &BTreeSet<WorkerName>) -> WorkerName {
-    let stem = stem(repo);
+    let stem = of(repo);
     let numbered = (2..).map(|number| format!("{stem}-{number}"));
     std::iter::once(stem.clone())
         .chain(numbered)
@@ -17,7 +17,8 @@ pub(super) fn derive(repo: &Path, taken: &BTreeSet<WorkerName>) -> WorkerName {
         .expect("there are more numbers than taken names")
 }
 
-fn stem(repo: &Path) -> String {
+/// A valid name from the last component.
+pub(super) fn of(repo: &Path) -> String {
     let last = repo.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let name: String =
         last.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();

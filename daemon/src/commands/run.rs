@@ -28,15 +28,23 @@ pub fn settings(args: Run) -> Result<Settings, String> {
     let source = source(&args)?;
     let loaded = config::load(source, &paths::process_environment).map_err(|error| format!("{error}\n"))?;
     let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
-    let refused_by = if args.repo.is_empty() { "--strict" } else { "--repo" };
-    if (args.strict || !args.repo.is_empty()) && !problems.is_empty() {
-        return Err(format!("{}\nnothing was started, because of {refused_by}\n", problems.join("\n")));
+    if let Some(strict) = strictness(&args).filter(|_| !problems.is_empty()) {
+        return Err(format!("{}\nnothing was started, because of {strict}\n", problems.join("\n")));
     }
     let elsewhere = elsewhere(&args, &loaded.config);
     let warnings = loaded.warnings.into_iter().chain(problems).chain(elsewhere).collect();
     let config = loaded.config;
     let console = args.log_format.unwrap_or_else(default_format);
     Ok(Settings { config, warnings, console, replaceable: Arc::new(move || replaceable(&args)) })
+}
+
+/// What makes a problem of a single worker one of the start: a person who names a worker on the command line wants to see it run.
+fn strictness(args: &Run) -> Option<&'static str> {
+    match (args.repo.is_empty(), args.server.is_empty()) {
+        (false, _) => Some("--repo"),
+        (true, false) => Some("the command"),
+        (true, true) => args.strict.then_some("--strict"),
+    }
 }
 
 fn default_format() -> ConsoleFormat {
@@ -54,6 +62,9 @@ fn source(args: &Run) -> Result<Source, String> {
     if !args.repo.is_empty() {
         return Ok(Source::Repos(args.repo.clone()));
     }
+    if !args.server.is_empty() {
+        return Ok(Source::Command { stdio: args.stdio.clone(), command: args.server.clone() });
+    }
     if let Some(file) = paths::config_file(args.config.clone(), &paths::process_environment) {
         return Ok(Source::File(file));
     }
@@ -64,7 +75,7 @@ fn source(args: &Run) -> Result<Source, String> {
         Some(FoundRepository::Bare(_)) | None => Err(format!(
             "mcpd has no configuration, and {} is not inside a git repository.\n\
              To begin: run `mcpd` inside a repository, name some with `mcpd --repo DIR`,\n\
-             or write a configuration with `mcpd init DIR ... > {}`.\n",
+             serve any MCP server with `mcpd -- COMMAND`, or write a configuration with `mcpd init DIR ... > {}`.\n",
             here.display(),
             paths::default_config_file(&paths::process_environment)
                 .unwrap_or_else(|| "config.toml".into())
@@ -75,7 +86,7 @@ fn source(args: &Run) -> Result<Source, String> {
 
 /// A person who starts mcpd in a repository expects to find it among the workers.
 fn elsewhere(args: &Run, config: &Config) -> Option<String> {
-    if args.config.is_some() || !args.repo.is_empty() {
+    if args.config.is_some() || !args.repo.is_empty() || !args.server.is_empty() {
         return None;
     }
     let here = std::env::current_dir().ok()?;
