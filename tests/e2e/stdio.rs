@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
@@ -313,4 +314,33 @@ fn a_start_that_fails_is_explained() {
     assert!(reason.contains("it has not answered initialize yet"), "{reason}");
     daemon.signal(Signal::SIGTERM);
     daemon.assert_no_trace(0);
+}
+
+/// R-STDIO-7: an installer that is started twice at the same time breaks its cache.
+#[test]
+fn first_starts_of_an_installer_do_not_overlap() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let npx = directory.path().join("npx");
+    let server = mcpd_tests::binaries::fixture_worker();
+    let script = format!(
+        "#!/bin/sh\nif [ ! -e \"$0.$1\" ]; then mkdir \"$0.lock\" || exit 9; sleep 0.3; rmdir \"$0.lock\"; touch \"$0.$1\"; fi\n\
+         shift; exec {} \"$@\"\n",
+        server.display()
+    );
+    std::fs::write(&npx, script).expect("written");
+    std::fs::set_permissions(&npx, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").expect("PATH"));
+    let names = ["one", "two", "three", "four"];
+    let mut config = ConfigBuilder::new().env("PATH", &path);
+    let tag = config.tag().to_owned();
+    for name in names {
+        let command = ["npx", name, "--stdio", "--tag", &tag];
+        config = config.worker(name, WorkerSpec::command(command).with("transport = \"stdio\""));
+    }
+    let mut daemon = Daemon::start(config);
+    for name in names {
+        assert_eq!(daemon.wait_state(name, WorkerState::Ready).restarts, 0, "{name}");
+    }
+    daemon.mcpctl(&["restart", "--all"]).expect_code(0);
+    end(&mut daemon);
 }

@@ -15,6 +15,7 @@ use mcpd_common::outcome::{Asked, ExitStatus};
 use mcpd_common::status::WorkerState;
 
 use super::handle::Transition;
+use super::install_turns;
 use super::probe::http::WorkerRequest;
 use super::probe::worker_client::{Diagnosis, PROBE_TIMEOUT};
 use super::state::{Action, ProbeResult, WorkerEvent};
@@ -51,11 +52,37 @@ impl Supervisor {
                 worker.machine.last_exit().map_or_else(|| "on request".to_owned(), |exit| exit.to_string());
             self.deps.recorder.restarted(&worker.config.name, &exit);
         }
+        worker.is_checking = true;
+        if install_turns::installs(&worker.config.program) && !self.install_turns.may_start(slot) {
+            return self.wait_for_turn(slot);
+        }
+        self.check_start(slot);
+    }
+
+    /// The worker waits until the first start of another one is over.
+    fn wait_for_turn(&mut self, slot: Slot) {
+        let why =
+            "waits for the first start of another worker: such installations are not safe at the same time";
+        self.on(slot, WorkerEvent::StartWaits { why: Some(why.to_owned()) });
+    }
+
+    /// The turn of a worker that waited has come.
+    fn start_after_wait(&mut self, slot: Slot) {
+        if self.workers.get(&slot).is_some_and(|worker| worker.is_checking) {
+            self.on(slot, WorkerEvent::StartWaits { why: None });
+            self.check_start(slot);
+        }
+    }
+
+    fn check_start(&mut self, slot: Slot) {
+        let Some(worker) = self.workers.get_mut(&slot) else {
+            return;
+        };
         let Ok(permit) = worker.checks.clone().try_acquire_owned() else {
             let reason = format!("its last start still waits: {}", not_responding(&worker.config.repo));
+            worker.is_checking = false;
             return self.on(slot, WorkerEvent::SpawnFailed { reason });
         };
-        worker.is_checking = true;
         let process = worker.process;
         let config = worker.config.clone();
         let check = self.worker_client.check_start(config.clone(), permit);
@@ -157,7 +184,10 @@ impl Supervisor {
         }
     }
 
-    fn probe(&self, slot: Slot) {
+    fn probe(&mut self, slot: Slot) {
+        if self.install_turns.is_waiting(slot) {
+            return self.wait_for_turn(slot);
+        }
         let Some(worker) = self.workers.get(&slot) else {
             return;
         };
@@ -364,6 +394,7 @@ impl Supervisor {
         if before.0 != state {
             worker.since = Timestamp::now();
         }
+        let start_is_over = before.0 == WorkerState::Starting && state != before.0;
         if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
             proxy.show(state, worker.process, worker.listener.as_ref(), worker.machine.reason());
         }
@@ -376,5 +407,10 @@ impl Supervisor {
         }
         // There may be no subscriber.
         let _ = self.transitions.send(Transition { name, state, reason });
+        if start_is_over
+            && let Some(next) = self.install_turns.start_is_over(slot, state == WorkerState::Ready)
+        {
+            self.start_after_wait(next);
+        }
     }
 }

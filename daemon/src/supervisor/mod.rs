@@ -15,6 +15,7 @@ pub mod backoff;
 #[cfg(test)]
 pub mod fake;
 pub mod handle;
+mod install_turns;
 pub mod private_ports;
 pub mod probe;
 pub mod recorder;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::handle::{Order, SupervisorHandle, Transition, UnknownWorker, WorkerAction};
+use self::install_turns::InstallTurns;
 use self::probe::worker_client::{HttpWorkerClient, WorkerClient};
 use self::recorder::Recorder;
 use self::state::{ProbeResult, WorkerEvent};
@@ -112,6 +114,7 @@ pub(super) fn start_with_client(
         task_results,
         transitions,
         present,
+        install_turns: InstallTurns::default(),
         progress: None,
         cut_short: CancellationToken::new(),
     };
@@ -135,6 +138,7 @@ struct Supervisor {
     task_results: mpsc::UnboundedSender<TaskResult>,
     transitions: broadcast::Sender<Transition>,
     present: watch::Sender<usize>,
+    install_turns: InstallTurns,
     progress: Option<Progress>,
     /// Cancelled when the waits are cut short: it ends running stop commands.
     cut_short: CancellationToken,

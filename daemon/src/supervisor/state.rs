@@ -157,6 +157,7 @@ impl Machine {
             WorkerEvent::Shutdown { grace_until } => self.shut_down(grace_until, now),
             WorkerEvent::Escalate => self.advance(|sequence| sequence.escalate(now), now),
             WorkerEvent::KillAll => self.advance(|sequence| sequence.kill_now(now), now),
+            WorkerEvent::StartWaits { why } => self.start_waits(why, now),
             WorkerEvent::SpawnFailed { reason } => self.spawn_failed(reason, now),
             WorkerEvent::StartHangs { reason } => self.start_hangs(reason, now),
             WorkerEvent::Probed { result, busy } => self.probed(result, busy, now),
@@ -264,6 +265,15 @@ impl Machine {
             self.state = State::Failed;
         }
         vec![Action::Stop(action), outcome]
+    }
+
+    fn start_waits(&mut self, why: Option<String>, now: Instant) -> Vec<Action> {
+        if self.state() == WorkerState::Starting {
+            let running = Running::starting(now, self.policy.ready_within);
+            self.state = State::Running(if why.is_some() { running.waiting(now) } else { running });
+            self.reason = why;
+        }
+        vec![]
     }
 
     fn spawn_failed(&mut self, reason: String, now: Instant) -> Vec<Action> {

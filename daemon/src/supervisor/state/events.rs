@@ -48,6 +48,11 @@ pub enum WorkerEvent {
     Escalate,
     /// Send `SIGKILL` now, without further waits.
     KillAll,
+    /// The process is not started yet; or it is now, after such a wait. The time for the start begins anew.
+    StartWaits {
+        /// Shown to the user; `None`: the wait is over.
+        why: Option<String>,
+    },
     SpawnFailed {
         /// Shown to the user.
         reason: String,

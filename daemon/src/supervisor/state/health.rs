@@ -60,6 +60,12 @@ impl Running {
         }
     }
 
+    /// There is no process yet: it is looked at seldom.
+    #[must_use]
+    pub fn waiting(self, now: Instant) -> Self {
+        Self { probe_at: Some(now + SLOW_READINESS_INTERVAL), ..self }
+    }
+
     pub fn state(&self) -> WorkerState {
         match self.health {
             Health::Starting => WorkerState::Starting,
