@@ -43,6 +43,7 @@ impl From<StartError> for NotStarted {
 /// Runs `mcpd` itself; returns the exit code.
 pub fn run(args: args::Run) -> u8 {
     this_process::restrict_umask();
+    this_process::return_large_buffers();
     // Before anything is opened, because inherited descriptors are known by their numbers.
     let mut inheritance = Inheritance::receive();
     let service_manager = ServiceManager::from_environment();

@@ -5,6 +5,20 @@
     expect(unsafe_code, reason = "the allocator and pages have no safe interface")
 )]
 
+/// Buffers of at least this many bytes go back to the kernel as soon as they are freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE: nix::libc::c_int = 256 * 1024;
+
+/// From now on a large buffer that is freed goes back to the kernel at once. By default glibc keeps the memory of buffers
+/// of up to 32 MiB once one of that size was freed (mallopt(3), `M_MMAP_THRESHOLD`), and a small buffer above it pins it.
+pub fn return_large_buffers() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes plain numbers, and is thread-safe.
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
 /// Returns freed heap memory to the kernel, and drops clean pages of programs and libraries: the kernel maps
 /// them again when they are used, from the shared page cache.
 pub fn give_back_memory() {

@@ -14,7 +14,7 @@ mod memory;
 mod umask;
 
 pub use journal::stderr_is_journal;
-pub use memory::give_back_memory;
+pub use memory::{give_back_memory, return_large_buffers};
 pub(in crate::os) use umask::original_umask;
 pub use umask::{restore_umask, restrict_umask};
 

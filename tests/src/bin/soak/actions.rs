@@ -15,17 +15,18 @@ use mcpd_tests::limits::FewDescriptors;
 use mcpd_tests::random::SeededRandom;
 use mcpd_tests::{Signal, http, wire};
 
-use crate::stage::{SERVERS, STEADY, Stage};
+use crate::stage::{SERVERS, SHARED, STEADY, Stage};
 
 /// An action: its name and its function.
 type Action = (&'static str, fn(&mut Stage, &mut SeededRandom));
 
-pub const ACTIONS: [Action; 11] = [
+pub const ACTIONS: [Action; 12] = [
     ("kill a worker", kill_worker),
     ("restart", restart),
     ("restart of the daemon", restart_daemon),
     ("client storm", client_storm),
     ("bad clients", bad_clients),
+    ("rude clients of a shared server", rude_clients),
     ("control calls", control_calls),
     ("log flood", log_flood),
     ("crash loop", crash_loop),
@@ -73,20 +74,60 @@ fn client_storm(stage: &mut Stage, random: &mut SeededRandom) {
     });
 }
 
+/// Clients that leave while they are served, that do not read, and whose server misbehaves: it writes garbage and long
+/// lines, does not read for a while, and never answers.
+fn rude_clients(stage: &mut Stage, random: &mut SeededRandom) {
+    const TOOLS: [(&str, &str); 8] = [
+        ("stuck", "{}"),
+        ("slow", r#"{"steps":50,"pause":5}"#),
+        ("text", r#"{"length":300000}"#),
+        ("text", r#"{"length":17000000}"#),
+        ("stray", r#"{"line":"Server started"}"#),
+        ("deaf", r#"{"ms":100}"#),
+        ("notify", r#"{"method":"notifications/tools/list_changed","params":{}}"#),
+        ("ask", "{}"),
+    ];
+    let port = stage.port(SHARED);
+    let calls: Vec<_> = (0..15).map(|_| (random.pick(&TOOLS), random.below(3))).collect();
+    thread::scope(|scope| {
+        for ((tool, arguments), patience) in calls {
+            scope.spawn(move || rude_client(port, tool, arguments, patience));
+        }
+    });
+}
+
+fn rude_client(port: Port, tool: &str, arguments: &str, patience: usize) -> io::Result<()> {
+    let Some(session) = begin_session(port)? else { return Ok(()) };
+    let mut unread = http::connect(port)?;
+    unread.write_all(wire::compose("GET /mcp", &["accept: text/event-stream", &session], "").as_bytes())?;
+    let params = format!(r#"{{"name":"{tool}","arguments":{arguments},"_meta":{{"progressToken":1}}}}"#);
+    let call = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{params}}}"#);
+    let mut stream = http::connect(port)?;
+    stream.write_all(wire::compose("POST /mcp", &[&JSON[..], &[&session]].concat(), &call).as_bytes())?;
+    stream.set_read_timeout(Some(PAUSE))?;
+    // Some leave at once, some read the begin of the response.
+    for _ in 0..patience {
+        let _ = stream.read(&mut [0; 4096]);
+    }
+    Ok(())
+}
+
+const JSON: [&str; 3] =
+    ["content-type: application/json", "accept: application/json, text/event-stream", "connection: close"];
+
+/// The header of a new session.
+fn begin_session(port: Port) -> io::Result<Option<String>> {
+    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"storm","version":"1"}}}"#;
+    let response = exchange(port, &wire::compose("POST /mcp", &JSON, hello))?;
+    let id = response.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
+    Ok(id.map(|id| format!("mcp-session-id: {id}")))
+}
+
 /// One client. Any response is accepted, and the end of the connection, too.
 fn session(port: Port) -> io::Result<()> {
-    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"storm","version":"1"}}}"#;
-    let json = [
-        "content-type: application/json",
-        "accept: application/json, text/event-stream",
-        "connection: close",
-    ];
-    let response = exchange(port, &wire::compose("POST /mcp", &json, hello))?;
-    let id = response.lines().find_map(|line| line.strip_prefix("mcp-session-id: ")).map(str::to_owned);
-    let Some(id) = id else { return Ok(()) };
-    let header = format!("mcp-session-id: {id}");
+    let Some(header) = begin_session(port)? else { return Ok(()) };
     let list = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
-    exchange(port, &wire::compose("POST /mcp", &[&json[..], &[&header]].concat(), list))?;
+    exchange(port, &wire::compose("POST /mcp", &[&JSON[..], &[&header]].concat(), list))?;
     exchange(port, &wire::compose("DELETE /mcp", &[&header, "connection: close"], ""))?;
     Ok(())
 }

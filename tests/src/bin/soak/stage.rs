@@ -12,9 +12,11 @@ use crate::level::Level;
 use crate::print;
 
 /// Always running, behind the front door.
-pub const SERVERS: [&str; 2] = ["alpha", "beta"];
+pub const SERVERS: [&str; 3] = ["alpha", "beta", SHARED];
+/// The one of them that speaks stdio.
+pub const SHARED: &str = "shared";
 /// Always running.
-pub const STEADY: [&str; 4] = ["alpha", "beta", "tree", "escapes"];
+pub const STEADY: [&str; 5] = ["alpha", "beta", SHARED, "tree", "escapes"];
 /// Running during an action only.
 pub const TEMPORARY: [&str; 2] = ["flood", "crashes"];
 
@@ -55,6 +57,7 @@ impl Stage {
         let config = config
             .worker("alpha", http(""))
             .worker("beta", http("--start-delay 200"))
+            .worker(SHARED, WorkerSpec::stdio(""))
             .fixture("tree", "--tree 2 3 --zombies 3")
             .fixture("escapes", "--escape 2 --escape-polite 1")
             .fixture("flood", "--flood")
