@@ -61,9 +61,9 @@ fn package(word: &str) -> &str {
 fn telling_part(word: &str) -> &str {
     const SILENT: [&str; 10] =
         ["index", "main", "server", "app", "cli", "__main__", "dist", "build", "src", "bin"];
-    let parts = word.rsplit('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
-    let is_silent = |part: &&str| SILENT.contains(&part.split('.').next().unwrap_or_default());
-    parts.skip_while(is_silent).next().unwrap_or_else(|| file_name(word))
+    let mut parts = word.rsplit('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
+    let says_something = |part: &&str| !SILENT.contains(&part.split('.').next().unwrap_or_default());
+    parts.find(says_something).unwrap_or_else(|| file_name(word))
 }
 
 fn file_name(word: &str) -> &str {
