@@ -29,7 +29,10 @@ impl Share {
     #[must_use]
     pub fn resize(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(FREE);
-        if wanted <= self.taken {
+        if wanted == self.taken {
+            return true;
+        }
+        if wanted < self.taken {
             self.budget.used.fetch_sub(self.taken - wanted, Ordering::Relaxed);
         } else {
             let more = wanted - self.taken;
@@ -46,7 +49,9 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.taken, Ordering::Relaxed);
+        if self.taken > 0 {
+            self.budget.used.fetch_sub(self.taken, Ordering::Relaxed);
+        }
     }
 }
 

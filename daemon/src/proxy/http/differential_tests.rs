@@ -140,9 +140,9 @@ fn our_response(pieces: &[&[u8]], method: Method) -> Outcome {
     understood(pieces, |head| {
         let head = ResponseHead::parse(head, method).ok()?;
         let length = if head.is_interim() { BodyLength::None } else { head.body };
+        let (first, is_last) = (head.status.to_string(), !head.is_interim());
         let written = head.write(BodyLength::None, None, Next::KeepAlive);
-        let is_last = !head.is_interim();
-        Some(Parsed { first: head.status.to_string(), fields: fields_of(&written), length, is_last })
+        Some(Parsed { first, fields: fields_of(&written), length, is_last })
     })
 }
 

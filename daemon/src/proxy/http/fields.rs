@@ -40,7 +40,9 @@ impl Field {
             17 => &[("transfer-encoding", Self::TransferEncoding)],
             _ => &[],
         };
-        let found = candidates.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        // Nearly all programs write the names as they are here.
+        let is_name = |known: &str| known == name || known.eq_ignore_ascii_case(name);
+        let found = candidates.iter().find(|(known, _)| is_name(known));
         found.map_or(Self::Other, |(_, field)| *field)
     }
 
@@ -59,14 +61,30 @@ impl Field {
     }
 }
 
+/// What the fields of one head are, in their order.
+pub struct Kinds([Field; MAX_FIELDS]);
+
+impl Kinds {
+    pub fn of(fields: &[Header<'_>]) -> Self {
+        let mut kinds = [Field::Other; MAX_FIELDS];
+        for (kind, field) in kinds.iter_mut().zip(fields) {
+            *kind = Field::of(field.name);
+        }
+        Self(kinds)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Field> {
+        self.0.iter().copied()
+    }
+}
+
 /// Appends the lines of all fields that are forwarded, as they are in `head`, which ends with its empty line.
-pub fn copy_forwarded(head: &[u8], fields: &[Header<'_>], named: &[&str], out: &mut Vec<u8>) {
+pub fn copy_forwarded(head: &[u8], fields: &[Header<'_>], kinds: &Kinds, named: &[&str], out: &mut Vec<u8>) {
     let start_of = |field: &Header<'_>| field.name.as_ptr().addr() - head.as_ptr().addr();
     let end = head.len() - b"\r\n".len();
     let Some(mut from) = fields.first().map(start_of) else { return };
     // Runs of lines are copied together.
-    for (at, field) in fields.iter().enumerate() {
-        let kind = Field::of(field.name);
+    for (at, (field, kind)) in fields.iter().zip(kinds.iter()).enumerate() {
         // `Host` belongs to the request even if `Connection` names it.
         let is_named = kind != Field::Host && named.iter().any(|name| name.eq_ignore_ascii_case(field.name));
         if kind.is_replaced() || is_named {
@@ -115,6 +133,22 @@ pub fn push_line(out: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
+/// A number in decimal digits.
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    let mut rest = number;
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[from..]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +158,7 @@ mod tests {
         let (_, fields) =
             httparse::parse_headers(head.as_bytes(), &mut fields).expect("valid fields").unwrap();
         let mut out = vec![];
-        copy_forwarded(head.as_bytes(), fields, named, &mut out);
+        copy_forwarded(head.as_bytes(), fields, &Kinds::of(fields), named, &mut out);
         String::from_utf8(out).expect("text")
     }
 
@@ -149,6 +183,15 @@ mod tests {
         assert!(!options.close && options.named == ["X-Hop"]);
         options.add(b"Close");
         assert!(options.close);
+    }
+
+    #[test]
+    fn a_number_is_written_in_digits() {
+        for number in [0, 7, 10, 1024, u64::MAX] {
+            let mut out = vec![];
+            push_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use httparse::{Header, Status};
 use mcpd_common::ids::Port;
 use serde_json::Value;
 
-use super::fields::{ConnectionOptions, Field, MAX_FIELDS, copy_forwarded, is_kind, push_line};
+use super::fields::{
+    ConnectionOptions, Field, Kinds, MAX_FIELDS, copy_forwarded, is_kind, push_line, push_number,
+};
 use super::framing::{BadLength, BodyLength, LengthFields};
 use super::head::BadHead;
 use super::reply::Reply;
@@ -26,7 +28,7 @@ pub enum Method {
     Other,
 }
 
-/// Which of an event stream and other responses the client accepts.
+/// Which of an event stream and other responses the client of a `GET` accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Accepts {
     events: bool,
@@ -99,7 +101,8 @@ impl Refusal {
 struct Read<'a> {
     options: ConnectionOptions<'a>,
     lengths: LengthFields,
-    hosts: Vec<&'a [u8]>,
+    host: Option<&'a [u8]>,
+    has_two_hosts: bool,
     accept: Option<Accepts>,
     session: Option<&'a [u8]>,
     last_event: Option<&'a [u8]>,
@@ -128,18 +131,22 @@ impl RequestHead {
         if method == "CONNECT" {
             return Err(Refusal::Tunnel);
         }
-        let read = Read::fields(request.headers, allowed)?;
+        let kinds = Kinds::of(request.headers);
+        let read = Read::fields(request.headers, &kinds, Method::of(method), allowed)?;
         let body = read.lengths.declared()?.unwrap_or(BodyLength::None);
         if minor == 0 && body == BodyLength::Chunked {
             return Err(bad("Transfer-Encoding in HTTP/1.0"));
         }
         let (authority, target) = origin_form(method, target)?;
-        allowed.check_hosts(authority, &read.hosts)?;
+        if read.has_two_hosts {
+            return Err(crate::host_check::Refused::Host.into());
+        }
+        allowed.check_hosts(authority, read.host.as_slice())?;
         let mut lines = Vec::with_capacity(head.len() + 128);
         for part in [method, " ", &*target, " HTTP/1.1\r\n"] {
             lines.extend_from_slice(part.as_bytes());
         }
-        copy_forwarded(head, request.headers, &read.options.named, &mut lines);
+        copy_forwarded(head, request.headers, &kinds, &read.options.named, &mut lines);
         let start = method.len() + 1;
         Ok(Self {
             method: Method::of(method),
@@ -279,18 +286,29 @@ impl Request {
 /// The field that says how long a body is.
 pub fn push_length(out: &mut Vec<u8>, length: BodyLength) {
     match length {
-        BodyLength::Known(length) => push_line(out, "content-length", &length.to_string()),
+        BodyLength::Known(length) => {
+            out.extend_from_slice(b"content-length: ");
+            push_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
         BodyLength::Chunked => push_line(out, "transfer-encoding", "chunked"),
         BodyLength::None | BodyLength::UntilClose => {}
     }
 }
 
 impl<'a> Read<'a> {
-    fn fields(fields: &[Header<'a>], allowed: &Allowed) -> Result<Self, Refusal> {
+    fn fields(
+        fields: &[Header<'a>],
+        kinds: &Kinds,
+        method: Method,
+        allowed: &Allowed,
+    ) -> Result<Self, Refusal> {
         let mut read = Self::default();
-        for field in fields {
+        for (field, kind) in fields.iter().zip(kinds.iter()) {
             let value = field.value;
-            match Field::of(field.name) {
+            match kind {
+                // Only for `GET` it matters whether the client accepts an event stream.
+                Field::Accept if method != Method::Get => {}
                 Field::Accept => {
                     let accept = read.accept.get_or_insert_default();
                     let contains = |kind: &[u8]| memchr::memmem::find(value, kind).is_some();
@@ -301,7 +319,7 @@ impl<'a> Read<'a> {
                 Field::ContentLength => read.lengths.add_content_length(value),
                 Field::ContentType => read.is_json |= is_kind(value, "application/json"),
                 Field::Expect => read.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-                Field::Host => read.hosts.push(value),
+                Field::Host => read.has_two_hosts |= read.host.replace(value).is_some(),
                 Field::LastEventId => read.last_event = Some(value),
                 Field::Origin => allowed.check_origin(value)?,
                 Field::SessionId if read.session.is_some() => {

@@ -4,10 +4,15 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Status};
 
-use super::fields::{ConnectionOptions, Field, MAX_FIELDS, copy_forwarded, is_kind, push_line};
+use super::fields::{
+    ConnectionOptions, Field, Kinds, MAX_FIELDS, copy_forwarded, is_kind, push_line, push_number,
+};
 use super::framing::{BadLength, BodyLength, LengthFields};
 use super::reply::reason;
 use super::request::{Method, push_length};
+
+/// Room in bytes for the fields that mcpd adds to a head.
+const ADDED: usize = 160;
 
 /// What a response is, by its content type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,8 +82,9 @@ impl ResponseHead {
         let mut lengths = LengthFields::default();
         let mut kind = Kind::Other;
         let mut session = None;
-        for field in &*response.headers {
-            match Field::of(field.name) {
+        let kinds = Kinds::of(response.headers);
+        for (field, kind_of_field) in response.headers.iter().zip(kinds.iter()) {
+            match kind_of_field {
                 Field::Connection => options.add(field.value),
                 Field::ContentLength => lengths.add_content_length(field.value),
                 Field::TransferEncoding => lengths.add_transfer_encoding(field.value),
@@ -96,7 +102,7 @@ impl ResponseHead {
             Some(length) => length,
             None => BodyLength::UntilClose,
         };
-        let lines = lines(head, &response, &options.named);
+        let lines = lines(head, &response, &kinds, &options.named);
         Ok(Self {
             status,
             kind,
@@ -136,9 +142,8 @@ impl ResponseHead {
     }
 
     /// The bytes for the client; the body follows.
-    pub fn write(&self, length: BodyLength, session: Option<&str>, next: Next) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.lines.len() + 160);
-        out.extend_from_slice(&self.lines);
+    pub fn write(self, length: BodyLength, session: Option<&str>, next: Next) -> Vec<u8> {
+        let mut out = self.lines;
         if let Some(session) = session.or(self.session.as_deref()) {
             push_line(&mut out, "mcp-session-id", session);
         }
@@ -156,20 +161,20 @@ impl Next {
     /// The field that announces it.
     pub fn push(self, out: &mut Vec<u8>) {
         match self {
-            Self::KeepAlive => push_line(out, "keep-alive", "timeout=75"),
-            Self::Close => push_line(out, "connection", "close"),
+            Self::KeepAlive => out.extend_from_slice(b"keep-alive: timeout=75\r\n"),
+            Self::Close => out.extend_from_slice(b"connection: close\r\n"),
         }
     }
 }
 
-fn lines(head: &[u8], response: &httparse::Response<'_, '_>, named: &[&str]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len());
+fn lines(head: &[u8], response: &httparse::Response<'_, '_>, kinds: &Kinds, named: &[&str]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len() + ADDED);
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(response.code.unwrap_or_default().to_string().as_bytes());
+    push_number(&mut out, response.code.unwrap_or_default().into());
     out.push(b' ');
     out.extend_from_slice(response.reason.unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-    copy_forwarded(head, response.headers, named, &mut out);
+    copy_forwarded(head, response.headers, kinds, named, &mut out);
     out
 }
 
