@@ -147,6 +147,12 @@ impl Client {
         if length == unread.len() { *unread = vec![] } else { drop(unread.drain(..length)) }
     }
 
+    /// The next bytes, which are here.
+    pub fn take_unread(&mut self, length: usize) -> Vec<u8> {
+        let rest = self.socket.unread.split_off(length);
+        std::mem::replace(&mut self.socket.unread, rest)
+    }
+
     /// Reads the body until it is complete, or `keep` refuses a number of bytes.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
             Box::pin(transfer::fetch(listener, client, &mut request, session.as_ref(), upload)).await
         }
     };
-    let next = listener.next(keeps_alive && upload.as_ref().is_none_or(Upload::is_done));
+    let next = listener.next(keeps_alive && upload.as_ref().is_none_or(|upload| upload.is_done()));
     let after = match fetched {
         Fetched::Response(up, response) => {
             deliver(listener, client, request, session, upload, (up, response), next).await
@@ -245,7 +245,7 @@ async fn deliver(
     client: &mut Client,
     request: Request,
     session: Option<SharedSession>,
-    upload: Option<Upload>,
+    upload: Option<Box<Upload>>,
     (up, response): (Arc<Live>, Response),
     next: Next,
 ) -> After {
@@ -261,6 +261,7 @@ async fn deliver(
     if request.has_calls() {
         return deliver_whole(listener, client, &request, session, response, id, next).await;
     }
+    let upload = upload.map(|upload| *upload);
     Box::pin(transfer::deliver(listener, client, &request, upload, response, (vec![], id), next)).await
 }
 

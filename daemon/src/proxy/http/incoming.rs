@@ -109,7 +109,7 @@ pub async fn read(
     listener: &Listener,
     client: &mut Client,
     head: RequestHead,
-) -> Result<(Request, Option<Upload>), NotRead> {
+) -> Result<(Request, Option<Box<Upload>>), NotRead> {
     let mut decoder = Decoder::new(head.body);
     let mut body = vec![];
     let mut share = Share::of(&listener.budget);
@@ -119,9 +119,14 @@ pub async fn read(
     let is_json = head.method == Method::Post && head.is_json;
     let longest = listener.longest_whole();
     let is_too_long = matches!(head.body, BodyLength::Known(length) if length > longest as u64);
-    let is_here =
-        matches!(head.body, BodyLength::Known(length) if length <= client.socket.unread.len() as u64);
-    if is_here || (is_json && !is_too_long) {
+    if let BodyLength::Known(length) = head.body
+        && length <= client.socket.unread.len() as u64
+    {
+        // It came with its head, so that it is whole whether or not the budget has room.
+        body = client.take_unread(length as usize);
+        let _ = share.resize(body.len());
+        decoder = Decoder::new(BodyLength::None);
+    } else if is_json && !is_too_long {
         let keep = |bytes| bytes <= longest && share.resize(bytes);
         match client.read_body(listener, &mut decoder, &mut body, keep).await {
             Ok(()) => {}
@@ -137,6 +142,8 @@ pub async fn read(
     let scanner = is_json.then(Scanner::default);
     let length = head.body;
     let upload = Upload { length, out: Outgoing::default(), decoder, begin: body, scanner, is_ended: false };
+    // Boxed, as it is rare: requests in flight own little memory.
+    let upload = Box::new(upload);
     Ok((Request { head, body: vec![], messages: None, share: Share::default() }, Some(upload)))
 }
 
