@@ -67,7 +67,7 @@ impl<'a> Cursor<'a> {
     fn plain_string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let length = memchr::memchr2(b'"', b'\\', rest)?;
         self.at += length + 1;
         (rest[length] == b'"').then(|| &rest[..length])
     }
@@ -92,7 +92,7 @@ impl<'a> Cursor<'a> {
     fn end_string(&mut self) -> Option<()> {
         loop {
             let rest = &self.bytes[self.at..];
-            let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            let length = memchr::memchr2(b'"', b'\\', rest)?;
             let is_end = rest[length] == b'"';
             self.at += length + if is_end { 1 } else { 2 };
             if is_end {
