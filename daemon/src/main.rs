@@ -17,6 +17,7 @@ mod handover;
 mod host_check;
 mod instance;
 mod journal;
+mod listening_sockets;
 mod logging;
 mod port_holder;
 mod process;

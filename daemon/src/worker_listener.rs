@@ -8,6 +8,8 @@ use mcpd_common::check::listener::{self, Listener, ListenerOwner, ProvenListener
 use mcpd_common::ids::Port;
 use tokio::net::TcpStream;
 
+use crate::listening_sockets::{Pace, listening_sockets};
+
 /// How often a listener that changes while it is connected to is examined again.
 const MAX_TRIES: usize = 3;
 
@@ -47,14 +49,26 @@ impl WorkerListener {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(self: &Arc<Self>) -> Result<TcpStream, ConnectError> {
+        self.connect_at(Pace::AtOnce).await
+    }
+
+    /// The same for a probe, which may take a moment longer: the probes of all workers begin together.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_to_probe(self: &Arc<Self>) -> Result<TcpStream, ConnectError> {
+        self.connect_at(Pace::Together).await
+    }
+
+    async fn connect_at(self: &Arc<Self>, pace: Pace) -> Result<TcpStream, ConnectError> {
         for _ in 0..MAX_TRIES {
             let proven = match self.proven() {
                 Some(proven) => proven,
                 None => self.prove().await?,
             };
-            let stream = self.connect_to(&proven).await.inspect_err(|_| self.forget())?;
-            let address = stream.peer_addr().map_err(|source| self.unknown(source))?;
-            if proven.is_unchanged(address).map_err(|source| self.unknown(source))? {
+            let (stream, address) = self.connect_to(&proven).await.inspect_err(|_| self.forget())?;
+            let listening = listening_sockets(pace).await.map_err(|source| self.unknown(source))?;
+            if proven.is_unchanged(address, &listening) {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -73,12 +87,12 @@ impl WorkerListener {
         found
     }
 
-    async fn connect_to(&self, proven: &ProvenListener) -> Result<TcpStream, ConnectError> {
+    async fn connect_to(&self, proven: &ProvenListener) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let mut failure = ConnectError::NotListening(self.port);
         for address in proven.addresses() {
             let address = SocketAddr::new(address, self.port.get());
             match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok((stream, address)),
                 Err(source) => failure = ConnectError::Refused { address, source },
             }
         }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 16] = [
+const GROUND: [&str; 17] = [
     "progress",
     "warnings",
     "worker_listener",
+    "listening_sockets",
     "deadline",
     "journal",
     "logging",

@@ -52,15 +52,11 @@ impl ProvenListener {
         self.0.iter().map(|(address, _)| *address)
     }
 
-    /// Whether a connection to this address still reaches the same sockets. The kernel gives the number of a
-    /// socket to no other one while it exists.
-    ///
-    /// # Errors
-    /// When the socket table can't be read.
-    pub fn is_unchanged(&self, address: SocketAddr) -> io::Result<bool> {
-        let Some((_, proven)) = self.0.iter().find(|(ip, _)| *ip == address.ip()) else { return Ok(false) };
-        let sockets = socket::listeners_on(address.port())?;
-        Ok(receiving(&sockets, address.ip()).map(|socket| socket.inode).collect::<BTreeSet<_>>() == *proven)
+    /// Whether a connection to this address still reaches the same sockets, if these are the listening ones. The
+    /// kernel gives the number of a socket to no other one while it exists.
+    pub fn is_unchanged(&self, address: SocketAddr, listening: &[Socket]) -> bool {
+        let Some((_, proven)) = self.0.iter().find(|(ip, _)| *ip == address.ip()) else { return false };
+        receiving(listening, address).map(|socket| socket.inode).collect::<BTreeSet<_>>() == *proven
     }
 }
 
@@ -77,7 +73,7 @@ pub fn examine(port: Port, owner: &ListenerOwner) -> io::Result<Listener> {
     let mut own = vec![];
     let mut foreign = None;
     for address in LOOPBACK {
-        let reached: Vec<_> = receiving(&sockets, address).collect();
+        let reached: Vec<_> = receiving(&sockets, SocketAddr::new(address, port.get())).collect();
         match reached.iter().find_map(|socket| judge.objection(socket)) {
             Some(objection) => foreign = foreign.or(Some(objection)),
             None if reached.is_empty() => {}
@@ -104,15 +100,16 @@ pub fn addresses_of(owner: &ListenerOwner) -> io::Result<Vec<SocketAddr>> {
 
 /// The listening sockets that a connection to this address may reach: those bound to the address itself, else those
 /// bound to all addresses. The kernel prefers the more specific one (`compute_score` in inet_hashtables.c).
-fn receiving(sockets: &[Socket], address: IpAddr) -> impl Iterator<Item = &Socket> {
+fn receiving(sockets: &[Socket], address: SocketAddr) -> impl Iterator<Item = &Socket> {
     let wildcard = match address {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     // A socket on `::` receives IPv4 connections as well, unless it is limited to IPv6.
-    let choices = [address, wildcard, IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    let chosen = choices.into_iter().find(|choice| sockets.iter().any(|socket| socket.local.ip() == *choice));
-    sockets.iter().filter(move |socket| Some(socket.local.ip()) == chosen)
+    let choices = [address.ip(), wildcard, IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let mut choices = choices.into_iter().map(|ip| SocketAddr::new(ip, address.port()));
+    let chosen = choices.find(|choice| sockets.iter().any(|socket| socket.local == *choice));
+    sockets.iter().filter(move |socket| Some(socket.local) == chosen)
 }
 
 /// Decides for each socket whether it is the worker's.

@@ -106,7 +106,7 @@ async fn probe(worker: &WorkerConfig, listener: &Arc<WorkerListener>, diagnosis:
         return ProbeResult::Alive;
     }
     let deadline = Deadline::after(PROBE_TIMEOUT);
-    match deadline.wait(listener.connect()).await {
+    match deadline.wait(listener.connect_to_probe()).await {
         Ok(Ok(stream)) => match &worker.ready {
             Probe::Http(path) => get(path, listener.clone(), stream, deadline).await,
             Probe::Tcp | Probe::None | Probe::Initialize => ProbeResult::Alive,
