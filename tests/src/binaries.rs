@@ -17,6 +17,11 @@ pub fn fixture_worker() -> PathBuf {
     find("fixture_worker")
 }
 
+/// A server of the Rust SDK, for benchmarks.
+pub fn rmcp_server() -> PathBuf {
+    find("rmcp_server")
+}
+
 fn find(name: &str) -> PathBuf {
     let path = directory().join(name);
     let display = path.display();

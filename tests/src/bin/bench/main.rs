@@ -9,6 +9,7 @@
 //! contained   all of these with a cgroup for each worker, and without
 //! idle     memory, CPU and `mcpctl status` of an idle daemon
 //! door     the front door compared with nginx, in front of the same server
+//! stdio    a shared server that speaks stdio, compared with its own HTTP and with bridges
 //! peer     the same 50 workers under s6, in turns with mcpd
 //! watch    waits for the exit of a process, precise to the microsecond
 //! table    medians, spreads, results
@@ -27,6 +28,7 @@ mod idle;
 mod options;
 mod peer;
 mod start;
+mod stdio;
 mod stop;
 mod table;
 mod watch;
@@ -38,7 +40,7 @@ use table::Row;
 type Group = (&'static str, fn(&Options) -> Vec<Row>);
 
 /// In the order of the table.
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     ("stop", stop::rows),
     ("crash", crash::rows),
     ("peer", peer::rows),
@@ -47,6 +49,7 @@ const GROUPS: [Group; 8] = [
     ("idle", idle::rows),
     ("status", idle::status_rows),
     ("door", door::rows),
+    ("stdio", stdio::rows),
 ];
 
 fn main() -> ExitCode {

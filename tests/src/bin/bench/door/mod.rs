@@ -68,7 +68,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
     rows
 }
 
-fn count(connections: usize) -> String {
+pub fn count(connections: usize) -> String {
     if connections == 1 { "1 connection".to_owned() } else { format!("{connections} connections") }
 }
 
@@ -114,7 +114,7 @@ fn per_idle_connection(pid: Pid, load: &Load) -> f64 {
     growth * 1000.0 / IDLE as f64
 }
 
-fn worker() -> WorkerSpec {
+pub fn worker() -> WorkerSpec {
     WorkerSpec::command([this_program(), "serve".to_owned(), "{port}".to_owned()])
         .with("transport = \"http\"")
         .with("shutdown_path = \"\"")
