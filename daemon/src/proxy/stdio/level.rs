@@ -18,8 +18,7 @@ impl Level {
         NAMES.iter().position(|known| *known == name).map(Self)
     }
 
-    /// As a JSON string.
-    pub fn json(self) -> String {
-        format!("\"{}\"", NAMES[self.0])
+    pub fn name(self) -> &'static str {
+        NAMES[self.0]
     }
 }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::level::Level;
-use super::parts::{Parts, Role};
+use super::parts::{Details, Parts, Role};
 use crate::proxy::mcp::message::error_for;
 
 pub type CallId = u64;
@@ -65,13 +65,18 @@ struct Call {
     /// As the client wrote it.
     id: Box<RawValue>,
     progress_token: Option<Box<RawValue>>,
-    on_success: OnSuccess,
+    /// The resource that its session subscribes to, if the server agrees.
+    subscribes_to: Option<String>,
 }
 
-/// What a successful answer changes.
-enum OnSuccess {
+/// What a request means for its session.
+enum Noted {
     Nothing,
-    Subscribe(String),
+    /// Nothing changes for the server: mcpd answers.
+    Answered,
+    /// The server is told this level instead.
+    Level(Level),
+    Subscribes(String),
 }
 
 /// What is known of a session.
@@ -109,10 +114,7 @@ impl Router {
             .collect();
         if let Some(level) = self.lowest_level().filter(|level| Some(*level) != self.level) {
             self.level = Some(level);
-            lines.push(self.own_line(
-                "logging/setLevel",
-                &json!({ "level": serde_json::from_str::<Value>(&level.json()).unwrap_or_default() }),
-            ));
+            lines.push(self.own_line("logging/setLevel", &json!({ "level": level.name() })));
         }
         lines
     }
@@ -121,7 +123,7 @@ impl Router {
     pub fn own_request(&mut self, method: &str, params: &Value) -> (CallId, Vec<u8>) {
         let line = self.own_line(method, params);
         let id = RawValue::from_string(self.last_call.to_string()).unwrap_or_default();
-        let call = Call { session: None, id, progress_token: None, on_success: OnSuccess::Nothing };
+        let call = Call { session: None, id, progress_token: None, subscribes_to: None };
         self.calls.insert(self.last_call, call);
         (self.last_call, line)
     }
@@ -129,48 +131,57 @@ impl Router {
     /// A client's request.
     pub fn request(&mut self, session: Option<&str>, parts: &Parts<'_>) -> Option<Routed> {
         let id = parts.id()?;
-        let method = parts.method();
-        let wants_progress = parts.mentions("progressToken");
-        let is_special =
-            matches!(method, "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe");
-        let details = if wants_progress || is_special { parts.details() } else { Default::default() };
+        let details = if concerns_router(parts) { parts.details() } else { Details::default() };
+        let mut level = None;
+        let mut subscribes_to = None;
+        match session.map_or(Noted::Nothing, |session| self.note(session, parts.method(), &details)) {
+            Noted::Nothing => {}
+            Noted::Answered => return Some(Routed::Answer(empty_result(id))),
+            Noted::Level(lowest) => level = details.level.zip(Some(format!("\"{}\"", lowest.name()))),
+            Noted::Subscribes(uri) => subscribes_to = Some(uri),
+        }
         let number = self.next_call();
         let call = number.to_string();
-        let mut changes = vec![(id, call.as_str())];
         let progress_token = details.meta.as_ref().and_then(|meta| meta.progress_token);
+        let mut changes = vec![(id, call.as_str())];
         changes.extend(progress_token.map(|token| (token, call.as_str())));
-        let mut on_success = OnSuccess::Nothing;
-        let level = session.and(details.level).filter(|_| method == "logging/setLevel");
-        let lowest = level.and_then(|level| self.set_level(session, Level::read(level)?)).map(Level::json);
-        match (method, session.zip(details.uri.as_deref())) {
-            ("resources/subscribe", Some((session, uri))) => {
-                if self.is_subscribed(uri) {
-                    self.subscribe(session, uri);
-                    return Some(Routed::Answer(empty_result(id)));
-                }
-                on_success = OnSuccess::Subscribe(uri.to_owned());
-            }
-            ("resources/unsubscribe", Some((session, uri))) => {
-                let client = self.sessions.get_mut(session);
-                client.map(|client| client.subscriptions.remove(uri));
-                if self.is_subscribed(uri) {
-                    return Some(Routed::Answer(empty_result(id)));
-                }
-            }
-            _ => {}
-        }
-        if let (Some(level), Some(lowest)) = (level, &lowest) {
-            changes.push((level, lowest));
-        }
+        changes.extend(level.as_ref().map(|(place, level)| (*place, level.as_str())));
         let line = parts.rewrite(&changes);
         let kept = Call {
             session: session.map(str::to_owned),
             id: id.to_owned(),
             progress_token: progress_token.map(ToOwned::to_owned),
-            on_success,
+            subscribes_to,
         };
         self.calls.insert(number, kept);
         Some(Routed::Forward(number, line))
+    }
+
+    /// What a request changes for its session.
+    fn note(&mut self, session: &str, method: &str, details: &Details<'_>) -> Noted {
+        match (method, details.uri.as_deref(), details.level.and_then(Level::read)) {
+            ("logging/setLevel", _, Some(level)) => {
+                self.change(session, |client| client.level = Some(level));
+                self.level = self.lowest_level();
+                Noted::Level(self.level.unwrap_or(level))
+            }
+            ("resources/subscribe", Some(uri), _) if self.is_subscribed(uri) => {
+                self.subscribe(session, uri);
+                Noted::Answered
+            }
+            ("resources/subscribe", Some(uri), _) => Noted::Subscribes(uri.to_owned()),
+            ("resources/unsubscribe", Some(uri), _) => {
+                self.change(session, |client| _ = client.subscriptions.remove(uri));
+                if self.is_subscribed(uri) { Noted::Answered } else { Noted::Nothing }
+            }
+            _ => Noted::Nothing,
+        }
+    }
+
+    fn change(&mut self, session: &str, change: impl FnOnce(&mut Client)) {
+        if let Some(client) = self.sessions.get_mut(session) {
+            change(client);
+        }
     }
 
     /// A client's notification.
@@ -233,9 +244,7 @@ impl Router {
     fn answer(&mut self, id: &RawValue, parts: &Parts<'_>) -> Option<Delivery> {
         let number = number(id)?;
         let call = self.calls.remove(&number)?;
-        if let (OnSuccess::Subscribe(uri), Some(session), true) =
-            (&call.on_success, &call.session, parts.is_success())
-        {
+        if let (Some(uri), Some(session), true) = (&call.subscribes_to, &call.session, parts.is_success()) {
             self.subscribe(session, uri);
         }
         let mut changes = vec![(id, call.id.get())];
@@ -292,13 +301,6 @@ impl Router {
         self.level.is_none() || level >= client.level.unwrap_or(Level::UNSAID)
     }
 
-    /// The level that the server is told: the lowest that a client wants.
-    fn set_level(&mut self, session: Option<&str>, level: Level) -> Option<Level> {
-        self.sessions.get_mut(session?)?.level = Some(level);
-        self.level = self.lowest_level();
-        self.level
-    }
-
     fn lowest_level(&self) -> Option<Level> {
         self.sessions.values().filter_map(|client| client.level).min()
     }
@@ -308,9 +310,7 @@ impl Router {
     }
 
     fn subscribe(&mut self, session: &str, uri: &str) {
-        if let Some(client) = self.sessions.get_mut(session) {
-            client.subscriptions.insert(uri.to_owned());
-        }
+        self.change(session, |client| _ = client.subscriptions.insert(uri.to_owned()));
     }
 
     fn own_line(&mut self, method: &str, params: &Value) -> Vec<u8> {
@@ -322,6 +322,12 @@ impl Router {
         self.last_call += 1;
         self.last_call
     }
+}
+
+/// Whether details of a request matter: most have none that do.
+fn concerns_router(parts: &Parts<'_>) -> bool {
+    matches!(parts.method(), "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
+        || parts.mentions("progressToken")
 }
 
 /// A notification as a line.
