@@ -79,8 +79,15 @@ impl From<LaunchdRestart> for RestartWhen {
 /// What to do instead of running.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print a configuration for these repositories
+    /// Print a configuration for these repositories, or write it
     Init {
+        /// Write it to the file that a start reads ($MCPD_CONFIG, else in the platform's configuration directory),
+        /// unless that file exists
+        #[arg(long)]
+        write: bool,
+        /// Write it to this file instead
+        #[arg(long, value_name = "FILE", requires = "write")]
+        config: Option<PathBuf>,
         /// The repositories
         #[arg(required = true, value_name = "DIR")]
         dirs: Vec<PathBuf>,

@@ -45,6 +45,7 @@ use clap::Parser;
 use mcpd_common::exit_code::{self, RestartWhen, program};
 
 use args::{Args, Command};
+use commands::init::Destination;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -59,7 +60,10 @@ fn main() -> ExitCode {
         }
     };
     let code = match args.command {
-        Some(Command::Init { dirs }) => commands::init::run(&dirs),
+        Some(Command::Init { write, config, dirs }) => {
+            let destination = if write { Destination::File(config) } else { Destination::StandardOutput };
+            commands::init::run(&dirs, destination)
+        }
         Some(Command::CheckConfig { file }) => commands::check_config::run(file.or(args.run.config)),
         Some(Command::Schema) => commands::schema::run(),
         Some(Command::Worker { repo, port }) => commands::worker::run(repo, port),

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use mcpd_common::exit_code::program;
 use mcpd_common::phase::Phase;
 use mcpd_common::status::WorkerState;
 use mcpd_tests::daemon::mcpctl;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, command, ports};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Output, Signal, command, ports, repo};
 
 fn home() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -120,10 +121,37 @@ fn a_file_that_is_not_a_configuration_is_an_error() {
 fn without_a_repository_or_a_configuration_the_error_shows_how_to_start() {
     let home = home();
     let output = mcpd(home.path(), &[]).expect_code(program::CONFIG);
-    for words in ["not inside a git repository", "mcpd --repo DIR", "mcpd init DIR", "config.toml"] {
+    for words in ["not inside a git repository", "mcpd --repo DIR", "mcpd init --write DIR", "config.toml"] {
         assert!(output.stderr.contains(words), "{words}: {output:?}");
     }
     assert!(files(home.path()).is_empty());
+}
+
+/// The file is written where a start looks for it, for its owner only, and never over another one.
+#[test]
+fn a_configuration_is_written_into_a_missing_directory_and_not_over_another_one() {
+    let home = home();
+    for name in ["alpha", "beta"] {
+        repo::init(&home.path().join(name));
+    }
+    let file = home.path().join(".config/mcpd/config.toml");
+    let output = mcpd(home.path(), &["init", "--write", "alpha"]).expect_code(0);
+    assert!(output.stdout.contains(&file.display().to_string()), "{output:?}");
+    assert!(output.stdout.contains("mcpd check-config"), "the next command: {output:?}");
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(file.parent().expect("a directory"))), (0o600, 0o700));
+    let checked = mcpd(home.path(), &["check-config"]).expect_code(0);
+    assert!(checked.stdout.contains("alpha"), "{checked:?}");
+
+    let written = fs::read(&file).expect("readable");
+    let output = mcpd(home.path(), &["init", "--write", "beta"]).expect_code(program::USAGE);
+    assert!(output.stderr.contains("exists and was not changed"), "{output:?}");
+    assert_eq!(fs::read(&file).expect("readable"), written);
+
+    let other = ["init", "--write", "--config", "elsewhere/mcpd.toml", "beta"];
+    let output = mcpd(home.path(), &other).expect_code(0);
+    assert!(output.stdout.contains("mcpd --config elsewhere/mcpd.toml"), "{output:?}");
+    assert!(home.path().join("elsewhere/mcpd.toml").exists());
 }
 
 /// R-CONF-4: a worker that can't be started is failed, with a reason; the others run. With `--strict` the daemon

@@ -20,6 +20,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(directory_of(path))
 }
 
+/// [`write()`] for a file that must not exist yet.
+///
+/// # Errors
+/// `AlreadyExists` if there is a file, even one that appeared just now.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path, bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist_noclobber(path)?;
+    sync_directory(directory_of(path))
+}
+
 /// [`write()`] for a file that is of no use after a crash of the machine: it need not be on disk.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary(path, bytes)?.persist(path)?;
@@ -83,6 +94,17 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
         remove(&file).expect("removed");
         remove(&file).expect("idempotent");
+    }
+
+    #[test]
+    fn an_existing_file_is_not_created_again() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("config.toml");
+        create(&file, b"one").expect("first");
+        let error = create(&file, b"two").expect_err("it exists");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).expect("readable"), b"one");
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
     }
 
     /// What `kill -9` leaves is removed at the next start, and nothing else.

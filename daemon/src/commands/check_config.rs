@@ -44,7 +44,7 @@ fn no_file() -> String {
     let usual = paths::default_config_file(&paths::process_environment)
         .map(|file| format!(" at {}", file.display()))
         .unwrap_or_default();
-    format!("there is no configuration file{usual}; `mcpd init DIR ...` prints one to begin with\n")
+    format!("there is no configuration file{usual}; `mcpd init --write DIR ...` writes one\n")
 }
 
 fn refusal(error: &LoadError) -> String {

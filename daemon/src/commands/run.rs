@@ -75,11 +75,11 @@ fn source(args: &Run) -> Result<Source, String> {
         Some(FoundRepository::Bare(_)) | None => Err(format!(
             "mcpd has no configuration, and {} is not inside a git repository.\n\
              To begin: run `mcpd` inside a repository, name some with `mcpd --repo DIR`,\n\
-             serve any MCP server with `mcpd -- COMMAND`, or write a configuration with `mcpd init DIR ... > {}`.\n",
+             serve any MCP server with `mcpd -- COMMAND`, or write a configuration{} with `mcpd init --write DIR ...`.\n",
             here.display(),
             paths::default_config_file(&paths::process_environment)
-                .unwrap_or_else(|| "config.toml".into())
-                .display()
+                .map(|file| format!(", {},", file.display()))
+                .unwrap_or_default()
         )),
     }
 }

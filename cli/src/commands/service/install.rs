@@ -134,7 +134,9 @@ fn load(file: &Path, installation: &Installation) -> Result<Config, Failure> {
     };
     let next = || {
         let shown = file.display();
-        format!("write one with `mcpd init DIR ... > {shown}`, and check it with `mcpd check-config {shown}`")
+        format!(
+            "write one with `mcpd init --write --config {shown} DIR ...`, and check it with `mcpd check-config {shown}`"
+        )
     };
     let loaded = config::peek(Source::File(file.to_owned()), environment);
     loaded
