@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use mcpd_common::exit_code::RestartWhen;
 use mcpd_common::ids::{Port, WorkerName};
 
@@ -102,6 +103,11 @@ pub enum Command {
     /// Save it beside the configuration (mcpd schema > ~/.config/mcpd/schema.json), and begin the configuration with
     /// the line "#:schema ./schema.json".
     Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell to print the script for
+        shell: Shell,
+    },
     /// The built-in worker: serve one repository over MCP, read-only
     Worker {
         /// The repository

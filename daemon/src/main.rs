@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         }
         Some(Command::CheckConfig { file }) => commands::check_config::run(file.or(args.run.config)),
         Some(Command::Schema) => commands::schema::run(),
+        Some(Command::Completions { shell }) => commands::completions::run(shell),
         Some(Command::Worker { repo, port }) => commands::worker::run(repo, port),
         None => {
             let launchd = args.run.launchd.map(RestartWhen::from);

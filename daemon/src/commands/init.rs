@@ -30,7 +30,8 @@ pub fn run(repos: &[PathBuf], destination: Destination) -> u8 {
         return 0;
     };
     let environment = &paths::process_environment;
-    let named = file.or_else(|| environment("MCPD_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from));
+    let named =
+        file.or_else(|| environment("MCPD_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from));
     // A start without `--config` finds the default file and that of the variable.
     let is_found = |file: &Path| paths::config_file(None, environment).is_some_and(|found| found == file);
     let Some(file) = named.or_else(|| paths::default_config_file(environment)) else {
@@ -50,7 +51,7 @@ pub fn run(repos: &[PathBuf], destination: Destination) -> u8 {
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             super::complain(&format!(
-                "{shown} exists and was not changed; add the repositories to `repos` there, or move the file away\n"
+                "{shown} exists and was not changed; add the repositories there, or move the file away\n"
             ));
             program::USAGE
         }
