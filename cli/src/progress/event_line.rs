@@ -3,11 +3,11 @@
 use mcpd_common::event::{EventKind, ShutdownEvent, WorkerStep};
 use mcpd_common::outcome::Departure;
 
-use super::phase_table::asked;
+use super::phase_table::{asked, outcome_label};
 use crate::formatting::{Clock, count, duration, limit};
 
-/// "13:05:01.123    +12 ms  docs (pid 4711): asked to exit by POST". `None` for events that the table of the
-/// phase or the final summary shows anyway.
+/// "13:05:01.123    +12 ms  docs (pid 4711): asked to exit by POST". `None` for the last event, which
+/// the final summary shows.
 pub fn line(event: &ShutdownEvent, clock: &Clock) -> Option<String> {
     let text = sentence(&event.kind)?;
     let elapsed = format!("+{}", duration(event.elapsed_ms));
@@ -37,7 +37,13 @@ fn sentence(kind: &EventKind) -> Option<String> {
         }
         EventKind::Hurried { by } => format!("the remaining waits are cut short by {by}"),
         EventKind::Found { finding } => format!("found: {}: {}", finding.subject, finding.detail),
-        EventKind::PhaseFinished { .. } | EventKind::Finished { .. } => return None,
+        EventKind::PhaseFinished { phase, outcome, duration_ms, summary } => {
+            let (label, _) = outcome_label(*outcome);
+            let text: Vec<_> =
+                [label, summary.as_str()].into_iter().filter(|text| !text.is_empty()).collect();
+            format!("{phase}: finished after {}: {}", duration(*duration_ms), text.join(": "))
+        }
+        EventKind::Finished { .. } => return None,
     })
 }
 

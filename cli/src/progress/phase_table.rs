@@ -53,7 +53,7 @@ fn phase_line(doc: &mut Document, phase: &PhaseView, elapsed_ms: u64) {
     doc.labelled(&format!("{name}{:>9}  ", duration(*duration_ms)), &text.join(": "), tone);
 }
 
-fn outcome_label(outcome: PhaseOutcome) -> (&'static str, Tone) {
+pub fn outcome_label(outcome: PhaseOutcome) -> (&'static str, Tone) {
     match outcome {
         PhaseOutcome::Done => ("", Tone::Good),
         PhaseOutcome::Findings => ("findings", Tone::Warn),

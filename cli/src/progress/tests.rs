@@ -182,10 +182,12 @@ fn without_a_terminal_each_event_is_one_line() {
     14:00:00.500     +5.00 s  docs (pid 4712): answer: no answer within 5 s
     14:00:00.500     +5.00 s  docs (pid 4712): SIGTERM sent: no answer within 5 s
     14:00:00.500     +5.00 s  docs (pid 4712): ended by SIGTERM after 5.00 s (exit 143)
+    14:00:00.500     +10.0 s  workers-graceful: finished after 10.0 s: timed out: 2 of 3 workers left
     14:00:00.500     +10.0 s  workers-terminate: started, limit 20 s
     14:00:00.500     +10.0 s  web-frontend (pid 4713): SIGTERM sent: still there after 10 s
     14:00:00.500     +30.0 s  web-frontend (pid 4713): SIGKILL sent: still there after 20 s
     14:00:00.500     +30.0 s  web-frontend (pid 4713): ended by SIGKILL after 30.0 s (SIGKILL)
+    14:00:00.500     +30.0 s  workers-terminate: finished after 20.0 s: findings: 1 of 1 worker left
     ");
 }
 

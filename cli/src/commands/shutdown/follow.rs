@@ -192,15 +192,17 @@ impl Progress {
 
     fn print_event(&self, out: &mut Output, event: &ShutdownEvent) {
         let mut doc = out.document();
+        // Tables on a terminal; elsewhere lines, which also show what a long phase is waiting for.
+        let is_live = out.live_rows().is_some();
         match &event.kind {
             EventKind::Started { .. } => phase_table::head(&mut doc, &self.view, self.pid),
-            EventKind::PhaseFinished { .. } => {
+            EventKind::PhaseFinished { .. } if is_live => {
                 phase_table::phase(&mut doc, &self.view, event.elapsed_ms, phase_table::MAX_ROWS);
             }
-            EventKind::Hurried { by } => {
+            EventKind::Hurried { by } if is_live => {
                 doc.sentence(&format!("the remaining waits are cut short by {by}"), Tone::Warn);
             }
-            _ if out.live_rows().is_some() => return,
+            _ if is_live => return,
             _ => match event_line::line(event, &self.clock) {
                 Some(line) => doc.line(&[(&line, Tone::Plain)]),
                 None => return,
