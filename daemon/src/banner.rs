@@ -5,11 +5,25 @@ use std::fmt::Write as _;
 
 use mcpd_common::config::Config;
 
-use crate::logging::console;
+use crate::logging::{self, console};
 
-/// A closed standard output is no error.
+/// A closed standard output is no error. With `--log-format json` the same is logged instead.
 pub fn show(config: &Config) {
-    console::print(text(config));
+    if logging::is_json() {
+        log(config);
+    } else {
+        console::print(text(config));
+    }
+}
+
+fn log(config: &Config) {
+    for worker in config.workers.values() {
+        let url = worker.url();
+        match &worker.unusable {
+            None => tracing::info!(worker = %worker.name, url, "the URL for clients"),
+            Some(reason) => tracing::warn!(worker = %worker.name, reason, "not started"),
+        }
+    }
 }
 
 fn text(config: &Config) -> String {

@@ -20,6 +20,7 @@ use crate::commands::run::Settings;
 use crate::guardian::{self, ForkSide, GuardianConfig, GuardianLink};
 use crate::handover::Inheritance;
 use crate::instance::Instance;
+use crate::logging::{self, ConsoleFormat};
 use crate::random;
 use crate::service_manager::{Message, ServiceManager};
 use mcpd_common::time_limits::TimeLimits;
@@ -44,6 +45,9 @@ impl From<StartError> for NotStarted {
 pub fn run(args: args::Run) -> u8 {
     this_process::restrict_umask();
     this_process::return_large_buffers();
+    if args.log_format == Some(ConsoleFormat::Json) {
+        logging::print_json();
+    }
     // Before anything is opened, because inherited descriptors are known by their numbers.
     let mut inheritance = Inheritance::receive();
     let service_manager = ServiceManager::from_environment();

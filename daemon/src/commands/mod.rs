@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use crate::logging::journal;
+use crate::logging;
 
 pub mod check_config;
+pub mod completions;
 pub mod init;
 pub mod run;
 pub mod schema;
@@ -18,6 +19,6 @@ fn print(text: &str) {
 
 /// Writes an error to standard error.
 pub fn complain(text: &str) {
-    let text = journal::error_text(text);
+    let text = logging::error_text(text);
     let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -8,7 +8,7 @@ use mcpd_common::paths::{StateDir, durable};
 use mcpd_common::run_file::RunFile;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::logging::journal;
+use crate::logging;
 use crate::socket_file::{self, SocketError};
 
 /// In an order that survives a crash of this process: what the next
@@ -43,8 +43,15 @@ pub fn settle(record: &CrashRecord, is_complete: bool, socket: &Path, state: &St
 
 /// Never waits for a console that does not read.
 fn print(text: &str) {
-    let line = format!("mcp-guardian: {}\n", &text[..text.floor_char_boundary(ATOMIC)]);
-    let line = journal::error_text(&line);
+    let mut line = String::new();
+    // A line of JSON is longer than its text.
+    for limit in (0..=MAX_LINE).rev().step_by(32) {
+        let text = format!("mcp-guardian: {}\n", &text[..text.floor_char_boundary(limit)]);
+        line = logging::error_text(&text).into_owned();
+        if line.len() <= MAX_LINE {
+            break;
+        }
+    }
     let error = std::io::stderr();
     let mut entry = [PollFd::from_borrowed_fd(error.as_fd(), PollFlags::OUT)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -54,5 +61,5 @@ fn print(text: &str) {
     }
 }
 
-/// Bytes that fit, with the prefix, into a pipe that poll(2) reports as ready (`PIPE_BUF` is at least 512).
-const ATOMIC: usize = 485;
+/// Bytes that fit into a pipe that poll(2) reports as ready (`PIPE_BUF` is at least 512).
+const MAX_LINE: usize = 512;

@@ -81,7 +81,8 @@ fn write_all(mut file: File, messages: &Receiver<Message>, lost: &AtomicU64) {
         }
         let now = lost.load(Ordering::Relaxed);
         if now > reported {
-            let _ = writeln!(file, "mcpd: {} lines were lost: the console did not read them", now - reported);
+            let text = format!("mcpd: {} lines were lost: the console did not read them\n", now - reported);
+            let _ = file.write_all(super::error_text(&text).as_bytes());
             reported = now;
         }
     }

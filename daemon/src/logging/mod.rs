@@ -6,6 +6,7 @@ pub mod journal;
 mod sink;
 pub mod state;
 
+use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,11 +92,10 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
     let stderr = Console::start(std::io::stderr().as_fd())
         .inspect_err(|error| warnings.push(format!("can't print to the console: {error}")))
         .ok();
-    let lines =
-        fmt::layer().with_writer(OptionalConsole(stderr.clone())).with_timer(Clock).with_target(false);
+    let lines = fmt::layer().with_writer(OptionalConsole(stderr.clone())).with_target(false);
     let lines = match console {
-        ConsoleFormat::Human => lines.with_ansi(stderr_has_colours()).boxed(),
-        ConsoleFormat::Json => lines.json().boxed(),
+        ConsoleFormat::Human => lines.with_timer(HumanClock).with_ansi(stderr_has_colours()).boxed(),
+        ConsoleFormat::Json => lines.with_timer(Clock).json().boxed(),
         ConsoleFormat::Journal => {
             lines.with_ansi(false).map_event_format(|_| JournalFormat::default()).boxed()
         }
@@ -138,6 +138,45 @@ struct Clock;
 
 impl FormatTime for Clock {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{}", jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.6f%:z"))
+        write!(writer, "{}", now("%Y-%m-%dT%H:%M:%S%.6f%:z"))
     }
+}
+
+/// [`Clock`] with milliseconds.
+struct HumanClock;
+
+impl FormatTime for HumanClock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", now("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+    }
+}
+
+fn now(format: &str) -> String {
+    jiff::Zoned::now().strftime(format).to_string()
+}
+
+/// Set once by `--log-format json`.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on, what this process prints beside the log is JSON, too.
+pub fn print_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Whether everything on the console is JSON.
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// The text of an error that is printed without the logger: in the shape of the JSON log, or with prefixes if standard
+/// error is the journal.
+pub fn error_text(text: &str) -> Cow<'_, str> {
+    if is_json() {
+        let fields = serde_json::json!({ "message": text.trim_end() });
+        let line = serde_json::json!({
+            "timestamp": now("%Y-%m-%dT%H:%M:%S%.6f%:z"), "level": "ERROR", "fields": fields,
+        });
+        return Cow::Owned(format!("{line}\n"));
+    }
+    journal::error_text(text)
 }

@@ -348,8 +348,12 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
+        let exit = outcome.exit.map(|exit| match exit {
+            ExitStatus::Code(code) => code.to_string(),
+            ExitStatus::Signal(_) => exit.to_string(),
+        });
         tracing::info!(
-            worker = %worker.config.name, departure = ?outcome.departure, exit = ?outcome.exit,
+            worker = %worker.config.name, departure = ?outcome.departure, exit = exit.map(display),
             after_ms = millis(outcome.after), outlived = outcome.outlived.len(), "worker stopped"
         );
         let step = WorkerStep::Left {

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
-use mcpd_tests::{ConfigBuilder, Daemon, Signal};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, until};
+use serde_json::Value;
 
 /// The value of `JOURNAL_STREAM` for this file.
 fn stream_of(file: &File) -> String {
@@ -47,6 +48,43 @@ fn another_standard_error_is_not_the_journal() {
 fn a_format_on_the_command_line_is_used_in_the_journal_too() {
     let log = log(true, &["--log-format", "json"]);
     assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+}
+
+/// The log of a terminal or a file is for people: how a worker ended is a number or a name, times have milliseconds.
+#[test]
+fn the_log_for_people_shows_exit_codes_as_numbers() {
+    let log = log(false, &[]);
+    let line = log.lines().find(|line| line.contains("worker stopped")).expect("a line");
+    assert!(line.contains(" exit=0 "), "{line}");
+    let (time, _) = line.split_once(' ').expect("a time");
+    let (_, fraction) = time.split_once('.').expect("a fraction");
+    assert_eq!(fraction.find(['+', '-']), Some(3), "{line}");
+}
+
+/// Standard output and standard error, also of errors that end a start.
+#[test]
+fn with_json_everything_that_mcpd_prints_is_json() {
+    let is_json = |text: &str| text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok());
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let mut mcpd = Daemon::command(home.path(), &config);
+    mcpd.args(["--log-format", "json"]);
+    let mut daemon = Daemon::launch_by(mcpd, home, config);
+    daemon.wait_ready();
+    let pid = daemon.pid();
+    daemon.remember();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.get()), Signal::SIGKILL).expect("it runs");
+    until("the guardian to be gone", BOUND, || daemon.poll_exit());
+    daemon.assert_all_gone(&[]);
+    let stdout = fs::read_to_string(daemon.home().join("stdout")).expect("readable");
+    let log = daemon.log();
+    assert!(is_json(&stdout) && is_json(&log), "{stdout}\n{log}");
+    assert!(log.contains("/mcp\"") && log.contains("mcp-guardian: exit code 101"), "{log}");
+
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let wrong = ConfigBuilder::new().toml("nonsense = 1").fixture("alpha", "");
+    let refused = Daemon::refused(home.path(), &wrong, &["--strict", "--log-format", "json"]).expect_code(78);
+    assert!(is_json(&refused.stderr) && refused.stderr.contains("nonsense"), "{refused:?}");
 }
 
 #[test]
