@@ -1,13 +1,15 @@
 //! The guardian: which signals it forwards, which processes it does not kill, and its own crash (R-CONT-5).
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mcpd_common::ids::Pid;
 use mcpd_common::os::process;
 use mcpd_common::outcome::{FindingKind, ShutdownReport};
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, until};
+use mcpd_tests::daemon::mcpctl;
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, command, until};
 use nix::sys::signal::kill;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -41,9 +43,33 @@ fn the_guardian_has_its_own_process_name_and_is_in_the_status() {
     assert_eq!((status.guardian, status.pid), (Some(guardian), daemon.pid()));
     let found = process::best_effort::read(guardian).expect("it runs");
     assert_eq!((found.name.as_str(), found.threads), ("mcp-guardian", 1));
-    assert!(process::command(&found).starts_with("mcp-guardian"), "{}", process::command(&found));
+    assert!(process::command(&found).starts_with("mcp-guardian --config "), "{}", process::command(&found));
+    let file = daemon.home().join("config.toml").display().to_string();
+    assert!(
+        process::command(&found).ends_with(&file),
+        "the arguments are complete: {}",
+        process::command(&found)
+    );
     assert_eq!(process::best_effort::read(daemon.pid()).map(|found| found.ppid), Some(guardian.get()));
     daemon.assert_shuts_down(0);
+}
+
+/// Its name is longer than `mcpd`, so it does not fit where the arguments were.
+#[test]
+fn the_name_of_the_guardian_is_complete_without_arguments() {
+    let config = ConfigBuilder::new().fixture("alpha", "");
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let file = config.write(home.path());
+    fs::create_dir(home.path().join("run")).expect("made");
+    let mut mcpd = Daemon::command(home.path(), &config);
+    mcpd.env("MCPD_CONFIG", file).arg0("mcpd").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut guardian = mcpd.spawn().expect("started");
+    let shown = || fs::read(format!("/proc/{}/cmdline", guardian.id())).expect("it runs");
+    let name = b"mcp-guardian";
+    until("the name", BOUND, || (shown().split(|byte| *byte == 0).next() == Some(&name[..])).then_some(()));
+    command::start(mcpctl(home.path()).args(["health", "--wait"])).finish(BOUND).expect_code(0);
+    command::start(mcpctl(home.path()).args(["shutdown", "--wait"])).finish(BOUND).expect_code(0);
+    assert_eq!(guardian.wait().expect("it ends").code(), Some(0));
 }
 
 /// R-CONT-5.
