@@ -2,7 +2,7 @@
 //! port that is taken during the shutdown is in `exit_codes.rs`.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use mcpd_common::check::ports::PortState;
@@ -10,7 +10,7 @@ use mcpd_common::ids::Port;
 use mcpd_common::os::socket::{self, TcpState};
 use mcpd_common::outcome::{CheckSubject, Departure, FindingKind};
 use mcpd_common::status::WorkerState;
-use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, http, ports, until};
+use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, WorkerSpec, http, ports, skip, until};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -42,6 +42,22 @@ fn a_port_that_is_held_at_the_start() {
         daemon.wait_ready();
         daemon.assert_shuts_down(0);
     }
+}
+
+/// mcpd has bound 127.0.0.1 before it finds ::1 in use, and is not named as a holder itself.
+#[test]
+fn mcpd_is_not_named_as_the_holder_of_its_own_port() {
+    let claim = ports::claim();
+    let Ok(_listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, claim.port().get())) else {
+        return skip::test("there is no ::1");
+    };
+    let spec = WorkerSpec::fixture("").with("transport = \"http\"");
+    let mut daemon = Daemon::launch(ConfigBuilder::new().worker_on("taken", spec, claim));
+    let reason = daemon.wait_state("taken", WorkerState::BackingOff).reason.expect("a reason");
+    assert!(reason.contains(&format!("pid {}", std::process::id())), "{reason}");
+    assert!(!reason.contains(&format!("pid {}", daemon.pid())), "{reason}");
+    daemon.signal(Signal::SIGTERM);
+    daemon.assert_no_trace_but(0, &["taken"]);
 }
 
 /// Information: mcpd never had the port.
