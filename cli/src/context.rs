@@ -13,6 +13,14 @@ use crate::formatting::Clock;
 use crate::locations::Locations;
 use crate::output::Output;
 
+/// Nothing listens on the socket that the user named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongSocket {
+    pub happened: String,
+    /// Which socket would be used without that, and whether a daemon listens there.
+    pub next: String,
+}
+
 #[derive(Debug)]
 pub struct Context {
     pub global: Global,
@@ -39,7 +47,7 @@ impl Context {
     ///
     /// With `--config` only the daemon of that configuration counts: `shutdown` must not reach another one.
     pub async fn connect(&self, action: &str) -> Result<Option<DaemonClient>, Failure> {
-        let candidates = self.usual_candidates();
+        let candidates = usual_candidates(&self.global);
         if let Some(daemon) = daemon_client::connect(action, &candidates).await? {
             return Ok(Some(daemon));
         }
@@ -51,26 +59,12 @@ impl Context {
     /// All sockets that [`Self::connect`] tries if no daemon listens.
     pub fn sockets(&self, action: &str) -> Result<Vec<PathBuf>, Failure> {
         let mut sockets: Vec<PathBuf> = Vec::new();
-        for candidate in self.usual_candidates().into_iter().chain(self.other_candidates(action)?) {
+        for candidate in usual_candidates(&self.global).into_iter().chain(self.other_candidates(action)?) {
             if !sockets.contains(&candidate.socket) {
                 sockets.push(candidate.socket);
             }
         }
         Ok(sockets)
-    }
-
-    /// The sockets that are known without reading the configuration, which takes longer than the rest of
-    /// `status`.
-    fn usual_candidates(&self) -> Vec<Candidate> {
-        match &self.global {
-            Global { socket: Some(socket), .. } => vec![Candidate::any(socket)],
-            Global { config: Some(_), .. } => Vec::new(),
-            _ => {
-                let state_dir = paths::default_state_dir(&paths::process_environment);
-                let socket = paths::default_socket(&state_dir, &paths::process_environment);
-                candidates_of(Some(socket), &StateDir::new(state_dir))
-            }
-        }
     }
 
     /// The sockets of the configuration and of the system.
@@ -95,8 +89,32 @@ impl Context {
     pub async fn require_daemon(&self, action: &str) -> Result<DaemonClient, Failure> {
         match self.connect(action).await? {
             Some(daemon) => Ok(daemon),
-            None => Err(Failure::not_running(action, &self.sockets(action)?)),
+            None => Err(match self.wrong_socket(action).await {
+                Some(wrong) => Failure::new(program::UNAVAILABLE, action, wrong.happened, wrong.next),
+                None => Failure::not_running(action, &self.sockets(action)?),
+            }),
         }
+    }
+
+    /// After [`Self::connect`] found no daemon: what to say if a socket was named, because another one may have a
+    /// daemon. `None` if no socket was named.
+    pub async fn wrong_socket(&self, action: &str) -> Option<WrongSocket> {
+        let named = self.global.socket.as_ref()?;
+        let candidates = usual_candidates(&Global { socket: None, config: None, ..self.global.clone() });
+        let usual = candidates.first()?.socket.clone();
+        let found = daemon_client::connect(action, &candidates).await.ok().flatten();
+        let next = match found.map(|daemon| daemon.socket) {
+            Some(socket) => format!(
+                "a daemon listens on {}: to use it, leave out --socket (and MCPD_SOCKET)",
+                socket.display()
+            ),
+            None if usual == *named => "that is the default socket, too: start mcpd with `mcpd`".to_owned(),
+            None => format!(
+                "nothing listens on the default socket, {}, either: start mcpd with `mcpd`",
+                usual.display()
+            ),
+        };
+        Some(WrongSocket { happened: format!("nothing listens on {}", named.display()), next })
     }
 
     /// The state directory of the running daemon; without one, of the configuration or the default.
@@ -110,6 +128,19 @@ impl Context {
         match status.and_then(|status| status.daemon) {
             Some(daemon) => StateDir::new(daemon.state_dir),
             None => self.locations().state,
+        }
+    }
+}
+
+/// The sockets that are known without reading the configuration, which takes longer than the rest of `status`.
+fn usual_candidates(global: &Global) -> Vec<Candidate> {
+    match global {
+        Global { socket: Some(socket), .. } => vec![Candidate::any(socket)],
+        Global { config: Some(_), .. } => Vec::new(),
+        _ => {
+            let state_dir = paths::default_state_dir(&paths::process_environment);
+            let socket = paths::default_socket(&state_dir, &paths::process_environment);
+            candidates_of(Some(socket), &StateDir::new(state_dir))
         }
     }
 }

@@ -9,6 +9,7 @@ use mcpd_common::status::{LastShutdown, STATUS_SCHEMA, StatusReport};
 use tokio::signal::ctrl_c;
 
 use crate::args::Status;
+use crate::color::Tone;
 use crate::context::Context;
 use crate::failure::{Failure, SUCCESS};
 use crate::wait::sleep;
@@ -23,13 +24,13 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(context: &mut Context, args: Status) -> Result<u8, Failure> {
     if !args.watch {
         let report = read_status(context, args.worker.as_ref()).await?;
-        show(context, &report, args.worker.is_some());
+        show(context, &report, args.worker.is_some()).await;
         return Ok(code(&report));
     }
     let mut interrupted = std::pin::pin!(ctrl_c());
     while !context.out.is_closed() {
         match read_status(context, args.worker.as_ref()).await {
-            Ok(report) => show(context, &report, args.worker.is_some()),
+            Ok(report) => show(context, &report, args.worker.is_some()).await,
             // The daemon is exiting or starting: keep watching.
             Err(failure) if failure.code == program::UNAVAILABLE => context.out.note(&failure.happened),
             Err(failure) => return Err(failure),
@@ -63,11 +64,20 @@ fn not_running(context: &Context) -> StatusReport {
     }
 }
 
-fn show(context: &mut Context, report: &StatusReport, detailed: bool) {
+async fn show(context: &mut Context, report: &StatusReport, detailed: bool) {
     if context.out.is_json() {
         return context.out.json(report);
     }
     let mut doc = context.out.document();
+    if report.daemon.is_none() {
+        match context.wrong_socket(ACTION).await {
+            Some(wrong) => {
+                doc.line(&[(&wrong.happened, Tone::Strong)]);
+                doc.sentence(&wrong.next, Tone::Plain);
+            }
+            None => doc.line(&[("mcpd is not running", Tone::Strong)]),
+        }
+    }
     render::status(&mut doc, report, &context.clock(), detailed);
     // Without --watch nothing replaces the document, so it stays.
     context.out.redraw(doc);

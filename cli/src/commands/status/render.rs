@@ -12,11 +12,10 @@ use crate::document::Document;
 use crate::formatting::{Clock, count, duration};
 use crate::table::{Cell, Column, Table, cell, maybe};
 
-/// `detailed` shows a single worker as a list instead of a table row.
+/// That there is no daemon is not said here. `detailed` shows a single worker as a list instead of a table row.
 pub fn status(doc: &mut Document, report: &StatusReport, clock: &Clock, detailed: bool) {
-    match &report.daemon {
-        Some(daemon) => daemon_lines(doc, daemon, &report.workers, clock),
-        None => doc.line(&[("mcpd is not running", Tone::Strong)]),
+    if let Some(daemon) = &report.daemon {
+        daemon_lines(doc, daemon, &report.workers, clock);
     }
     match (detailed, report.workers.as_slice()) {
         (true, [worker]) => detail(doc, worker, clock),
@@ -290,7 +289,6 @@ mod tests {
         let last_shutdown = Some(test_data::last_shutdown());
         let report = StatusReport { schema, daemon: None, workers: Vec::new(), last_shutdown };
         insta::assert_snapshot!(shown(&report, 80, false), @r"
-        mcpd is not running
 
         Last shutdown: 2026-11-22 13:04:58 (signal_SIGTERM), exit code 2, 10.0 s, some
                        workers did not exit on request; SIGTERM was needed
