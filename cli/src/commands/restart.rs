@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use mcpd_common::exit_code::{Severity, program};
+use mcpd_common::exit_code::{self, program};
 use mcpd_common::ids::{Pid, RunId};
+use mcpd_common::outcome::{Finding, ShutdownReport};
 use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use mcpd_proto::v1;
 use serde::Serialize;
 
-use super::shutdown::follow;
+use super::shutdown::{follow, summary};
 use super::workers::{self, Verb};
 use crate::args::{Restart, Workers};
 use crate::color::Tone;
@@ -38,6 +39,8 @@ struct Outcome {
     verdict: String,
     /// The exit code that the stop before the restart would have had as a shutdown.
     stop_exit_code: Option<u8>,
+    /// What that stop found. It does not change the exit code of the restart.
+    stop_findings: Vec<Finding>,
     run: RunId,
     pid: Pid,
     version: String,
@@ -60,7 +63,7 @@ async fn restart_daemon(context: &mut Context, reason: String) -> Result<u8, Fai
     let mut events = wait.reply(daemon.control.restart_daemon(v1::RestartDaemonRequest { reason })).await?;
     let followed = follow::to_the_end(context, &daemon, &mut events).await?;
     let status = wait_for_new_run(&daemon, old_run).await?;
-    let outcome = outcome(&status, followed.report.map(|report| report.exit_code))?;
+    let outcome = outcome(&status, followed.report.as_ref())?;
     show(context, &outcome);
     Ok(outcome.exit_code)
 }
@@ -101,7 +104,7 @@ async fn try_status(daemon: &DaemonClient) -> Option<StatusReport> {
 }
 
 /// A stopped worker that has never run in this run is about to be started.
-fn is_settling(worker: &WorkerStatus) -> bool {
+pub fn is_settling(worker: &WorkerStatus) -> bool {
     match worker.state {
         WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => true,
         WorkerState::Stopped => worker.last_exit.is_none(),
@@ -123,18 +126,15 @@ fn exited(daemon: &DaemonClient) -> Failure {
     Failure::new(program::UNAVAILABLE, ACTION, happened, next)
 }
 
-fn outcome(status: &StatusReport, stop_exit_code: Option<u8>) -> Result<Outcome, Failure> {
+/// The exit code says whether the restart has succeeded: all workers are ready.
+fn outcome(status: &StatusReport, stop: Option<&ShutdownReport>) -> Result<Outcome, Failure> {
     let Some(daemon) = &status.daemon else {
         let happened = "the status in the daemon's reply lacks the daemon itself";
         return Err(Failure::new(program::SOFTWARE, ACTION, happened, "report this as a bug"));
     };
     let workers = status.workers.len();
     let ready = status.workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
-    let exit_code = match stop_exit_code {
-        Some(code) if code >= Severity::PortInUse.code() => code,
-        _ if ready == workers => SUCCESS,
-        _ => program::WORKER_FAILED,
-    };
+    let exit_code = if ready == workers { SUCCESS } else { program::WORKER_FAILED };
     let verdict = format!(
         "mcpd was restarted: version {} (pid {}, run {}); {ready} of {} ready",
         daemon.version,
@@ -145,7 +145,8 @@ fn outcome(status: &StatusReport, stop_exit_code: Option<u8>) -> Result<Outcome,
     Ok(Outcome {
         exit_code,
         verdict,
-        stop_exit_code,
+        stop_exit_code: stop.map(|report| report.exit_code),
+        stop_findings: stop.map(|report| report.findings.clone()).unwrap_or_default(),
         run: daemon.run,
         pid: daemon.pid,
         version: daemon.version.clone(),
@@ -160,6 +161,12 @@ fn show(context: &mut Context, outcome: &Outcome) {
         return;
     }
     let mut doc = context.out.document();
+    if let Some(code) = outcome.stop_exit_code.filter(|code| *code != SUCCESS) {
+        doc.blank_line();
+        doc.sentence(&format!("The stop before the restart: {}", exit_code::meaning(code)), Tone::Warn);
+        summary::findings(&mut doc, &outcome.stop_findings);
+        doc.blank_line();
+    }
     let tone = if outcome.exit_code == SUCCESS { Tone::Good } else { Tone::Warn };
     doc.sentence(&outcome.verdict, tone);
     context.out.print(doc);

@@ -82,7 +82,7 @@ pub async fn run(scope: Scope<'_>, deadline: Deadline, result: &mut Verification
     let timer = CheckTimer::start(&scope, CheckName::Resources);
     result.resources = resources::close_all(scope.resources, deadline).await;
     let findings: Vec<_> = result.resources.iter().filter_map(resource_finding).collect();
-    timer.stop(&findings, format!("{} closed", result.resources.len()));
+    timer.stop(&findings, closed(&result.resources));
     result.findings.extend(findings);
 
     let timer = CheckTimer::start(&scope, CheckName::Ports);
@@ -105,6 +105,17 @@ pub async fn run(scope: Scope<'_>, deadline: Deadline, result: &mut Verification
     result.findings.extend(leak);
 
     result.checks = rows::checks(&scope, &result.ports, &processes.remaining, ports_ms, processes_ms);
+}
+
+/// "3 closed", or "2 of 3 closed; failed to close: cache".
+fn closed(resources: &[ResourceReport]) -> String {
+    let all = resources.len();
+    let failed: Vec<_> =
+        resources.iter().filter(|it| it.error.is_some()).map(|it| it.name.as_str()).collect();
+    if failed.is_empty() {
+        return format!("{all} closed");
+    }
+    format!("{} of {all} closed; failed to close: {}", all - failed.len(), failed.join(", "))
 }
 
 fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
