@@ -1,13 +1,17 @@
 //! The command line. The doc comments of options and commands are the help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use clap_complete::engine::ArgValueCandidates;
 use mcpd_common::ids::{Port, RunId, WorkerName};
 use mcpd_common::paths;
 
 use crate::color::ColorChoice;
+use crate::completion;
 use crate::output::Format;
 use crate::service::unit_file::RestartWhen;
 
@@ -22,7 +26,7 @@ pub struct Cli {
 }
 
 // Options of every command (R-CLI-1).
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// Control socket of the daemon [env: MCPD_SOCKET] [default: the user's socket, the one in the run
     /// file, then the system's]
@@ -48,6 +52,35 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub color: ColorChoice,
+}
+
+/// The definition of the command line. The short help of a command lists its own options only; those of every command
+/// are in `mcpctl -h` and in the long help.
+pub fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // Copies the global options to the subcommands.
+    command.build();
+    hide_global_options(command)
+}
+
+fn hide_global_options(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|subcommand| {
+        let hide = |arg: clap::Arg| if arg.is_global_set() { arg.hide_short_help(true) } else { arg };
+        hide_global_options(subcommand.mut_args(hide))
+    })
+}
+
+/// # Errors
+/// Also for a request for help or the version.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Completes the names of workers.
+fn worker_names() -> ArgValueCandidates {
+    ArgValueCandidates::new(completion::workers)
 }
 
 impl Global {
@@ -90,12 +123,13 @@ pub enum Command {
     /// Restart workers, or the daemon itself, and wait until they are ready
     ///
     /// With --daemon, all workers are stopped and verified as in a shutdown. Then the daemon executes the
-    /// currently installed mcpd under the same pid. Clients notice a pause and keep their sessions.
+    /// currently installed mcpd under the same pid. Clients notice a pause and keep their sessions. The exit code says
+    /// whether all workers are ready; what the stop found is listed.
     Restart(Restart),
     /// Show the output of workers, or the log of the daemon
     Logs(Logs),
     /// Print the health in one line (exit code 0: healthy, 1: degraded or shutting down, 3: not running)
-    Health,
+    Health(Health),
     /// List past runs
     History(History),
     /// Show the full shutdown report of a run
@@ -103,6 +137,10 @@ pub enum Command {
     /// Run mcpd as a service of systemd or launchd
     Service(Service),
     /// Print a completion script for a shell
+    ///
+    /// It completes commands, options and the names of workers. To load it in each new shell, add
+    /// `source <(mcpctl completions bash)` to ~/.bashrc, `source <(mcpctl completions zsh)` to ~/.zshrc, or
+    /// `mcpctl completions fish | source` to ~/.config/fish/config.fish.
     Completions(Completions),
     /// Print a manual page, or write all of them into a directory
     ///
@@ -126,6 +164,7 @@ pub struct Shutdown {
 #[derive(Debug, Args)]
 pub struct Status {
     /// Show only this worker, in detail
+    #[arg(add = worker_names())]
     pub worker: Option<WorkerName>,
     /// Refresh every second until interrupted with Ctrl-C
     #[arg(long)]
@@ -153,7 +192,7 @@ pub struct ListZombies {
 #[group(required = true, multiple = false)]
 pub struct Workers {
     /// Names of workers
-    #[arg(value_name = "WORKER")]
+    #[arg(value_name = "WORKER", add = worker_names())]
     pub names: Vec<WorkerName>,
     /// All workers
     #[arg(long)]
@@ -173,7 +212,7 @@ pub struct Restart {
 #[group(required = true, multiple = false)]
 pub struct RestartTarget {
     /// Names of workers
-    #[arg(value_name = "WORKER")]
+    #[arg(value_name = "WORKER", add = worker_names())]
     pub names: Vec<WorkerName>,
     /// All workers
     #[arg(long)]
@@ -186,7 +225,7 @@ pub struct RestartTarget {
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Workers whose logs to show [default: all]
-    #[arg(value_name = "WORKER")]
+    #[arg(value_name = "WORKER", add = worker_names())]
     pub workers: Vec<WorkerName>,
     /// Show the daemon's own log of its latest run
     #[arg(long, conflicts_with = "workers")]
@@ -197,6 +236,22 @@ pub struct Logs {
     /// Number of last lines to show from each log
     #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
     pub lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Wait until mcpd runs and is healthy. Stops waiting at the time limit, and when only failed workers are left,
+    /// which nothing starts again; prints the health at that time
+    #[arg(long)]
+    pub wait: bool,
+    /// Time limit of --wait, such as 30s or 2m
+    #[arg(long, value_name = "LIMIT", default_value = "60s", value_parser = time_limit, requires = "wait")]
+    pub timeout: Duration,
+}
+
+fn time_limit(text: &str) -> Result<Duration, String> {
+    let limit: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(limit).map_err(|_| "a time limit can't be negative".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -318,8 +373,6 @@ mod manual_page_tests;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -334,6 +387,21 @@ mod tests {
             let cli = Cli::try_parse_from(line.split(' ')).expect(line);
             assert_eq!(cli.global.format(), Format::Json);
         }
+    }
+
+    /// Options of every command take many lines, so only the long help of a command has them.
+    #[test]
+    fn the_short_help_of_a_command_has_its_own_options_only() {
+        let help = |line: &str| parse(line.split(' ').map(OsString::from)).expect_err("help").to_string();
+        for line in ["mcpctl status -h", "mcpctl service install -h"] {
+            assert!(!help(line).contains("--socket"), "{}", help(line));
+        }
+        assert!(help("mcpctl status -h").contains("--watch"));
+        for line in ["mcpctl -h", "mcpctl status --help"] {
+            assert!(help(line).contains("--socket"), "{}", help(line));
+        }
+        let parsed = parse("mcpctl status --json --socket /s".split(' ').map(OsString::from)).expect("valid");
+        assert_eq!((parsed.global.format(), parsed.global.socket), (Format::Json, Some(PathBuf::from("/s"))));
     }
 
     #[test]

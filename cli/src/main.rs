@@ -5,18 +5,23 @@
 //!                                  -> locations.rs, leftovers.rs (what is known without a daemon)
 //!                                  -> progress/, document.rs, table.rs, formatting.rs, color.rs -> output.rs (prints)
 //! service/: mcpd as a service of systemd or launchd
+//! completion.rs: candidates for the completion of a shell
 //! failure.rs: failures and exit codes
 //! ```
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use mcpd_common::exit_code::program;
+
+use color::ColorChoice;
+use output::Format;
 
 mod args;
 mod color;
 mod commands;
+mod completion;
 mod context;
 mod daemon_client;
 mod document;
@@ -38,9 +43,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let cli = match args::Cli::try_parse() {
+    match completion::run() {
+        Ok(false) => {}
+        Ok(true) => return failure::SUCCESS,
+        Err(error) => return report_usage(&error, false),
+    }
+    let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return report_usage(&error),
+        Err(error) => return report_usage(&error, wants_json(std::env::args_os())),
     };
     let mut context = context::Context::new(cli.global);
     // A command sends a few requests and exits, so one thread is enough.
@@ -63,10 +73,54 @@ fn run() -> u8 {
 
 /// Prints help, version or a usage error, and returns the exit code. clap's own code for usage errors
 /// is 2, which here means that a worker needed `SIGTERM`.
-fn report_usage(error: &clap::Error) -> u8 {
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => failure::SUCCESS,
-        _ => program::USAGE,
+fn report_usage(error: &clap::Error, json: bool) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return failure::SUCCESS;
+    }
+    if json {
+        output::Output::new(Format::Json, ColorChoice::Never).failure(&usage_failure(error));
+    } else {
+        let _ = error.print();
+    }
+    program::USAGE
+}
+
+/// The same as other failures in JSON, without the lines that are about the usage.
+fn usage_failure(error: &clap::Error) -> failure::Failure {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let happened: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let next = "see `mcpctl --help`, or `mcpctl COMMAND --help`";
+    failure::Failure::new(program::USAGE, "read the command line", happened.join(" "), next)
+}
+
+/// Whether arguments that can't be parsed ask for JSON.
+fn wants_json(args: impl Iterator<Item = OsString>) -> bool {
+    let args: Vec<_> = args.take_while(|arg| arg != "--").collect();
+    let is_output = |pair: &[OsString]| pair[0] == "--output" && pair[1] == "json";
+    args.iter().any(|arg| arg == "--json" || arg == "--output=json") || args.windows(2).any(is_output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_recognized_in_invalid_arguments() {
+        let is_json = |line: &str| wants_json(line.split(' ').map(OsString::from));
+        for line in ["mcpctl restart --json", "mcpctl --output json bogus", "mcpctl bogus --output=json"] {
+            assert!(is_json(line), "{line}");
+        }
+        for line in ["mcpctl restart", "mcpctl --output table bogus", "mcpctl stop -- --json"] {
+            assert!(!is_json(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_usage_error_is_one_sentence() {
+        let error = args::parse(["mcpctl", "restart"].map(OsString::from)).expect_err("no target");
+        insta::assert_snapshot!(usage_failure(&error).happened, @"the following required arguments were not provided: <WORKER|--all|--daemon>");
     }
 }

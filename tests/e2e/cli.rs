@@ -257,27 +257,107 @@ fn health_is_the_exit_code() {
     let output = daemon.mcpctl(&["health", "--json"]).expect_code(1).json();
     assert_eq!((&output["schema"], &output["health"]), (&"mcpd.health.v1".into(), &"degraded".into()));
     daemon.assert_shuts_down(0);
-    assert_eq!(daemon.mcpctl(&["health"]).expect_code(3).stdout, "not running\n");
+    assert_eq!(daemon.mcpctl(&["health", "--json"]).expect_code(3).json()["health"], "not_running");
     daemon.mcpctl(&["status"]).expect_code(3);
 }
 
-/// The shells accept the scripts, which contain every command.
+/// A script in CI starts mcpd and waits for it.
+#[test]
+fn health_waits_until_mcpd_is_healthy_or_can_not_become_healthy() {
+    let spec = WorkerSpec::fixture("--never-ready").with("restart = \"never\"").with("ready_within = \"2s\"");
+    let mut daemon = Daemon::launch(ConfigBuilder::new().fixture("alpha", "").worker("beta", spec));
+    let waiting = daemon.mcpctl_start(&["health", "--wait", "--timeout", "60s"]);
+    let output = waiting.finish(BOUND).expect_code(1);
+    assert_eq!(output.stdout, "degraded: beta is failed\n", "a failed worker ends the wait");
+    daemon.signal(Signal::SIGTERM);
+    daemon.assert_no_trace(0);
+
+    let output = daemon.mcpctl(&["health", "--wait", "--timeout", "200ms"]).expect_code(3);
+    assert!(output.stdout.starts_with("not running: nothing listens on "), "the limit: {output:?}");
+    let waiting = daemon.mcpctl_start(&["health", "--wait"]);
+    let mut next = Daemon::launch_in(daemon.into_home().0, ConfigBuilder::new().fixture("alpha", ""));
+    assert_eq!(waiting.finish(BOUND).expect_code(0).stdout, "healthy\n");
+    next.wait_ready();
+    next.assert_shuts_down(0);
+}
+
+/// Without a terminal there is a line for each event, and no table that repeats them.
+#[test]
+fn a_shutdown_in_a_pipe_shows_each_step_once() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", ""));
+    daemon.remember();
+    let output = daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
+    let lines_with = |text: &str| output.stdout.lines().filter(|line| line.contains(text)).count();
+    for text in
+        ["asked to exit by ", "exited after ", "workers-graceful: finished after ", "ECHILD", "Exit code 0"]
+    {
+        // The proof is the evidence of a check and the summary of its phase.
+        assert_eq!(lines_with(text), if text == "ECHILD" { 2 } else { 1 }, "{text}: {}", output.stdout);
+    }
+    assert_eq!(lines_with("WORKER") + lines_with("EVIDENCE"), 0, "{}", output.stdout);
+    daemon.assert_no_trace(0);
+}
+
+/// `restart --daemon` succeeds although the stop found something, and both are shown.
+#[test]
+fn a_resource_that_fails_to_close_does_not_fail_a_restart() {
+    let resource = "[resources.cache]\nclose = [\"false\"]\n";
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").toml(resource));
+    let output = daemon.mcpctl(&["restart", "--daemon"]).expect_code(0);
+    for text in ["closed; failed to close: cache", "a resource failed to close", "1 of 1 worker ready"] {
+        assert!(output.stdout.contains(text), "{text}: {}", output.stdout);
+    }
+    let lines = daemon.mcpctl(&["restart", "--daemon", "--json"]).expect_code(0).json_lines();
+    let result = lines.last().expect("a result");
+    assert_eq!((&result["exit_code"], &result["stop_exit_code"]), (&0.into(), &6.into()), "{result}");
+    assert_eq!(result["stop_findings"][0]["subject"], "cache", "{result}");
+    daemon.assert_shuts_down(6);
+}
+
+/// The shells accept the scripts. With that of bash, Tab completes commands and the names of workers.
 #[test]
 fn completions_are_for_three_shells() {
-    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut daemon = Daemon::start(ConfigBuilder::new().fixture("alpha", "").fixture("beta", ""));
+    let home = daemon.home().to_owned();
     for shell in ["bash", "zsh", "fish"] {
-        let mut command = mcpctl(home.path());
-        let output = command::start(command.args(["completions", shell])).finish(BOUND).expect_code(0);
-        for name in ["shutdown", "verify-ports", "list-zombies", "restart", "history", "--socket"] {
-            let known = output.stdout.contains(name.trim_start_matches('-'));
-            assert!(known, "{name} is missing for {shell}");
-        }
-        let file = home.path().join(shell);
-        fs::write(&file, &output.stdout).expect("written");
-        let parses = Command::new(shell).arg("-n").arg(&file).output();
-        match parses {
-            Ok(parsed) => assert!(parsed.status.success() && parsed.stderr.is_empty(), "{shell}: {parsed:?}"),
-            Err(_) => skip::test(&format!("there is no {shell}")),
+        let script = daemon.mcpctl(&["completions", shell]).expect_code(0).stdout;
+        let mcpd_script =
+            command::start(Daemon::command(&home, &ConfigBuilder::new()).args(["completions", shell]));
+        let mcpd_script = mcpd_script.finish(BOUND).expect_code(0).stdout;
+        assert!(mcpd_script.contains("check-config"), "{shell}: {mcpd_script}");
+        for (name, text) in [("mcpctl", script), ("mcpd", mcpd_script)] {
+            let file = home.join(format!("{name}.{shell}"));
+            fs::write(&file, text).expect("written");
+            match Command::new(shell).arg("-n").arg(&file).output() {
+                Ok(parsed) => {
+                    assert!(parsed.status.success() && parsed.stderr.is_empty(), "{shell}: {parsed:?}");
+                }
+                Err(_) => skip::test(&format!("there is no {shell}")),
+            }
         }
     }
+    let words = complete_in_bash(&daemon, "restart ''");
+    assert!(words.contains(&"alpha".to_owned()) && words.contains(&"beta".to_owned()), "{words:?}");
+    assert_eq!(complete_in_bash(&daemon, "restart al"), ["alpha"]);
+    assert_eq!(complete_in_bash(&daemon, "list-z"), ["list-zombies"]);
+    daemon.assert_shuts_down(0);
+    assert_eq!(complete_in_bash(&daemon, "logs be"), ["beta"], "from the configuration");
+}
+
+/// What Tab at the end of this line offers.
+fn complete_in_bash(daemon: &Daemon, line: &str) -> Vec<String> {
+    let program = binaries::mcpctl();
+    let programs = program.parent().expect("a directory").display();
+    let script = daemon.home().join("mcpctl.bash").display().to_string();
+    let inner = format!(
+        "PATH='{programs}':$PATH; source '{script}'; COMP_WORDS=(mcpctl {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         COMP_TYPE=9; _clap_complete_mcpctl mcpctl \"${{COMP_WORDS[COMP_CWORD]}}\" x; printf '%s\n' \"${{COMPREPLY[@]}}\""
+    );
+    let mut bash = Command::new("bash");
+    bash.env_clear().args(["--norc", "-c", &inner]);
+    for (name, value) in mcpctl(daemon.home()).get_envs() {
+        bash.envs(value.map(|value| (name, value)));
+    }
+    let output = command::start(&mut bash).finish(BOUND).expect_code(0);
+    output.stdout.lines().map(str::to_owned).collect()
 }

@@ -104,6 +104,46 @@ fn the_socket_of_the_run_file_is_named_if_another_one_was_asked_for() {
     daemon.assert_shuts_down(0);
 }
 
+/// A wrong socket says nothing about other daemons: the message names the socket that would be used without it.
+#[test]
+fn a_wrong_socket_is_not_called_a_daemon_that_does_not_run() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(home.path().join("run")).expect("made");
+    let repository = home.path().join("repository");
+    repo::init(&repository);
+    let mut mcpd = Daemon::command(home.path(), &ConfigBuilder::new());
+    let daemon = command::start(mcpd.arg("--repo").arg(&repository));
+    let ask = |args: &[&str]| run_mcpctl(home.path(), RuntimeDir::Set, args);
+    ask(&["health", "--wait"]).expect_code(0);
+    let usual = home.path().join("run/mcpd/control.sock").display().to_string();
+    let wrong = ["--socket", "/nowhere.sock"];
+    for (command, code) in [("status", 3), ("health", 3), ("clients", 69)] {
+        let output = ask(&[&[command], &wrong[..]].concat()).expect_code(code);
+        let text = format!("{}{}", output.stdout, output.stderr);
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("nothing listens on /nowhere.sock"), "{command}: {text}");
+        assert!(words.contains(&format!("a daemon listens on {usual}")), "{command}: {text}");
+        assert!(!words.contains("mcpd is not running"), "{command}: {text}");
+    }
+    ask(&["shutdown", "--wait"]).expect_code(0);
+    daemon.finish(LONGEST_SHUTDOWN).expect_code(0);
+    let output = ask(&["clients", "--socket", "/nowhere.sock"]).expect_code(69);
+    assert!(output.stderr.contains(&format!("nothing listens on the default socket, {usual}, either")));
+}
+
+/// R-CLI-1: a program that asked for JSON gets it, whatever is wrong with its arguments.
+#[test]
+fn usage_errors_are_json_if_json_was_asked_for() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    for args in [&["restart", "--json"][..], &["--output", "json", "bogus"], &["status", "--json", "--bogus"]]
+    {
+        let output = run_mcpctl(home.path(), RuntimeDir::Unset, args).expect_code(64);
+        let error: serde_json::Value = serde_json::from_str(&output.stderr).expect("one object");
+        assert_eq!((&error["schema"], &error["code"]), (&"mcpd.error.v1".into(), &64.into()), "{output:?}");
+        assert!(output.stdout.is_empty() && !error["happened"].to_string().contains('\x1b'), "{output:?}");
+    }
+}
+
 /// A stopped daemon accepts connections and answers nothing: every command gives up, says what it waited for, and
 /// what to do.
 #[test]

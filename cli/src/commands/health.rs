@@ -1,14 +1,22 @@
 //! `mcpctl health`: the state of health in one line, for scripts and probes.
 
+use std::time::Duration;
+
 use mcpd_common::exit_code::program;
 use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use serde::Serialize;
 
+use super::restart::is_settling;
+use crate::args;
 use crate::color::Tone;
 use crate::context::Context;
 use crate::failure::{DEGRADED, Failure, SUCCESS};
+use crate::wait::{Instant, now, sleep};
 
 const ACTION: &str = "check the health";
+
+/// Interval of looking with `--wait`.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `schema` of the JSON output.
 pub const HEALTH_SCHEMA: &str = "mcpd.health.v1";
@@ -28,11 +36,8 @@ enum HealthState {
     NotRunning,
 }
 
-pub async fn run(context: &mut Context) -> Result<u8, Failure> {
-    let health = match context.connect(ACTION).await? {
-        Some(mut daemon) => health_of(&daemon.status(ACTION, None).await?),
-        None => Health { health: HealthState::NotRunning, problems: Vec::new() },
-    };
+pub async fn run(context: &mut Context, args: args::Health) -> Result<u8, Failure> {
+    let health = if args.wait { wait(context, now() + args.timeout).await? } else { look(context).await?.0 };
     if context.out.is_json() {
         context.out.json_with_schema(HEALTH_SCHEMA, &health);
     } else {
@@ -41,6 +46,50 @@ pub async fn run(context: &mut Context) -> Result<u8, Failure> {
         context.out.print(doc);
     }
     Ok(health.code())
+}
+
+/// Looks until mcpd is healthy, can't become healthy by itself, or the time is up.
+async fn wait(context: &Context, deadline: Instant) -> Result<Health, Failure> {
+    loop {
+        let is_late = now() >= deadline;
+        match look(context).await {
+            Ok((health, Progress::Settled)) => return Ok(health),
+            Ok((health, Progress::MayChange)) if is_late => return Ok(health),
+            // The daemon is exiting or starting.
+            Err(failure) if is_late || failure.code != program::UNAVAILABLE => return Err(failure),
+            Ok((_, Progress::MayChange)) | Err(_) => sleep(POLL_INTERVAL).await,
+        }
+    }
+}
+
+/// Whether waiting can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Healthy, or failed workers are the only problem.
+    Settled,
+    MayChange,
+}
+
+async fn look(context: &Context) -> Result<(Health, Progress), Failure> {
+    let Some(mut daemon) = context.connect(ACTION).await? else {
+        let wrong = context.wrong_socket(ACTION).await;
+        let problems = wrong.map(|wrong| format!("{}; {}", wrong.happened, wrong.next)).into_iter().collect();
+        return Ok((Health { health: HealthState::NotRunning, problems }, Progress::MayChange));
+    };
+    let report = daemon.status(ACTION, None).await?;
+    let health = health_of(&report);
+    let progress = progress(&report, &health);
+    Ok((health, progress))
+}
+
+fn progress(report: &StatusReport, health: &Health) -> Progress {
+    // An unhealthy worker may respond again.
+    let may_change = |worker: &WorkerStatus| is_settling(worker) || worker.state == WorkerState::Unhealthy;
+    if health.health == HealthState::ShuttingDown || report.workers.iter().any(may_change) {
+        Progress::MayChange
+    } else {
+        Progress::Settled
+    }
 }
 
 fn health_of(report: &StatusReport) -> Health {
@@ -104,6 +153,20 @@ mod tests {
         report.workers.retain(|worker| worker.state == WorkerState::Ready);
         let health = health_of(&report);
         assert_eq!((health.sentence().as_str(), health.code()), ("healthy", 0));
+    }
+
+    /// A failed worker is not started again, so waiting for it is of no use; anything else may change.
+    #[test]
+    fn a_wait_ends_when_only_failed_workers_are_left() {
+        let mut report = test_data::status();
+        let progress_of = |report: &StatusReport| progress(report, &health_of(report));
+        report.workers.retain(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Failed));
+        assert_eq!(progress_of(&report), Progress::Settled);
+        for state in [WorkerState::Starting, WorkerState::BackingOff, WorkerState::Unhealthy] {
+            report.workers[0].state = state;
+            assert_eq!(progress_of(&report), Progress::MayChange, "{state:?}");
+        }
+        assert_eq!(progress_of(&test_data::status_shutting_down()), Progress::MayChange);
     }
 
     /// R-SHUT-7.

@@ -30,11 +30,11 @@ pub async fn run(context: &mut Context, command: Command) -> Result<u8, Failure>
         Command::Stop(args) => workers::run(context, workers::Verb::Stop, args).await,
         Command::Restart(args) => restart::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
-        Command::Health => health::run(context).await,
+        Command::Health(args) => health::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Report(args) => report::run(context, args).await,
         Command::Service(args) => service::run(context, args).await,
-        Command::Completions(args) => Ok(completions::run(context, args)),
+        Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, args),
     }
 }
