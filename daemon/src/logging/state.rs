@@ -6,9 +6,12 @@ use std::time::Instant;
 use mcpd_common::ids::Pid;
 use mcpd_common::os::{process, this_process};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+use tracing::level_filters::LevelFilter;
 
 pub fn log_in_background(border: &'static str) {
-    if tracing::enabled!(tracing::Level::DEBUG) {
+    // Not `enabled!`: what it asks the filters of the layers stays in their state, and the next event of this thread is lost
+    // in the layers that said no.
+    if LevelFilter::current() >= LevelFilter::DEBUG {
         tokio::task::spawn_blocking(move || log(border));
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
+use mcpd_common::phase::Phase;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, until};
 use serde_json::Value;
 
@@ -59,6 +60,18 @@ fn the_log_for_people_shows_exit_codes_as_numbers() {
     let (time, _) = line.split_once(' ').expect("a time");
     let (_, fraction) = time.split_once('.').expect("a fraction");
     assert_eq!(fraction.find(['+', '-']), Some(3), "{line}");
+}
+
+/// A line is missing if a filter of the log keeps an answer that it gave before.
+#[test]
+fn the_log_for_people_has_the_end_of_each_phase_and_each_check() {
+    let log = log(false, &[]);
+    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Exit) {
+        assert!(log.contains(&format!("phase finished phase={phase} ")), "{phase}: {log}");
+    }
+    for check in ["resources", "ports", "processes", "descriptors"] {
+        assert!(log.contains(&format!("verified check=\"{check}\"")), "{check}: {log}");
+    }
 }
 
 /// Standard output and standard error, also of errors that end a start.
