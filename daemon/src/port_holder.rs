@@ -9,9 +9,7 @@ pub fn sentence(port: Port, worker: &WorkerName) -> String {
     let known = KnownPort { port, worker: Some(worker.clone()) };
     let mut reports = ports::examine(&[known], &|_| None);
     // mcpd may have the port on another address: it binds 127.0.0.1 and ::1 in turn.
-    let own = std::process::id();
-    let is_own = |holder: &PortHolder| holder.pid.is_some_and(|pid| pid.get().cast_unsigned() == own);
-    reports.iter_mut().for_each(|report| report.holders.retain(|holder| !is_own(holder)));
+    reports.iter_mut().for_each(|report| report.holders.retain(|holder| !is_mcpd(holder)));
     if let Some(report) = reports.first().filter(|report| report.state == PortState::TimeWait) {
         let connections = count(report.time_wait as usize, "closed connection");
         let seconds = report.time_wait_seconds;
@@ -26,4 +24,8 @@ pub fn sentence(port: Port, worker: &WorkerName) -> String {
         ports::PortReport::holders_sentence,
     );
     format!("{held}; end that process or give {worker} another port")
+}
+
+fn is_mcpd(holder: &PortHolder) -> bool {
+    holder.pid.is_some_and(|pid| pid.get().cast_unsigned() == std::process::id())
 }

@@ -14,7 +14,7 @@ pub enum Destination {
     File(Option<PathBuf>),
 }
 
-/// Prints or writes the configuration. Prints warnings and the next command on standard error.
+/// Prints or writes the configuration. Warnings and errors go to standard error.
 pub fn run(repos: &[PathBuf], destination: Destination) -> u8 {
     for missing in repos.iter().filter(|repo| !repo.is_dir()) {
         let shown = missing.display();
@@ -25,28 +25,33 @@ pub fn run(repos: &[PathBuf], destination: Destination) -> u8 {
         return program::USAGE;
     }
     let text = init::render(repos);
-    let Destination::File(file) = destination else {
-        super::print(&text);
-        return 0;
-    };
-    let environment = &paths::process_environment;
-    let named =
-        file.or_else(|| environment("MCPD_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from));
-    // A start without `--config` finds the default file and that of the variable.
-    let is_found = |file: &Path| paths::config_file(None, environment).is_some_and(|found| found == file);
-    let Some(file) = named.or_else(|| paths::default_config_file(environment)) else {
-        super::complain("there is no home directory: name the file with --config FILE\n");
-        return program::CONFIG;
-    };
-    let shown = file.display();
-    match write(&file, &text) {
-        Ok(()) if is_found(&file) => {
-            super::print(&format!("wrote {shown}\nnext: `mcpd check-config`, then `mcpd`\n"));
+    match destination {
+        Destination::StandardOutput => {
+            super::print(&text);
             0
         }
+        Destination::File(named) => match named.or_else(default_file) {
+            Some(file) => write(&file, &text),
+            None => {
+                super::complain("there is no home directory: name the file with --config FILE\n");
+                program::CONFIG
+            }
+        },
+    }
+}
+
+/// The file that a start without `--config` reads; it need not exist.
+fn default_file() -> Option<PathBuf> {
+    let environment = &paths::process_environment;
+    paths::config_file(None, environment).or_else(|| paths::default_config_file(environment))
+}
+
+/// Writes a new file, and says what to do next.
+fn write(file: &Path, text: &str) -> u8 {
+    let shown = file.display();
+    match create(file, text) {
         Ok(()) => {
-            let next = format!("next: `mcpd check-config {shown}`, then `mcpd --config {shown}`");
-            super::print(&format!("wrote {shown}\n{next}\n"));
+            super::print(&format!("wrote {shown}\n{}\n", next(file)));
             0
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -56,16 +61,25 @@ pub fn run(repos: &[PathBuf], destination: Destination) -> u8 {
             program::USAGE
         }
         Err(error) => {
-            super::complain(&format!("can't write {shown}: {error}\n"));
+            super::complain(&format!("can't write {shown}: {error}; name another file with --config FILE\n"));
             program::CONFIG
         }
     }
 }
 
 /// Never overwrites a file. A directory that is missing is created for this user only.
-fn write(file: &Path, text: &str) -> io::Result<()> {
+fn create(file: &Path, text: &str) -> io::Result<()> {
     if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         durable::make_directory(directory)?;
     }
     durable::create(file, text.as_bytes())
+}
+
+/// The next commands. They need no `--config` for the file that a start reads anyway.
+fn next(file: &Path) -> String {
+    if paths::config_file(None, &paths::process_environment).is_some_and(|found| found == file) {
+        return "next: `mcpd check-config`, then `mcpd`".to_owned();
+    }
+    let shown = file.display();
+    format!("next: `mcpd check-config {shown}`, then `mcpd --config {shown}`")
 }

@@ -43,15 +43,7 @@ pub fn settle(record: &CrashRecord, is_complete: bool, socket: &Path, state: &St
 
 /// Never waits for a console that does not read.
 fn print(text: &str) {
-    let mut line = String::new();
-    // A line of JSON is longer than its text.
-    for limit in (0..=MAX_LINE).rev().step_by(32) {
-        let text = format!("mcp-guardian: {}\n", &text[..text.floor_char_boundary(limit)]);
-        line = logging::error_text(&text).into_owned();
-        if line.len() <= MAX_LINE {
-            break;
-        }
-    }
+    let line = line(text);
     let error = std::io::stderr();
     let mut entry = [PollFd::from_borrowed_fd(error.as_fd(), PollFlags::OUT)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -59,6 +51,16 @@ fn print(text: &str) {
         // If it can't be printed, the crash record still has it.
         let _ = rustix::io::write(error.as_fd(), line.as_bytes());
     }
+}
+
+/// As much of the text as fits into a line. How much that is depends on the format: JSON needs more bytes.
+fn line(text: &str) -> String {
+    let cut = |bytes: usize| {
+        let text = format!("mcp-guardian: {}\n", &text[..text.floor_char_boundary(bytes)]);
+        logging::error_text(&text).into_owned()
+    };
+    let lengths = (0..=MAX_LINE).rev().step_by(32);
+    lengths.map(cut).find(|line| line.len() <= MAX_LINE).unwrap_or_default()
 }
 
 /// Bytes that fit into a pipe that poll(2) reports as ready (`PIPE_BUF` is at least 512).

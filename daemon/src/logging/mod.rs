@@ -78,14 +78,14 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
     let debug = fmt::layer()
         .with_writer(debug)
         .with_ansi(false)
-        .with_timer(Clock)
+        .with_timer(Clock::Microseconds)
         .with_file(true)
         .with_line_number(true)
         .with_filter(everything);
     let shutdown_log = fmt::layer()
         .with_writer(shutdown_log)
         .with_ansi(false)
-        .with_timer(Clock)
+        .with_timer(Clock::Microseconds)
         .with_target(false)
         .with_filter(LevelFilter::INFO)
         .with_filter(filter::filter_fn(move |_| begun.load(Ordering::Relaxed)));
@@ -94,8 +94,8 @@ pub fn start(log_dir: &Path, run: RunId, console: ConsoleFormat) -> Logs {
         .ok();
     let lines = fmt::layer().with_writer(OptionalConsole(stderr.clone())).with_target(false);
     let lines = match console {
-        ConsoleFormat::Human => lines.with_timer(HumanClock).with_ansi(stderr_has_colours()).boxed(),
-        ConsoleFormat::Json => lines.with_timer(Clock).json().boxed(),
+        ConsoleFormat::Human => lines.with_timer(Clock::Milliseconds).with_ansi(stderr_has_colours()).boxed(),
+        ConsoleFormat::Json => lines.with_timer(Clock::Microseconds).json().boxed(),
         ConsoleFormat::Journal => {
             lines.with_ansi(false).map_event_format(|_| JournalFormat::default()).boxed()
         }
@@ -133,26 +133,27 @@ fn stderr_has_colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Microseconds and offset: RFC 3339.
-struct Clock;
+/// The time in RFC 3339, with the offset of the local time zone.
+#[derive(Clone, Copy)]
+enum Clock {
+    Milliseconds,
+    Microseconds,
+}
+
+impl Clock {
+    fn now(self) -> String {
+        let format = match self {
+            Self::Milliseconds => "%Y-%m-%dT%H:%M:%S%.3f%:z",
+            Self::Microseconds => "%Y-%m-%dT%H:%M:%S%.6f%:z",
+        };
+        jiff::Zoned::now().strftime(format).to_string()
+    }
+}
 
 impl FormatTime for Clock {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{}", now("%Y-%m-%dT%H:%M:%S%.6f%:z"))
+        writer.write_str(&self.now())
     }
-}
-
-/// [`Clock`] with milliseconds.
-struct HumanClock;
-
-impl FormatTime for HumanClock {
-    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{}", now("%Y-%m-%dT%H:%M:%S%.3f%:z"))
-    }
-}
-
-fn now(format: &str) -> String {
-    jiff::Zoned::now().strftime(format).to_string()
 }
 
 /// Set once by `--log-format json`.
@@ -174,7 +175,7 @@ pub fn error_text(text: &str) -> Cow<'_, str> {
     if is_json() {
         let fields = serde_json::json!({ "message": text.trim_end() });
         let line = serde_json::json!({
-            "timestamp": now("%Y-%m-%dT%H:%M:%S%.6f%:z"), "level": "ERROR", "fields": fields,
+            "timestamp": Clock::Microseconds.now(), "level": "ERROR", "fields": fields,
         });
         return Cow::Owned(format!("{line}\n"));
     }

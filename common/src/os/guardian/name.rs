@@ -67,6 +67,10 @@ fn move_environment() {
     }
 }
 
+/// Length of an area that is believed. Linux allows 2 MiB for both with the usual limit of the stack.
+#[cfg(target_os = "linux")]
+const MAX_AREA: usize = 2 << 20;
+
 /// Where the arguments of this process are, and what follows them.
 #[cfg(target_os = "linux")]
 struct Areas {
@@ -79,7 +83,6 @@ struct Areas {
 /// Fields 48 to 51 of proc_pid_stat(5).
 #[cfg(target_os = "linux")]
 fn areas() -> Option<Areas> {
-    const LONGEST: usize = 1 << 20;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // Field 2, the name, may contain any character; field 3 begins after the last parenthesis.
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -91,8 +94,8 @@ fn areas() -> Option<Areas> {
         (Some(start), Some(end)) if start == begin + arguments => end.saturating_sub(start),
         _ => 0,
     };
-    let environment = if environment < LONGEST { environment } else { 0 };
-    (begin != 0 && (1..LONGEST).contains(&arguments)).then_some(Areas { begin, arguments, environment })
+    let environment = if environment < MAX_AREA { environment } else { 0 };
+    (begin != 0 && (1..MAX_AREA).contains(&arguments)).then_some(Areas { begin, arguments, environment })
 }
 
 #[cfg(all(test, target_os = "linux"))]
