@@ -21,8 +21,8 @@ use crate::context::Context;
 /// The variable with the name of the shell. Not the usual `COMPLETE`, which may mean something else to the user.
 const VARIABLE: &str = "MCPCTL_COMPLETE";
 
-/// Limit for asking the daemon. A person waits for it.
-const REPLY_LIMIT: Duration = Duration::from_secs(1);
+/// Limit for the daemon to reply, because a person waits. After it, the names are read from files.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the candidates if a script asks for them; false if this is an ordinary call.
 pub fn run() -> clap::error::Result<bool> {
@@ -56,7 +56,7 @@ pub fn workers() -> Vec<CompletionCandidate> {
 async fn workers_of_daemon(context: &Context) -> Option<Vec<WorkerName>> {
     let action = "complete the names of workers";
     let status = async { context.connect(action).await.ok()??.status(action, None).await.ok() };
-    let status = timeout(REPLY_LIMIT, status).await.ok()??;
+    let status = timeout(REPLY_TIMEOUT, status).await.ok()??;
     Some(status.workers.into_iter().map(|worker| worker.name).collect())
 }
 
@@ -69,11 +69,20 @@ fn workers_in_files(context: &Context) -> Vec<WorkerName> {
 /// The options in an unfinished command line that say which daemon is meant.
 fn global_options(words: impl Iterator<Item = OsString>) -> Global {
     let words: Vec<_> = words.collect();
-    let value = |option: &str| {
-        let pair = words.windows(2).find(|pair| pair[0] == option);
-        pair.map(|pair| PathBuf::from(&pair[1]))
-    };
-    Global { socket: value("--socket"), config: value("--config"), ..Global::default() }
+    Global { socket: value(&words, "--socket"), config: value(&words, "--config"), ..Global::default() }
+}
+
+/// From `--option VALUE` or `--option=VALUE`. bash passes the latter as three words.
+fn value(words: &[OsString], option: &str) -> Option<PathBuf> {
+    let begin = words.iter().position(|word| {
+        word.as_encoded_bytes()
+            .strip_prefix(option.as_bytes())
+            .is_some_and(|rest| matches!(rest, [] | [b'=', ..]))
+    })?;
+    match words[begin].to_str().and_then(|word| word.split_once('=')) {
+        Some((_, value)) => Some(value.into()),
+        None => words[begin + 1..].iter().find(|word| *word != "=").map(PathBuf::from),
+    }
 }
 
 #[cfg(test)]
@@ -82,8 +91,10 @@ mod tests {
 
     #[test]
     fn the_daemon_is_the_one_that_the_command_line_names() {
-        let words = ["mcpctl", "--", "mcpctl", "--socket", "/a.sock", "restart", ""];
-        let options = global_options(words.into_iter().map(OsString::from));
-        assert_eq!((options.socket, options.config), (Some(PathBuf::from("/a.sock")), None));
+        for named in ["--socket /a.sock", "--socket=/a.sock", "--socket = /a.sock"] {
+            let line = format!("mcpctl -- mcpctl {named} restart ");
+            let options = global_options(line.split(' ').map(OsString::from));
+            assert_eq!((options.socket, options.config), (Some(PathBuf::from("/a.sock")), None), "{named}");
+        }
     }
 }

@@ -100,19 +100,18 @@ impl Context {
     /// daemon. `None` if no socket was named.
     pub async fn wrong_socket(&self, action: &str) -> Option<WrongSocket> {
         let named = self.global.socket.as_ref()?;
-        let candidates = usual_candidates(&Global { socket: None, config: None, ..self.global.clone() });
-        let usual = candidates.first()?.socket.clone();
+        let candidates = default_candidates();
         let found = daemon_client::connect(action, &candidates).await.ok().flatten();
-        let next = match found.map(|daemon| daemon.socket) {
-            Some(socket) => format!(
+        let next = match (found, candidates.first()) {
+            (Some(daemon), _) => format!(
                 "a daemon listens on {}: to use it, leave out --socket (and MCPD_SOCKET)",
-                socket.display()
+                daemon.socket.display()
             ),
-            None if usual == *named => "that is the default socket, too: start mcpd with `mcpd`".to_owned(),
-            None => format!(
+            (None, Some(usual)) if usual.socket != *named => format!(
                 "nothing listens on the default socket, {}, either: start mcpd with `mcpd`",
-                usual.display()
+                usual.socket.display()
             ),
+            (None, _) => "start mcpd with `mcpd`".to_owned(),
         };
         Some(WrongSocket { happened: format!("nothing listens on {}", named.display()), next })
     }
@@ -137,12 +136,15 @@ fn usual_candidates(global: &Global) -> Vec<Candidate> {
     match global {
         Global { socket: Some(socket), .. } => vec![Candidate::any(socket)],
         Global { config: Some(_), .. } => Vec::new(),
-        _ => {
-            let state_dir = paths::default_state_dir(&paths::process_environment);
-            let socket = paths::default_socket(&state_dir, &paths::process_environment);
-            candidates_of(Some(socket), &StateDir::new(state_dir))
-        }
+        _ => default_candidates(),
     }
+}
+
+/// The sockets without `--socket` and `--config`.
+fn default_candidates() -> Vec<Candidate> {
+    let state_dir = paths::default_state_dir(&paths::process_environment);
+    let socket = paths::default_socket(&state_dir, &paths::process_environment);
+    candidates_of(Some(socket), &StateDir::new(state_dir))
 }
 
 /// The configured or default socket, and the socket in the run file: the default depends on the environment,
