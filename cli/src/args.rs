@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use clap_complete::engine::ArgValueCandidates;
+use mcpd_common::config;
 use mcpd_common::ids::{Port, RunId, WorkerName};
 use mcpd_common::paths;
 
@@ -240,18 +241,17 @@ pub struct Logs {
 
 #[derive(Debug, Args)]
 pub struct Health {
-    /// Wait until mcpd runs and is healthy. Stops waiting at the time limit, and when only failed workers are left,
-    /// which nothing starts again; prints the health at that time
+    /// Wait until mcpd runs and is healthy. The wait also ends at the time limit, and when failed workers are the only
+    /// problem left, because mcpd does not start those again. Then the health is printed
     #[arg(long)]
     pub wait: bool,
-    /// Time limit of --wait, such as 30s or 2m
+    /// Time limit of --wait, such as 30s or 2m; at most 24h
     #[arg(long, value_name = "LIMIT", default_value = "60s", value_parser = time_limit, requires = "wait")]
     pub timeout: Duration,
 }
 
 fn time_limit(text: &str) -> Result<Duration, String> {
-    let limit: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(limit).map_err(|_| "a time limit can't be negative".to_owned())
+    config::parse_duration(text).map_err(|error| format!("it {error}; write for example 30s or 2m"))
 }
 
 #[derive(Debug, Args)]

@@ -84,6 +84,18 @@ pub struct WorkerStatus {
     pub stray_lines: u64,
 }
 
+impl WorkerStatus {
+    /// Whether its state is about to change without a request. A stopped worker that has never run in this run is
+    /// about to be started.
+    pub fn is_settling(&self) -> bool {
+        match self.state {
+            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => true,
+            WorkerState::Stopped => self.last_exit.is_none(),
+            WorkerState::Ready | WorkerState::Unhealthy | WorkerState::Failed => false,
+        }
+    }
+}
+
 /// The progress of a running shutdown (R-SHUT-7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShutdownStatus {

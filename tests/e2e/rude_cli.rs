@@ -170,6 +170,8 @@ fn no_command_waits_for_a_frozen_daemon_without_a_limit() {
         assert!(output.stderr.contains("did not send"), "{line}: {output:?}");
         assert!(output.stderr.contains(&format!("kill -CONT {pid}")), "{line}: {output:?}");
     }
+    let output = daemon.mcpctl(&["health", "--wait", "--timeout", "100ms"]).expect_code(75);
+    assert!(output.stderr.contains("mcpd did not reply within 100ms"), "{output:?}");
 }
 
 /// A daemon on a busy machine: late, but not too late.

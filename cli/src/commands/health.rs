@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
+use mcpd_common::config::show_duration;
 use mcpd_common::exit_code::program;
 use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
 use serde::Serialize;
+use tokio::time::timeout_at;
 
-use super::restart::is_settling;
 use crate::args;
 use crate::color::Tone;
 use crate::context::Context;
 use crate::failure::{DEGRADED, Failure, SUCCESS};
-use crate::wait::{Instant, now, sleep};
+use crate::wait::{now, sleep};
 
 const ACTION: &str = "check the health";
 
-/// Interval of looking with `--wait`.
+/// Interval between two requests with `--wait`.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `schema` of the JSON output.
@@ -37,7 +38,7 @@ enum HealthState {
 }
 
 pub async fn run(context: &mut Context, args: args::Health) -> Result<u8, Failure> {
-    let health = if args.wait { wait(context, now() + args.timeout).await? } else { look(context).await?.0 };
+    let health = if args.wait { wait(context, args.timeout).await? } else { look(context).await?.0 };
     if context.out.is_json() {
         context.out.json_with_schema(HEALTH_SCHEMA, &health);
     } else {
@@ -48,47 +49,56 @@ pub async fn run(context: &mut Context, args: args::Health) -> Result<u8, Failur
     Ok(health.code())
 }
 
-/// Looks until mcpd is healthy, can't become healthy by itself, or the time is up.
-async fn wait(context: &Context, deadline: Instant) -> Result<Health, Failure> {
-    loop {
-        let is_late = now() >= deadline;
-        match look(context).await {
-            Ok((health, Progress::Settled)) => return Ok(health),
-            Ok((health, Progress::MayChange)) if is_late => return Ok(health),
+/// The health as soon as it is settled; at the time limit, what was found last.
+async fn wait(context: &Context, limit: Duration) -> Result<Health, Failure> {
+    let deadline = now() + limit;
+    let mut last = Err(no_reply(limit));
+    while now() < deadline {
+        match timeout_at(deadline, look(context)).await {
+            Ok(Ok((health, Settled::Yes))) => return Ok(health),
+            Ok(Ok((health, Settled::No))) => last = Ok(health),
             // The daemon is exiting or starting.
-            Err(failure) if is_late || failure.code != program::UNAVAILABLE => return Err(failure),
-            Ok((_, Progress::MayChange)) | Err(_) => sleep(POLL_INTERVAL).await,
+            Ok(Err(failure)) if failure.code == program::UNAVAILABLE => last = Err(failure),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => break,
         }
+        sleep(POLL_INTERVAL).await;
     }
+    last
 }
 
-/// Whether waiting can help.
+fn no_reply(limit: Duration) -> Failure {
+    let happened = format!("mcpd did not reply within {}, the time limit of --wait", show_duration(limit));
+    let next = "run `mcpctl health`: it waits longer for a reply, and says what to do without one";
+    Failure::new(program::TEMPFAIL, ACTION, happened, next)
+}
+
+/// Whether the health stays as it is without a request: it is healthy, or only failed workers are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// Healthy, or failed workers are the only problem.
-    Settled,
-    MayChange,
+enum Settled {
+    Yes,
+    No,
 }
 
-async fn look(context: &Context) -> Result<(Health, Progress), Failure> {
+async fn look(context: &Context) -> Result<(Health, Settled), Failure> {
     let Some(mut daemon) = context.connect(ACTION).await? else {
         let wrong = context.wrong_socket(ACTION).await;
         let problems = wrong.map(|wrong| format!("{}; {}", wrong.happened, wrong.next)).into_iter().collect();
-        return Ok((Health { health: HealthState::NotRunning, problems }, Progress::MayChange));
+        return Ok((Health { health: HealthState::NotRunning, problems }, Settled::No));
     };
     let report = daemon.status(ACTION, None).await?;
     let health = health_of(&report);
-    let progress = progress(&report, &health);
-    Ok((health, progress))
+    let settled = settled(&report, &health);
+    Ok((health, settled))
 }
 
-fn progress(report: &StatusReport, health: &Health) -> Progress {
+fn settled(report: &StatusReport, health: &Health) -> Settled {
     // An unhealthy worker may respond again.
-    let may_change = |worker: &WorkerStatus| is_settling(worker) || worker.state == WorkerState::Unhealthy;
+    let may_change = |worker: &WorkerStatus| worker.is_settling() || worker.state == WorkerState::Unhealthy;
     if health.health == HealthState::ShuttingDown || report.workers.iter().any(may_change) {
-        Progress::MayChange
+        Settled::No
     } else {
-        Progress::Settled
+        Settled::Yes
     }
 }
 
@@ -159,14 +169,14 @@ mod tests {
     #[test]
     fn a_wait_ends_when_only_failed_workers_are_left() {
         let mut report = test_data::status();
-        let progress_of = |report: &StatusReport| progress(report, &health_of(report));
+        let is_settled = |report: &StatusReport| settled(report, &health_of(report)) == Settled::Yes;
         report.workers.retain(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Failed));
-        assert_eq!(progress_of(&report), Progress::Settled);
+        assert!(is_settled(&report));
         for state in [WorkerState::Starting, WorkerState::BackingOff, WorkerState::Unhealthy] {
             report.workers[0].state = state;
-            assert_eq!(progress_of(&report), Progress::MayChange, "{state:?}");
+            assert!(!is_settled(&report), "{state:?}");
         }
-        assert_eq!(progress_of(&test_data::status_shutting_down()), Progress::MayChange);
+        assert!(!is_settled(&test_data::status_shutting_down()));
     }
 
     /// R-SHUT-7.

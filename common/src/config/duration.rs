@@ -14,21 +14,26 @@ pub(super) const ALLOWED: &str =
 
 /// Why a value is not a duration; the texts follow "which".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidDuration {
+pub enum InvalidDuration {
+    /// A text without a number or a unit.
     #[error("is not a duration")]
     NotADuration,
+    /// NaN as a number of seconds.
     #[error("is not a number")]
     NotANumber,
+    /// Less than 0.
     #[error("is negative")]
     Negative,
+    /// 0.
     #[error("is zero")]
     Zero,
+    /// More than [`MAX_DURATION`].
     #[error("is more than 24h")]
     TooLong,
 }
 
 /// Parses a text with units.
-pub(super) fn from_text(text: &str) -> Result<Duration, InvalidDuration> {
+pub fn from_text(text: &str) -> Result<Duration, InvalidDuration> {
     let parsed: SignedDuration = text.trim().parse().map_err(|_| InvalidDuration::NotADuration)?;
     match parsed {
         negative if negative.is_negative() => Err(InvalidDuration::Negative),

@@ -42,7 +42,7 @@ mod worker_env;
 mod tests;
 
 pub use context::GitReason;
-pub use duration::show as show_duration;
+pub use duration::{from_text as parse_duration, show as show_duration};
 pub use file_system::not_responding;
 pub use load::{LoadError, Loaded, Source, check, load, peek};
 pub use placeholder::PortText;
