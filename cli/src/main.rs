@@ -90,10 +90,13 @@ fn report_usage(error: &clap::Error, json: bool) -> u8 {
 fn usage_failure(error: &clap::Error) -> failure::Failure {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
-    let happened: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let is_about_usage = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    // Paragraphs of a message and its tips. Lines of one paragraph are a list.
+    let message: Vec<_> = text.lines().take_while(|line| !is_about_usage(line)).map(str::trim).collect();
+    let paragraphs = message.split(|line| line.is_empty()).map(|lines| lines.join(" "));
+    let happened: Vec<_> = paragraphs.filter(|paragraph| !paragraph.is_empty()).collect();
     let next = "see `mcpctl --help`, or `mcpctl COMMAND --help`";
-    failure::Failure::new(program::USAGE, "read the command line", happened.join(" "), next)
+    failure::Failure::new(program::USAGE, "read the command line", happened.join("; "), next)
 }
 
 /// Whether arguments that can't be parsed ask for JSON.
@@ -120,7 +123,12 @@ mod tests {
 
     #[test]
     fn a_usage_error_is_one_sentence() {
-        let error = args::parse(["mcpctl", "restart"].map(OsString::from)).expect_err("no target");
-        insta::assert_snapshot!(usage_failure(&error).happened, @"the following required arguments were not provided: <WORKER|--all|--daemon>");
+        let happened = |line: &str| {
+            let error = args::parse(line.split(' ').map(OsString::from)).expect_err("invalid");
+            usage_failure(&error).happened
+        };
+        insta::assert_snapshot!(happened("mcpctl restart"), @"the following required arguments were not provided: <WORKER|--all|--daemon>");
+        insta::assert_snapshot!(happened("mcpctl statsu"), @"unrecognized subcommand 'statsu'; tip: some similar subcommands exist: 'start', 'status'");
+        insta::assert_snapshot!(happened("mcpctl health --wait --timeout x"), @"invalid value 'x' for '--timeout <LIMIT>': it is not a duration; write for example 30s or 2m");
     }
 }
