@@ -124,8 +124,10 @@ pub enum Command {
     /// Restart workers, or the daemon itself, and wait until they are ready
     ///
     /// With --daemon, all workers are stopped and verified as in a shutdown. Then the daemon executes the
-    /// currently installed mcpd under the same pid. Clients notice a pause and keep their sessions. The exit code says
-    /// whether all workers are ready; what the stop found is listed.
+    /// currently installed mcpd under the same pid. Clients notice a pause and keep their sessions.
+    ///
+    /// The exit code of --daemon is that of the stop if it is 4 or higher: something was left, such as a port in use or a
+    /// process. Otherwise it is 65 if a worker is not ready, else 0. What the stop found is listed.
     Restart(Restart),
     /// Show the output of workers, or the log of the daemon
     Logs(Logs),

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use mcpd_common::ids::Port;
 use mcpd_common::outcome::{Departure, FindingKind, ShutdownReport};
-use mcpd_common::status::WorkerState;
+use mcpd_common::status::{StatusReport, WorkerState};
+use mcpd_tests::command::Running;
+use mcpd_tests::daemon::LONGEST_SHUTDOWN;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, binaries, http, ports, until};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -69,27 +71,37 @@ fn code_3_sigkill_was_needed() {
     assert_eq!(kinds(&report), [FindingKind::WorkerKilled]);
 }
 
-/// Shuts down two workers: `alpha` exits at once, and `take` binds its port. Until then `gate`, which waits for a
-/// client of this test, delays the shutdown.
-fn while_alphas_port_is_taken<T>(
-    force_ports: &str,
-    take: impl FnOnce(Port) -> T,
-    code: u8,
-) -> (ShutdownReport, T) {
+/// A daemon with two workers: `alpha` exits at once, `gate` waits for its clients.
+fn with_gate(force_ports: &str) -> Daemon {
     let config = ConfigBuilder::new()
         .times(LONG, LONG)
         .shutdown(&format!("force_ports = \"{force_ports}\""))
         .fixture("alpha", "")
         .fixture("gate", "--wait-for-clients");
-    let mut daemon = Daemon::start(config);
+    Daemon::start(config)
+}
+
+/// Stops the workers with this command. `take` binds the port of `alpha`; until then a client of `gate` delays the stop.
+fn take_alphas_port<T>(daemon: &Daemon, args: &[&str], take: impl FnOnce(Port) -> T) -> (Running, T) {
     let gate = http::open_stream(daemon.port("gate"));
     let alpha = daemon.port("alpha");
-    daemon.remember();
-    let mcpctl = daemon.mcpctl_start(&["shutdown", "--wait"]);
+    let mcpctl = daemon.mcpctl_start(args);
     until("alpha to exit", BOUND, || ports::is_free(alpha).then_some(()));
     let taken = take(alpha);
     drop(gate);
-    let output = mcpctl.finish(mcpd_tests::daemon::LONGEST_SHUTDOWN);
+    (mcpctl, taken)
+}
+
+/// Shuts down while `take` binds the port of `alpha`.
+fn while_alphas_port_is_taken<T>(
+    force_ports: &str,
+    take: impl FnOnce(Port) -> T,
+    code: u8,
+) -> (ShutdownReport, T) {
+    let mut daemon = with_gate(force_ports);
+    daemon.remember();
+    let (mcpctl, taken) = take_alphas_port(&daemon, &["shutdown", "--wait"], take);
+    let output = mcpctl.finish(LONGEST_SHUTDOWN);
     let report = daemon.assert_no_trace_but(code, if code == 4 { &["alpha"] } else { &[] });
     assert_eq!(output.code, Some(code.into()), "{output:?}");
     (report, taken)
@@ -112,6 +124,24 @@ fn code_4_with_force_ports_never() {
     let (report, mut other) = while_alphas_port_is_taken("never", OtherProgram::start, 4);
     assert_eq!(kinds(&report), [FindingKind::PortInUse]);
     assert!(other.is_running(), "another program is never killed by default");
+}
+
+/// The new daemon comes up, and its workers are ready as soon as the port is free.
+#[test]
+fn code_4_of_a_restart_of_the_daemon_whose_stop_found_a_port_in_use() {
+    let mut daemon = with_gate("own");
+    let run = |status: &StatusReport| status.daemon.as_ref().map(|daemon| daemon.run);
+    let old = run(&daemon.wait_status("a run", |_| true));
+    let bind = |port: Port| TcpListener::bind((Ipv4Addr::LOCALHOST, port.get())).expect("free");
+    let (mcpctl, listener) = take_alphas_port(&daemon, &["restart", "--daemon"], bind);
+    daemon.wait_status("the next run", |status| run(status) != old);
+    drop(listener);
+    let output = mcpctl.finish(LONGEST_SHUTDOWN).expect_code(4);
+    let holder = format!("pid {}", std::process::id());
+    for text in ["exit code 4, a port is still in use", &holder, "2 of 2 workers ready"] {
+        assert!(output.stdout.contains(text), "{text}: {}", output.stdout);
+    }
+    daemon.assert_shuts_down(0);
 }
 
 /// R-VER-2.

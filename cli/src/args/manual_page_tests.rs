@@ -15,10 +15,14 @@ use generated::{file, roff};
 fn the_manual_page_of_mcpctl_is_up_to_date() {
     let mut exit_status: Vec<_> = [0, 1, 2, 3, 4, 5, 6, 100, 101, 102]
         .map(|code| {
-            (code.to_string(), format!("Of `shutdown --wait` and `restart --daemon`: {}.", meaning(code)))
+            let commands = match code {
+                0 => "Success. Of `shutdown --wait`",
+                1..=3 => "Of `shutdown --wait`",
+                _ => "Of `shutdown --wait` and `restart --daemon`",
+            };
+            (code.to_string(), format!("{commands}: {}.", meaning(code)))
         })
         .to_vec();
-    exit_status[0] = ("0".to_owned(), format!("Success. Of `shutdown --wait`: {}.", meaning(0)));
     exit_status[1].1.push_str(" Of `health`: degraded or shutting down.");
     exit_status[3].1.push_str(" Of `status` and `health`: mcpd is not running.");
     exit_status[4].1.push_str(" Of `verify-ports`: a port is in use.");
@@ -27,7 +31,10 @@ fn the_manual_page_of_mcpctl_is_up_to_date() {
         .push_str(" Of `list-zombies`: a zombie was found. Of `shutdown`: an earlier run left something.");
     let own = [
         (program::USAGE, "Wrong usage."),
-        (program::WORKER_FAILED, "A worker failed or did not become ready."),
+        (
+            program::WORKER_FAILED,
+            "A worker failed or did not become ready. Of `restart --daemon`: if the stop would have exited with 0 to 3.",
+        ),
         (program::UNAVAILABLE, "The daemon can't be reached."),
         (program::SOFTWARE, "Internal error."),
         (program::TEMPFAIL, "Timeout."),

@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
-use mcpd_common::exit_code::{self, program};
+use mcpd_common::crash::last_shutdown;
+use mcpd_common::exit_code::{self, Severity, program};
 use mcpd_common::ids::{Pid, RunId};
 use mcpd_common::outcome::{Finding, ShutdownReport};
-use mcpd_common::status::{StatusReport, WorkerState, WorkerStatus};
+use mcpd_common::paths::StateDir;
+use mcpd_common::status::{DaemonStatus, StatusReport, WorkerState, WorkerStatus};
 use mcpd_proto::v1;
 use serde::Serialize;
 
@@ -39,7 +41,7 @@ struct Outcome {
     verdict: String,
     /// The exit code that the stop before the restart would have had as a shutdown.
     stop_exit_code: Option<u8>,
-    /// What that stop found. It does not change the exit code of the restart.
+    /// What that stop found.
     stop_findings: Vec<Finding>,
     run: RunId,
     pid: Pid,
@@ -58,14 +60,20 @@ pub async fn run(context: &mut Context, args: Restart) -> Result<u8, Failure> {
 
 async fn restart_daemon(context: &mut Context, reason: String) -> Result<u8, Failure> {
     let mut daemon = context.require_daemon(ACTION).await?;
-    let old_run = run_of(&daemon.status(ACTION, None).await?);
+    let old = daemon.status(ACTION, None).await?.daemon;
     let wait = daemon.wait_for(ACTION, "a reply to the request", REPLY_TIMEOUT);
     let mut events = wait.reply(daemon.control.restart_daemon(v1::RestartDaemonRequest { reason })).await?;
     let followed = follow::to_the_end(context, &daemon, &mut events).await?;
-    let status = wait_for_new_run(&daemon, old_run).await?;
-    let outcome = outcome(&status, followed.report.as_ref())?;
+    let status = wait_for_new_run(&daemon, old.as_ref().map(|old| old.run)).await?;
+    let stop = followed.report.or_else(|| old.as_ref().and_then(report_of));
+    let outcome = outcome(&status, stop.as_ref())?;
     show(context, &outcome);
     Ok(outcome.exit_code)
+}
+
+/// The stop counts even if the connection was lost before its last event: its report is in the state directory.
+fn report_of(old: &DaemonStatus) -> Option<ShutdownReport> {
+    last_shutdown(&StateDir::new(&old.state_dir)).filter(|report| report.run == old.run)
 }
 
 fn run_of(status: &StatusReport) -> Option<RunId> {
@@ -83,7 +91,7 @@ async fn wait_for_new_run(daemon: &DaemonClient, old_run: Option<RunId>) -> Resu
                 if let Some(shutdown) = status.daemon.as_ref().and_then(|daemon| daemon.shutdown.as_ref()) {
                     return Err(stop_requested(&shutdown.reason));
                 }
-                if !status.workers.iter().any(is_settling) {
+                if !status.workers.iter().any(WorkerStatus::is_settling) {
                     return Ok(status);
                 }
                 last = Some(status);
@@ -103,15 +111,6 @@ async fn try_status(daemon: &DaemonClient) -> Option<StatusReport> {
     connected.ok()??.status(ACTION, None).await.ok()
 }
 
-/// A stopped worker that has never run in this run is about to be started.
-pub fn is_settling(worker: &WorkerStatus) -> bool {
-    match worker.state {
-        WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => true,
-        WorkerState::Stopped => worker.last_exit.is_none(),
-        WorkerState::Ready | WorkerState::Unhealthy | WorkerState::Failed => false,
-    }
-}
-
 fn stop_requested(reason: &str) -> Failure {
     let happened = format!("another request asked mcpd to stop meanwhile ({reason}); it is shutting down");
     Failure::new(program::UNAVAILABLE, ACTION, happened, "start mcpd again")
@@ -126,7 +125,6 @@ fn exited(daemon: &DaemonClient) -> Failure {
     Failure::new(program::UNAVAILABLE, ACTION, happened, next)
 }
 
-/// The exit code says whether the restart has succeeded: all workers are ready.
 fn outcome(status: &StatusReport, stop: Option<&ShutdownReport>) -> Result<Outcome, Failure> {
     let Some(daemon) = &status.daemon else {
         let happened = "the status in the daemon's reply lacks the daemon itself";
@@ -134,7 +132,7 @@ fn outcome(status: &StatusReport, stop: Option<&ShutdownReport>) -> Result<Outco
     };
     let workers = status.workers.len();
     let ready = status.workers.iter().filter(|worker| worker.state == WorkerState::Ready).count();
-    let exit_code = if ready == workers { SUCCESS } else { program::WORKER_FAILED };
+    let stop_exit_code = stop.map(|report| report.exit_code);
     let verdict = format!(
         "mcpd was restarted: version {} (pid {}, run {}); {ready} of {} ready",
         daemon.version,
@@ -143,9 +141,9 @@ fn outcome(status: &StatusReport, stop: Option<&ShutdownReport>) -> Result<Outco
         count(workers, "worker")
     );
     Ok(Outcome {
-        exit_code,
+        exit_code: exit_code(stop_exit_code, ready == workers),
         verdict,
-        stop_exit_code: stop.map(|report| report.exit_code),
+        stop_exit_code,
         stop_findings: stop.map(|report| report.findings.clone()).unwrap_or_default(),
         run: daemon.run,
         pid: daemon.pid,
@@ -153,6 +151,16 @@ fn outcome(status: &StatusReport, stop: Option<&ShutdownReport>) -> Result<Outco
         workers,
         workers_ready: ready,
     })
+}
+
+/// What the stop could not do comes first: the new daemon does not mend it. That clients or workers had to be forced is no
+/// failure of a restart.
+fn exit_code(stop: Option<u8>, all_ready: bool) -> u8 {
+    match stop {
+        Some(code) if code >= Severity::PortInUse.code() => code,
+        _ if all_ready => SUCCESS,
+        _ => program::WORKER_FAILED,
+    }
 }
 
 fn show(context: &mut Context, outcome: &Outcome) {
@@ -163,11 +171,27 @@ fn show(context: &mut Context, outcome: &Outcome) {
     let mut doc = context.out.document();
     if let Some(code) = outcome.stop_exit_code.filter(|code| *code != SUCCESS) {
         doc.blank_line();
-        doc.sentence(&format!("The stop before the restart: {}", exit_code::meaning(code)), Tone::Warn);
+        let text = format!("The stop before the restart: exit code {code}, {}", exit_code::meaning(code));
+        doc.sentence(&text, summary::tone(code));
         summary::findings(&mut doc, &outcome.stop_findings);
         doc.blank_line();
     }
-    let tone = if outcome.exit_code == SUCCESS { Tone::Good } else { Tone::Warn };
+    let tone = if outcome.workers_ready == outcome.workers { Tone::Good } else { Tone::Warn };
     doc.sentence(&outcome.verdict, tone);
     context.out.print(doc);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_of_a_restart_is_what_the_stop_could_not_do_then_whether_workers_are_ready() {
+        for code in [4, 5, 6, 100, 102] {
+            assert_eq!((exit_code(Some(code), true), exit_code(Some(code), false)), (code, code));
+        }
+        for stop in [None, Some(0), Some(1), Some(2), Some(3)] {
+            assert_eq!((exit_code(stop, true), exit_code(stop, false)), (0, 65), "{stop:?}");
+        }
+    }
 }
