@@ -104,6 +104,9 @@ pub enum Command {
     /// the line "#:schema ./schema.json".
     Schema,
     /// Print a completion script for a shell
+    ///
+    /// To load it in each new shell, add `source <(mcpd completions bash)` to ~/.bashrc, or the same with zsh to ~/.zshrc. That
+    /// of mcpctl is printed by `mcpctl completions`.
     Completions {
         /// Shell to print the script for
         shell: Shell,
