@@ -7,7 +7,7 @@ pub const INTRODUCTION: &[&str] = &[
     "The configuration is a file in TOML. `mcpd` uses the file of `--config`, else that of the variable `MCPD_CONFIG`, \
      else `~/.config/mcpd/config.toml` (on macOS `~/Library/Application Support/mcpd/config.toml`). Every key may be \
      omitted unless its default is \"required\".",
-    "`mcpd init DIR` prints a configuration to begin with. `mcpd check-config` shows the values that mcpd inferred, and \
+    "`mcpd init --write DIR` writes a configuration to begin with. `mcpd check-config` shows the values that mcpd inferred, and \
      every problem with its line. An unknown key is an error. A problem of a single worker, such as a missing \
      repository, does not keep the others from running, unless mcpd is started with `--strict`.",
 ];

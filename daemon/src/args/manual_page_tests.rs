@@ -38,8 +38,7 @@ fn the_manual_page_of_mcpd_is_up_to_date() {
         examples: &[
             ("mcpd", "Serve the git repository of the current directory:"),
             (
-                "mcpd init ~/src/alpha ~/src/beta > config.toml\nmcpd check-config config.toml\n\
-                 mcpd --config config.toml",
+                "mcpd init --write ~/src/alpha ~/src/beta\nmcpd check-config\nmcpd",
                 "Write a configuration, check it, and use it:",
             ),
         ],
