@@ -17,11 +17,11 @@ use crate::front_door_crowd::kibibytes;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A `GET` stream without end whose client does not read.
-fn unread_stream(daemon: &Daemon) -> std::net::TcpStream {
+/// A `GET` stream without end whose client does not read, of events that are as long as `query` says.
+fn unread_stream(daemon: &Daemon, query: &str) -> std::net::TcpStream {
     let client = Client::initialize(daemon.port("alpha"));
     let session = format!("mcp-session-id: {}", client.session);
-    let get = compose("GET /mcp?flood", &["accept: text/event-stream", &session], "");
+    let get = compose(&format!("GET /mcp?{query}"), &["accept: text/event-stream", &session], "");
     let mut stream = http::connect(daemon.port("alpha")).expect("mcpd listens");
     stream.write_all(get.as_bytes()).expect("sent");
     // The kernel's buffers are full when nothing arrives any more.
@@ -45,10 +45,20 @@ fn unread_stream(daemon: &Daemon) -> std::net::TcpStream {
 /// R-CLIENT-14: neither a restart nor a shutdown waits for a client that does not read its stream.
 #[test]
 fn a_client_that_does_not_read_delays_no_worker() {
+    delays_no_worker("flood");
+}
+
+/// Many events fit into the buffers then, and the last one is cut in its middle.
+#[test]
+fn a_client_that_does_not_read_small_events_delays_no_worker() {
+    delays_no_worker("flood=small");
+}
+
+fn delays_no_worker(query: &str) {
     let config =
         ConfigBuilder::new().times(LONG, LONG).worker("alpha", behind_front_door("--wait-for-clients"));
     let mut daemon = Daemon::start(config);
-    let unread = unread_stream(&daemon);
+    let unread = unread_stream(&daemon, query);
     let began = Instant::now();
     daemon.mcpctl(&["restart", "alpha"]).expect_code(0);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

@@ -90,8 +90,9 @@ fn listen(state: &State, request: &Request, mut stream: &TcpStream) -> io::Resul
     let message = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params });
     events.send(1, &message)?;
     if request.line.contains("flood") {
-        // Large, so that the kernel's buffers are full soon.
-        let params = json!({ "level": "info", "data": "x".repeat(32 * 1024) });
+        // If they are large, the kernel's buffers are full soon.
+        let length = if request.line.contains("flood=small") { 16 } else { 32 * 1024 };
+        let params = json!({ "level": "info", "data": "x".repeat(length) });
         let flood = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params });
         loop {
             events.send(1, &flood)?;
