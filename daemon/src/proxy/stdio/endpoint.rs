@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::body::StdioBody;
+use super::hello::Hello;
 use super::inbox::Answer;
 use super::parts::{Parts, Role};
 use super::server::{Era, Forwarded, Lost, StdioServer, whole_answer};
@@ -64,11 +65,11 @@ impl StdioServer {
         match (parts.role(), parts.method(), self.era()) {
             (Role::Request, "initialize", Some(Era::Sessions(hello))) => {
                 let wanted = parts.details().protocol_version;
-                let id: Value =
-                    parts.id().and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or_default();
-                Ok(self.begin_session(
-                    &json!({ "jsonrpc": "2.0", "id": id, "result": hello.result_for(wanted.as_deref()) }),
-                ))
+                let result = hello.result_for(wanted.as_deref());
+                Ok(self.begin_session(&json!({ "jsonrpc": "2.0", "id": id_of(&parts), "result": result })))
+            }
+            (Role::Request, _, Some(Era::Sessions(_))) if let Some(version) = parts.own_version() => {
+                Ok(json(400, Hello::refusal(&id_of(&parts), &version).to_string().into_bytes()))
             }
             (Role::Request, ..) => self.call(request, session, &parts).await,
             (Role::Notification, ..) => {
@@ -106,6 +107,10 @@ impl StdioServer {
         let answer = whole_answer(&inbox).await?;
         Ok((ResponseHead::of_mcpd(200, JSON, Some(answer.message.len())), StdioBody::whole(answer)))
     }
+}
+
+fn id_of(parts: &Parts<'_>) -> Value {
+    parts.id().and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or_default()
 }
 
 fn events() -> ResponseHead {

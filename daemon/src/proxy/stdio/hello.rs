@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// mcpd passes on what it says as it is.
 const VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
+/// "Unsupported protocol version", MCP 2026-07-28.
+const UNSUPPORTED_VERSION: i64 = -32022;
+
 /// The server's result for `initialize`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello(Value);
@@ -19,6 +22,18 @@ impl Hello {
             "capabilities": {},
             "clientInfo": { "name": "mcpd", "version": env!("CARGO_PKG_VERSION") },
         })
+    }
+
+    /// The error for a request of 2026-07-28. Its client then sends `initialize`, if it supports an earlier version.
+    ///
+    /// The server does not get such a request: it might never answer it (clients do not fall back after a timeout over HTTP),
+    /// and a server that supports both eras refuses it, because the first request selects the era of the connection.
+    pub fn refusal(id: &Value, requested: &str) -> Value {
+        json!({ "jsonrpc": "2.0", "id": id, "error": {
+            "code": UNSUPPORTED_VERSION,
+            "message": "mcpd initialized this server for all its clients; send initialize first",
+            "data": { "supported": VERSIONS, "requested": requested },
+        }})
     }
 
     /// Reads the server's answer.
@@ -62,6 +77,14 @@ mod tests {
             assert_eq!(version(unknown), "2025-06-18", "the client decides whether it goes on: {unknown:?}");
         }
         assert_eq!(hello.result_for(None)["serverInfo"]["name"], "x");
+    }
+
+    /// Both SDKs send `initialize` after this error only if the versions are those of the era with sessions.
+    #[test]
+    fn a_client_without_sessions_learns_the_versions() {
+        let refusal = Hello::refusal(&json!("a"), "2026-07-28");
+        assert_eq!((&refusal["id"], &refusal["error"]["code"]), (&json!("a"), &json!(-32022)));
+        assert_eq!(refusal["error"]["data"], json!({ "supported": VERSIONS, "requested": "2026-07-28" }));
     }
 
     #[test]

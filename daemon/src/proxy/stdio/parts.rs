@@ -49,6 +49,9 @@ pub struct Meta<'a> {
     /// Of 2026-07-28: the id of the `subscriptions/listen` that a message belongs to.
     #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
     pub subscription_id: Option<&'a RawValue>,
+    /// Of 2026-07-28: each request names its version.
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    pub protocol_version: Option<Cow<'a, str>>,
 }
 
 /// What a message is.
@@ -104,6 +107,14 @@ impl<'a> Parts<'a> {
     /// Whether the text occurs in it; what does not occur needs no search.
     pub fn mentions(&self, text: &str) -> bool {
         memchr::memmem::find(self.whole, text.as_bytes()).is_some()
+    }
+
+    /// The version that the request itself names, as all do since 2026-07-28.
+    pub fn own_version(&self) -> Option<Cow<'a, str>> {
+        if !self.mentions("io.modelcontextprotocol/protocolVersion") {
+            return None;
+        }
+        self.details().meta?.protocol_version
     }
 
     /// The message in one line, with other texts in these places.
@@ -162,6 +173,19 @@ mod tests {
             "starting on port 80",
         ] {
             assert_eq!(role(no_message), None, "{no_message}");
+        }
+    }
+
+    #[test]
+    fn only_requests_since_2026_07_28_name_their_version() {
+        let version = |params: Value| {
+            let message = json!({ "id": 1, "method": "tools/list", "params": params }).to_string();
+            Parts::read(message.as_bytes()).and_then(|parts| parts.own_version().map(Cow::into_owned))
+        };
+        let key = "io.modelcontextprotocol/protocolVersion";
+        assert_eq!(version(json!({ "_meta": { key: "2026-07-28" } })), Some("2026-07-28".to_owned()));
+        for legacy in [json!({}), json!({ "_meta": { "progressToken": 1 } }), json!({ "name": key })] {
+            assert_eq!(version(legacy.clone()), None, "{legacy}");
         }
     }
 
