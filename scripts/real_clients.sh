@@ -30,10 +30,23 @@ install_npm() {
     cp "$wanted" "$place/installed"
 }
 
+# Fills the cache of uvx, so that the tests need no network.
+install_uvx() {
+    local wanted cache=$REAL/uv
+    wanted=$(grep mcp-server-git tests/real/requirements-2.txt)
+    [[ -e $cache/$wanted ]] && return
+    echo "installing $wanted for uvx (once)"
+    rm -rf "$cache"
+    local bin=$REAL/python2/bin
+    "$bin/uvx" --quiet --cache-dir "$cache" --python "$bin/python" "$wanted" --help >/dev/null
+    touch "$cache/$wanted"
+}
+
 main() {
     mkdir -p "$REAL"
     install_python 1
     install_python 2
+    install_uvx
     install_npm
     cargo build --locked --quiet --workspace --bins
     "$REAL/python1/bin/python" tests/real/framing.py

@@ -1,4 +1,4 @@
-"""A server of PyPI's fastmcp."""
+"""A server of PyPI's fastmcp, over HTTP on PORT, without this variable over stdio."""
 
 import asyncio
 import os
@@ -23,4 +23,7 @@ async def slow(duration: float, steps: int, ctx: Context) -> str:
     return f"done in {steps} steps"
 
 
-server.run("http", show_banner=False, host="127.0.0.1", port=int(os.environ["PORT"]))
+if port := os.environ.get("PORT"):
+    server.run("http", show_banner=False, host="127.0.0.1", port=int(port))
+else:
+    server.run("stdio", show_banner=False)

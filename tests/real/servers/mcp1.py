@@ -1,4 +1,7 @@
-"""A server of PyPI's mcp 1.x, with sessions and event streams (2025-11-25 and before)."""
+"""A server of PyPI's mcp 1.x, with sessions and event streams (2025-11-25 and before).
+
+Over HTTP on PORT, without this variable over stdio.
+"""
 
 import asyncio
 import os
@@ -8,7 +11,7 @@ from mcp.server.fastmcp import Context, FastMCP
 
 # A server that starts slowly.
 time.sleep(float(os.environ.get("START_DELAY", "0")))
-server = FastMCP("mcp1", host="127.0.0.1", port=int(os.environ["PORT"]))
+server = FastMCP("mcp1", host="127.0.0.1", port=int(os.environ.get("PORT", "0")))
 
 
 @server.tool()
@@ -26,4 +29,4 @@ async def slow(duration: float, steps: int, ctx: Context) -> str:
     return f"done in {steps} steps"
 
 
-server.run("streamable-http")
+server.run("streamable-http" if "PORT" in os.environ else "stdio")

@@ -1,4 +1,7 @@
-"""A server of PyPI's mcp 2.x, which supports both eras of MCP."""
+"""A server of PyPI's mcp 2.x, which supports both eras of MCP.
+
+Over HTTP on PORT, without this variable over stdio.
+"""
 
 import asyncio
 import os
@@ -26,4 +29,7 @@ async def slow(duration: float, steps: int, ctx: Context) -> str:
     return f"done in {steps} steps"
 
 
-server.run("streamable-http", host="127.0.0.1", port=int(os.environ["PORT"]))
+if port := os.environ.get("PORT"):
+    server.run("streamable-http", host="127.0.0.1", port=int(port))
+else:
+    server.run("stdio")
