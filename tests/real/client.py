@@ -36,6 +36,8 @@ class Client:
     def __init__(self, name, home):
         command, self.era = PROGRAMS[name]
         self.name = name
+        # Its name without the era.
+        self.sdk = " ".join(name.split()[:2])
         self.numbers = itertools.count(1)
         self.waiting = {}
         self.progress = defaultdict(list)
@@ -63,7 +65,7 @@ class Client:
         for line in self.process.stdout:
             message = json.loads(line)
             if "progress" in message:
-                self.progress[message["progress"]].append(time.monotonic())
+                self.progress[message["progress"]].append((time.monotonic(), message["total"]))
                 continue
             result = self.waiting.pop(message["id"])
             result.at = time.monotonic()

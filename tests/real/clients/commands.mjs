@@ -7,9 +7,10 @@ const connections = new Map();
 
 function commands(open) {
   return {
-    async connect({ server, url, era }) {
+    // `to` is a URL, or a command whose standard input and output are used.
+    async connect({ server, to, era }) {
       const seen = [];
-      const peer = await open(url, era, (method) => seen.push(method));
+      const peer = await open(to, era, (method) => seen.push(method));
       connections.set(server, { peer, seen, listening: null });
       return { version: peer.version, logging: peer.logging };
     },
@@ -18,7 +19,7 @@ function commands(open) {
       return tools.sort((a, b) => (a.name < b.name ? -1 : 1));
     },
     async call({ server, tool, arguments: args }) {
-      return connections.get(server).peer.call(tool, args, () => write({ progress: server }));
+      return connections.get(server).peer.call(tool, args, ({ total }) => write({ progress: server, total }));
     },
     async listen({ server }) {
       const connection = connections.get(server);

@@ -18,17 +18,18 @@ class Connections:
         self.tasks = tasks
         self.open = {}
 
-    async def connect(self, server, url, era):
+    async def connect(self, server, to, era):
+        """`to` is a URL, or a command whose standard input and output are used."""
         connection = self.open[server] = Connection()
         # The SDKs require that the same task opens and closes a connection.
-        await self.tasks.start(connection.hold, self.peer, url, era)
+        await self.tasks.start(connection.hold, self.peer, to, era)
         return {"version": connection.peer.version, "logging": connection.peer.logging}
 
     async def tools(self, server):
         return sorted(await self.open[server].peer.tools(), key=lambda tool: tool["name"])
 
     async def call(self, server, tool, arguments):
-        return await self.open[server].peer.call(tool, arguments, lambda: write({"progress": server}))
+        return await self.open[server].peer.call(tool, arguments, lambda total: write({"progress": server, "total": total}))
 
     async def listen(self, server):
         connection = self.open[server]
@@ -57,9 +58,9 @@ class Connection:
         self.closed = anyio.Event()
         self.end = None
 
-    async def hold(self, peer, url, era, *, task_status):
+    async def hold(self, peer, to, era, *, task_status):
         try:
-            async with peer(url, era, self.seen.append) as self.peer:
+            async with peer(to, era, self.seen.append) as self.peer:
                 task_status.started()
                 await self.closing.wait()
             self.end = "closed"

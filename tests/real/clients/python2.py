@@ -3,7 +3,7 @@
 from contextlib import asynccontextmanager
 
 import commands
-from mcp import Client
+from mcp import Client, StdioServerParameters
 
 
 class Peer:
@@ -18,8 +18,8 @@ class Peer:
         return [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in listed.tools]
 
     async def call(self, tool, arguments, on_progress):
-        async def progress(*_):
-            on_progress()
+        async def progress(_, total, *__):
+            on_progress(total)
 
         result = await self.client.call_tool(tool, arguments, progress_callback=progress)
         return result.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -29,14 +29,15 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(url, era, on_method):
+async def peer(to, era, on_method):
     async def message(received):
         method = getattr(received, "method", None)
         if method:
             on_method(method)
 
+    server = to if isinstance(to, str) else StdioServerParameters(command=to[0], args=to[1:])
     # Without the cache, so that every request reaches the server.
-    async with Client(url, mode=era, cache=None, message_handler=message) as client:
+    async with Client(server, mode=era, cache=None, message_handler=message) as client:
         yield Peer(client)
 
 

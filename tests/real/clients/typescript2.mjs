@@ -1,14 +1,20 @@
 // The client of npm's @modelcontextprotocol/client 2.x, in either era.
 
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 
 import { serve } from "./commands.mjs";
 
-async function open(url, era, onMethod) {
+function transportTo(to) {
+  if (typeof to === "string") return new StreamableHTTPClientTransport(new URL(to));
+  return new StdioClientTransport({ command: to[0], args: to.slice(1) });
+}
+
+async function open(to, era, onMethod) {
   const client = new Client({ name: "typescript2", version: "1" }, { versionNegotiation: { mode: era } });
   client.fallbackNotificationHandler = async ({ method }) => onMethod(method);
   client.onerror = (error) => console.error(`${error}`);
-  await client.connect(new StreamableHTTPClientTransport(new URL(url)));
+  await client.connect(transportTo(to));
   const version = client.getNegotiatedProtocolVersion();
   const listen = async () => ({ ended: (await client.listen({ toolsListChanged: true })).closed });
   return {
