@@ -4,24 +4,54 @@ A round is a generator function with a pair as its argument. It yields futures a
 all pairs wait together. An exception is the failure of its pair.
 """
 
+import json
+import re
 import subprocess
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from urllib.error import HTTPError
 
-from client import Failed
-from daemon import ENVIRONMENT, MODULES, wait_for
+from client import PROGRAMS, Failed
+from daemon import ENVIRONMENT, MODULES, RUNNERS, STDIO, wait_for
 
 TIMEOUT = 60
 CHECKS = [
-    "connect", "as direct", "progress", "in flight", "killed", "waited for", "restarted",
+    "connect", "as direct", "progress", "crowd", "in flight", "killed", "waited for", "restarted",
     "finished", "replaced", "shutdown", "back", "end",
 ]
 
 # The tool that responds at once, and the one that reports progress for some time.
-ECHO = {"builtin": ("status", {})}
+ECHO = {
+    "builtin": ("status", {}),
+    "filesystem": ("list_directory", {"path": "{home}/repos/git"}),
+    "memory": ("read_graph", {}),
+    "time": ("convert_time", {"source_timezone": "Asia/Tokyo", "time": "12:00", "target_timezone": "UTC"}),
+    "git": ("git_status", {"repo_path": "{home}/repos/git"}),
+    "uvx": ("git_status", {"repo_path": "{home}/repos/git"}),
+}
 SLOW = {
     "everything": "trigger-long-running-operation", "npx": "trigger-long-running-operation",
     "mcp1": "slow", "mcp2": "slow", "fastmcp": "slow",
+    "everything-stdio": "trigger-long-running-operation", "npx-stdio": "trigger-long-running-operation",
+    "mcp1-stdio": "slow", "mcp2-stdio": "slow", "fastmcp-stdio": "slow",
+}
+# The servers that get a crowd of clients: those that give a text back and have a slow tool.
+CROWD = ["everything-stdio", "mcp1-stdio", "mcp2-stdio", "fastmcp-stdio"]
+# Connections of each client program to each of them.
+CONNECTIONS = 4
+
+# Tools that are missing through mcpd: it declares no roots, sampling and elicitation to a shared server, and this one
+# registers them only for a client that does. Of the clients here, only the inspector declares one of these (roots).
+NOT_SHARED = {"everything-stdio": {"get-roots-list"}}
+
+
+# The `_meta` of a request of 2026-07-28.
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "real", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
 }
 
 
@@ -30,16 +60,21 @@ class Pair:
         self.client = client
         self.server = server
         self.url = daemon.urls[server]
-        self.direct = daemon.direct_url(server)
+        self.direct = daemon.direct(server)
         self.row = (client.name, server)
         self.has_slow = server in SLOW
+        tool, arguments = ECHO.get(server, ("echo", {"message": "hello"}))
+        texts = {name: text.replace("{home}", str(daemon.home)) for name, text in arguments.items()}
+        self.echo_call = {"tool": tool, "arguments": texts}
+        # mcpd initializes a server that speaks stdio once, which selects the era with sessions for all clients. The client
+        # must do the same without mcpd; there `auto` would select 2026-07-28 for a server that supports both.
+        self.direct_era = "legacy" if server in STDIO else client.era
 
     def send(self, do, **arguments):
         return self.client.send(do, server=self.server, **arguments)
 
     def echo(self):
-        tool, arguments = ECHO.get(self.server, ("echo", {"message": "hello"}))
-        return self.send("call", tool=tool, arguments=arguments)
+        return self.send("call", **self.echo_call)
 
     def slow(self, duration):
         self.seen = len(self.client.progress[self.server])
@@ -47,15 +82,16 @@ class Pair:
 
     def progress(self):
         """The times at which the steps of the last slow call were reported."""
-        return self.client.progress[self.server][self.seen:]
+        return [at for at, _ in self.client.progress[self.server][self.seen:]]
 
 
-def run(table, check, pairs, round_):
-    """Runs a round for all these pairs and waits for the last."""
-    waiting = {}
-    for pair in pairs:
-        step(table, check, waiting, pair, round_(pair), None)
-    while waiting:
+def run(table, check, pairs, round_, at_once=None):
+    """Runs a round for all these pairs, at most for `at_once` at the same time, and waits for the last."""
+    waiting, queue = {}, list(pairs)
+    while waiting or queue:
+        while queue and (at_once is None or len(waiting) < at_once):
+            pair = queue.pop(0)
+            step(table, check, waiting, pair, round_(pair), None)
         for pair, (steps, future) in list(waiting.items()):
             step(table, check, waiting, pair, steps, future)
 
@@ -81,7 +117,7 @@ def step(table, check, waiting, pair, steps, future):
 
 
 def connect(pair):
-    result = yield pair.send("connect", url=pair.url, era=pair.client.era)
+    result = yield pair.send("connect", to=pair.url, era=pair.client.era)
     pair.version, pair.logging = result["version"], result["logging"]
     pair.listens = yield from listen(pair.send("listen"))
     yield pair.send("tools")
@@ -95,21 +131,45 @@ def listen(future):
         return f"{error}"
 
 
+def as_runner(pair):
+    """A package runner starts the same server as its command, which is compared with a direct connection."""
+    got = (yield pair.send("tools")), (yield pair.echo())
+    client, base = pair.client, RUNNERS[pair.server]
+    expected = (yield client.send("tools", server=base)), (yield client.send("call", server=base, **pair.echo_call))
+    assert got == expected, f"{got} instead of {expected}"
+
+
 def as_direct(pair):
     """Tools, results and version are the same as without mcpd."""
-    name = f"{pair.server} direct"
-    direct = yield pair.client.send("connect", server=name, url=pair.direct, era=pair.client.era)
-    direct["listens"] = yield from listen(pair.client.send("listen", server=name))
+    yield from compare(pair, (yield from without_mcpd(pair)))
+
+
+def as_direct_once(known):
+    """The same; the clients of one SDK that would start the same process share the results of one."""
+
+    def round_(pair):
+        key = (pair.client.sdk, pair.direct_era, pair.server)
+        if key not in known:
+            known[key] = yield from without_mcpd(pair)
+        yield from compare(pair, known[key])
+
+    return round_
+
+
+def compare(pair, expected):
     through = {"version": pair.version, "logging": pair.logging, "listens": pair.listens}
-    assert through == direct, f"{through} instead of {direct}"
-    tool, arguments = ECHO.get(pair.server, ("echo", {"message": "hello"}))
-    expected = (
-        (yield pair.client.send("tools", server=name)),
-        (yield pair.client.send("call", server=name, tool=tool, arguments=arguments)),
-    )
-    got = ((yield pair.send("tools")), (yield pair.echo()))
-    yield pair.client.send("close", server=name)
+    got = (through, (yield pair.send("tools")), (yield pair.echo()))
     assert got == expected, f"{got} instead of {expected}"
+
+
+def without_mcpd(pair):
+    name = f"{pair.server} direct"
+    direct = yield pair.client.send("connect", server=name, to=pair.direct, era=pair.direct_era)
+    direct["listens"] = yield from listen(pair.client.send("listen", server=name))
+    tools = yield pair.client.send("tools", server=name)
+    result = yield pair.client.send("call", server=name, **pair.echo_call)
+    yield pair.client.send("close", server=name)
+    return direct, tools, result
 
 
 def progress(pair):
@@ -120,6 +180,40 @@ def progress(pair):
     assert len(steps) == 8, f"{len(steps)} of 8 steps were reported"
     early = call.at - steps[0]
     assert early > 1, f"the first step was reported {early:.2f} s before the result"
+
+
+def crowd(pair):
+    """All client programs call at the same time, with several connections each; each gets only its own."""
+    # Numbers that no other client program has. A call has this number of steps, which shows whose step it is.
+    first = 2 + CONNECTIONS * list(PROGRAMS).index(pair.client.name)
+    members = {f"{pair.server} {number}": number for number in range(first, first + CONNECTIONS)}
+
+    def all_at_once(do, **arguments):
+        return [(name, pair.client.send(do, server=name, **arguments)) for name in members]
+
+    for _, connected in all_at_once("connect", to=pair.url, era=pair.client.era):
+        yield connected
+    for turn in range(5):
+        texts = {name: f"{number}-{turn}" for name, number in members.items()}
+        calls = {
+            name: pair.client.send("call", server=name, tool="echo", arguments={"message": text})
+            for name, text in texts.items()
+        }
+        for name, call in calls.items():
+            got = (yield call)["content"][0]["text"]
+            assert got == f"Echo: {texts[name]}", f"{got} instead of {texts[name]}"
+    calls = {
+        name: pair.client.send("call", server=name, tool=SLOW[pair.server], arguments={"duration": 3, "steps": number})
+        for name, number in members.items()
+    }
+    for name, call in calls.items():
+        text = (yield call)["content"][0]["text"]
+        assert re.search(rf"\b{members[name]}\b", text), f"{text} instead of {members[name]} steps"
+    for name, number in members.items():
+        totals = [total for _, total in pair.client.progress[name]]
+        assert totals == [number] * number, f"steps of calls with {totals} steps instead of {number}"
+    for _, closed in all_at_once("close"):
+        yield closed
 
 
 def session_continues(pair):
@@ -205,27 +299,63 @@ def missing_notices(pair, seen):
     return f"{missing} not received, only {sorted(set(seen['methods']))}" if missing else None
 
 
-def inspector(table, check, daemon, servers):
-    """The output of the inspector's command line is the same as without mcpd."""
+def without_sessions(table, check, daemon, servers):
+    """A client of 2026-07-28 gets an error that names the versions with sessions; then clients of both eras initialize."""
     for server in servers:
+        row = ("2026-07-28", server)
+        try:
+            status, answer = post(daemon.urls[server], "server/discover", {"_meta": ENVELOPE})
+            error = answer["error"]
+            got = (status, answer["id"], error["code"], error["data"]["requested"], error["data"]["supported"][-1])
+            assert got == (400, 1, -32022, "2026-07-28", "2025-11-25"), f"{status} {answer}"
+        except (AssertionError, OSError, ValueError, LookupError) as error:
+            table.failed(row, check, f"{type(error).__name__}: {error}")
+        else:
+            table.ok(row, check)
+
+
+def post(url, method, params):
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+    request = urllib.request.Request(url, body, {**headers, "mcp-protocol-version": "2026-07-28", "mcp-method": method})
+    # Without the proxy settings of the caller.
+    try:
+        response = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        response = error
+    with response:
+        return response.status, json.load(response)
+
+
+def inspector(table, check, daemon, servers):
+    """The command line of the inspector lists the same tools as without mcpd."""
+    def compare(server):
         row = ("inspector", server)
         try:
             through = inspect(daemon, daemon.urls[server])
-            direct = inspect(daemon, daemon.direct_url(server))
+            direct = inspect(daemon, daemon.direct(server))
+            not_shared = NOT_SHARED.get(server, set())
+            missing = [tool["name"] for tool in direct if tool not in through]
+            assert set(missing) == not_shared, f"{missing} are missing or different, expected: {not_shared}"
+            direct = [tool for tool in direct if tool["name"] not in not_shared]
             assert through == direct, f"{through} instead of {direct}"
         except (AssertionError, subprocess.SubprocessError) as error:
             table.failed(row, check, error)
         else:
             table.ok(row, check)
 
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(compare, servers))
 
-def inspect(daemon, url):
-    command = ["npx", "--no-install", "@modelcontextprotocol/inspector", "--cli", url]
+
+def inspect(daemon, to):
+    command = [MODULES / ".bin/mcp-inspector", "--cli"]
+    target = [to, "--transport", "http"] if isinstance(to, str) else to
     done = subprocess.run(
-        [*command, "--transport", "http", "--method", "tools/list"], cwd=MODULES.parent,
+        [*command, *target, "--method", "tools/list"], cwd=MODULES.parent,
         env={**ENVIRONMENT, "HOME": str(daemon.home)}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=TIMEOUT,
     )
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-500:]}"
     assert '"tools"' in done.stdout, f"no tools: {done.stdout[:200]}"
-    return done.stdout
+    return json.loads(done.stdout)["tools"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ SERVERS = PROJECT / "tests/real/servers"
 # Without the proxy settings and MCPD_* of the caller.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
 
-COMMANDS = {
+# The servers that speak HTTP.
+HTTP = {
     "everything": ["node", MODULES / "@modelcontextprotocol/server-everything/dist/index.js", "streamableHttp"],
     "npx": ["npx", "--no-install", "--prefix", REAL / "npm", "mcp-server-everything", "streamableHttp"],
     "mcp1": [REAL / "python1/bin/python", SERVERS / "mcp1.py"],
@@ -26,13 +28,36 @@ COMMANDS = {
     "builtin": None,
 }
 
+# The servers that speak stdio, which are shared by all clients of their port. `{home}` is the directory of the daemon.
+PYTHON2 = REAL / "python2/bin/python"
+GIT_PACKAGE = re.search("mcp-server-git==.*", (PROJECT / "tests/real/requirements-2.txt").read_text())[0]
+STDIO = {
+    "everything-stdio": ["node", MODULES / "@modelcontextprotocol/server-everything/dist/index.js"],
+    "npx-stdio": ["npx", "--no-install", "--prefix", REAL / "npm", "mcp-server-everything"],
+    "filesystem": ["node", MODULES / "@modelcontextprotocol/server-filesystem/dist/index.js", "{home}/repos/git"],
+    "memory": ["node", MODULES / "@modelcontextprotocol/server-memory/dist/index.js"],
+    "time": [PYTHON2, "-m", "mcp_server_time", "--local-timezone", "UTC"],
+    "git": [PYTHON2, "-m", "mcp_server_git", "--repository", "{home}/repos/git"],
+    "uvx": [
+        REAL / "python2/bin/uvx", "--offline", "--cache-dir", REAL / "uv", "--python", PYTHON2, GIT_PACKAGE,
+        "--repository", "{home}/repos/git",
+    ],
+    "mcp1-stdio": [REAL / "python1/bin/python", SERVERS / "mcp1.py"],
+    "mcp2-stdio": [PYTHON2, SERVERS / "mcp2.py"],
+    "fastmcp-stdio": [PYTHON2, SERVERS / "fast.py"],
+}
+# The same servers, started by a package runner.
+RUNNERS = {"npx-stdio": "everything-stdio", "uvx": "git"}
+# The only one that has a repository; the others run without.
+IN_REPOSITORY = "git"
 
-# Seconds that one worker of each era takes to start.
-SLOW_START = {"mcp1": 3, "mcp2": 3}
+
+# Seconds that one worker of each era, and one that speaks stdio, take to start.
+SLOW_START = {"mcp1": 3, "mcp2": 3, "mcp1-stdio": 3}
 
 
 class Daemon:
-    def __init__(self, home, commands=COMMANDS):
+    def __init__(self, home, commands=HTTP | STDIO):
         self.home = home
         self.commands = commands
         self.urls = {}
@@ -52,15 +77,22 @@ class Daemon:
         paths = {name: self.home / name for name in ("socket", "state_dir", "log_dir")}
         lines = ["[daemon]", *(f'{name} = "{path}"' for name, path in paths.items())]
         for name, command in self.commands.items():
-            repo = self.home / "repos" / name
-            subprocess.run(["git", "init", "--quiet", repo], check=True, env=self.environment)
             port = free_port()
             self.urls[name] = f"http://127.0.0.1:{port}/mcp"
-            lines += [f"[workers.{name}]", f'repo = "{repo}"', f"port = {port}", 'transport = "http"']
+            lines += [f"[workers.{name}]", f"port = {port}"]
+            if name not in STDIO:
+                lines.append('transport = "http"')
+            if name not in STDIO or name == IN_REPOSITORY:
+                repo = self.home / "repos" / name
+                subprocess.run(["git", "init", "--quiet", repo], check=True, env=self.environment)
+                lines.append(f'repo = "{repo}"')
             if command:
                 lines.append(f'env = {{ START_DELAY = "{SLOW_START.get(name, 0)}" }}')
-                lines.append(f"command = {json.dumps([str(word) for word in command])}")
+                lines.append(f"command = {json.dumps(self._words(command))}")
         return "\n".join(lines) + "\n"
+
+    def _words(self, command):
+        return [str(word).replace("{home}", str(self.home)) for word in command]
 
     def mcpctl(self, *words, timeout=60):
         command = [BINARIES / "mcpctl", "--socket", self.home / "socket", *words]
@@ -78,8 +110,11 @@ class Daemon:
 
         wait_for("all workers to be ready", ready, seconds)
 
-    def direct_url(self, name):
-        """The URL of the worker itself, with the port from its variable PORT."""
+    def direct(self, name):
+        """How a client reaches the server without mcpd: by the URL of the worker itself, with the port from its variable
+        PORT, or by a command, which starts another process."""
+        if name in STDIO:
+            return self._words(self.commands[name])
         environment = Path(f"/proc/{self.workers()[name]['pid']}/environ").read_bytes().split(b"\0")
         port = next(value for value in environment if value.startswith(b"PORT="))[5:].decode()
         return f"http://127.0.0.1:{port}/mcp"
@@ -97,6 +132,18 @@ class Daemon:
 
         wait_for("mcpd to notice the exits", noticed, 10)
 
+    def left(self, known):
+        """The processes that inherited the HOME of this daemon, except the known ones."""
+        pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - set(known)
+        return [f"{pid} {command_line(pid)}" for pid in pids if self._is_ours(pid)]
+
+    def _is_ours(self, pid):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return f"HOME={self.home}".encode() in environment
+
     def stop(self):
         """Stops the daemon if the run failed before the shutdown."""
         if self.process.poll() is None:
@@ -106,6 +153,13 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return "(exited)"
 
 
 def has_exited(pid):
