@@ -136,7 +136,7 @@ fn the_transport_is_inferred_from_who_knows_the_port() {
     let problems = Place::new().problems("[workers.a]\nrepo = \"alpha\"\ntransport = \"stdio\"\n");
     assert_eq!(
         problems,
-        ["config.toml:1: a: the built-in worker speaks HTTP; omit transport, or write a command"]
+        ["config.toml:2: a: the built-in worker speaks HTTP; omit transport, or write a command"]
     );
 }
 
