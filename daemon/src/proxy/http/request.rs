@@ -201,9 +201,10 @@ impl RequestHead {
         self.target().split('?').next().unwrap_or("/")
     }
 
-    /// Whether the response may be an event stream.
+    /// Whether the response to a `POST` may be an event stream. Searched for when it is needed: an HTTP worker reads the field
+    /// itself.
     pub fn accepts_events(&self) -> bool {
-        self.accepts.events
+        memchr::memmem::find(&self.lines, b"text/event-stream").is_some()
     }
 
     /// A `GET` for an event stream.

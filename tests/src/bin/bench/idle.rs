@@ -16,8 +16,8 @@ use crate::stop;
 use crate::table::{Row, Unit};
 use crate::watch::millis;
 
-/// Time after the start until memory and timers are stable.
-const SETTLE: Duration = Duration::from_secs(3);
+/// Time after the start until memory and timers are stable: the threads that checked the starts end after 10 s.
+const SETTLE: Duration = Duration::from_secs(15);
 /// The interval of the probes, so that each worker is probed once.
 const WINDOW: Duration = Duration::from_secs(10);
 
