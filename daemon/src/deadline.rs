@@ -131,7 +131,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whoever asks between two beats gets the same next one, which is in the future.
+        /// Between two beats, the next one is always the same, and in the future.
         #[test]
         fn a_beat_is_shared(first_ms in 0u64..100_000, later_ms in 0u64..10_000, interval_ms in 1u64..20_000) {
             let interval = Duration::from_millis(interval_ms);

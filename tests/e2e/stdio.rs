@@ -285,7 +285,7 @@ fn what_is_no_mcp_is_refused() {
     assert_eq!(post("/mcp", &["content-type: text/plain"], "{}").status, 415);
     assert_eq!(post("/mcp", &[json], "{").json()["error"]["code"], -32700);
     assert_eq!(post("/mcp", &[json], "[{\"id\":1,\"method\":\"ping\"}]").json()["error"]["code"], -32600);
-    let unknown = post("/mcp", &[json, "mcp-session-id: nobody"], "{\"id\":1,\"method\":\"ping\"}");
+    let unknown = post("/mcp", &[json, "mcp-session-id: unknown"], "{\"id\":1,\"method\":\"ping\"}");
     assert_eq!(unknown.status, 404);
     assert_eq!(wire::request(port, &compose("PUT /mcp", &[], "")).status, 405);
     assert_eq!(

@@ -73,7 +73,7 @@ impl StdioServer {
             }
             (Role::Request, ..) => self.call(request, session, &parts).await,
             (Role::Notification, ..) => {
-                self.notify(session, &parts);
+                self.notify(session, &parts).await?;
                 Ok(text(202, ""))
             }
             // A shared server asks its clients nothing.

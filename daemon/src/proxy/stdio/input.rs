@@ -74,6 +74,14 @@ impl Input {
         if state.pipe.is_some() { Ok(()) } else { Err(Closed) }
     }
 
+    /// The same for the answer to the server itself: it is lost while the server is too far behind.
+    pub fn offer(&self, line: Vec<u8>) {
+        if self.state().waiting < AHEAD {
+            // Nothing answers a server that is gone.
+            let _ = self.push(line);
+        }
+    }
+
     /// Writes what [`push`](Self::push) left, until the end.
     pub async fn write(&self) {
         loop {
@@ -175,6 +183,9 @@ mod tests {
         let (sender, receiver) = pipe::pipe().expect("a pipe");
         let input = Arc::new(Input::new(sender));
         input.push(vec![b'x'; 2 * AHEAD]).expect("open");
+        let behind = input.state().waiting;
+        input.offer(b"lost".to_vec());
+        assert_eq!(input.state().waiting, behind);
         let waiting = tokio::spawn({
             let input = input.clone();
             async move { input.send(vec![]).await }

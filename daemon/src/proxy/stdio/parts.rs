@@ -25,7 +25,7 @@ struct Members<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// The members of `params` and `result` that say whom a message concerns.
+/// The members of `params` and `result` that say which client a message concerns.
 #[derive(Default, Deserialize)]
 pub struct Details<'a> {
     #[serde(borrow, rename = "_meta")]

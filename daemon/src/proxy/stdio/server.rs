@@ -154,7 +154,7 @@ impl StdioServer {
         self.input.close();
     }
 
-    /// The process is gone, whoever may still hold its pipes.
+    /// The process is gone, although descendants may still hold its pipes.
     pub fn disconnect(&self) {
         self.input.close();
         let mut state = self.state();
@@ -200,7 +200,10 @@ impl StdioServer {
         answer_of(&inbox).await
     }
 
-    /// Passes a client's request on; the inbox gets what comes back. `Err`: mcpd answers it itself.
+    /// Passes a client's request on; the inbox gets what comes back.
+    ///
+    /// # Errors
+    /// When the server is gone.
     pub async fn forward(
         self: &Arc<Self>,
         session: Option<&str>,
@@ -221,10 +224,19 @@ impl StdioServer {
         Ok(Forwarded::Call(inbox, ticket))
     }
 
-    /// Passes a client's notification on, if it concerns the server.
-    pub fn notify(&self, session: Option<&str>, parts: &Parts<'_>) {
+    /// Passes a client's notification on, if it concerns the server; waits while the server is too far behind.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub async fn notify(&self, session: Option<&str>, parts: &Parts<'_>) -> Result<(), Lost> {
         let deliveries = self.state().router.notification(session, parts);
-        self.deliver(deliveries, Share::default());
+        for delivery in deliveries {
+            match delivery {
+                Delivery::Server(line) => self.input.send(line).await?,
+                other => self.deliver(vec![other], Share::default()),
+            }
+        }
+        Ok(())
     }
 
     pub fn knows_session(&self, id: &str) -> bool {
@@ -327,7 +339,7 @@ impl StdioServer {
                     let inbox = self.state().streams.get(&session).cloned();
                     self.push(inbox, message);
                 }
-                Delivery::Server(line) => drop(self.input.push(line)),
+                Delivery::Server(line) => self.input.offer(line),
             }
         }
     }
