@@ -28,15 +28,22 @@ impl PreexistingChildren {
         self.known.extend(children.iter().map(|child| (child.pid, child.start)));
     }
 
-    /// Adds new children while the daemon lives. They are orphans of preexisting children, because orphans of
-    /// the run are reparented to the daemon then.
-    pub fn note_while(&mut self, daemon: Pid, daemon_lives: impl FnOnce() -> bool) {
+    /// Adds new children while the daemon lives: orphans of preexisting children, because orphans of the run are
+    /// reparented to the daemon then. When it is killed, they are reparented as soon as its first thread exits, and it counts
+    /// as living until its last one does (`find_alive_thread` in exit.c): so none with the mark of the run is added.
+    pub fn note_while(
+        &mut self,
+        daemon: Pid,
+        run: impl FnOnce() -> RunTag,
+        daemon_lives: impl FnOnce() -> bool,
+    ) {
         if !self.may_grow() {
             return;
         }
+        let run = run();
         // A child that can't be read now is recognized by `includes`: it has no mark of this run.
         let mut children = children().best_effort();
-        children.retain(|child| child.pid != daemon);
+        children.retain(|child| child.pid != daemon && !may_be_of(run, child.pid));
         if daemon_lives() {
             self.note(&children);
         }
@@ -74,6 +81,11 @@ impl PreexistingChildren {
     }
 }
 
+/// Also if its mark can't be read.
+fn may_be_of(run: RunTag, pid: Pid) -> bool {
+    process::mark(pid).map_or(true, |mark| mark.is_some_and(|mark| mark.run == run))
+}
+
 fn leftover(process: &Process) -> LeftoverProcess {
     LeftoverProcess { pid: process.pid, command: process::command(process), worker: None }
 }
@@ -85,4 +97,47 @@ fn children() -> Listing<Process> {
         children.extend(process);
     }
     children
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use mcpd_common::ids::{Mark, Slot};
+    use mcpd_common::os::child::{self, Signal, SpawnPlan};
+    use mcpd_common::os::this_process;
+
+    use super::*;
+
+    /// R-CONT-5: a process of the run that is reparented while its daemon dies is not taken for a preexisting one.
+    #[test]
+    fn a_process_of_the_run_is_never_preexisting() {
+        let run = RunTag(7);
+        let mut older = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("sleep(1)");
+        let mut preexisting = PreexistingChildren::children_of_this_process().expect("listed");
+        let marked = child::spawn(SpawnPlan {
+            program: "sleep".into(),
+            args: vec!["60".into()],
+            directory: "/".into(),
+            env: std::env::vars_os().collect(),
+            input: None,
+            output: None,
+            errors: None,
+            mark: Mark { run, slot: Slot(0) },
+            open_files: this_process::raise_open_files(),
+            cgroup: None,
+        });
+        let marked = marked.expect("started").pid();
+        preexisting.note_while(Pid::current(), || run, || true);
+        let is_included = |pid: Pid| {
+            let process = process::read(pid).expect("readable").expect("it runs");
+            preexisting.includes(&process, run).expect("readable")
+        };
+        let older_pid = Pid::new(older.id().cast_signed()).expect("positive");
+        assert!(is_included(older_pid) && !is_included(marked));
+        let _ = child::signal_child(marked, Signal::Kill);
+        let _ = child::reap(marked);
+        older.kill().expect("unreaped");
+        older.wait().expect("a child");
+    }
 }

@@ -87,7 +87,8 @@ impl Guardian {
                 }
             };
             self.wait_and_forward(timeout);
-            self.preexisting.note_while(self.daemon, || child::peek_exit(self.daemon).is_none());
+            let run = || self.page.details().unwrap_or_else(|| self.config.details()).run.tag();
+            self.preexisting.note_while(self.daemon, run, || child::peek_exit(self.daemon).is_none());
         }
     }
 

@@ -72,6 +72,8 @@ struct Turn {
     others: Vec<Round>,
 }
 
+type Figure = fn(&Round) -> f64;
+
 fn compare(names: &[&str], connections: usize, turns: &[Turn]) -> Vec<Row> {
     let kind = door::count(connections);
     let series = |turn: &Turn| 1.0 / (1.0 / turn.pipe + 1.0 / turn.front_door);
@@ -88,7 +90,7 @@ fn compare(names: &[&str], connections: usize, turns: &[Turn]) -> Vec<Row> {
         _ => Row::without_limit(what, Unit::Ratio, samples),
     }];
     for (index, name) in names.iter().enumerate() {
-        let figures: [(&str, fn(&Round) -> f64); 4] = [
+        let figures: [(&str, Figure); 4] = [
             ("requests/s", |round| round.rate),
             ("CPU time per request in µs", |round| round.cpu),
             ("p50 in µs", |round| round.p50),
