@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mcpd_common::ids::Pid;
-use mcpd_common::os::process;
+use mcpd_common::os::process::{self, Process};
 use mcpd_common::outcome::FindingKind;
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, skip, until};
 
@@ -55,6 +55,15 @@ impl Drop for Freezer {
     }
 }
 
+/// Either this or the reaper of the test helpers reaps it.
+fn wait_gone(child: &Process) {
+    until("it to be gone", BOUND, || {
+        let _ = mcpd_common::os::child::reap(child.pid);
+        let now = process::best_effort::read(child.pid).filter(|now| now.start == child.start);
+        now.is_none().then_some(())
+    });
+}
+
 /// On each backend and within the limits. Once thawed, the process is killed by the pending signal.
 #[test]
 fn code_5_a_process_in_uninterruptible_sleep() {
@@ -81,11 +90,7 @@ fn code_5_a_process_in_uninterruptible_sleep() {
     assert_eq!(report.proof, None, "a process is left");
 
     freezer.set("THAWED");
-    until("it to be gone", BOUND, || {
-        let _ = mcpd_common::os::child::reap(child.pid);
-        let now = process::best_effort::read(child.pid).filter(|now| now.start == child.start);
-        now.is_none().then_some(())
-    });
+    wait_gone(&child);
     daemon.assert_nothing_left(&[]);
 }
 
@@ -109,6 +114,6 @@ fn a_frozen_process_of_a_crashed_run_is_named() {
     let is_named = |warning: &String| warning.contains("could not be killed: ") && warning.contains(&named);
     assert!(warnings.iter().any(is_named), "{warnings:?}");
     freezer.set("THAWED");
-    until("it to be gone", BOUND, || mcpd_common::os::child::reap(child.pid));
+    wait_gone(&child);
     next.assert_shuts_down(2);
 }
