@@ -21,7 +21,7 @@ pub struct WorkerSpec {
 enum Program {
     BuiltIn,
     Fixture(Vec<String>),
-    /// The fixture worker, which is told no port.
+    /// The fixture worker, without a port.
     Stdio(Vec<String>),
     Command(Vec<String>),
 }

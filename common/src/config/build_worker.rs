@@ -207,7 +207,8 @@ impl Draft<'_> {
         filled
     }
 
-    /// The transport, inferred if omitted (R-CONF-1): the built-in worker and a command that is told its port speak HTTP.
+    /// The transport, inferred if omitted (R-CONF-1): the built-in worker and a command with
+    /// `{port}` speak HTTP.
     fn transport(&self, program: &Program) -> Transport {
         let written = self.own.transport.or(self.defaults.transport);
         match (program, written) {

@@ -122,7 +122,7 @@ fn placeholders_in_a_command_are_filled_in() {
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
 }
 
-/// R-CONF-1: a command that is told no port speaks on its standard input and output.
+/// R-CONF-1: a command without `{port}` speaks on its standard input and output.
 #[test]
 fn the_transport_is_inferred_from_who_knows_the_port() {
     let worker = |keys: &str| Place::new().worker(&format!("[workers.a]\nrepo = \"alpha\"\n{keys}"), "a");

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcpd_common::ids::{RunTag, WorkerName};
 use mcpd_common::status::WorkerState;
@@ -57,19 +57,23 @@ impl ProxyHandle {
             (self.budget.clone(), self.stray_lines.clone()),
             &self.thread,
         )?;
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        *self.lock_server() = Some(server);
         Ok(())
     }
 
     /// The process is gone.
     pub fn disconnect(&self) {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let server = self.lock_server().take();
         server.inspect(|server| server.disconnect());
     }
 
     /// The process that speaks stdio.
     pub fn server(&self) -> Option<Arc<StdioServer>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock_server().clone()
+    }
+
+    fn lock_server(&self) -> MutexGuard<'_, Option<Arc<StdioServer>>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lines on the standard output of its processes that were no messages.

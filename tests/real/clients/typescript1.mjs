@@ -8,7 +8,7 @@ import { serve } from "./commands.mjs";
 
 function transportTo(to) {
   if (typeof to === "string") return new StreamableHTTPClientTransport(new URL(to));
-  // It has no property for the version, but is told it.
+  // It does not keep the version, which the SDK passes to this method.
   const transport = new StdioClientTransport({ command: to[0], args: to.slice(1) });
   transport.setProtocolVersion = (version) => (transport.protocolVersion = version);
   return transport;

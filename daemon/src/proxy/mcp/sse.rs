@@ -156,8 +156,7 @@ impl<'a> Event<'a> {
 
     /// Appends an event that carries a message.
     pub fn push_message(out: &mut Vec<u8>, message: &serde_json::Value) {
-        let data = message.to_string().into();
-        Event { name: Some("message".into()), data, ..Event::default() }.write(out);
+        push_event(out, message.to_string().as_bytes());
     }
 }
 

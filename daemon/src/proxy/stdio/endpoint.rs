@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::body::StdioBody;
 use super::hello::Hello;
 use super::inbox::Answer;
-use super::parts::{Parts, Role};
-use super::server::{Era, Forwarded, Lost, StdioServer, whole_answer};
+use super::parts::{Parts, Role, value};
+use super::server::{Era, Forwarded, Lost, StdioServer, answer_of};
 use crate::proxy::budget::Share;
 use crate::proxy::http::request::{Method, Request};
 use crate::proxy::http::response::ResponseHead;
+use crate::proxy::mcp::message::error_for;
 
 const JSON: &str = "application/json";
 /// "Parse error" and "Invalid Request", JSON-RPC 2.0, section 5.1.
@@ -37,7 +38,7 @@ impl StdioServer {
         if let Some(session) = session
             && !self.knows_session(session)
         {
-            return Ok(json(404, error(None, NO_SESSION)));
+            return Ok(refusal(404, NO_SESSION));
         }
         match (request.head.method, session) {
             (Method::Post, _) => self.post(request, session).await,
@@ -59,9 +60,9 @@ impl StdioServer {
             return Ok(text(415, "a message is application/json\n"));
         }
         if request.messages.as_ref().is_some_and(|messages| messages.batch) {
-            return Ok(json(400, error(None, NO_BATCH)));
+            return Ok(refusal(400, NO_BATCH));
         }
-        let Some(parts) = Parts::read(&request.body) else { return Ok(json(400, error(None, PARSE_ERROR))) };
+        let Some(parts) = Parts::read(&request.body) else { return Ok(refusal(400, PARSE_ERROR)) };
         match (parts.role(), parts.method(), self.era()) {
             (Role::Request, "initialize", Some(Era::Sessions(hello))) => {
                 let wanted = parts.details().protocol_version;
@@ -104,13 +105,13 @@ impl StdioServer {
         if is_stream && request.head.accepts_events() {
             return Ok((events(), StdioBody::call(inbox, ticket)));
         }
-        let answer = whole_answer(&inbox).await?;
+        let answer = answer_of(&inbox).await?;
         Ok((ResponseHead::of_mcpd(200, JSON, Some(answer.message.len())), StdioBody::whole(answer)))
     }
 }
 
 fn id_of(parts: &Parts<'_>) -> Value {
-    parts.id().and_then(|id| serde_json::from_str(id.get()).ok()).unwrap_or_default()
+    parts.id().map(value).unwrap_or_default()
 }
 
 fn events() -> ResponseHead {
@@ -130,8 +131,7 @@ fn whole(status: u16, content_type: &str, message: Vec<u8>) -> Responded {
     (head, StdioBody::whole(Answer { message, share: Share::default() }))
 }
 
-fn error(id: Option<Value>, (code, message): (i64, &str)) -> Vec<u8> {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
-        .to_string()
-        .into_bytes()
+/// An error for no request in particular.
+fn refusal(status: u16, error: (i64, &str)) -> Responded {
+    json(status, error_for(&Value::Null, error).to_string().into_bytes())
 }

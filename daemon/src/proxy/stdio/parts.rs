@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// One message, in the bytes that it was read from.
@@ -140,6 +141,11 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// A part that was read, as a value.
+pub fn value(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
 /// Within strings JSON allows no line ends; between the parts of a message they mean nothing.
 fn in_one_line(bytes: &mut [u8]) {
     let mut at = 0;
@@ -153,7 +159,7 @@ fn in_one_line(bytes: &mut [u8]) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn roles_are_told_apart() {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::level::Level;
-use super::parts::{Details, Parts, Role};
+use super::parts::{Details, Parts, Role, value};
 use crate::proxy::mcp::message::error_for;
 
 pub type CallId = u64;
@@ -55,7 +55,7 @@ pub struct Router {
     calls: HashMap<CallId, Call>,
     sessions: HashMap<String, Client>,
     opened: u64,
-    /// The level that the server was told.
+    /// The level of the last `logging/setLevel` for the server.
     level: Option<Level>,
 }
 
@@ -74,7 +74,7 @@ enum Noted {
     Nothing,
     /// Nothing changes for the server: mcpd answers.
     Answered,
-    /// The server is told this level instead.
+    /// The request for the server has this level instead.
     Level(Level),
     Subscribes(String),
 }
@@ -103,7 +103,7 @@ impl Router {
         self.sessions.contains_key(id)
     }
 
-    /// Returns what the server is told: that no client needs it any more.
+    /// Returns requests for the server that end what no client needs any more.
     pub fn close_session(&mut self, id: &str) -> Vec<Vec<u8>> {
         let Some(closed) = self.sessions.remove(id) else { return vec![] };
         let unused =
@@ -187,7 +187,7 @@ impl Router {
     /// A client's notification.
     pub fn notification(&mut self, session: Option<&str>, parts: &Parts<'_>) -> Vec<Delivery> {
         match parts.method() {
-            // mcpd has sent its own; a shared server is told of no roots and waits for no client.
+            // mcpd has sent its own; a shared server knows no roots and waits for no client.
             "notifications/initialized" | "notifications/roots/list_changed" | "notifications/progress" => {
                 vec![]
             }
@@ -206,7 +206,7 @@ impl Router {
         Some(vec![Delivery::Server(told), Delivery::Answer(number, answer)])
     }
 
-    /// The client of a call has gone: returns what the server is told, unless it has answered.
+    /// The client of a call has gone: returns the cancellation for the server, unless it has answered.
     pub fn abandon(&mut self, number: CallId) -> Option<Vec<u8>> {
         self.calls.remove(&number)?;
         let params = json!({ "requestId": number, "reason": "the client has disconnected" });
@@ -341,10 +341,6 @@ fn empty_result(id: &RawValue) -> Vec<u8> {
 
 fn number(raw: &RawValue) -> Option<CallId> {
     raw.get().parse().ok()
-}
-
-fn value(raw: &RawValue) -> Value {
-    serde_json::from_str(raw.get()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub struct ServerPipes {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Era {
     /// Up to 2025-11-25: it has been initialized, and said this.
-    Sessions(Hello),
+    Sessions(Arc<Hello>),
     /// 2026-07-28: each request stands alone.
     Stateless,
 }
@@ -172,7 +172,7 @@ impl StdioServer {
         let era = match Hello::read(&answer) {
             Ok(hello) => {
                 let _ = self.input.push(notification("notifications/initialized", &json!({})));
-                Ok(Era::Sessions(hello))
+                Ok(Era::Sessions(Arc::new(hello)))
             }
             Err(why) => {
                 let discovered = self.ask("server/discover", &discover_params()).await;
@@ -197,7 +197,7 @@ impl StdioServer {
             (line, inbox, ticket)
         };
         self.input.send(line).await?;
-        answer_of(&inbox).await
+        Ok(answer_of(&inbox).await?.message)
     }
 
     /// Passes a client's request on; the inbox gets what comes back.
@@ -377,15 +377,7 @@ impl State {
 ///
 /// # Errors
 /// When the server is gone.
-pub async fn answer_of(inbox: &Inbox) -> Result<Vec<u8>, Lost> {
-    whole_answer(inbox).await.map(|answer| answer.message)
-}
-
-/// The same, with its memory.
-///
-/// # Errors
-/// When the server is gone.
-pub async fn whole_answer(inbox: &Inbox) -> Result<Answer, Lost> {
+pub async fn answer_of(inbox: &Inbox) -> Result<Answer, Lost> {
     loop {
         match inbox.next().await {
             Received::Event(_) => {}
@@ -395,7 +387,7 @@ pub async fn whole_answer(inbox: &Inbox) -> Result<Answer, Lost> {
     }
 }
 
-/// A call whose client waits. Dropped before the answer, the server is told.
+/// A call whose client waits. Dropped before the answer, it sends the server `notifications/cancelled`.
 pub struct CallTicket {
     server: Arc<StdioServer>,
     call: CallId,

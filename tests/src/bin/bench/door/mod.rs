@@ -22,7 +22,7 @@ use crate::{alone, idle, print_progress, stop};
 
 mod nginx;
 pub mod server;
-mod wrk;
+pub mod wrk;
 
 use nginx::Nginx;
 use wrk::{Load, Round};

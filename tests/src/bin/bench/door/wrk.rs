@@ -14,7 +14,8 @@ const CALL: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","#,
     r#""arguments":{"text":"hello"},"_meta":{"progressToken":1}}}"#
 );
-const HELLO: &str = concat!(
+/// The first message of a session.
+pub const HELLO: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","#,
     r#""capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#
 );

@@ -9,12 +9,9 @@ use mcpd_common::ids::{Pid, Port};
 use mcpd_tests::{http, wire};
 
 use super::call;
+use crate::door::wrk::HELLO;
 use crate::idle;
 
-const HELLO: &str = concat!(
-    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","#,
-    r#""capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#
-);
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 const JSON: [&str; 2] = ["content-type: application/json", "accept: application/json, text/event-stream"];
 const ROUND: Duration = Duration::from_secs(1);

@@ -5,12 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::call;
+use crate::door::wrk::HELLO;
 
 const ROUND: Duration = Duration::from_secs(1);
-const HELLO: &str = concat!(
-    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","#,
-    r#""capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#
-);
 
 /// Requests a second, with this number of them under way.
 pub fn rate(server: &str, under_way: usize) -> f64 {
