@@ -96,6 +96,7 @@ impl Outgoing {
 
     /// To append to.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
+        self.forget_written();
         &mut self.bytes
     }
 
@@ -109,12 +110,15 @@ impl Outgoing {
         self.written += written;
         if self.written == self.bytes.len() {
             *self = Self::default();
-        } else if self.written >= READ {
-            // A client that reads slowly does not keep what it has.
-            self.bytes.drain(..self.written);
+        } else if self.written >= READ && self.written >= self.bytes.len() / 2 {
+            self.forget_written();
             self.bytes.shrink_to_fit();
-            self.written = 0;
         }
+    }
+
+    fn forget_written(&mut self) {
+        self.bytes.drain(..self.written);
+        self.written = 0;
     }
 }
 

@@ -170,8 +170,7 @@ pub async fn deliver(
             biased;
             progress = response.body.read_or_write(&mut bytes, unsent), if has_room => match progress {
                 Progress::Read(Ok(())) => {
-                    push(&mut out, length, &bytes);
-                    bytes.clear();
+                    push(&mut out, length, &std::mem::take(&mut bytes));
                     if response.body.is_done() && length == BodyLength::Chunked {
                         out.buffer().extend_from_slice(LAST_CHUNK);
                     }

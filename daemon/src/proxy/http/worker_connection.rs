@@ -244,6 +244,10 @@ impl HttpBody {
         let unread = &mut connection.socket.unread;
         let used = self.decoder.decode(unread, out).map_err(|Malformed| BrokenOff)?;
         unread.drain(..used);
+        if unread.is_empty() {
+            // A client that reads slowly keeps no memory here.
+            *unread = vec![];
+        }
         self.end_if_done();
         Ok(())
     }
