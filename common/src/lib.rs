@@ -5,6 +5,7 @@
 //! finding, exit_status, exit_code           findings -> severity -> the exit code of a process
 //! config, paths, run_file, journal, crash   files
 //! known_processes                           file: processes of workers, for crash recovery
+//! container_record                          file: containers of workers, for crash recovery
 //! check                                     verifies ports and finds zombies, from any process
 //! time_limits                               the limit of each phase
 //! os                                        the only module with cfg(target_os) or unsafe
@@ -15,6 +16,7 @@
 
 pub mod check;
 pub mod config;
+pub mod container_record;
 pub mod crash;
 pub mod event;
 pub mod exit_code;

@@ -188,6 +188,11 @@ impl StateDir {
         self.0.join("last-shutdown.json")
     }
 
+    /// See [`crate::container_record`].
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers")
+    }
+
     /// The ports that were derived from paths of repositories (R-CONF-2).
     pub fn ports(&self) -> PathBuf {
         self.0.join("ports.json")

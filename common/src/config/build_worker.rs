@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::container;
 use super::context::Context;
 use super::file_system;
 use super::lookup::Lookup;
@@ -49,6 +50,7 @@ pub(super) fn complete(
     let stop_command = draft.stop_command();
     draft.look_up(&env, &program, stop_command.as_deref());
     let hint = draft.mistakes(port, transport, &program, &env);
+    draft.warn_of_containers(transport, &program);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
     let shutdown_path = own.shutdown_path.as_ref().or(defaults.shutdown_path.as_ref()).cloned();
     WorkerConfig {
@@ -264,6 +266,18 @@ impl Draft<'_> {
         }
         let texts: Vec<_> = found.iter().map(|(_, it)| format!("{}; {}", it.message, it.help)).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Warns where a container could escape (R-STDIO-6); the worker stays usable.
+    fn warn_of_containers(&self, transport: Transport, program: &Program) {
+        let Program::Command(command) = program else { return };
+        let words: Vec<_> = command.iter().map(ToString::to_string).collect();
+        let at = self.written_command().and_then(|written| written.at);
+        let notes = self.context.notes;
+        for mistake in container::warnings(&words, transport) {
+            let (at, name) = (notes.locate(at), &self.named.name);
+            notes.warning(format!("{at}: {name}: {}; {}", mistake.message, mistake.help));
+        }
     }
 
     /// Reports the obstacle, and makes the worker unusable.

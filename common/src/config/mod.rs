@@ -14,6 +14,7 @@ mod build;
 mod build_worker;
 mod build_workers;
 mod command_name;
+pub mod container;
 mod context;
 mod duration;
 mod env_file;

@@ -153,7 +153,8 @@ fn shared() -> Vec<Key> {
             "stop_command",
             Kind::Command,
             KeyDefault::None,
-            "Run together with the request to exit, for what is not a descendant of mcpd, such as a container.",
+            "Run together with the request to exit, for what is not a descendant of mcpd, such as a `systemd-run` \
+             unit. Without one, mcpd stops the container of `docker run` and `podman run` itself.",
         ),
         key(
             "restart",
