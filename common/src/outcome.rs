@@ -62,6 +62,8 @@ pub enum CheckSubject {
     Port,
     /// Its runtime files are removed and its log is closed.
     Resources,
+    /// Its container engine lists no container of it.
+    Container,
 }
 
 /// One check of a worker, and its evidence.

@@ -37,6 +37,7 @@ use crate::instance::Instance;
 use crate::journal::JournalHandle;
 use crate::logging;
 use crate::logging::console::Console;
+use crate::process::container::ContainerEnv;
 use crate::process::containment::{Cgroups, Children, cgroups};
 use crate::process::launch::LaunchEnv;
 use crate::process::operations::FamilyChange;
@@ -45,7 +46,7 @@ use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
 use crate::proxy::handle::ProxyHandle;
 use crate::proxy::{Proxy, ProxyConfig};
-use crate::recovery::LastRun;
+use crate::recovery::{self, LastRun};
 use crate::resources::Resource;
 use crate::resources::declared::Declared;
 use crate::resources::logs::WorkerLogs;
@@ -132,6 +133,8 @@ impl<'a> Boot<'a> {
         self.start_records(&journal, &warnings)?;
         let (triggers, received) = self.listen_for_requests(exit_reason)?;
         let (processes, events) = self.start_processes(open_files, cgroups)?;
+        let containers = self.container_env(&processes);
+        self.end_containers_of_dead_runs(&containers).await;
         let opening = ProxyConfig {
             run: self.options.run.tag(),
             journal: journal.clone(),
@@ -144,7 +147,7 @@ impl<'a> Boot<'a> {
         let proxy = Arc::new(proxy);
         let resources = self.resources(&processes);
         let recorder = Recorder { run: self.options.run, journal: journal.clone() };
-        let supervisor = self.start_supervisor(processes, recorder, handles, events, &triggers);
+        let supervisor = self.start_supervisor(processes, containers, recorder, handles, events, &triggers);
         let progress = Progress::new();
         let expected = ExpectedDescriptors::default();
         let service = self.control_service(&supervisor, &proxy, &progress, triggers, warnings);
@@ -272,6 +275,22 @@ impl<'a> Boot<'a> {
         Ok((ProcessParts { process_thread, output, launch_env }, events))
     }
 
+    fn container_env(&self, processes: &ProcessParts) -> ContainerEnv {
+        ContainerEnv {
+            run: self.options.run,
+            directory: self.state.containers(),
+            process_thread: processes.process_thread.clone(),
+            launch_env: processes.launch_env.clone(),
+        }
+    }
+
+    async fn end_containers_of_dead_runs(&self, env: &ContainerEnv) {
+        for warning in recovery::containers::end_leftovers(env).await {
+            tracing::warn!("{warning}");
+            self.warnings.add(warning);
+        }
+    }
+
     /// In the order of opening; the verification closes them in reverse.
     fn resources(&self, processes: &ProcessParts) -> Vec<Box<dyn Resource>> {
         let mut resources: Vec<Box<dyn Resource>> = vec![Box::new(WorkerLogs(processes.output.clone()))];
@@ -292,6 +311,7 @@ impl<'a> Boot<'a> {
     fn start_supervisor(
         &self,
         processes: ProcessParts,
+        containers: ContainerEnv,
         recorder: Recorder,
         proxies: HashMap<WorkerName, ProxyHandle>,
         events: mpsc::UnboundedReceiver<FamilyChange>,
@@ -299,7 +319,8 @@ impl<'a> Boot<'a> {
     ) -> SupervisorHandle {
         let ProcessParts { process_thread, output, launch_env } = processes;
         let service_manager = self.options.service_manager.clone();
-        let deps = Deps { process_thread, output, launch_env, recorder, service_manager, proxies };
+        let deps =
+            Deps { process_thread, output, launch_env, containers, recorder, service_manager, proxies };
         let (supervisor, task) = supervisor::start(self.config, &self.slots, deps, events);
         let triggers = triggers.clone();
         tokio::spawn(async move {

@@ -5,9 +5,11 @@
 //!   crash record (the guardian cleaned up) ----------.
 //!   run file (it could not, or died as well) ---------+--> warnings: log, `mcpctl status`
 //!     `-- processes.rs kills the processes of the run `--> journal, last-shutdown.json: `report`, `history`
+//!   container records: containers.rs asks the engines --> log, `mcpctl status`
 //!   no run file: orphans.rs names processes of runs that nothing supervises --> log
 //! ```
 
+pub mod containers;
 mod orphans;
 mod processes;
 

@@ -21,6 +21,10 @@ pub fn findings(outcomes: &[WorkerOutcome]) -> Vec<Finding> {
         let information =
             |information: &String| Finding::new(FindingKind::Information, &outcome.name, information.clone());
         findings.extend(outcome.notes.iter().map(information));
+        let killed = |container: &String| {
+            Finding::new(FindingKind::DescendantsKilled, &outcome.name, container.clone())
+        };
+        findings.extend(outcome.killed_containers.iter().map(killed));
     }
     findings
 }
@@ -68,6 +72,7 @@ pub fn to_verify(outcome: &WorkerOutcome) -> StoppedWorker {
         pid: outcome.pid,
         exit: outcome.stop.as_ref().and_then(|stop| stop.exit),
         has_outcome: outcome.stop.is_some(),
+        container: outcome.container.clone(),
     }
 }
 
@@ -130,6 +135,8 @@ mod tests {
             pid,
             stop: None,
             notes: vec![],
+            killed_containers: vec![],
+            container: None,
         };
         let rows = rows(&[outcome(Some(Pid::current())), outcome(None)], &[], BTreeMap::new());
         let departures: Vec<_> = rows.iter().map(|row| row.departure).collect();

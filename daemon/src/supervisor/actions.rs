@@ -8,12 +8,13 @@ use std::time::Duration;
 use hyper::Method;
 use jiff::Timestamp;
 use mcpd_common::check::listener::ListenerOwner;
-use mcpd_common::config::{Program, Transport, Variables, WorkerConfig, not_responding};
+use mcpd_common::config::{Program, Transport, WorkerConfig, not_responding};
 use mcpd_common::event::{EventKind, WorkerStep};
 use mcpd_common::ids::{Mark, Port, Slot};
 use mcpd_common::outcome::{Asked, ExitStatus};
 use mcpd_common::status::WorkerState;
 
+use super::containers::{self, CheckedStart};
 use super::handle::Transition;
 use super::install_turns;
 use super::probe::http::WorkerRequest;
@@ -85,23 +86,31 @@ impl Supervisor {
         };
         let process = worker.process;
         let config = worker.config.clone();
+        let is_first = process == 1;
         let check = self.worker_client.check_start(config.clone(), permit);
+        let container_env = self.deps.containers.clone();
+        let graceful = self.graceful;
         let task_results = self.task_results.clone();
         tokio::spawn(async move {
             let checked = Deadline::after(CHECK_LIMIT).wait(check).await;
-            let result = checked.unwrap_or_else(|_| Err(not_responding(&config.repo)));
+            let result = match checked.unwrap_or_else(|_| Err(not_responding(&config.repo))) {
+                Ok(variables) => {
+                    containers::prepare_start(&container_env, &config, variables, is_first, graceful).await
+                }
+                Err(reason) => Err(reason),
+            };
             let _ = task_results.send(TaskResult::StartChecked(slot, process, result));
         });
     }
 
     /// Starts the process, unless it was stopped meanwhile.
-    pub(super) fn start_checked(&mut self, slot: Slot, result: Result<Variables, String>) {
+    pub(super) fn start_checked(&mut self, slot: Slot, result: Result<CheckedStart, String>) {
         let Some(worker) = self.workers.get_mut(&slot).filter(|worker| worker.is_checking) else {
             return;
         };
         worker.is_checking = false;
         let config = worker.config.clone();
-        match result.and_then(|variables| self.prepare(&config, &variables, slot)) {
+        match result.and_then(|checked| self.prepare(&config, checked, slot)) {
             Ok(spec) => self.deps.process_thread.send(ProcessCommand::Spawn(spec)),
             Err(reason) => self.on(slot, WorkerEvent::SpawnFailed { reason }),
         }
@@ -111,9 +120,10 @@ impl Supervisor {
     fn prepare(
         &mut self,
         config: &WorkerConfig,
-        variables: &Variables,
+        checked: CheckedStart,
         slot: Slot,
     ) -> Result<operations::LaunchSpec, String> {
+        let CheckedStart { variables, container } = checked;
         if let Some(proxy) = self.deps.proxies.get(&config.name) {
             proxy.is_open()?;
         }
@@ -123,6 +133,7 @@ impl Supervisor {
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.listens_on = port;
             worker.token.clone_from(&token);
+            worker.container.clone_from(&container);
         }
         let no_pipe = |error| format!("no pipe for its output: {error}");
         let pipe = self.deps.output.pipe(&config.name).map_err(no_pipe)?;
@@ -131,7 +142,10 @@ impl Supervisor {
             Transport::Http | Transport::Direct => None,
         };
         let launch_env = &self.deps.launch_env;
-        let spec = launch_env.worker_spec(config, variables, port, slot, token.as_deref(), Some(pipe));
+        let mut spec = launch_env.worker_spec(config, &variables, port, slot, token.as_deref(), Some(pipe));
+        if let Some((container, command)) = container.zip(config.container()) {
+            container.add_options(&command, &mut spec);
+        }
         Ok(operations::LaunchSpec { mcp, ..spec })
     }
 
@@ -319,13 +333,13 @@ impl Supervisor {
         };
         let config = worker.config.clone();
         let launch_env = self.deps.launch_env.clone();
-        let Some(command) = &config.stop_command else {
-            return;
-        };
-        let command: Vec<_> = command.iter().map(|word| word.with(worker.listens_on)).collect();
         if worker.stop_command_for.replace(worker.process) == Some(worker.process) {
             return;
         }
+        let Some(command) = &config.stop_command else {
+            return self.stop_container(slot);
+        };
+        let command: Vec<_> = command.iter().map(|word| word.with(worker.listens_on)).collect();
         worker.stop_commands += 1;
         let (process_thread, task_results, limit) =
             (self.deps.process_thread.clone(), self.task_results.clone(), Deadline::after(self.graceful));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::stop_sequence::StopOutcome;
 use crate::deadline::Deadline;
+use crate::process::container::WorkerContainer;
 use crate::process::process_thread::{ProcessCommand, ProcessThread};
 use crate::progress::Progress;
 
@@ -54,7 +55,7 @@ pub struct UnknownWorker {
 }
 
 /// How one worker stopped.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WorkerOutcome {
     /// The number in the marks of its processes.
     pub slot: Slot,
@@ -71,6 +72,10 @@ pub struct WorkerOutcome {
     pub stop: Option<StopOutcome>,
     /// Further information for the report: a `stop_command` that failed.
     pub notes: Vec<String>,
+    /// Containers that its engine had to kill: one sentence each.
+    pub killed_containers: Vec<String>,
+    /// The containers that it has started, if its command runs some.
+    pub container: Option<WorkerContainer>,
 }
 
 /// A changed state of a worker.

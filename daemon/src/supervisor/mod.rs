@@ -12,6 +12,7 @@
 
 mod actions;
 pub mod backoff;
+mod containers;
 #[cfg(test)]
 pub mod fake;
 pub mod handle;
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcpd_common::config::{Config, Variables, WorkerConfig};
+use mcpd_common::config::{Config, WorkerConfig};
 use mcpd_common::event::WorkerStep;
 use mcpd_common::ids::{Slot, WorkerName};
 use mcpd_common::status::WorkerState;
@@ -37,6 +38,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::containers::{CheckedStart, ContainerEnd};
 use self::handle::{Order, SupervisorHandle, Transition, UnknownWorker, WorkerAction};
 use self::install_turns::InstallTurns;
 use self::probe::worker_client::{HttpWorkerClient, WorkerClient};
@@ -45,6 +47,7 @@ use self::state::{ProbeResult, WorkerEvent};
 use self::stop_sequence::{StopAction, StopResponse};
 use self::worker::Worker;
 use crate::deadline;
+use crate::process::container::ContainerEnv;
 use crate::process::launch::LaunchEnv;
 use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
@@ -62,6 +65,7 @@ pub struct Deps {
     pub process_thread: ProcessThread,
     pub output: Output,
     pub launch_env: LaunchEnv,
+    pub containers: ContainerEnv,
     pub recorder: Recorder,
     pub service_manager: ServiceManager,
     /// For the workers whose client port mcpd holds.
@@ -71,10 +75,11 @@ pub struct Deps {
 /// Results of tasks. The number counts the processes of the worker: a result about an earlier
 /// process is ignored.
 enum TaskResult {
-    StartChecked(Slot, u32, Result<Variables, String>),
+    StartChecked(Slot, u32, Result<CheckedStart, String>),
     Probed(Slot, u32, ProbeResult),
     Responded(Slot, u32, StopResponse),
     StopCommandEnded(Slot, Result<(), String>),
+    ContainerEnded(Slot, ContainerEnd),
     Drained(Slot, u32, StopAction),
 }
 
@@ -267,6 +272,7 @@ impl Supervisor {
             }
             FamilyChange::Gone { slot } => {
                 self.ended(slot);
+                self.end_container(slot);
                 self.on(slot, WorkerEvent::Gone);
             }
         }
@@ -292,6 +298,7 @@ impl Supervisor {
                     worker.outcome.notes.extend(result.err());
                 }
             }
+            TaskResult::ContainerEnded(slot, end) => self.container_ended(slot, end),
             TaskResult::Drained(slot, process, action) if self.is_current(slot, process) => {
                 self.stop(slot, action)
             }

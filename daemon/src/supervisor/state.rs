@@ -218,7 +218,8 @@ impl Machine {
 
     fn shut_down(&mut self, grace_until: Instant, now: Instant) -> Vec<Action> {
         self.shutting_down = true;
-        let times = StopTimes { grace_until, term: self.policy.term, after_grace: AfterGrace::Hold };
+        let Policy { term, linger, .. } = self.policy;
+        let times = StopTimes { grace_until, term, linger, after_grace: AfterGrace::Hold };
         self.begin_stop(NextAction::StayStopped, times, now)
     }
 
@@ -448,6 +449,7 @@ impl Machine {
         StopTimes {
             grace_until: now + self.policy.graceful,
             term: self.policy.term,
+            linger: self.policy.linger,
             after_grace: AfterGrace::Escalate,
         }
     }

@@ -14,6 +14,7 @@ fn policy(restart: RestartPolicy) -> Policy {
         stop_request: Asked::Http,
         graceful: Duration::from_secs(10),
         term: Duration::from_secs(20),
+        linger: Duration::ZERO,
     }
 }
 

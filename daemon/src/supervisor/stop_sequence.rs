@@ -4,6 +4,7 @@
 //!               2xx, 4xx: wait
 //!   Requested -------------------- grace over --> Terminating --- limit over ---> Killing
 //!     |  \__ 5xx, refused, no response: at once _____/                             |   \__ 5 s over: GivenUp
+//!     |-- leader gone, descendants not, may linger --> Lingering --- time over ---> Orphans
 //!     `-- leader gone, descendants not --> Orphans (SIGTERM) --- 2 s over ---------/
 //! ```
 //!
@@ -101,6 +102,8 @@ pub struct StopTimes {
     pub grace_until: Instant,
     /// Limit between `SIGTERM` and `SIGKILL`.
     pub term: Duration,
+    /// How long descendants may outlive a leader that exited on request, before they get `SIGTERM`.
+    pub linger: Duration,
     /// What follows the graceful time.
     pub after_grace: AfterGrace,
 }
@@ -109,6 +112,7 @@ pub struct StopTimes {
 enum StopStage {
     Requested { grace_until: Option<Instant> },
     Terminating { until: Instant },
+    Lingering { until: Instant },
     Orphans { until: Instant },
     Killing { until: Instant },
     GivenUp,
@@ -126,6 +130,8 @@ pub struct StopSequence {
     forced: Option<SignalReason>,
     exit: Option<ExitStatus>,
     outlived: Vec<ProcessInfo>,
+    /// Descendants that may still exit by themselves.
+    lingering: Vec<ProcessInfo>,
 }
 
 /// How the stop went.
@@ -183,6 +189,7 @@ impl StopSequence {
             forced: None,
             exit: None,
             outlived: vec![],
+            lingering: vec![],
         }
     }
 
@@ -214,6 +221,22 @@ impl StopSequence {
         if remaining.is_empty() || matches!(self.stage, StopStage::Killing { .. } | StopStage::GivenUp) {
             return None;
         }
+        if self.may_linger(now) {
+            self.lingering = remaining;
+            return None;
+        }
+        Some(self.stop_orphans(remaining, now))
+    }
+
+    /// Descendants of a leader that has just exited on request may have time to exit by themselves.
+    fn may_linger(&mut self, now: Instant) -> bool {
+        if matches!(self.stage, StopStage::Requested { .. }) && !self.times.linger.is_zero() {
+            self.stage = StopStage::Lingering { until: now + self.times.linger };
+        }
+        matches!(self.stage, StopStage::Lingering { until } if now < until)
+    }
+
+    fn stop_orphans(&mut self, remaining: Vec<ProcessInfo>, now: Instant) -> StopAction {
         // If SIGTERM was the stop request, the descendants got it together with the leader.
         if matches!(self.asked, Asked::Http | Asked::EndOfInput) {
             self.needed = self.needed.max(Departure::Terminated);
@@ -226,7 +249,7 @@ impl StopSequence {
             _ => now + ORPHAN_LIMIT,
         };
         self.stage = StopStage::Orphans { until };
-        Some(StopAction::Terminate(SignalReason::OutlivedLeader))
+        StopAction::Terminate(SignalReason::OutlivedLeader)
     }
 
     /// The phase workers-terminate began.
@@ -259,6 +282,10 @@ impl StopSequence {
             }
             StopStage::Requested { .. } => Some(self.terminate(SignalReason::GraceOver, now)),
             StopStage::Terminating { .. } => Some(self.kill(SignalReason::TermOver, now)),
+            StopStage::Lingering { .. } => {
+                let remaining = std::mem::take(&mut self.lingering);
+                Some(self.stop_orphans(remaining, now))
+            }
             StopStage::Orphans { .. } => Some(self.kill(SignalReason::OutlivedLeader, now)),
             StopStage::Killing { .. } => {
                 self.stage = StopStage::GivenUp;
@@ -276,6 +303,7 @@ impl StopSequence {
             // `SIGKILL` waits for workers-terminate, after the clients.
             StopStage::Terminating { .. } if self.times.after_grace == AfterGrace::Hold => None,
             StopStage::Terminating { until }
+            | StopStage::Lingering { until }
             | StopStage::Orphans { until }
             | StopStage::Killing { until } => Some(until),
             StopStage::GivenUp => None,

@@ -7,7 +7,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const TERM: Duration = Duration::from_secs(20);
 
 fn times(after_grace: AfterGrace, now: Instant) -> StopTimes {
-    StopTimes { grace_until: now + GRACE, term: TERM, after_grace }
+    StopTimes { grace_until: now + GRACE, term: TERM, linger: Duration::ZERO, after_grace }
 }
 
 fn descendant() -> ProcessInfo {
@@ -54,6 +54,26 @@ fn an_exit_during_the_clients_phase_is_not_graceful() {
     assert_eq!(sequence.tick(now + GRACE), None, "no signal before the clients phase is over");
     assert_eq!(sequence.timer(), None);
     assert_eq!(sequence.gone(now + GRACE).departure, Departure::Terminated);
+}
+
+/// The monitor of a container exits by itself, after its client.
+#[test]
+fn descendants_may_linger_if_the_worker_runs_a_container() {
+    let now = deadline::now();
+    let linger = Duration::from_secs(2);
+    let times = StopTimes { linger, ..times(AfterGrace::Hold, now) };
+    let (mut sequence, _) = StopSequence::begin(Asked::EndOfInput, times, now);
+    assert_eq!(sequence.leader_exited(ExitStatus::Code(0), vec![descendant()], now), None);
+    assert_eq!(sequence.timer(), Some(now + linger));
+    let outcome = sequence.gone(now);
+    assert_eq!((outcome.departure, outcome.outlived.len()), (Departure::Left, 0));
+    let action = sequence.tick(now + linger);
+    assert_eq!(action, Some(StopAction::Terminate(SignalReason::OutlivedLeader)));
+    let outcome = sequence.gone(now + linger);
+    assert_eq!((outcome.departure, outcome.outlived.len()), (Departure::Terminated, 1));
+    // Without a request nothing lingers: the leader crashed.
+    let (_, action) = StopSequence::after_exit(ExitStatus::Code(1), vec![descendant()], times, now);
+    assert_eq!(action, Some(StopAction::Terminate(SignalReason::OutlivedLeader)));
 }
 
 #[test]

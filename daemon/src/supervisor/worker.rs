@@ -15,10 +15,14 @@ use super::handle::WorkerOutcome;
 use super::state::{Machine, Policy};
 use super::stop_sequence::StopOutcome;
 use crate::deadline;
+use crate::process::container::WorkerContainer;
 use crate::process::operations::Started;
 use crate::proxy::handle::ProxyHandle;
 use crate::worker_listener::WorkerListener;
 use mcpd_common::time_limits::TimeLimits;
+
+/// podman has no daemon: its monitor outlives the client, as a descendant, until it has removed the container.
+const CLEANUP_OF_PODMAN: Duration = Duration::from_secs(2);
 
 pub(super) struct Worker {
     pub(super) config: Arc<WorkerConfig>,
@@ -44,6 +48,8 @@ pub(super) struct Worker {
     /// The process for which the stop command was run, so that it runs once: after a 404 to the
     /// `POST` there is a second stop request.
     pub(super) stop_command_for: Option<u32>,
+    /// The container of its last process, if its command runs one.
+    pub(super) container: Option<WorkerContainer>,
     pub(super) outcome: WorkerOutcome,
 }
 
@@ -67,6 +73,8 @@ impl Worker {
             pid: None,
             stop: None,
             notes: vec![],
+            killed_containers: vec![],
+            container: None,
         };
         Self {
             shown: (WorkerState::Stopped, None),
@@ -83,6 +91,7 @@ impl Worker {
             since: Timestamp::now(),
             stop_commands: 0,
             stop_command_for: None,
+            container: None,
             outcome,
         }
     }
@@ -104,7 +113,8 @@ impl Worker {
         };
         let private_port = Some(self.listens_on).filter(|port| *port != self.config.port);
         let stop = self.outcome.stop.clone().or_else(so_far);
-        WorkerOutcome { stop, private_port, ..self.outcome.clone() }
+        let container = self.container.clone();
+        WorkerOutcome { stop, private_port, container, ..self.outcome.clone() }
     }
 
     pub(super) fn status(&self, proxy: Option<&ProxyHandle>) -> WorkerStatus {
@@ -151,5 +161,6 @@ fn policy(config: &WorkerConfig, graceful: Duration, limits: &TimeLimits) -> Pol
         },
         graceful,
         term: limits.term(),
+        linger: if config.container().is_some() { CLEANUP_OF_PODMAN } else { Duration::ZERO },
     }
 }

@@ -1,9 +1,10 @@
 //! Verification: checks everything again after all workers were stopped (section 7).
 //!
-//! Each check returns findings or its evidence. The order matters: closing a resource may start
-//! a process, freeing a port may kill one, so processes come after both, the kernel's
-//! proof after them, and the daemon's own descriptors last.
+//! Each check returns findings or its evidence. The order matters: a container may hold a port, closing a resource or
+//! asking a container engine starts a process, freeing a port may kill one, so processes come after all of them, the
+//! kernel's proof after them, and the daemon's own descriptors last.
 
+pub mod containers;
 pub mod ports;
 pub mod processes;
 mod rows;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::client_ports::ClientPorts;
 use crate::deadline::{self, Deadline};
+use crate::process::container::WorkerContainer;
 use crate::process::process_thread::ProcessThread;
 use crate::progress::{Progress, millis};
 use crate::resources::{self, Resource};
@@ -61,6 +63,8 @@ pub struct StoppedWorker {
     pub exit: Option<ExitStatus>,
     /// Whether the supervisor recorded how it stopped.
     pub has_outcome: bool,
+    /// The containers that it has started, if its command runs some.
+    pub container: Option<WorkerContainer>,
 }
 
 /// The results of all checks.
@@ -85,6 +89,8 @@ pub async fn run(scope: Scope<'_>, deadline: Deadline, result: &mut Verification
     timer.stop(&findings, closed(&result.resources));
     result.findings.extend(findings);
 
+    let containers = containers::verify(&scope, deadline, result).await;
+
     let timer = CheckTimer::start(&scope, CheckName::Ports);
     let ports = ports::wait_until_free(&scope, deadline).await;
     let ports_ms = timer.stop(&ports.findings, ports.evidence);
@@ -105,6 +111,9 @@ pub async fn run(scope: Scope<'_>, deadline: Deadline, result: &mut Verification
     result.findings.extend(leak);
 
     result.checks = rows::checks(&scope, &result.ports, &processes.remaining, ports_ms, processes_ms);
+    for (name, check) in containers {
+        result.checks.entry(name).or_default().push(check);
+    }
 }
 
 /// "3 closed", or "2 of 3 closed; failed to close: cache".
@@ -127,6 +136,7 @@ fn resource_finding(resource: &ResourceReport) -> Option<Finding> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckName {
     Resources,
+    Containers,
     Ports,
     Processes,
     Descriptors,
@@ -136,6 +146,7 @@ impl CheckName {
     fn name(self) -> &'static str {
         match self {
             Self::Resources => "resources",
+            Self::Containers => "containers",
             Self::Ports => "ports",
             Self::Processes => "processes",
             Self::Descriptors => "descriptors",

@@ -28,7 +28,7 @@ mirror_enum!(
 );
 mirror_enum!(Asked, v1::Asked { NotAsked, Http, Sigterm, EndOfInput });
 mirror_enum!(Departure, v1::Departure { NotRunning, Left, Terminated, Killed, Remains });
-mirror_enum!(CheckSubject, v1::CheckSubject { Processes, Group, Zombies, Port, Resources });
+mirror_enum!(CheckSubject, v1::CheckSubject { Processes, Group, Zombies, Port, Resources, Container });
 mirror_enum!(PhaseOutcome, v1::PhaseOutcome { Done, Findings, Deadline, CutShort });
 
 mirror!(Finding, v1::Finding { kind, subject, detail });

@@ -108,6 +108,7 @@ fn subject(subject: CheckSubject) -> &'static str {
         CheckSubject::Zombies => "zombies",
         CheckSubject::Port => "port",
         CheckSubject::Resources => "resources",
+        CheckSubject::Container => "container",
     }
 }
 

@@ -18,6 +18,7 @@ use super::behaviour::{Behaviour, ms};
 use super::system::FakeSystem;
 use crate::deadline::{self, Deadline};
 use crate::journal::JournalHandle;
+use crate::process::container::ContainerEnv;
 use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
@@ -62,6 +63,12 @@ impl Harness {
         let (process_thread, process_events) =
             ProcessThread::start_here(system.clone(), system.exited.clone());
         let launch_env = LaunchEnv { mcpd: "mcpd".into(), env: BTreeMap::new() };
+        let containers = ContainerEnv {
+            run: run(),
+            directory: PathBuf::from("nowhere"),
+            process_thread: process_thread.clone(),
+            launch_env: launch_env.clone(),
+        };
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // The workers have no output, so no log is opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
@@ -69,6 +76,7 @@ impl Harness {
             process_thread,
             output,
             launch_env,
+            containers,
             recorder,
             service_manager: ServiceManager::default(),
             proxies: HashMap::new(),

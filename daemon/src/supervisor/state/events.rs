@@ -27,6 +27,8 @@ pub struct Policy {
     pub graceful: Duration,
     /// Time limit between `SIGTERM` and `SIGKILL`.
     pub term: Duration,
+    /// How long descendants may outlive a leader that exited on request, before they get `SIGTERM`.
+    pub linger: Duration,
 }
 
 #[derive(Clone, Debug)]
