@@ -4,6 +4,7 @@ mod bad_input;
 mod cgroups;
 mod cli;
 mod clients;
+mod containers;
 mod control_socket;
 mod crash;
 mod crash_random;

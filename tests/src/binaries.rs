@@ -17,6 +17,11 @@ pub fn fixture_worker() -> PathBuf {
     find("fixture_worker")
 }
 
+/// A stand-in for a container engine.
+pub fn fake_engine() -> PathBuf {
+    find("fake_engine")
+}
+
 /// A server of the Rust SDK, for benchmarks.
 pub fn rmcp_server() -> PathBuf {
     find("rmcp_server")

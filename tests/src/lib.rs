@@ -18,6 +18,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod fake_engine;
 
 pub mod http;
 pub mod init;
