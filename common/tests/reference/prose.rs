@@ -63,8 +63,7 @@ shutdown_path = ""
 
 [workers.search]
 repo = "~/src/search"
-command = ["docker", "run", "--rm", "--name", "mcp-search", "-p", "127.0.0.1:{port}:8080", "search"]
-stop_command = ["docker", "stop", "mcp-search"]
+command = ["docker", "run", "--rm", "-p", "127.0.0.1:{port}:8080", "search"]
 
 [defaults]
 restart_unhealthy = true
