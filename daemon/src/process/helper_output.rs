@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 
 /// The output that is kept; the rest is read and dropped.
 const MAX_OUTPUT: usize = 256 * 1024;
+const BUFFER: usize = 4096;
 
 /// How a helper ended, and its standard output and error as one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub async fn run(
         }
     };
     // Not until the end of the pipe, which another process may hold.
-    while output.try_read(&reader) {}
+    output.read_rest(&reader);
     let exit = ended?;
     Ok(HelperOutput { exit, text: String::from_utf8_lossy(&output.bytes).into_owned() })
 }
@@ -57,24 +58,63 @@ struct Output {
 impl Output {
     async fn read(&mut self, reader: &pipe::Receiver) {
         match reader.readable().await {
-            Ok(()) => drop(self.try_read(reader)),
+            Ok(()) => {
+                let mut buffer = [0; BUFFER];
+                let read = reader.try_read(&mut buffer);
+                let _ = self.take(read, &buffer);
+            }
             Err(_) => self.is_complete = true,
         }
     }
 
+    /// Reads what is in the pipe now. Not through the runtime, which may not know yet that something is there: an output
+    /// that lacks its end would be misunderstood.
+    fn read_rest(&mut self, reader: &pipe::Receiver) {
+        let mut buffer = [0; BUFFER];
+        loop {
+            let read = rustix::io::read(reader, &mut buffer).map_err(io::Error::from);
+            if !self.take(read, &buffer) {
+                return;
+            }
+        }
+    }
+
     /// Whether there may be more to read now.
-    fn try_read(&mut self, reader: &pipe::Receiver) -> bool {
-        let mut buffer = [0; 4096];
-        match reader.try_read(&mut buffer) {
+    fn take(&mut self, read: io::Result<usize>, buffer: &[u8]) -> bool {
+        match read {
             Ok(0) => self.is_complete = true,
             Ok(read) => {
                 let room = MAX_OUTPUT - self.bytes.len();
                 self.bytes.extend_from_slice(&buffer[..read.min(room)]);
                 return true;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.is_complete = true,
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A list of containers that lacks its end would look like a proof.
+    #[tokio::test]
+    async fn what_was_written_last_is_read() {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        let reader = pipe::Receiver::from_owned_fd(reader.into()).expect("a pipe");
+        let mut output = Output::default();
+        for expected in ["", "one", "onetwo"] {
+            output.read_rest(&reader);
+            assert_eq!(output.bytes, expected.as_bytes());
+            writer.write_all(if expected.is_empty() { b"one" } else { b"two" }).expect("written");
+        }
+        drop(writer);
+        output.read_rest(&reader);
+        assert!(output.is_complete);
     }
 }

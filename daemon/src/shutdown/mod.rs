@@ -215,6 +215,8 @@ impl Shutdown {
         self.supervisor.send(Order::Escalate);
         let outcome = self.wait_for_workers(&phase, OnCutShort::KeepWaiting).await;
         let summary = self.workers_summary().await;
+        // Whatever they start now could outlive the verification.
+        self.supervisor.send(Order::EndStopCommands);
         // Without outcomes the workers' processes are killed and reported by the verification all the same.
         match self.supervisor.ask(Order::Outcomes).await {
             Ok(outcomes) => so_far.outcomes = outcomes,

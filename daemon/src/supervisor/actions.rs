@@ -216,7 +216,9 @@ impl Supervisor {
             return;
         }
         let Some(listener) = worker.listener.clone() else {
-            let why = if worker.is_checking {
+            let why = if worker.is_checking && worker.container.is_some() {
+                "waits until the container of its last process is gone".to_owned()
+            } else if worker.is_checking {
                 not_responding(&worker.config.repo)
             } else {
                 "not started yet".to_owned()

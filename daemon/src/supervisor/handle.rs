@@ -39,6 +39,8 @@ pub enum Order {
     Escalate,
     /// `SIGKILL` to the workers that are still running.
     KillAll,
+    /// The verification begins: stop commands that still run are ended.
+    EndStopCommands,
     /// The workers that are still running: "docs (pid 4711)".
     Remaining(oneshot::Sender<Vec<String>>),
     /// How each worker stopped.

@@ -194,6 +194,7 @@ impl Supervisor {
                 self.cut_short.cancel();
                 self.all(&WorkerEvent::KillAll);
             }
+            Order::EndStopCommands => self.cut_short.cancel(),
             Order::Remaining(reply) => {
                 let present = self.workers.values().filter(|worker| worker.is_present());
                 drop(reply.send(present.map(Worker::label).collect()));
