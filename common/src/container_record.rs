@@ -1,8 +1,8 @@
 //! Container records: what the next start needs to find the containers of a daemon that died (R-STDIO-6, R-CONT-6).
 //!
 //! A container belongs to its engine, so it survives daemon and guardian. Before the container of a worker is started,
-//! one small JSON file is on disk for that worker and run. It is removed when the engine has said that no container of the
-//! worker is left. A record of another run means that there may be one.
+//! one small JSON file is on disk for that worker and run. It is removed when the engine has said that no
+//! container of the worker is left. A record of another run means that there may be one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -138,7 +138,7 @@ mod tests {
         old.write(&path).expect("written");
         new.write(&path).expect("written");
         fs::write(old.cidfile(&path), "abc").expect("written");
-        assert_eq!(of_other_runs(&path, new.run).0, [old.clone()]);
+        assert_eq!(of_other_runs(&path, new.run).0, std::slice::from_ref(&old));
         old.remove(&path).expect("removed");
         old.remove(&path).expect("idempotent");
         assert_eq!(of_other_runs(&path, new.run), (vec![], vec![]));

@@ -67,8 +67,8 @@ impl Output {
         }
     }
 
-    /// Reads what is in the pipe now. Not through the runtime, which may not know yet that something is there: an output
-    /// that lacks its end would be misunderstood.
+    /// Reads what is in the pipe now. Not through the runtime, which may not know yet that something is there:
+    /// an output that lacks its end would be misunderstood.
     fn read_rest(&mut self, reader: &pipe::Receiver) {
         let mut buffer = [0; BUFFER];
         loop {

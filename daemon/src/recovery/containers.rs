@@ -13,8 +13,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Limit for all engines together: the start waits for it.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Asks the engines that the records name, and returns what was found, for the log and for `status`. To be called before
-/// any worker is started, because a container may hold a name or a port that the next one needs.
+/// Asks the engines that the records name, and returns what was found, for the log and for `status`. To be
+/// called before any worker is started, because a container may hold a name or a port that the next one needs.
 pub async fn end_leftovers(env: &ContainerEnv) -> Vec<String> {
     let (records, mut texts) = container_record::of_other_runs(&env.directory, env.run);
     let limit = Deadline::after(LIMIT);

@@ -23,7 +23,8 @@ struct Answer<'a> {
     duration_ms: u64,
 }
 
-/// Asks the engines of all workers that have started a container, and ends what is left. Returns the row of each worker.
+/// Asks the engines of all workers that have started a container, and ends what is left. Returns the row of
+/// each worker.
 pub async fn verify(
     scope: &Scope<'_>,
     deadline: Deadline,

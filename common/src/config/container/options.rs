@@ -1,4 +1,5 @@
-//! Reads the options of `docker` and `podman` as their own parsers do: `--name VALUE`, `--name=VALUE`, `-it`, `-p80:80`.
+//! Reads the options of `docker` and `podman` as their own parsers do: `--name VALUE`, `--name=VALUE`, `-it`,
+//! `-p80:80`.
 
 /// Global options that are followed by a value.
 const DOCKER_GLOBALS: [&str; 10] =

@@ -8,8 +8,8 @@
 //!   next start       end() for the records of a daemon that died
 //! ```
 //!
-//! A container is found by its labels alone: they are in the engine from the moment in which the container exists, and no
-//! other container has them.
+//! A container is found by its labels alone: they are in the engine from the moment in which the container
+//! exists, and no other container has them.
 
 mod ending;
 mod engine;
@@ -96,7 +96,8 @@ impl WorkerContainer {
         self.record.path(&self.directory)
     }
 
-    /// To be called before each start: the record is on disk, and no cidfile exists, because engines refuse to start then.
+    /// To be called before each start: the record is on disk, and no cidfile exists, because engines refuse to
+    /// start then.
     pub fn prepare_start(&self) -> io::Result<()> {
         self.record.write(&self.directory)?;
         match fs::remove_file(self.record.cidfile(&self.directory)) {
