@@ -40,6 +40,11 @@ pub fn first_wait() -> Option<Duration> {
     asked_for("first-wait-ms")?.parse().ok().map(Duration::from_millis)
 }
 
+/// The longest silence that clients are expected to accept, from `MCPD_FAULT=silence-ms:N`.
+pub fn silence() -> Option<Duration> {
+    asked_for("silence-ms")?.parse().ok().map(Duration::from_millis)
+}
+
 fn asked_for(what: &str) -> Option<String> {
     let fault = cfg!(debug_assertions).then(|| std::env::var("MCPD_FAULT").ok()).flatten()?;
     fault.strip_prefix(what)?.strip_prefix(':').map(str::to_owned)

@@ -1,13 +1,20 @@
 //! Connections to a worker's port, made only to listeners that are proved to be the worker's (R-SUP-7).
+//!
+//! A server may be reloaded in place (`uvicorn --reload`, `nodemon`, `tsx watch`): the leader lives, and another process
+//! listens. That is noticed here, when a connection is made or refused.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mcpd_common::check::listener::{self, Listener, ListenerOwner, ProvenListener};
 use mcpd_common::ids::Port;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
+use crate::deadline;
 use crate::listening_sockets::{Pace, listening_sockets};
 
 /// How often a listener that changes while it is connected to is examined again.
@@ -18,6 +25,12 @@ pub struct WorkerListener {
     port: Port,
     owner: ListenerOwner,
     proven: Mutex<Option<ProvenListener>>,
+    /// What was proven last, until nothing listens or another process does.
+    served: Mutex<Option<ProvenListener>>,
+    /// How often the serving process was replaced.
+    replaced: watch::Sender<u32>,
+    /// It was replaced, and only the leader has been seen with the socket since.
+    is_successor_unknown: AtomicBool,
 }
 
 /// Why there is no connection to a worker.
@@ -36,7 +49,14 @@ pub enum ConnectError {
 
 impl WorkerListener {
     pub fn new(port: Port, owner: ListenerOwner) -> Arc<Self> {
-        Arc::new(Self { port, owner, proven: Mutex::default() })
+        let (proven, served) = (Mutex::default(), Mutex::default());
+        let (replaced, is_successor_unknown) = (watch::Sender::new(0), AtomicBool::new(false));
+        Arc::new(Self { port, owner, proven, served, replaced, is_successor_unknown })
+    }
+
+    /// Changes when the process that served is gone although the worker lives.
+    pub fn replacements(&self) -> watch::Receiver<u32> {
+        self.replaced.subscribe()
     }
 
     pub fn port(&self) -> Port {
@@ -57,7 +77,25 @@ impl WorkerListener {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect_to_probe(self: &Arc<Self>) -> Result<TcpStream, ConnectError> {
+        // Connections to a socket that only the leader still holds wait: nothing is refused.
+        if self.proven().is_some_and(|proven| proven.has_lost_a_holder(&self.owner)) {
+            self.prove().await?;
+        }
         self.connect_at(Pace::Together).await
+    }
+
+    /// Looks for the process that serves after a replacement, so that its own is noticed as well.
+    pub async fn look_for_successor(self: Arc<Self>) {
+        const PAUSE: Duration = Duration::from_millis(250);
+        const TRIES: u32 = 240;
+        for _ in 0..TRIES {
+            deadline::until(deadline::now() + PAUSE).await;
+            // What is wrong with it the next probe tells.
+            let _ = self.prove().await;
+            if !self.is_successor_unknown.load(Ordering::Relaxed) {
+                return;
+            }
+        }
     }
 
     async fn connect_at(self: &Arc<Self>, pace: Pace) -> Result<TcpStream, ConnectError> {
@@ -66,7 +104,8 @@ impl WorkerListener {
                 Some(proven) => proven,
                 None => self.prove().await?,
             };
-            let (stream, address) = self.connect_to(&proven).await.inspect_err(|_| self.forget())?;
+            let connected = self.connect_to(&proven).await;
+            let (stream, address) = connected.inspect_err(|_| self.is_served_by(None))?;
             let listening = listening_sockets(pace).await.map_err(|source| self.unknown(source))?;
             if proven.is_unchanged(address, &listening) {
                 let _ = stream.set_nodelay(true);
@@ -108,11 +147,29 @@ impl WorkerListener {
         let found = examined.await.map_err(io::Error::other).and_then(|result| result);
         match found.map_err(|source| self.unknown(source))? {
             Listener::Own(proven) => {
+                self.is_served_by(Some(&proven));
                 *self.lock() = Some(proven.clone());
                 Ok(proven)
             }
             Listener::Foreign(holder) => Err(ConnectError::Foreign(holder)),
-            Listener::None => Err(ConnectError::NotListening(self.port)),
+            Listener::None => {
+                self.is_served_by(None);
+                Err(ConnectError::NotListening(self.port))
+            }
+        }
+    }
+
+    fn is_served_by(&self, now: Option<&ProvenListener>) {
+        self.forget();
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *served, now.cloned());
+        if now.is_some_and(|now| now.is_held_by_others(&self.owner)) {
+            self.is_successor_unknown.store(false, Ordering::Relaxed);
+        }
+        if before.is_some_and(|before| now.is_none_or(|now| before.was_replaced_by(now))) {
+            let is_known = now.is_some_and(|now| now.is_held_by_others(&self.owner));
+            self.is_successor_unknown.store(!is_known, Ordering::Relaxed);
+            self.replaced.send_modify(|count| *count += 1);
         }
     }
 

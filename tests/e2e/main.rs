@@ -38,6 +38,7 @@ mod restarts;
 mod rude_cli;
 mod rude_world;
 mod services;
+mod session_lifetime;
 mod signals;
 mod stdio;
 mod traced;

@@ -14,6 +14,8 @@ pub struct Client {
     port: Port,
     /// The session id from the server.
     pub session: String,
+    /// Further header lines of all its requests.
+    pub headers: Vec<String>,
     last: AtomicU64,
 }
 
@@ -88,7 +90,14 @@ impl Client {
     /// Opens a session.
     #[track_caller]
     pub fn initialize(port: Port) -> Self {
-        let client = Self { port, session: String::new(), last: AtomicU64::new(0) };
+        Self::initialize_with(port, &[])
+    }
+
+    /// The same, with further header lines in all requests.
+    #[track_caller]
+    pub fn initialize_with(port: Port, headers: &[&str]) -> Self {
+        let headers = headers.iter().map(|line| (*line).to_owned()).collect();
+        let client = Self { port, session: String::new(), headers, last: AtomicU64::new(0) };
         let params = json!({
             "protocolVersion": "2025-06-18", "capabilities": { "elicitation": {} },
             "clientInfo": { "name": "by-hand", "version": "1" }
@@ -122,6 +131,7 @@ impl Client {
         if !self.session.is_empty() {
             headers.push(&session);
         }
+        headers.extend(self.headers.iter().map(String::as_str));
         wire::compose("POST /mcp", &headers, &message.to_string())
     }
 
@@ -167,6 +177,7 @@ impl Client {
         let session = format!("mcp-session-id: {}", self.session);
         let mut all = vec!["accept: text/event-stream", &session];
         all.extend(headers);
+        all.extend(self.headers.iter().map(String::as_str));
         Events::of(wire::request(self.port, &wire::compose("GET /mcp", &all, "")))
     }
 }

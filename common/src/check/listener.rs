@@ -44,19 +44,48 @@ pub enum Listener {
 
 /// The sockets that a connection reaches, all of them the worker's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProvenListener(Vec<(IpAddr, BTreeSet<u64>)>);
+pub struct ProvenListener {
+    sockets: Vec<(IpAddr, BTreeSet<u64>)>,
+    /// The processes of the worker that hold them.
+    holders: BTreeSet<Pid>,
+}
 
 impl ProvenListener {
     /// The loopback addresses at which the worker is reached, the preferred one first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.0.iter().map(|(address, _)| *address)
+        self.sockets.iter().map(|(address, _)| *address)
     }
 
     /// Whether a connection to this address still reaches the same sockets, if these are the listening ones. The
     /// kernel gives the number of a socket to no other one while it exists.
     pub fn is_unchanged(&self, address: SocketAddr, listening: &[Socket]) -> bool {
-        let Some((_, proven)) = self.0.iter().find(|(ip, _)| *ip == address.ip()) else { return false };
+        let Some((_, proven)) = self.sockets.iter().find(|(ip, _)| *ip == address.ip()) else { return false };
         receiving(listening, address).map(|socket| socket.inode).collect::<BTreeSet<_>>() == *proven
+    }
+
+    /// Whether a process of the worker closed them. The leader's own are not looked at: another one has others.
+    pub fn has_lost_a_holder(&self, owner: &ListenerOwner) -> bool {
+        let holds = |pid: &Pid| {
+            let held = socket::held_by(*pid);
+            self.sockets.iter().any(|(_, inodes)| inodes.iter().any(|inode| held.contains(inode)))
+        };
+        self.others(owner).any(|pid| !holds(pid))
+    }
+
+    /// Whether a process of the worker holds them beside its leader.
+    pub fn is_held_by_others(&self, owner: &ListenerOwner) -> bool {
+        self.others(owner).next().is_some()
+    }
+
+    fn others(&self, owner: &ListenerOwner) -> impl Iterator<Item = &Pid> {
+        let leader = owner.leader;
+        self.holders.iter().filter(move |pid| **pid != leader)
+    }
+
+    /// Whether a process that held these sockets does not hold any of the later ones.
+    #[must_use]
+    pub fn was_replaced_by(&self, later: &Self) -> bool {
+        self.holders.iter().any(|pid| !later.holders.contains(pid))
     }
 }
 
@@ -71,17 +100,21 @@ pub fn examine(port: Port, owner: &ListenerOwner) -> io::Result<Listener> {
     }
     let judge = Judge::of(owner, &sockets);
     let mut own = vec![];
+    let mut holders = BTreeSet::new();
     let mut foreign = None;
     for address in LOOPBACK {
         let reached: Vec<_> = receiving(&sockets, SocketAddr::new(address, port.get())).collect();
         match reached.iter().find_map(|socket| judge.objection(socket)) {
             Some(objection) => foreign = foreign.or(Some(objection)),
             None if reached.is_empty() => {}
-            None => own.push((address, reached.iter().map(|socket| socket.inode).collect())),
+            None => {
+                holders.extend(reached.iter().flat_map(|socket| judge.pids(socket)));
+                own.push((address, reached.iter().map(|socket| socket.inode).collect()));
+            }
         }
     }
     Ok(match foreign {
-        _ if !own.is_empty() => Listener::Own(ProvenListener(own)),
+        _ if !own.is_empty() => Listener::Own(ProvenListener { sockets: own, holders }),
         Some(objection) => Listener::Foreign(objection),
         None => Listener::None,
     })

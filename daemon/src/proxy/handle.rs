@@ -1,8 +1,8 @@
 //! The supervisor's end of one listener: publishes the worker behind it, and reads what is in flight.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mcpd_common::ids::{RunTag, WorkerName};
 use mcpd_common::status::WorkerState;
@@ -20,7 +20,6 @@ use crate::worker_listener::WorkerListener;
 pub type BindState = watch::Receiver<Result<(), String>>;
 
 pub struct ProxyHandle {
-    pub run: RunTag,
     pub publisher: Publisher,
     pub bind_state: BindState,
     pub registry: Registry,
@@ -30,6 +29,23 @@ pub struct ProxyHandle {
     /// The process that speaks stdio, from its start to its end.
     pub server: Mutex<Option<Arc<StdioServer>>>,
     pub stray_lines: Arc<AtomicU64>,
+    pub epochs: Arc<Epochs>,
+}
+
+/// The epochs of this worker in this run; the first one is 1.
+pub struct Epochs {
+    run: RunTag,
+    last: AtomicU32,
+}
+
+impl Epochs {
+    pub fn new(run: RunTag) -> Arc<Self> {
+        Arc::new(Self { run, last: AtomicU32::new(0) })
+    }
+
+    fn next(&self) -> Epoch {
+        session::epoch(self.run, self.last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl ProxyHandle {
@@ -89,10 +105,9 @@ impl ProxyHandle {
         listener: Option<&Arc<WorkerListener>>,
         reason: Option<&str>,
     ) {
-        let epoch = session::epoch(self.run, process);
         let next = match state {
-            WorkerState::Ready | WorkerState::Unhealthy if self.is_live(epoch) => return,
-            WorkerState::Ready | WorkerState::Unhealthy => self.live(epoch, listener).into(),
+            WorkerState::Ready | WorkerState::Unhealthy if self.is_live(process) => return,
+            WorkerState::Ready | WorkerState::Unhealthy => self.live(process, listener).into(),
             WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => {
                 Upstream::Waiting { reason: reason.map(str::to_owned) }
             }
@@ -106,13 +121,22 @@ impl ProxyHandle {
         }
     }
 
-    fn is_live(&self, epoch: Epoch) -> bool {
-        matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.epoch == epoch)
+    fn is_live(&self, process: u32) -> bool {
+        matches!(&*self.publisher.borrow(), Upstream::Live(up) if up.process == process)
     }
 
-    fn live(&self, epoch: Epoch, listener: Option<&Arc<WorkerListener>>) -> Option<Live> {
-        let stdio = || Some(Live::stdio(epoch, self.server()?));
-        listener.map(|listener| Live::http(epoch, listener.clone())).or_else(stdio)
+    fn live(&self, process: u32, listener: Option<&Arc<WorkerListener>>) -> Option<Live> {
+        let Some(listener) = listener else {
+            return Some(Live::stdio(self.epochs.next(), process, self.server()?));
+        };
+        let (publisher, registry, epochs) =
+            (self.publisher.clone(), self.registry.clone(), self.epochs.clone());
+        let replaced = listener.replacements();
+        let weak = Arc::downgrade(listener);
+        self.thread.spawn(follow_reloads(replaced, weak, move |listener| {
+            replace(&publisher, &registry, process, || Live::http(epochs.next(), process, listener))
+        }));
+        Some(Live::http(self.epochs.next(), process, listener.clone()))
     }
 
     /// The worker stops: new requests wait, streams detach from it.
@@ -130,4 +154,39 @@ impl ProxyHandle {
         up.detach.cancel();
         self.registry.wake_all();
     }
+}
+
+/// Another process serves for the worker, although its leader lives: it is a worker of another epoch.
+async fn follow_reloads(
+    mut replaced: watch::Receiver<u32>,
+    listener: Weak<WorkerListener>,
+    replace: impl Fn(Arc<WorkerListener>) -> bool,
+) {
+    replaced.mark_unchanged();
+    while replaced.changed().await.is_ok() {
+        let Some(listener) = listener.upgrade() else { return };
+        if !replace(listener.clone()) {
+            return;
+        }
+        listener.look_for_successor().await;
+    }
+}
+
+/// Publishes the next epoch of this process; false if it is no longer the live one.
+fn replace(publisher: &Publisher, registry: &Registry, process: u32, next: impl FnOnce() -> Live) -> bool {
+    let mut old = None;
+    publisher.send_if_modified(|upstream| {
+        let Upstream::Live(up) = upstream else { return false };
+        if up.process != process {
+            return false;
+        }
+        old = Some(std::mem::replace(up, Arc::new(next())));
+        true
+    });
+    if let Some(old) = &old {
+        tracing::info!(process, "another process serves for the worker: it was reloaded in place");
+        old.detach.cancel();
+        registry.wake_all();
+    }
+    old.is_some()
 }

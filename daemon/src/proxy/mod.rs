@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::handle::{BindState, ProxyHandle};
+use self::handle::{BindState, Epochs, ProxyHandle};
 use self::listener::{Listener, ProxyPhase, Shared, serve_from};
 use self::observe::registry::Registry;
 use self::thread::ProxyThread;
@@ -118,7 +118,7 @@ impl Proxy {
             let listening = Listening { all: front.listeners.clone(), inherited: listening };
             let bind_state = listen(listener, &shared, listening, thread.handle().clone());
             let handle = ProxyHandle {
-                run: opening.run,
+                epochs: Epochs::new(opening.run),
                 publisher,
                 bind_state,
                 registry: front.registry.clone(),

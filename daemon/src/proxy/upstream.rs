@@ -40,6 +40,8 @@ pub type Watcher = watch::Receiver<Upstream>;
 /// One process of a worker that is ready.
 pub struct Live {
     pub epoch: Epoch,
+    /// Counts the processes that the supervisor started for the worker.
+    pub process: u32,
     /// Cancelled when it is about to stop, or has exited: long-lived streams detach.
     pub detach: CancellationToken,
     server: Server,
@@ -76,18 +78,18 @@ impl SendError {
 pub struct InFlightGuard(Arc<Live>);
 
 impl Live {
-    pub fn http(epoch: Epoch, listener: Arc<WorkerListener>) -> Self {
+    pub fn http(epoch: Epoch, process: u32, listener: Arc<WorkerListener>) -> Self {
         let detach = CancellationToken::new();
         let pool = Pool::new(listener, detach.clone());
-        Self::new(epoch, detach, Server::Http(pool))
+        Self::new(epoch, process, detach, Server::Http(pool))
     }
 
-    pub fn stdio(epoch: Epoch, server: Arc<StdioServer>) -> Self {
-        Self::new(epoch, CancellationToken::new(), Server::Stdio(server))
+    pub fn stdio(epoch: Epoch, process: u32, server: Arc<StdioServer>) -> Self {
+        Self::new(epoch, process, CancellationToken::new(), Server::Stdio(server))
     }
 
-    fn new(epoch: Epoch, detach: CancellationToken, server: Server) -> Self {
-        Self { epoch, detach, server, in_flight: AtomicUsize::new(0), drained: Notify::new() }
+    fn new(epoch: Epoch, process: u32, detach: CancellationToken, server: Server) -> Self {
+        Self { epoch, process, detach, server, in_flight: AtomicUsize::new(0), drained: Notify::new() }
     }
 
     /// Requests whose responses have not been read to their end.
@@ -125,7 +127,7 @@ impl Live {
                 let responded =
                     server.respond(request, kept.as_deref().or(request.head.session.as_deref())).await;
                 let (head, body) = responded.map_err(SendError::of_stdio)?;
-                Ok(Response { head, body: WorkerBody::Stdio { body, _guard: guard } })
+                Ok(Response::of(head, WorkerBody::Stdio { body, _guard: guard }))
             }
         }
     }

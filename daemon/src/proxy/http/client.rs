@@ -1,6 +1,8 @@
 //! One client's connection: its requests, and the bytes for it.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -63,6 +65,15 @@ pub enum Arrival {
 /// The client has disconnected, or mcpd closes all connections by force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
+
+/// Why work for a client is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// See [`Gone`].
+    Gone,
+    /// The limit of the connection has passed.
+    Overdue,
+}
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +214,37 @@ impl Client {
                     }
                 }
                 () = forced(listener, &self.connection) => return,
+            }
+        }
+    }
+
+    /// The result of `work`, if the client stays connected so long.
+    ///
+    /// # Errors
+    /// See [`Interruption`].
+    pub async fn while_connected<T>(
+        &mut self,
+        listener: &Listener,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Interruption> {
+        loop {
+            tokio::select! {
+                biased;
+                done = work.as_mut() => return Ok(done),
+                read = self.socket.fill(), if self.socket.unread.len() < AHEAD => {
+                    if !matches!(read, Ok(1..)) {
+                        return Err(Interruption::Gone);
+                    }
+                }
+                () = self.connection.changed() => {
+                    if listener.forced.is_cancelled() {
+                        return Err(Interruption::Gone);
+                    }
+                    if self.connection.is_overdue() {
+                        self.connection.set_limit(None);
+                        return Err(Interruption::Overdue);
+                    }
+                }
             }
         }
     }

@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::client::{After, Client};
+use super::client::{After, Client, Interruption};
 use super::framing::BodyLength;
-use super::incoming::{self, NotRead, Upload, WHOLE};
+use super::incoming::{self, NotRead, Upload};
+use super::late;
 use super::reply::Reply;
 use super::request::{Method, Request, RequestHead};
-use super::response::{Kind, Next};
+use super::response::Next;
 use super::shutdown_path;
-use super::socket::READ;
 use super::transfer;
 use super::worker_connection::{CallError, Response};
-use crate::deadline::Deadline;
-use crate::proxy::budget::Share;
+use crate::deadline::{self, Deadline};
 use crate::proxy::listener::Listener;
 use crate::proxy::mcp::errors;
+use crate::proxy::mcp::lost;
 use crate::proxy::mcp::message::{INTERRUPTED, Message, SHUTTING_DOWN, error_for};
 use crate::proxy::mcp::replay::{self, ReplayError};
 use crate::proxy::mcp::session::Session;
 use crate::proxy::mcp::sessions::SharedSession;
+use crate::proxy::mcp::silence;
 use crate::proxy::mcp::sse::Event;
 use crate::proxy::mcp::stream::{Attached, Purpose, Relay};
 use crate::proxy::upstream::{Live, SendError};
@@ -32,6 +33,8 @@ use crate::proxy::upstream::{Live, SendError};
 pub enum Fetched {
     /// The head of the worker's response; its body follows.
     Response(Arc<Live>, Response),
+    /// The worker refuses the client's credentials in a replay.
+    Denied(Box<Response>),
     /// A response of mcpd itself.
     Reply(Reply),
     /// The client has disconnected, or mcpd closes the connection by force.
@@ -64,10 +67,11 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
     let fetched = match (restore_messages(listener, session.as_ref(), &mut request), &mut upload) {
         // A response to a worker that has exited.
         (Restored::Nothing, _) => Fetched::Reply(Reply::accepted()),
-        (Restored::Messages, None) => tokio::select! {
-            biased;
-            fetched = fetch(listener, &mut request, session.as_ref()) => fetched,
-            () = client.gone(listener) => Fetched::Gone,
+        (Restored::Messages, None) => match answer(listener, client, &request, session.as_ref()).await {
+            Answer::InTime(fetched) => fetched,
+            Answer::Late(fetched) => {
+                return Box::pin(late::deliver(listener, client, request, session, fetched)).await;
+            }
         },
         (Restored::Messages, Some(_)) if listener.is_stdio => Fetched::Reply(too_long(listener)),
         (Restored::Messages, Some(upload)) => {
@@ -79,12 +83,44 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
         Fetched::Response(up, response) => {
             deliver(listener, client, request, session, upload, (up, response), next).await
         }
+        Fetched::Denied(response) => {
+            Box::pin(transfer::deliver(listener, client, &request, None, *response, None, next)).await
+        }
         Fetched::Reply(reply) => {
             client.reply(listener, &reply, next, request.head.method != Method::Head).await
         }
         Fetched::Gone => After::Close,
     };
     if after == After::NextRequest && next == Next::Close { After::Linger } else { after }
+}
+
+/// What a request got, and whether the client had waited so long that it got the head of an event stream before.
+enum Answer {
+    InTime(Fetched),
+    Late(Fetched),
+}
+
+/// Fetches the response while the client stays connected.
+async fn answer(
+    listener: &Listener,
+    client: &mut Client,
+    request: &Request,
+    session: Option<&SharedSession>,
+) -> Answer {
+    let mut fetching = std::pin::pin!(fetch(listener, request, session));
+    if request.has_calls() {
+        client.connection.set_limit(Some(silence::patience()));
+    }
+    loop {
+        match client.while_connected(listener, fetching.as_mut()).await {
+            Ok(fetched) => return Answer::InTime(fetched),
+            Err(Interruption::Gone) => return Answer::InTime(Fetched::Gone),
+            Err(Interruption::Overdue) if late::may_become_stream(request) => break,
+            Err(Interruption::Overdue) => {}
+        }
+    }
+    let next = listener.next(request.head.keeps_alive);
+    Answer::Late(Box::pin(late::wait(listener, client, next, fetching)).await.unwrap_or(Fetched::Gone))
 }
 
 /// The response to a request that is never forwarded.
@@ -140,17 +176,33 @@ fn restore_messages(listener: &Listener, session: Option<&SharedSession>, reques
     Restored::Messages
 }
 
-/// Sends the request to the worker that is live, as often as it was certainly not read, and waits for a response.
-async fn fetch(listener: &Listener, request: &mut Request, session: Option<&SharedSession>) -> Fetched {
+/// Sends the request to the worker that is live, as often as it was certainly not executed, and waits for a response.
+async fn fetch(listener: &Listener, request: &Request, session: Option<&SharedSession>) -> Fetched {
     let deadline = Deadline::after(listener.hold);
+    let mut again = Again::default();
     loop {
         let up = match live_worker(listener, request, session, deadline).await {
             Ok(up) => up,
+            Err(NotLive::Denied(response)) => return Fetched::Denied(response),
             Err(NotLive::Reply(reply)) => return Fetched::Reply(reply),
             Err(NotLive::Unavailable(why)) => return Fetched::Reply(refused(request, &why)),
         };
+        let replays = replays(session);
         let error = match up.call(request, session).await {
-            Ok(response) => return Fetched::Response(up, response),
+            Ok(mut response) => {
+                if !response.head.is_success() && again.is_due(request, session, replays, &mut response).await
+                {
+                    continue;
+                }
+                // Read completely, so that a worker that exits in the middle of it causes an error and not a cut.
+                if request.has_calls()
+                    && !response.is_stream()
+                    && response.read_whole(&listener.budget).await.is_err()
+                {
+                    return Fetched::Reply(interrupted(request));
+                }
+                return Fetched::Response(up, response);
+            }
             Err(error) => error,
         };
         let may_repeat = !deadline.remaining().is_zero();
@@ -175,8 +227,60 @@ async fn fetch(listener: &Listener, request: &mut Request, session: Option<&Shar
     }
 }
 
+/// How often the session was replayed when a request of it is sent.
+pub fn replays(session: Option<&SharedSession>) -> u32 {
+    session.map_or(0, |session| session.lock().replays)
+}
+
+/// Which refusals of the worker a request has had: it is sent again once for each.
+#[derive(Default)]
+struct Again {
+    is_replayed: bool,
+    /// Until then, a second stream of the session may wait for the end of the first one.
+    stream_until: Option<Deadline>,
+}
+
+impl Again {
+    /// Whether the worker refused the request for a reason that has passed, so that it is sent again.
+    async fn is_due(
+        &mut self,
+        request: &Request,
+        session: Option<&SharedSession>,
+        replays: u32,
+        response: &mut Response,
+    ) -> bool {
+        const STREAM_ENDS_WITHIN: Duration = Duration::from_secs(2);
+        const PAUSE: Duration = Duration::from_millis(100);
+        let Some(session) = session.filter(|_| request.head.method != Method::Delete) else { return false };
+        if response.head.status == 409 && request.head.wants_events() {
+            let until = *self.stream_until.get_or_insert_with(|| Deadline::after(STREAM_ENDS_WITHIN));
+            deadline::until(deadline::now() + PAUSE).await;
+            return !until.remaining().is_zero();
+        }
+        let is_lost = !self.is_replayed && is_lost(request, session, replays, response).await;
+        self.is_replayed |= is_lost;
+        is_lost
+    }
+}
+
+/// Whether the worker has lost the session of the request; if so, it is replayed before the next one.
+pub async fn is_lost(
+    request: &Request,
+    session: &SharedSession,
+    replays: u32,
+    response: &mut Response,
+) -> bool {
+    let is_lost = request.head.target() == session.lock().path && lost::is_lost(response).await;
+    if is_lost {
+        session.lock().lose(replays);
+    }
+    is_lost
+}
+
 /// Why a request is not sent to a worker.
 pub enum NotLive {
+    /// The worker refuses the client's credentials.
+    Denied(Box<Response>),
     /// No worker is live; a sentence for the client.
     Unavailable(String),
     /// mcpd responds itself.
@@ -199,20 +303,23 @@ pub async fn live_worker(
         }
         let up = listener.worker(deadline).await.map_err(NotLive::Unavailable)?;
         let Some(session) = session else { return Ok(up) };
-        match replay::replay(listener, &up, session).await {
+        match replay::replay(listener, &up, session, &request.head).await {
             Ok(()) => {
                 let lost = lost_answer(request, &session.lock());
                 return lost.map_or(Ok(up), |reply| Err(NotLive::Reply(reply)));
             }
+            Err(ReplayError::Denied(response)) => return Err(NotLive::Denied(response)),
             Err(ReplayError::Refused(why)) => {
                 tracing::info!(worker = %listener.name, %why, "a session ended");
                 listener.sessions.forget(&session.lock().id);
                 return Err(NotLive::Reply(Reply::text(404, format!("{why}\n"))));
             }
-            Err(ReplayError::Broken(why)) if deadline.remaining().is_zero() => {
-                return Err(NotLive::Unavailable(why));
+            Err(ReplayError::NotYet(why)) if deadline.remaining().is_zero() => {
+                return Err(NotLive::Unavailable(format!(
+                    "the session could not be initialized again: {why}"
+                )));
             }
-            Err(ReplayError::Broken(_)) => wait_for_another(&up, deadline).await,
+            Err(ReplayError::NotYet(_)) => wait_for_another(&up, deadline).await,
         }
     }
 }
@@ -246,12 +353,12 @@ async fn deliver(
     request: Request,
     session: Option<SharedSession>,
     upload: Option<Box<Upload>>,
-    (up, response): (Arc<Live>, Response),
+    (up, mut response): (Arc<Live>, Response),
     next: Next,
 ) -> After {
     let session = session.or_else(|| begin_session(listener, client, &request, &up, &response));
     let id = session.as_ref().filter(|_| response.head.session.is_some()).map(|it| it.lock().id.clone());
-    if response.head.kind == Kind::Events && response.head.status == 200 {
+    if response.is_stream() {
         let length = if request.head.is_http_1_0 { BodyLength::UntilClose } else { BodyLength::Chunked };
         let head = response.head.write(length, id.as_deref(), next);
         let purpose = purpose(&request, session.is_some());
@@ -259,10 +366,20 @@ async fn deliver(
         return Box::pin(relay.run(head, Attached::new(up, response.body))).await;
     }
     if request.has_calls() {
+        if upload.is_some() {
+            let read = tokio::select! {
+                biased;
+                read = response.read_whole(&listener.budget) => read,
+                () = client.gone(listener) => return After::Close,
+            };
+            if read.is_err() {
+                return client.reply(listener, &interrupted(&request), next, true).await;
+            }
+        }
         return deliver_whole(listener, client, &request, session, response, id, next).await;
     }
     let upload = upload.map(|upload| *upload);
-    Box::pin(transfer::deliver(listener, client, &request, upload, response, (vec![], id), next)).await
+    Box::pin(transfer::deliver(listener, client, &request, upload, response, id, next)).await
 }
 
 fn purpose(request: &Request, has_session: bool) -> Purpose {
@@ -276,8 +393,7 @@ fn purpose(request: &Request, has_session: bool) -> Purpose {
     }
 }
 
-/// A JSON response is read completely first, so that a worker that exits in the middle of it causes an error
-/// and not a cut; a large one is passed on as it arrives.
+/// A JSON response that was read completely, or as far as it may be.
 async fn deliver_whole(
     listener: &Listener,
     client: &mut Client,
@@ -287,23 +403,10 @@ async fn deliver_whole(
     id: Option<String>,
     next: Next,
 ) -> After {
-    let mut body = vec![];
-    let mut share = Share::of(&listener.budget);
-    let is_too_long = matches!(response.head.body, BodyLength::Known(length) if length > WHOLE as u64);
-    while !is_too_long && !response.body.is_done() && body.len() <= WHOLE && share.resize(body.len() + READ) {
-        let read = tokio::select! {
-            biased;
-            read = response.body.read(&mut body) => read,
-            () = client.gone(listener) => return After::Close,
-        };
-        if read.is_err() {
-            return client.reply(listener, &interrupted(request), next, true).await;
-        }
-    }
     if !response.body.is_done() {
-        return Box::pin(transfer::deliver(listener, client, request, None, response, (body, id), next))
-            .await;
+        return Box::pin(transfer::deliver(listener, client, request, None, response, id, next)).await;
     }
+    let mut body = std::mem::take(&mut response.begin);
     if let Some(session) = session
         && request.is_call("initialize")
         && let Ok(answer) = serde_json::from_slice::<Value>(&body)

@@ -12,6 +12,7 @@ pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod incoming;
+pub mod late;
 pub mod pool;
 pub mod reply;
 pub mod request;

@@ -44,6 +44,10 @@ impl Reply {
         Self { field: Some(("retry-after", RETRY_AFTER)), ..Self::text(503, why) }
     }
 
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     #[cfg(test)]
     pub fn status(&self) -> u16 {
         self.status

@@ -5,7 +5,6 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use httparse::{Header, Status};
-use mcpd_common::ids::Port;
 use serde_json::Value;
 
 use super::fields::{
@@ -164,11 +163,12 @@ impl RequestHead {
         })
     }
 
-    /// Of a message that mcpd itself posts to an MCP endpoint, in the session with this id and version.
-    pub fn of_mcpd(path: &str, port: Port, session: Option<(&str, Option<&str>)>) -> Self {
+    /// Of a message that mcpd itself posts to an MCP endpoint on behalf of a client's request, in the session with this id
+    /// and version.
+    pub fn on_behalf_of(cause: &Self, path: &str, session: Option<(&str, Option<&str>)>) -> Self {
         let method = "POST ";
         let mut lines = format!("{method}{path} HTTP/1.1\r\n").into_bytes();
-        push_line(&mut lines, "host", &format!("127.0.0.1:{port}"));
+        cause.lines_of_the_client().for_each(|line| lines.extend_from_slice(line));
         push_line(&mut lines, "content-type", "application/json");
         push_line(&mut lines, "accept", "application/json, text/event-stream");
         if let Some((_, version)) = session {
@@ -189,6 +189,18 @@ impl RequestHead {
             lines,
             target: method.len()..method.len() + path.len(),
         }
+    }
+
+    /// The fields that say who the client is (`Authorization`, `Cookie`, `Host`, ...) and not what it sends or wants.
+    fn lines_of_the_client(&self) -> impl Iterator<Item = &[u8]> {
+        const OTHERS: [&str; 6] = ["accept", "content-", "expect", "if-", "mcp-", "range"];
+        let is_other = |line: &[u8]| {
+            let begins = |name: &&str| {
+                line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
+            };
+            OTHERS.iter().any(|name| begins(name))
+        };
+        self.lines.split_inclusive(|byte| *byte == b'\n').skip(1).filter(move |line| !is_other(line))
     }
 
     /// Path and query.

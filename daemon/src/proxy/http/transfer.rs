@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::chunked::{LAST_CHUNK, Malformed, push_chunk};
 use super::client::{AHEAD, After, Client, forced};
-use super::exchange::{Fetched, NotLive, failure, live_worker, refused, wait_for_another};
+use super::exchange::{Fetched, NotLive, failure, is_lost, live_worker, refused, replays, wait_for_another};
 use super::framing::BodyLength;
 use super::head::HeadSearch;
 use super::incoming::Upload;
@@ -37,8 +37,15 @@ pub async fn fetch(
         Ok((up, connection, lease)) => {
             let head = request.head_for(session.map(|session| session.lock()).as_deref(), upload.length);
             *upload.out.buffer() = head;
+            let replays = replays(session);
             match send(listener, client, request, upload, (connection, lease)).await {
-                Ok(response) => {
+                Ok(mut response) => {
+                    if let Some(session) = session
+                        && is_lost(request, session, replays, &mut response).await
+                    {
+                        request.messages = upload.finish(client, listener).await;
+                        return Fetched::Reply(refused(request, FORGOTTEN));
+                    }
                     request.messages = upload.messages();
                     return Fetched::Response(up, response);
                 }
@@ -50,6 +57,7 @@ pub async fn fetch(
     match error {
         NotSent::Gone => Fetched::Gone,
         NotSent::Malformed => Fetched::Reply(Reply::text(400, "the body has malformed chunks\n")),
+        NotSent::Live(NotLive::Denied(response)) => Fetched::Denied(response),
         NotSent::Live(NotLive::Reply(reply)) => Fetched::Reply(reply),
         NotSent::Live(NotLive::Unavailable(why)) => {
             request.messages = upload.finish(client, listener).await;
@@ -61,6 +69,10 @@ pub async fn fetch(
         }
     }
 }
+
+/// A message that is streamed can't be sent a second time.
+const FORGOTTEN: &str = "the server had forgotten this session and did not execute the request; mcpd initializes the session \
+                         again: repeat the request";
 
 /// Why there is no response to a request that is streamed.
 enum NotSent {
@@ -134,14 +146,14 @@ async fn send(
     }
 }
 
-/// Passes a response on, of whose body `begin` was read already, while the rest of the upload is passed on.
+/// Passes a response on, while the rest of the upload is passed on.
 pub async fn deliver(
     listener: &Listener,
     client: &mut Client,
     request: &Request,
     mut upload: Option<Upload>,
     mut response: Response,
-    (begin, id): (Vec<u8>, Option<String>),
+    id: Option<String>,
     next: Next,
 ) -> After {
     let length = match response.head.body {
@@ -150,8 +162,10 @@ pub async fn deliver(
         BodyLength::Chunked | BodyLength::UntilClose => BodyLength::Chunked,
     };
     let mut out = Outgoing::from(response.head.write(length, id.as_deref(), next));
-    push(&mut out, length, &begin);
-    drop(begin);
+    push(&mut out, length, &std::mem::take(&mut response.begin));
+    if response.body.is_done() && length == BodyLength::Chunked {
+        out.buffer().extend_from_slice(LAST_CHUNK);
+    }
     let mut bytes = vec![];
     while !response.body.is_done() || !out.is_empty() {
         if let Some(unsent) = &mut upload

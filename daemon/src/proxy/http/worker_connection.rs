@@ -6,11 +6,13 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::chunked::Malformed;
-use super::framing::Decoder;
+use super::framing::{BodyLength, Decoder};
 use super::head::{BadHead, HeadSearch};
+use super::incoming::WHOLE;
 use super::request::{Method, Request};
-use super::response::{BadResponse, ResponseHead};
-use super::socket::Socket;
+use super::response::{BadResponse, Kind, ResponseHead};
+use super::socket::{READ, Socket};
+use crate::proxy::budget::{Budget, Share};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::stdio::StdioBody;
 use crate::proxy::upstream::{InFlightGuard, Lease};
@@ -163,6 +165,9 @@ pub enum Sent {
 /// A response, of which the head has arrived.
 pub struct Response {
     pub head: ResponseHead,
+    /// What was read of the body already, and the memory that it takes.
+    pub begin: Vec<u8>,
+    pub share: Share,
     pub body: WorkerBody,
 }
 
@@ -198,7 +203,33 @@ impl Response {
         let is_reusable = head.keeps_alive && sent == Sent::Whole;
         let mut body = HttpBody { open: Some((connection, lease)), decoder, is_reusable };
         body.end_if_done();
-        Self { head, body: WorkerBody::Http(body) }
+        Self::of(head, WorkerBody::Http(body))
+    }
+
+    /// A response of which no more than the head was read.
+    pub fn of(head: ResponseHead, body: WorkerBody) -> Self {
+        Self { head, begin: vec![], share: Share::default(), body }
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.head.kind == Kind::Events && self.head.status == 200
+    }
+
+    /// Reads the body to its end, unless it is so long that it has to be passed on as it arrives.
+    ///
+    /// # Errors
+    /// When it is not complete and nothing more will come.
+    pub async fn read_whole(&mut self, budget: &Arc<Budget>) -> Result<(), BrokenOff> {
+        self.share = Share::of(budget);
+        let is_too_long = matches!(self.head.body, BodyLength::Known(length) if length > WHOLE as u64);
+        while !is_too_long
+            && !self.body.is_done()
+            && self.begin.len() <= WHOLE
+            && self.share.resize(self.begin.len() + READ)
+        {
+            self.body.read(&mut self.begin).await?;
+        }
+        Ok(())
     }
 }
 

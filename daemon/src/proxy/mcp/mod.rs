@@ -1,12 +1,14 @@
 //! What messages, sessions and event streams mean.
 
 pub mod errors;
+pub mod lost;
 pub mod message;
 pub mod quick;
 pub mod replay;
 pub mod scan;
 pub mod session;
 pub mod sessions;
+pub mod silence;
 pub mod sse;
 pub mod stream;
 pub mod stream_end;

@@ -21,31 +21,43 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LONGEST: usize = 4 * 1024 * 1024;
 
 /// Why a session could not be replayed.
-#[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The session ends, as it would without mcpd.
-    #[error(transparent)]
-    Refused(#[from] ReplayRefused),
-    /// The worker has exited; the next one may continue the session.
-    #[error("the new worker could not be initialized: {0}")]
-    Broken(String),
+    Refused(ReplayRefused),
+    /// The worker has exited or does not take requests yet: a later attempt may succeed.
+    NotYet(String),
+    /// The client's credentials are wrong: it gets the worker's response, and the session goes on.
+    Denied(Box<Response>),
 }
 
-/// Makes the session one of the present worker. The first request does it, the others wait.
+impl From<ReplayRefused> for ReplayError {
+    fn from(refused: ReplayRefused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Makes the session one of the present worker. The first request does it, the others wait. `cause` has the client's
+/// credentials, which are never stored.
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub async fn replay(listener: &Listener, up: &Arc<Live>, session: &SharedSession) -> Result<(), ReplayError> {
+pub async fn replay(
+    listener: &Listener,
+    up: &Arc<Live>,
+    session: &SharedSession,
+    cause: &RequestHead,
+) -> Result<(), ReplayError> {
     if session.lock().epoch == up.epoch {
         return Ok(());
     }
-    Box::pin(replay_once(listener, up, session)).await
+    Box::pin(replay_once(listener, up, session, cause)).await
 }
 
 async fn replay_once(
     listener: &Listener,
     up: &Arc<Live>,
     session: &SharedSession,
+    cause: &RequestHead,
 ) -> Result<(), ReplayError> {
     let _turn = session.replaying.lock().await;
     let mut copy = session.lock().clone();
@@ -53,8 +65,8 @@ async fn replay_once(
         return Ok(());
     }
     // An incomplete replay does not count.
-    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut copy)).await;
-    renewed.unwrap_or_else(|_| Err(ReplayRefused("did not answer in time".to_owned()).into()))?;
+    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut copy, cause)).await;
+    renewed.unwrap_or_else(|_| Err(ReplayError::NotYet("it did not answer in time".to_owned())))?;
     let mut session = session.lock();
     session.adopt(copy);
     listener.sessions.save(&session);
@@ -65,12 +77,13 @@ async fn replay_messages(
     listener: &Listener,
     up: &Arc<Live>,
     session: &mut Session,
+    cause: &RequestHead,
 ) -> Result<(), ReplayError> {
-    let hello = post(listener, up, session, &session.hello(), None).await?;
+    let hello = post(up, session, &session.hello(), (cause, None)).await?;
     let id = hello.head.session.clone().ok_or_else(|| ReplayRefused("gave no session id".to_owned()))?;
     let answer = first_message(hello).await?;
     for message in session.renew(up.epoch, id, &answer)? {
-        let answer = post(listener, up, session, &message, Some(&session.worker_id)).await?;
+        let answer = post(up, session, &message, (cause, Some(&session.worker_id))).await?;
         if message.get("id").is_some() {
             first_message(answer).await?;
         }
@@ -80,19 +93,19 @@ async fn replay_messages(
 }
 
 async fn post(
-    listener: &Listener,
     up: &Arc<Live>,
     session: &Session,
     message: &Value,
-    id: Option<&str>,
+    (cause, id): (&RequestHead, Option<&str>),
 ) -> Result<Response, ReplayError> {
-    let head = RequestHead::of_mcpd(&session.path, listener.port, id.map(|id| (id, session.version())));
+    let head = RequestHead::on_behalf_of(cause, &session.path, id.map(|id| (id, session.version())));
     let request = Request::of_mcpd(head, message.to_string().into_bytes());
-    let response = up.call(&request, None).await.map_err(broken)?;
-    if response.head.is_success() {
-        Ok(response)
-    } else {
-        Err(ReplayRefused(format!("answered {}", response.head.status)).into())
+    let response = up.call(&request, None).await.map_err(not_yet)?;
+    match response.head.status {
+        200..300 => Ok(response),
+        401 | 403 => Err(ReplayError::Denied(Box::new(response))),
+        status @ (429 | 502..=504) => Err(ReplayError::NotYet(format!("it answered {status}"))),
+        status => Err(ReplayRefused(format!("answered {status}")).into()),
     }
 }
 
@@ -105,7 +118,7 @@ async fn first_message(mut response: Response) -> Result<Value, ReplayError> {
     let mut total = 0;
     while !response.body.is_done() && found.is_none() {
         let before = bytes.len();
-        response.body.read(&mut bytes).await.map_err(broken)?;
+        response.body.read(&mut bytes).await.map_err(not_yet)?;
         total += bytes.len() - before;
         if total > LONGEST {
             return Err(ReplayRefused("answered too much".to_owned()).into());
@@ -117,7 +130,7 @@ async fn first_message(mut response: Response) -> Result<Value, ReplayError> {
     }
     match (found, is_stream) {
         (Some(answer), _) => Ok(answer),
-        (None, true) => Err(ReplayError::Broken("it ended its answer early".to_owned())),
+        (None, true) => Err(ReplayError::NotYet("it ended its answer early".to_owned())),
         (None, false) => serde_json::from_slice(&bytes)
             .map_err(|_| ReplayRefused("did not answer in JSON".to_owned()).into()),
     }
@@ -129,6 +142,6 @@ fn answer_in(event: &[u8]) -> Option<Value> {
     (value.get("method").is_none() && value.get("id").is_some()).then_some(value)
 }
 
-fn broken(error: impl std::fmt::Display) -> ReplayError {
-    ReplayError::Broken(error.to_string())
+fn not_yet(error: impl std::fmt::Display) -> ReplayError {
+    ReplayError::NotYet(error.to_string())
 }

@@ -22,6 +22,9 @@ use crate::random::hex;
 /// Identifies one process of a worker. Sessions outlive the daemon, so epochs are unique over all runs.
 pub type Epoch = u64;
 
+/// The epoch of a session that no worker knows.
+const NO_WORKER: Epoch = 0;
+
 /// The epoch of this process of a worker, the first of a run being 1.
 pub fn epoch(run: RunTag, process: u32) -> Epoch {
     u64::from(run.0) << 32 | u64::from(process)
@@ -47,6 +50,9 @@ pub struct Session {
     /// Requests of the worker that the client has not answered; none after the daemon was replaced.
     #[serde(skip)]
     asked: BTreeSet<String>,
+    /// How often it was replayed by this daemon.
+    #[serde(skip)]
+    pub replays: u32,
     /// The client has not yet got the `list_changed` notifications.
     owes_changes: bool,
 }
@@ -80,6 +86,7 @@ impl Session {
             log_level: None,
             subscriptions: BTreeSet::new(),
             asked: BTreeSet::new(),
+            replays: 0,
             owes_changes: false,
         }
     }
@@ -150,8 +157,17 @@ impl Session {
         Ok(self.once_more())
     }
 
+    /// The worker does not know the session any more, says a response to a request that was sent after so many replays:
+    /// the next request replays it. Another one may have done that meanwhile.
+    pub fn lose(&mut self, replays: u32) {
+        if self.replays == replays {
+            self.epoch = NO_WORKER;
+        }
+    }
+
     /// Takes over what a replay of a copy changed; requests may have changed this one meanwhile.
     pub fn adopt(&mut self, renewed: Self) {
+        self.replays += 1;
         self.epoch = renewed.epoch;
         self.worker_id = renewed.worker_id;
         self.agreed = renewed.agreed;

@@ -4,6 +4,7 @@
 //!   worker --events--> rewritten --> the client, as it reads
 //!     | it died: errors for what is open; GET and listen streams attach to the next worker
 //!     | it stops: GET and listen streams detach from it at once, whatever the client does
+//!     | it says nothing: comments, because clients cut silent streams
 //!     ` mcpd shuts down or pauses: the last events, and the end
 //! ```
 
@@ -11,19 +12,24 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::errors::{RETRY, RETRY_SOON};
 use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_for};
 use super::replay::{self, ReplayError};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
+use super::silence;
 use super::sse::{Event, Splitter};
 use super::stream_end;
+use crate::deadline;
 use crate::proxy::budget::Share;
 use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
 use crate::proxy::http::client::{AHEAD, After, Client, Gone};
+use crate::proxy::http::exchange;
 use crate::proxy::http::request::Request;
 use crate::proxy::http::socket::{Outgoing, READ};
 use crate::proxy::http::worker_connection::{BrokenOff, WorkerBody};
@@ -56,6 +62,20 @@ pub struct Relay<'a> {
     /// Memory for an event that has not arrived whole, and for what the client has not taken.
     share: Share,
     is_chunked: bool,
+    silence: Silence,
+    /// The client resumes the stream itself: an event had an id.
+    has_ids: bool,
+    /// How often the stream was attached to a worker that ended it at once.
+    short: u32,
+}
+
+/// Whether a comment is due.
+#[derive(Default)]
+struct Silence {
+    /// Something was sent since the last look.
+    is_broken: bool,
+    /// A part of an event was sent: a comment may not follow.
+    is_mid_event: bool,
 }
 
 /// What the client still waits for on this stream.
@@ -81,6 +101,7 @@ pub struct Attached {
     swallow: bool,
     /// Events of mcpd that come first.
     first: Vec<u8>,
+    since: Instant,
 }
 
 /// What happened at the source.
@@ -104,7 +125,8 @@ enum Ending {
 
 impl Attached {
     pub fn new(up: Arc<Live>, body: WorkerBody) -> Self {
-        Self { up, body, splitter: Splitter::default(), swallow: false, first: vec![] }
+        let since = deadline::now();
+        Self { up, body, splitter: Splitter::default(), swallow: false, first: vec![], since }
     }
 }
 
@@ -128,7 +150,20 @@ impl<'a> Relay<'a> {
         let is_chunked = !request.head.is_http_1_0;
         let share = Share::of(&listener.budget);
         let (request, out) = (Arc::new(request), Outgoing::default());
-        Self { listener, client, request, session, purpose, open, out, share, is_chunked }
+        Self {
+            listener,
+            client,
+            request,
+            session,
+            purpose,
+            open,
+            out,
+            share,
+            is_chunked,
+            silence: Silence::default(),
+            has_ids: false,
+            short: 0,
+        }
     }
 
     /// Sends the head, and events until the stream ends.
@@ -141,6 +176,7 @@ impl<'a> Relay<'a> {
             self.push(&first);
         }
         let mut source = Source::Worker(Box::new(attached));
+        self.client.connection.set_limit(Some(silence::interval() / 2));
         loop {
             if let Some(ending) = self.ending() {
                 return self.finish(ending).await;
@@ -166,8 +202,20 @@ impl<'a> Relay<'a> {
                 read = reader.fill(), if reader.unread.len() < AHEAD => if !matches!(read, Ok(1..)) {
                     return After::Close;
                 },
-                () = self.client.connection.changed() => {}
+                () = self.client.connection.changed() => self.break_silence(),
             }
+        }
+    }
+
+    /// Twice in the time after which a silent stream gets a comment: sends one if nothing was sent since the last time.
+    fn break_silence(&mut self) {
+        if !self.client.connection.is_overdue() {
+            return;
+        }
+        self.client.connection.set_limit(Some(silence::interval() / 2));
+        let is_silent = !std::mem::take(&mut self.silence.is_broken);
+        if is_silent && !self.silence.is_mid_event && self.out.is_empty() {
+            self.push(silence::COMMENT);
         }
     }
 
@@ -207,6 +255,9 @@ impl<'a> Relay<'a> {
                 }
                 let rest = attached.splitter.rest();
                 self.push(&rest);
+                if self.goes_on() {
+                    return self.attach_to_next(Source::Worker(attached));
+                }
                 if !self.open.resumable {
                     self.fail_open(INTERRUPTED);
                 }
@@ -226,6 +277,12 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// Whether the worker has ended a stream that it may have ended because it is replaced (`uvicorn --reload`): older
+    /// clients do not open it again.
+    fn goes_on(&self) -> bool {
+        self.purpose == Purpose::Get && self.session.is_some() && !self.has_ids
+    }
+
     fn pass_on(&mut self, bytes: &[u8], attached: &mut Attached) {
         let epoch = attached.up.epoch;
         let mut events = Vec::with_capacity(bytes.len() + 64);
@@ -237,9 +294,14 @@ impl<'a> Relay<'a> {
             }
         });
         self.push(&events);
+        self.silence.is_broken = true;
+        if !events.is_empty() {
+            self.silence.is_mid_event = false;
+        }
         let kept = self.out.rest().len() + attached.splitter.length();
         if !self.share.resize(kept) {
             let part = attached.splitter.rest();
+            self.silence.is_mid_event = true;
             self.push(&part);
         }
     }
@@ -267,6 +329,7 @@ impl<'a> Relay<'a> {
             return as_it_is(out);
         }
         let request = asked.filter(|_| self.purpose == Purpose::Answer);
+        self.has_ids |= event.id.is_some();
         self.open.resumable |= event.id.is_some() && request.is_some();
         event.id = event.id.map(|inner| EventId { epoch, request, inner: inner.into_owned() }.write().into());
         event.data = rewritten.map_or(event.data, Into::into);
@@ -290,15 +353,22 @@ impl<'a> Relay<'a> {
     /// cancelled. `None`: the stream can't go on.
     fn attach_to_next(&mut self, source: Source) -> Option<Source> {
         let Source::Worker(attached) = source else { return None };
-        let old = attached.up.epoch;
+        const SHORT: Duration = Duration::from_secs(1);
+        let is_short = deadline::now().saturating_duration_since(attached.since) < SHORT;
+        self.short = if is_short { self.short + 1 } else { 0 };
         drop(attached);
         self.cancel_asked();
         if self.purpose == Purpose::Get && self.session.is_none() {
             return None;
         }
-        let swallow = self.purpose == Purpose::Listen;
-        let next = attach(self.listener.clone(), self.request.clone(), self.session.clone(), old, swallow);
-        Some(Source::Attaching(Box::pin(next)))
+        let next = Attaching {
+            listener: self.listener.clone(),
+            request: self.request.clone(),
+            session: self.session.clone(),
+            swallow: self.purpose == Purpose::Listen,
+            pause: pause(self.short),
+        };
+        Some(Source::Attaching(Box::pin(next.attach())))
     }
 
     fn cancel_asked(&mut self) {
@@ -391,48 +461,92 @@ impl Source {
     }
 }
 
-/// Opens the same stream with a worker of another epoch; `None` if that is refused.
-async fn attach(
+/// A stream whose worker is gone, or about to stop.
+struct Attaching {
     listener: Arc<Listener>,
     request: Arc<Request>,
     session: Option<SharedSession>,
-    mut old: Epoch,
     swallow: bool,
-) -> Option<Attached> {
-    loop {
-        let up = next_worker(&listener, old).await;
-        let mut first = vec![];
-        if let Some(session) = &session {
-            match replay::replay(&listener, &up, session).await {
-                Ok(()) => push_list_changed(session, &mut first),
-                Err(ReplayError::Broken(_)) => {
-                    old = up.epoch;
-                    continue;
-                }
-                Err(ReplayError::Refused(why)) => {
-                    tracing::info!(worker = %listener.name, %why, "a stream ended with its session");
-                    return None;
+    pause: Duration,
+}
+
+/// What an attempt to open a stream came to.
+enum Opened {
+    Attached(Attached),
+    /// The worker does not take it yet.
+    NotYet,
+    /// It refuses it.
+    Refused,
+}
+
+impl Attaching {
+    /// Opens the same stream with the worker that is live; `None` if that is refused.
+    async fn attach(mut self) -> Option<Attached> {
+        let mut failures = 0;
+        loop {
+            deadline::until(deadline::now() + std::mem::take(&mut self.pause)).await;
+            let up = live(&self.listener).await;
+            match self.open(&up).await {
+                Opened::Attached(attached) => return Some(attached),
+                Opened::Refused => return None,
+                Opened::NotYet => {
+                    failures += 1;
+                    self.pause = pause(failures);
                 }
             }
         }
-        match up.call(&request, session.as_ref()).await {
-            Ok(response) if response.head.is_success() => {
-                return Some(Attached { swallow, first, ..Attached::new(up, response.body) });
+    }
+
+    async fn open(&self, up: &Arc<Live>) -> Opened {
+        let mut first = vec![];
+        if let Some(session) = &self.session {
+            match replay::replay(&self.listener, up, session, &self.request.head).await {
+                Ok(()) => push_list_changed(session, &mut first),
+                Err(ReplayError::NotYet(_)) => return Opened::NotYet,
+                Err(ReplayError::Refused(why)) => {
+                    tracing::info!(worker = %self.listener.name, %why, "a stream ended with its session");
+                    return Opened::Refused;
+                }
+                // The client's next request gets the worker's response.
+                Err(ReplayError::Denied(_)) => return Opened::Refused,
             }
-            Ok(_) => return None,
-            Err(_) => old = up.epoch,
+        }
+        let replays = exchange::replays(self.session.as_ref());
+        match up.call(&self.request, self.session.as_ref()).await {
+            Ok(response) if response.head.is_success() => {
+                let swallow = self.swallow;
+                Opened::Attached(Attached { swallow, first, ..Attached::new(up.clone(), response.body) })
+            }
+            Ok(mut response) => match &self.session {
+                Some(session) if exchange::is_lost(&self.request, session, replays, &mut response).await => {
+                    Opened::NotYet
+                }
+                // The worker has not noticed the end of the last stream yet, or is not ready by its own account.
+                _ if matches!(response.head.status, 409 | 429 | 502..=504) => Opened::NotYet,
+                _ => Opened::Refused,
+            },
+            Err(_) => Opened::NotYet,
         }
     }
 }
 
-async fn next_worker(listener: &Listener, old: Epoch) -> Arc<Live> {
+/// Before the next attempt, after so many that failed in a row.
+fn pause(failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(5);
+    let doubled = failures.checked_sub(1).map(|times| FIRST.saturating_mul(1 << times.min(10)));
+    doubled.unwrap_or_default().min(LONGEST)
+}
+
+/// The worker that is live and not about to stop.
+async fn live(listener: &Listener) -> Arc<Live> {
     let mut upstream = listener.upstream.clone();
-    let is_next = |state: &Upstream| matches!(state, Upstream::Live(up) if up.epoch != old);
-    let next = match upstream.wait_for(is_next).await.as_deref() {
+    let is_live = |state: &Upstream| matches!(state, Upstream::Live(up) if !up.detach.is_cancelled());
+    let live = match upstream.wait_for(is_live).await.as_deref() {
         Ok(Upstream::Live(up)) => Some(up.clone()),
         _ => None,
     };
-    match next {
+    match live {
         Some(up) => up,
         // The supervisor has ended: only the notice follows.
         None => std::future::pending().await,

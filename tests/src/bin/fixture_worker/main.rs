@@ -4,6 +4,7 @@
 //! options    the command line
 //! serve      HTTP, as far as probes and stop requests need it
 //! mcp        an MCP server on the same port (--mcp)
+//! reload     a leader whose child serves, and is replaced (--reloads)
 //! stdio      an MCP server on standard input and output instead (--stdio)
 //! exiting    the reaction to SIGTERM, and ways to exit
 //! offspring  the processes that it starts and leaves behind
@@ -26,6 +27,7 @@ mod mcp;
 mod offspring;
 mod options;
 mod raw;
+mod reload;
 mod report;
 mod serve;
 mod stdio;
@@ -59,6 +61,9 @@ fn worker(options: Options) -> ExitCode {
         && let Err(problem) = report::write()
     {
         return fail(&problem);
+    }
+    if let Some(how) = options.reloads {
+        return reload::lead(&options, how);
     }
     if options.leader_exits {
         exiting::set_up_sigterm(&options);

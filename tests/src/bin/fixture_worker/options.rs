@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::mcp::Rudeness;
+use crate::reload::Reload;
 use crate::zoo::Hostile;
 
 /// Time after which a descendant exits, in case a test fails.
@@ -117,6 +119,12 @@ pub struct Options {
     pub print_env: bool,
     /// It is an MCP server, too.
     pub mcp: bool,
+    /// What it does as an MCP server to annoy a proxy.
+    pub rude: Rudeness,
+    /// It is a leader that starts the server as its child, again and again.
+    pub reloads: Option<Reload>,
+    /// It is such a child.
+    pub reloaded: Option<Reload>,
     /// It speaks MCP on its standard input and output, and binds no port.
     pub stdio: bool,
     /// It is no worker, but delays every open of this file.
@@ -152,6 +160,9 @@ impl Options {
             leader_exits: false,
             print_env: false,
             mcp: false,
+            rude: Rudeness::default(),
+            reloads: None,
+            reloaded: None,
             stdio: false,
             lease: None,
             zoo: vec![],
@@ -201,6 +212,13 @@ impl Options {
             "--leader-exits" => self.leader_exits = true,
             "--print-env" => self.print_env = true,
             "--mcp" => self.mcp = true,
+            "--token" => self.rude.token = Some(args.text()?),
+            "--not-yet" => self.rude.not_yet = args.millis()?,
+            "--unknown-session" => self.rude.unknown_session = args.number()?,
+            "--one-stream" => self.rude.one_stream = Some(args.millis()?),
+            "--undeclared" => self.rude.undeclared = true,
+            "--reloads" => self.reloads = Some(args.reload()?),
+            "--reloaded" => self.reloaded = Some(args.reload()?),
             "--stdio" => self.stdio = true,
             "--lease" => self.lease = Some(args.text()?),
             "--zoo" => self.zoo.push(args.hostile()?),
@@ -247,6 +265,11 @@ impl<I: Iterator<Item = String>> Args<I> {
     fn hostile(&mut self) -> Result<Hostile, String> {
         let name = self.text()?;
         Hostile::named(&name).ok_or_else(|| format!("no hostile worker \"{name}\""))
+    }
+
+    fn reload(&mut self) -> Result<Reload, String> {
+        let name = self.text()?;
+        Reload::named(&name).ok_or_else(|| format!("no reload \"{name}\""))
     }
 
     fn role(&mut self) -> Result<Role, String> {

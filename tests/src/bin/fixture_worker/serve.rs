@@ -17,17 +17,22 @@ use crate::exiting::{self, exit, small_thread};
 use crate::mcp;
 use crate::offspring;
 use crate::options::{LIFETIME, OnShutdown, Options, WORKER_LIFETIME};
+use crate::reload::{self, Reload};
 use crate::zoo;
 
 static CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
 const CHUNKS: usize = 256;
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How often a child that may be replaced looks whether it is asked to end.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(20);
 
 struct Server {
     options: Options,
     began: Instant,
     connections: AtomicU32,
     stopped_itself: AtomicBool,
+    /// It accepts no more connections, and ends without any.
+    drains: AtomicBool,
     mcp: mcp::State,
 }
 
@@ -49,7 +54,11 @@ pub fn run(options: Options) -> ExitCode {
         thread::sleep(WORKER_LIFETIME);
         return ExitCode::FAILURE;
     };
-    let listeners = match bind(options.host, port) {
+    let listeners = match options.reloaded {
+        Some(Reload::Inherit) => reload::inherited().map(|listener| vec![listener]),
+        _ => bind(options.host, port),
+    };
+    let listeners = match listeners {
         Ok(listeners) => listeners,
         Err(error) => return crate::fail(&format!("can't bind port {port}: {error}")),
     };
@@ -64,7 +73,7 @@ pub fn run(options: Options) -> ExitCode {
         return crate::fail(&format!("can't send the socket to a child: {error}"));
     }
     let hostiles = options.zoo.clone();
-    zoo::serve(&hostiles, move || accept(&listeners, Server::new(options), WORKER_LIFETIME))
+    zoo::serve(&hostiles, move || accept(listeners, Server::new(options), WORKER_LIFETIME))
 }
 
 /// Serves on the socket that is its standard input, in its own session, once the worker has exited. Before that it would
@@ -76,7 +85,7 @@ pub fn heir(mut options: Options, worker: u32) -> ExitCode {
     }
     options.on_shutdown = OnShutdown::Stay;
     match io::stdin().as_fd().try_clone_to_owned() {
-        Ok(socket) => accept(&[TcpListener::from(socket)], Server::new(options), LIFETIME),
+        Ok(socket) => accept(vec![TcpListener::from(socket)], Server::new(options), LIFETIME),
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -94,12 +103,19 @@ fn bind(host: Option<IpAddr>, port: u16) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-fn accept(listeners: &[TcpListener], server: Arc<Server>, lifetime: Duration) -> ExitCode {
+fn accept(listeners: Vec<TcpListener>, server: Arc<Server>, lifetime: Duration) -> ExitCode {
     let end = Instant::now() + lifetime;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
+        let mut left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return ExitCode::FAILURE;
+        }
+        if server.options.reloaded.is_some() {
+            left = left.min(RELOAD_INTERVAL);
+        }
+        if server.drains.load(Ordering::SeqCst) {
+            drop(listeners);
+            return server.drain();
         }
         let mut polled: Vec<_> = listeners.iter().map(|it| PollFd::new(it, PollFlags::IN)).collect();
         let _ = poll(&mut polled, Timespec::try_from(left).ok().as_ref());
@@ -115,8 +131,9 @@ impl Server {
     fn new(options: Options) -> Arc<Self> {
         let connections = AtomicU32::new(0);
         let stopped_itself = AtomicBool::new(false);
-        let mcp = mcp::State::default();
-        Arc::new(Self { options, began: Instant::now(), connections, stopped_itself, mcp })
+        let drains = AtomicBool::new(false);
+        let mcp = mcp::State::new(options.rude.clone());
+        Arc::new(Self { options, began: Instant::now(), connections, stopped_itself, drains, mcp })
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -129,6 +146,23 @@ impl Server {
         if self.options.stop_self && !self.stopped_itself.swap(true, Ordering::SeqCst) {
             let _ = raise(Signal::SIGSTOP);
         }
+    }
+
+    fn drain(&self) -> ExitCode {
+        while self.connections.load(Ordering::SeqCst) > 0 {
+            thread::sleep(POLL_INTERVAL);
+        }
+        ExitCode::from(reload::AGAIN)
+    }
+
+    fn reload(&self, stream: &TcpStream) -> io::Result<After> {
+        reply(stream, 200, "reloading")?;
+        match self.options.reloaded {
+            Some(Reload::Drain | Reload::Inherit) => self.drains.store(true, Ordering::SeqCst),
+            Some(Reload::Exit) => exit(reload::AGAIN),
+            None => {}
+        }
+        Ok(After::Close)
     }
 
     fn exit(&self) {
@@ -185,6 +219,7 @@ impl Server {
         match request {
             "GET /health" if self.is_unhealthy() => reply(stream, 503, "unhealthy"),
             "GET /big" if self.options.big_answer => big(stream),
+            "GET /reload" => self.reload(stream),
             "POST /shutdown" => self.shutdown(stream),
             _ => reply(stream, 200, "ok"),
         }

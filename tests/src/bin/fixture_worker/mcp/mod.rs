@@ -4,6 +4,7 @@
 //! error, and each elicitation has the id 0. A file `version` in the working directory names the only protocol version that
 //! it offers.
 
+mod rude;
 mod sse_era;
 mod state;
 mod wire;
@@ -13,6 +14,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+pub use rude::Rudeness;
 use serde_json::{Value, json};
 pub use state::State;
 use wire::Events;
@@ -31,14 +33,39 @@ pub enum Next {
 
 /// Whether this module responds to the request; probes and stop requests are not for it.
 pub fn handles(request: &Request) -> bool {
-    const PATHS: [&str; 8] =
-        ["/mcp", "/echo", "/bytes", "/never", "/abandoned", "/stuck", "/sse", "/messages"];
+    const PATHS: [&str; 10] = [
+        "/mcp",
+        "/echo",
+        "/bytes",
+        "/never",
+        "/abandoned",
+        "/stuck",
+        "/counts",
+        "/forget",
+        "/sse",
+        "/messages",
+    ];
     PATHS.contains(&request.path())
 }
 
 /// Responds to one request.
 pub fn respond(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next> {
+    if request.path() == "/mcp"
+        && let Some(next) = rude::refuse(state, request, stream)?
+    {
+        return Ok(next);
+    }
     match (request.method(), request.path()) {
+        (_, "/forget") => {
+            state.lock().sessions.clear();
+            wire::reply(stream, request, 200, "", b"")?;
+        }
+        (_, "/counts") => {
+            let inner = state.lock();
+            let counts = json!({ "begun": inner.begun, "deleted": inner.deleted, "calls": inner.calls });
+            drop(inner);
+            wire::json(stream, request, "", &counts)?;
+        }
         (_, "/echo") => wire::json(stream, request, "", &echo(request, stream)?)?,
         (_, "/bytes") => wire::reply(stream, request, 200, "content-type: text/plain\r\n", &request.body)?,
         (_, "/never") => return never(state, stream),
@@ -49,7 +76,10 @@ pub fn respond(state: &State, request: &Request, stream: &TcpStream) -> io::Resu
         ("GET", _) => return listen(state, request, stream),
         ("DELETE", _) => {
             let id = request.header("mcp-session-id").unwrap_or_default();
-            let existed = state.lock().sessions.remove(id).is_some();
+            let mut inner = state.lock();
+            let existed = inner.sessions.remove(id).is_some();
+            inner.deleted += 1;
+            drop(inner);
             wire::reply(stream, request, if existed { 200 } else { 404 }, "", b"")?;
         }
         _ => return post(state, request, stream),
@@ -79,11 +109,20 @@ fn refuse(request: &Request, stream: &TcpStream, status: u16) -> io::Result<Next
 }
 
 /// The event stream of a session: which process serves it, and where it resumes.
-fn listen(state: &State, request: &Request, mut stream: &TcpStream) -> io::Result<Next> {
+fn listen(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next> {
     let id = request.header("mcp-session-id").unwrap_or_default();
     if !state.lock().sessions.contains_key(id) {
-        return refuse(request, stream, 404);
+        return rude::unknown_session(state, request, stream);
     }
+    if !rude::enter_stream(state, id, request, stream)? {
+        return Ok(Next::KeepAlive);
+    }
+    let ended = send_stream(request, stream);
+    rude::leave_stream(state, id);
+    ended
+}
+
+fn send_stream(request: &Request, mut stream: &TcpStream) -> io::Result<Next> {
     let mut events = Events::begin(stream)?;
     let data = json!({ "pid": std::process::id(), "last_event_id": request.header("last-event-id") });
     let params = json!({ "level": "info", "data": data });
@@ -106,15 +145,23 @@ fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next
     let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
         return refuse(request, stream, 400);
     };
+    if body["method"] == "initialize" && rude::is_early(state) {
+        wire::reply(stream, request, 503, "", b"not yet\n")?;
+        return Ok(Next::KeepAlive);
+    }
     if body["method"] == "initialize" {
         let id = state.begin();
-        let response = json!({ "jsonrpc": "2.0", "id": body["id"], "result": initialized() });
+        let response = json!({ "jsonrpc": "2.0", "id": body["id"], "result": initialized(state) });
         wire::json(stream, request, &format!("Mcp-Session-Id: {id}\r\n"), &response)?;
         return Ok(Next::KeepAlive);
     }
     let id = request.header("mcp-session-id").unwrap_or_default();
     if !state.lock().sessions.contains_key(id) {
-        return refuse(request, stream, if id.is_empty() { 400 } else { 404 });
+        return if id.is_empty() {
+            refuse(request, stream, 400)
+        } else {
+            rude::unknown_session(state, request, stream)
+        };
     }
     let exchange = Exchange { state, id, stream, request };
     match body {
@@ -127,20 +174,23 @@ fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next
     }
 }
 
-fn initialized() -> Value {
+fn initialized(state: &State) -> Value {
     let version = std::fs::read_to_string("version").unwrap_or_else(|_| VERSION.to_owned());
     json!({
         "protocolVersion": version.trim(),
         "serverInfo": { "name": "fixture", "version": "1" },
         "capabilities": {
-            "logging": {}, "tools": { "listChanged": true }, "resources": { "subscribe": true }
+            "logging": {}, "tools": if state.rude.undeclared { json!({}) } else { json!({ "listChanged": true }) },
+            "resources": { "subscribe": true }
         }
     })
 }
 
 fn tools() -> Value {
     let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
-    let all = ["state", "slow", "stuck", "elicit", "text"].map(tool);
+    let named =
+        std::fs::read_to_string("tools").unwrap_or_else(|_| "state slow stuck elicit text".to_owned());
+    let all: Vec<_> = named.split_whitespace().map(tool).collect();
     json!({ "tools": all })
 }
 
@@ -157,6 +207,7 @@ impl Exchange<'_> {
         match message["params"]["name"].as_str() {
             Some("slow") => self.slow(message)?,
             Some("elicit") => self.elicit(message)?,
+            Some("silent") => self.silent(message)?,
             Some("chunks") => wire::chunked_json(self.stream, message)?,
             _ => match self.result(message) {
                 Some(response) => wire::json(self.stream, self.request, "", &response)?,
@@ -171,6 +222,9 @@ impl Exchange<'_> {
         let params = &message["params"];
         let text = |key: &str| params[key].as_str().unwrap_or_default().to_owned();
         let mut inner = self.state.lock();
+        if let Some(number) = params["arguments"].get("number") {
+            *inner.calls.entry(number.to_string()).or_default() += 1;
+        }
         let session = inner.sessions.get_mut(self.id)?;
         let result = match message["method"].as_str() {
             None => {
@@ -213,6 +267,14 @@ impl Exchange<'_> {
             Some(_) => json!({}),
         };
         Some(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
+    }
+
+    /// Responds with JSON after a while.
+    fn silent(&self, message: &Value) -> io::Result<()> {
+        let pause = message["params"]["arguments"]["pause"].as_u64().unwrap_or(100);
+        thread::sleep(Duration::from_millis(pause));
+        let response = json!({ "jsonrpc": "2.0", "id": message["id"], "result": content("at last") });
+        wire::json(self.stream, self.request, "", &response)
     }
 
     /// Reports progress while it works.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::rude::Rudeness;
+
 /// The state of all sessions.
-#[derive(Default)]
 pub struct State {
+    pub rude: Rudeness,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -18,6 +20,12 @@ pub struct State {
 pub struct Inner {
     /// By id.
     pub sessions: BTreeMap<String, Session>,
+    /// Sessions so far.
+    pub begun: u32,
+    /// `DELETE` requests so far.
+    pub deleted: u32,
+    /// How often a tool was called with each `number`.
+    pub calls: BTreeMap<String, u32>,
     /// Calls of `stuck` so far.
     pub stuck: u32,
     /// Requests whose client disconnected before the response.
@@ -37,6 +45,8 @@ pub struct Session {
     pub subscriptions: BTreeSet<String>,
     /// Responses of the client.
     pub responses: Vec<Value>,
+    /// Open GET streams.
+    pub streams: u32,
 }
 
 impl Session {
@@ -50,6 +60,10 @@ impl Session {
 }
 
 impl State {
+    pub fn new(rude: Rudeness) -> Self {
+        Self { rude, inner: Mutex::default(), changed: Condvar::default() }
+    }
+
     /// Locks the state to read or change it. Wakes threads that wait for a change.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.changed.notify_all();
@@ -59,7 +73,8 @@ impl State {
     /// Begins a session. Its id contains the pid of this process.
     pub fn begin(&self) -> String {
         let mut inner = self.lock();
-        let id = format!("{}-{}", std::process::id(), inner.sessions.len());
+        let id = format!("{}-{}", std::process::id(), inner.begun);
+        inner.begun += 1;
         inner.sessions.insert(id.clone(), Session::default());
         id
     }
