@@ -92,7 +92,7 @@ impl Proxy {
             ports: served().map(|worker| worker.port).collect(),
         };
         if let Some(thread) = &front.thread {
-            thread.handle().spawn(front.registry.clone().watch_deadlines());
+            thread.handle().spawn(front.registry.clone().watch_limits());
         }
         let shared = Shared {
             places: Arc::new(Semaphore::new(opening.max_clients)),

@@ -21,12 +21,12 @@ use crate::deadline::{self, Deadline};
 use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::observe::registry::Connection;
 
-/// Limit for a head, from its first byte.
-const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests; `Keep-Alive` says it.
-const IDLE: Duration = Duration::from_secs(75);
-/// Limit for a body that is read before it is forwarded.
-const BODY: Duration = Duration::from_secs(30);
+/// Seconds for a head, from its first byte.
+const HEAD: u32 = 10;
+/// Seconds for which a connection may be idle between two requests; `Keep-Alive` says it.
+const IDLE: u32 = 75;
+/// Seconds for a body that is read before it is forwarded.
+const BODY: u32 = 30;
 /// Limit, in a pause, for a client that has just connected or is sending its request.
 const LAST_CHANCE: Duration = Duration::from_millis(250);
 /// Further requests are read, in bytes, while one is served: only so the end of a connection is noticed.
@@ -91,17 +91,17 @@ impl Client {
     /// Waits for the head of the next request.
     pub async fn next_head(&mut self, listener: &Listener) -> Arrival {
         let is_first = self.connection.requests.load(Ordering::Relaxed) == 0;
-        self.connection.set_limit(Some(if is_first { HEAD } else { IDLE }));
+        self.connection.set_limit(if is_first { HEAD } else { IDLE });
         let mut last_chance = None;
         let mut has_begun = false;
         loop {
             if let Some(arrival) = self.take_head(listener) {
-                self.connection.set_limit(None);
+                self.connection.lift_limit();
                 return arrival;
             }
             let is_idle = self.socket.unread.is_empty();
             if !is_idle && !std::mem::replace(&mut has_begun, true) {
-                self.connection.set_limit(Some(HEAD));
+                self.connection.set_limit(HEAD);
             }
             match &*listener.phase.borrow() {
                 ProxyPhase::Open => {}
@@ -180,11 +180,11 @@ impl Client {
             let used = decoder.decode(&self.socket.unread, body).map_err(|Malformed| BodyError::Malformed)?;
             self.use_unread(used);
             if !keep(body.len()) || decoder.is_done() {
-                self.connection.set_limit(None);
+                self.connection.lift_limit();
                 return Ok(());
             }
             if !std::mem::replace(&mut is_limited, true) {
-                self.connection.set_limit(Some(BODY));
+                self.connection.set_limit(BODY);
             }
             tokio::select! {
                 biased;

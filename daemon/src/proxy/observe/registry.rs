@@ -10,10 +10,11 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use jiff::Timestamp;
 use mcpd_common::ids::WorkerName;
-use tokio::time::Instant;
 
 use super::socket_table::Endpoints;
 use crate::deadline;
+
+const NO_LIMIT: u32 = u32::MAX;
 
 #[derive(Clone, Default)]
 pub struct Registry(Arc<Inner>);
@@ -37,7 +38,8 @@ pub struct Connection {
     /// Open event streams.
     pub streams: AtomicU32,
     session: Mutex<Option<String>>,
-    due: Mutex<Option<Instant>>,
+    /// Seconds until its time limit; 0 after it, or [`NO_LIMIT`].
+    seconds_left: AtomicU32,
     has_changed: AtomicBool,
     task: AtomicWaker,
 }
@@ -59,7 +61,7 @@ impl Registry {
             requests: AtomicU64::new(0),
             streams: AtomicU32::new(0),
             session: Mutex::default(),
-            due: Mutex::default(),
+            seconds_left: AtomicU32::new(NO_LIMIT),
             has_changed: AtomicBool::new(false),
             task: AtomicWaker::new(),
         });
@@ -82,18 +84,16 @@ impl Registry {
         self.connections().values().for_each(|connection| connection.wake());
     }
 
-    /// Once a second, while there are connections: wakes those whose deadline has passed. One timer serves all, because
-    /// nearly all deadlines are replaced before they pass.
-    pub async fn watch_deadlines(self) {
+    /// Once a second, while there are connections: wakes those whose time limit has passed. One timer serves all, and no
+    /// request reads the clock, because nearly all limits are replaced before they pass.
+    pub async fn watch_limits(self) {
         const SECOND: Duration = Duration::from_secs(1);
         loop {
             if self.connections().is_empty() {
                 self.0.first.notified().await;
             }
             deadline::until(deadline::now() + SECOND).await;
-            let now = deadline::now();
-            let connections = self.connections();
-            connections.values().filter(|it| it.is_due(now)).for_each(|it| it.wake());
+            self.connections().values().for_each(|connection| connection.count_second());
         }
     }
 
@@ -138,14 +138,27 @@ impl Connection {
         }
     }
 
-    /// Its task wakes up to a second after `limit`, unless this is called again.
-    pub fn set_limit(&self, limit: Option<Duration>) {
-        *self.due() = limit.map(|limit| deadline::now() + limit);
+    /// Its task wakes up to a second after so many seconds, unless this or [`Self::lift_limit`] is called before.
+    pub fn set_limit(&self, seconds: u32) {
+        // The second that is running may be nearly over.
+        self.seconds_left.store(seconds + 1, Ordering::Relaxed);
     }
 
-    /// Whether its deadline has passed.
+    pub fn lift_limit(&self) {
+        self.seconds_left.store(NO_LIMIT, Ordering::Relaxed);
+    }
+
+    /// Whether its time limit has passed.
     pub fn is_overdue(&self) -> bool {
-        self.due().is_some_and(|due| due <= deadline::now())
+        self.seconds_left.load(Ordering::Relaxed) == 0
+    }
+
+    fn count_second(&self) {
+        let count = |left| (left != NO_LIMIT).then(|| u32::saturating_sub(left, 1));
+        let before = self.seconds_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        if matches!(before, Ok(0 | 1)) {
+            self.wake();
+        }
     }
 
     /// Completes when something may have changed since the last time: the phase, the worker, or a deadline passed. The
@@ -162,12 +175,47 @@ impl Connection {
         self.has_changed.store(true, Ordering::Release);
         self.task.wake();
     }
+}
 
-    fn is_due(&self, now: Instant) -> bool {
-        self.due().is_some_and(|due| due <= now)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(registry: &Registry) -> Entry {
+        let address = "127.0.0.1:8081".parse().expect("an address");
+        let endpoints = Endpoints { client: address, server: address };
+        registry.enter(&"docs".parse().expect("a name"), endpoints)
     }
 
-    fn due(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_wakes_within_a_second_after_its_limit() {
+        let registry = Registry::default();
+        let entry = connection(&registry);
+        tokio::spawn(registry.clone().watch_limits());
+        for wait_ms in [0, 300, 999] {
+            deadline::until(deadline::now() + Duration::from_millis(wait_ms)).await;
+            let began = deadline::now();
+            entry.connection.set_limit(10);
+            entry.connection.changed().await;
+            assert!(entry.connection.is_overdue());
+            let took = deadline::now() - began;
+            assert!((10_000..=11_010).contains(&took.as_millis()), "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_lifted_or_set_again_does_not_pass() {
+        let registry = Registry::default();
+        let (lifted, repeated) = (connection(&registry), connection(&registry));
+        tokio::spawn(registry.clone().watch_limits());
+        lifted.connection.set_limit(1);
+        lifted.connection.lift_limit();
+        for _ in 0..100 {
+            repeated.connection.set_limit(2);
+            deadline::until(deadline::now() + Duration::from_millis(1500)).await;
+        }
+        assert!(!lifted.connection.is_overdue() && !repeated.connection.is_overdue());
+        let changed = crate::deadline::Deadline::after(Duration::from_millis(400));
+        assert!(changed.wait(lifted.connection.changed()).await.is_err());
     }
 }
