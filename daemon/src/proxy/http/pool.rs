@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::request::Method;
 use super::worker_connection::{CallError, Response, Wire, WorkerConnection};
-use crate::deadline::{self, Deadline};
+use crate::deadline::Deadline;
 use crate::proxy::upstream::{InFlightGuard, SendError};
 use crate::worker_listener::WorkerListener;
 
-/// Idle connections are dropped before the servers' own limit of 5 s.
-const IDLE: Duration = Duration::from_secs(4);
+/// Between two sweeps.
+const SWEEP: Duration = Duration::from_secs(1);
+/// The sweep that drops an idle connection: before the servers' own limit of 5 s.
+const LAST_SWEEP: u32 = 4;
 
 pub struct Pool {
     listener: Arc<WorkerListener>,
@@ -27,7 +28,8 @@ pub struct Pool {
 
 struct Idle {
     connection: WorkerConnection,
-    since: Instant,
+    /// Since it is idle.
+    sweeps: u32,
 }
 
 impl Pool {
@@ -72,11 +74,10 @@ impl Pool {
     }
 
     fn take_idle(&self) -> Option<WorkerConnection> {
-        let now = deadline::now();
         loop {
-            let idle = self.idle().pop()?;
-            if now.saturating_duration_since(idle.since) < IDLE && idle.connection.is_usable() {
-                return Some(idle.connection);
+            let connection = self.idle().pop()?.connection;
+            if connection.is_usable() {
+                return Some(connection);
             }
         }
     }
@@ -90,7 +91,7 @@ impl Pool {
         if self.detach.is_cancelled() {
             return;
         }
-        self.idle().push(Idle { connection, since: deadline::now() });
+        self.idle().push(Idle { connection, sweeps: 0 });
         if !self.is_swept.swap(true, Ordering::AcqRel) {
             tokio::spawn(self.clone().sweep());
         }
@@ -99,12 +100,12 @@ impl Pool {
     /// Drops connections that were idle too long, until none is idle.
     async fn sweep(self: Arc<Self>) {
         loop {
-            let pause = Deadline::after(IDLE / 4);
+            let pause = Deadline::after(SWEEP);
             // Ends at once when the worker stops, so that no worker waits for an idle connection.
             let leaving = pause.wait(self.detach.cancelled()).await.is_ok();
-            let now = deadline::now();
             let mut idle = self.idle();
-            idle.retain(|idle| !leaving && now.saturating_duration_since(idle.since) < IDLE);
+            idle.iter_mut().for_each(|idle| idle.sweeps += 1);
+            idle.retain(|idle| !leaving && idle.sweeps < LAST_SWEEP);
             if idle.is_empty() {
                 self.is_swept.store(false, Ordering::Release);
                 return;
