@@ -10,7 +10,7 @@ use super::message::{Message, Messages};
 
 /// The message; `None` if the parser is needed.
 pub fn read(body: &[u8]) -> Option<Messages> {
-    let mut cursor = Cursor { bytes: body, at: 0 };
+    let mut cursor = Cursor { rest: body };
     let mut id = None;
     let mut method = None;
     cursor.expect(b'{')?;
@@ -33,26 +33,27 @@ pub fn read(body: &[u8]) -> Option<Messages> {
     if cursor.next().is_some() {
         return None;
     }
-    let method = match method.map(serde_json::from_slice::<Value>) {
-        None => None,
-        Some(Ok(Value::String(method))) => Some(method),
-        Some(_) => return None,
-    };
     let id = id.map(serde_json::from_slice::<Value>).transpose().ok()?;
+    let method = method.map(serde_json::from_slice::<String>).transpose().ok()?;
     Some(Messages { all: vec![Message::new(id, method)?], batch: false })
 }
 
+/// What is not read yet.
 struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
+    }
+
     /// The next byte that is no white space.
     fn next(&mut self) -> Option<u8> {
         loop {
-            let byte = *self.bytes.get(self.at)?;
-            self.at += 1;
+            let byte = self.byte()?;
             if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 return Some(byte);
             }
@@ -66,41 +67,36 @@ impl<'a> Cursor<'a> {
     /// A string without escapes, without its quotes.
     fn plain_string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
-        let rest = &self.bytes[self.at..];
-        let length = memchr::memchr2(b'"', b'\\', rest)?;
-        self.at += length + 1;
-        (rest[length] == b'"').then(|| &rest[..length])
+        let (text, rest) = self.rest.split_at(find_quote(self.rest)?);
+        self.rest = rest;
+        (self.byte()? == b'"').then_some(text)
     }
 
     /// A value of any kind, as it is written.
     fn value(&mut self) -> Option<&'a [u8]> {
+        let all = self.rest;
         let first = self.next()?;
-        let begin = self.at - 1;
+        let begin = all.len() - self.rest.len() - 1;
         match first {
             b'"' => self.end_string()?,
             b'{' | b'[' => self.end_nest()?,
             _ => {
-                let rest = &self.bytes[self.at..];
                 let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b' ' | b'\t' | b'\r' | b'\n');
-                self.at += rest.iter().position(is_end)?;
+                self.rest = &self.rest[self.rest.iter().position(is_end)?..];
             }
         }
-        Some(&self.bytes[begin..self.at])
+        Some(&all[begin..all.len() - self.rest.len()])
     }
 
     /// Skips a string whose first quote was just read.
     fn end_string(&mut self) -> Option<()> {
         loop {
-            let rest = &self.bytes[self.at..];
-            let length = memchr::memchr2(b'"', b'\\', rest)?;
-            let is_end = rest[length] == b'"';
-            self.at += length + if is_end { 1 } else { 2 };
-            if is_end {
+            self.rest = &self.rest[find_quote(self.rest)?..];
+            if self.byte()? == b'"' {
                 return Some(());
             }
-            if self.at > self.bytes.len() {
-                return None;
-            }
+            // What is escaped.
+            self.byte()?;
         }
     }
 
@@ -108,9 +104,7 @@ impl<'a> Cursor<'a> {
     fn end_nest(&mut self) -> Option<()> {
         let mut depth = 1;
         while depth > 0 {
-            let byte = *self.bytes.get(self.at)?;
-            self.at += 1;
-            match byte {
+            match self.byte()? {
                 b'"' => self.end_string()?,
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => depth -= 1,
@@ -119,6 +113,15 @@ impl<'a> Cursor<'a> {
         }
         Some(())
     }
+}
+
+/// Where the first quote or backslash is. Most strings are so short that a call of `memchr2` would take longer.
+fn find_quote(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let is_found = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let (short, long) = bytes.split_at(bytes.len().min(SHORT));
+    let found = short.iter().position(is_found);
+    found.or_else(|| memchr::memchr2(b'"', b'\\', long).map(|at| SHORT + at))
 }
 
 #[cfg(test)]
