@@ -121,7 +121,7 @@ impl Live {
     ) -> Result<Response, SendError> {
         let guard = InFlightGuard::begin(self);
         match &self.server {
-            Server::Http(pool) => pool.call(&Wire::of(request, session), request.head.method, guard).await,
+            Server::Http(pool) => pool.call(|| Wire::of(request, session), request.head.method, guard).await,
             Server::Stdio(server) => {
                 let kept = session.map(|session| session.lock().worker_id.clone());
                 let responded =

@@ -41,9 +41,9 @@ impl Pool {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn call(
+    pub async fn call<'a>(
         self: &Arc<Self>,
-        wire: &Wire<'_>,
+        wire: impl Fn() -> Wire<'a>,
         method: Method,
         guard: InFlightGuard,
     ) -> Result<Response, SendError> {
@@ -54,7 +54,7 @@ impl Pool {
                 Some(connection) => connection,
                 None => Box::pin(self.connect()).await.map_err(SendError::NotSent)?,
             };
-            match connection.call(wire, method).await {
+            match connection.call(wire(), method).await {
                 Ok((head, sent)) => return Ok(Response::new(head, connection, (self.clone(), guard), sent)),
                 Err(CallError::Unread) if is_used => {}
                 Err(CallError::Unread) => {

@@ -11,7 +11,7 @@ use super::head::{BadHead, HeadSearch};
 use super::incoming::WHOLE;
 use super::request::{Method, Request};
 use super::response::{BadResponse, Kind, ResponseHead};
-use super::socket::{READ, Socket};
+use super::socket::{Outgoing, READ, Socket};
 use crate::proxy::budget::{Budget, Share};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::stdio::StdioBody;
@@ -25,9 +25,9 @@ pub struct WorkerConnection {
     pub socket: Socket,
 }
 
-/// A request as bytes.
+/// A request as bytes, on their way to the worker.
 pub struct Wire<'a> {
-    head: Vec<u8>,
+    head: Outgoing,
     body: &'a [u8],
 }
 
@@ -62,22 +62,26 @@ impl<'a> Wire<'a> {
 
     pub fn new(mut head: Vec<u8>, body: &'a [u8]) -> Self {
         if body.len() > COPIED {
-            return Self { head, body };
+            return Self { head: head.into(), body };
         }
         head.extend_from_slice(body);
-        Self { head, body: &[] }
+        Self { head: head.into(), body: &[] }
     }
 
-    fn length(&self) -> usize {
-        self.head.len() + self.body.len()
+    fn is_written(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
     }
 
-    /// What follows the first `written` bytes.
-    fn rest(&self, written: usize) -> (&[u8], &[u8]) {
-        match written.checked_sub(self.head.len()) {
-            None => (&self.head[written..], self.body),
-            Some(written) => (&self.body[written..], &[]),
-        }
+    /// What is not written yet, in two parts.
+    fn rest(&self) -> (&[u8], &[u8]) {
+        (self.head.rest(), self.body)
+    }
+
+    /// As many bytes of the rest were written.
+    fn advance(&mut self, written: usize) {
+        let of_head = written.min(self.head.rest().len());
+        self.head.advance(of_head);
+        self.body = &self.body[written - of_head..];
     }
 }
 
@@ -100,21 +104,24 @@ impl WorkerConnection {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn call(&mut self, wire: &Wire<'_>, method: Method) -> Result<(ResponseHead, Sent), CallError> {
+    pub async fn call(
+        &mut self,
+        mut wire: Wire<'_>,
+        method: Method,
+    ) -> Result<(ResponseHead, Sent), CallError> {
         let mut search = HeadSearch::default();
-        let mut written = 0;
         let mut failure = None;
         loop {
             if let Some(head) = self.take_head(&mut search, method)? {
-                return Ok((head, if written == wire.length() { Sent::Whole } else { Sent::Part }));
+                return Ok((head, if wire.is_written() { Sent::Whole } else { Sent::Part }));
             }
-            let is_writing = written < wire.length() && failure.is_none();
+            let is_writing = !wire.is_written() && failure.is_none();
             let (mut reader, mut writer) = self.socket.split();
-            let (first, second) = wire.rest(written);
+            let (first, second) = wire.rest();
             tokio::select! {
                 biased;
                 result = writer.write_both(first, second), if is_writing => match result {
-                    Ok(more) => written += more,
+                    Ok(written) => wire.advance(written),
                     // It may have sent its response before it closed the connection.
                     Err(error) => failure = Some(error),
                 },
