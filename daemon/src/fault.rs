@@ -40,9 +40,9 @@ pub fn first_wait() -> Option<Duration> {
     asked_for("first-wait-ms")?.parse().ok().map(Duration::from_millis)
 }
 
-/// The longest silence that clients are expected to accept, from `MCPD_FAULT=silence-ms:N`.
-pub fn silence() -> Option<Duration> {
-    asked_for("silence-ms")?.parse().ok().map(Duration::from_millis)
+/// The longest silence that clients are expected to accept, in seconds, from `MCPD_FAULT=silence:N`.
+pub fn silence() -> Option<u32> {
+    asked_for("silence")?.parse().ok()
 }
 
 fn asked_for(what: &str) -> Option<String> {

@@ -230,7 +230,7 @@ fn calls_are_executed_once_while_the_session_is_lost_again_and_again() {
 /// A daemon whose clients accept 2 s of silence.
 fn start_impatient(flags: &str) -> Daemon {
     let config =
-        ConfigBuilder::new().env("MCPD_FAULT", "silence-ms:2000").worker("alpha", behind_front_door(flags));
+        ConfigBuilder::new().env("MCPD_FAULT", "silence:2").worker("alpha", behind_front_door(flags));
     Daemon::start(config)
 }
 

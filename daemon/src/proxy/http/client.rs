@@ -241,7 +241,7 @@ impl Client {
                         return Err(Interruption::Gone);
                     }
                     if self.connection.is_overdue() {
-                        self.connection.set_limit(None);
+                        self.connection.lift_limit();
                         return Err(Interruption::Overdue);
                     }
                 }

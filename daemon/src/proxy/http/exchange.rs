@@ -109,7 +109,7 @@ async fn answer(
 ) -> Answer {
     let mut fetching = std::pin::pin!(fetch(listener, request, session));
     if request.has_calls() {
-        client.connection.set_limit(Some(silence::patience()));
+        client.connection.set_limit(silence::patience());
     }
     loop {
         match client.while_connected(listener, fetching.as_mut()).await {

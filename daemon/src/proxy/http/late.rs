@@ -46,7 +46,7 @@ pub async fn wait(
         push_chunk(&mut bytes, silence::COMMENT);
         client.send(listener, &bytes).await?;
         bytes.clear();
-        client.connection.set_limit(Some(silence::interval()));
+        client.connection.set_limit(silence::interval());
         match client.while_connected(listener, fetching.as_mut()).await {
             Ok(fetched) => return Ok(fetched),
             Err(Interruption::Gone) => return Err(Gone),

@@ -176,7 +176,7 @@ impl<'a> Relay<'a> {
             self.push(&first);
         }
         let mut source = Source::Worker(Box::new(attached));
-        self.client.connection.set_limit(Some(silence::interval() / 2));
+        self.client.connection.set_limit(silence::interval() / 2);
         loop {
             if let Some(ending) = self.ending() {
                 return self.finish(ending).await;
@@ -212,7 +212,7 @@ impl<'a> Relay<'a> {
         if !self.client.connection.is_overdue() {
             return;
         }
-        self.client.connection.set_limit(Some(silence::interval() / 2));
+        self.client.connection.set_limit(silence::interval() / 2);
         let is_silent = !std::mem::take(&mut self.silence.is_broken);
         if is_silent && !self.silence.is_mid_event && self.out.is_empty() {
             self.push(silence::COMMENT);
