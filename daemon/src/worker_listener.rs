@@ -84,15 +84,25 @@ impl WorkerListener {
         self.connect_at(Pace::Together).await
     }
 
+    /// Looks which processes serve: a replacement is noticed at once.
+    pub async fn examine(self: &Arc<Self>) {
+        // What is wrong with it the next probe tells.
+        let _ = self.prove().await;
+    }
+
+    /// Whether the serving process was replaced by one that has not been seen.
+    pub fn has_unknown_successor(&self) -> bool {
+        self.is_successor_unknown.load(Ordering::Relaxed)
+    }
+
     /// Looks for the process that serves after a replacement, so that its own is noticed as well.
     pub async fn look_for_successor(self: Arc<Self>) {
         const PAUSE: Duration = Duration::from_millis(250);
         const TRIES: u32 = 240;
         for _ in 0..TRIES {
             deadline::until(deadline::now() + PAUSE).await;
-            // What is wrong with it the next probe tells.
-            let _ = self.prove().await;
-            if !self.is_successor_unknown.load(Ordering::Relaxed) {
+            self.examine().await;
+            if !self.has_unknown_successor() {
                 return;
             }
         }

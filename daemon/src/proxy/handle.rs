@@ -168,8 +168,17 @@ async fn follow_reloads(
         if !replace(listener.clone()) {
             return;
         }
-        listener.look_for_successor().await;
+        tokio::select! {
+            () = listener.look_for_successor() => {}
+            // Marked as seen, it would be missed.
+            () = until_changed(replaced.clone()) => {}
+        }
     }
+}
+
+async fn until_changed(mut replaced: watch::Receiver<u32>) {
+    // If the sender is gone, so is the listener.
+    let _ = replaced.changed().await;
 }
 
 /// Publishes the next epoch of this process; false if it is no longer the live one.

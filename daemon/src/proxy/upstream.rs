@@ -132,6 +132,14 @@ impl Live {
         }
     }
 
+    /// Looks whether the same process still serves; if not, streams detach from it.
+    pub async fn examine(&self) {
+        match &self.server {
+            Server::Http(pool) => pool.examine().await,
+            Server::Stdio(_) => {}
+        }
+    }
+
     /// A connection for a request that is streamed.
     ///
     /// # Errors

@@ -340,9 +340,11 @@ pub async fn wait_for_another(up: &Live, deadline: Deadline) {
     let _ = soon.wait(up.detach.cancelled()).await;
 }
 
-/// Whether this process of the worker has exited: a living server may reset a connection for reasons of its own.
+/// Whether this process of the worker has exited or closed its socket: a server that serves may reset a connection for
+/// reasons of its own.
 async fn has_exited(up: &Live) -> bool {
     const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+    up.examine().await;
     Deadline::after(NOTICED_WITHIN).wait(up.detach.cancelled()).await.is_ok()
 }
 

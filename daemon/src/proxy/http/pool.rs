@@ -55,7 +55,13 @@ impl Pool {
                 None => Box::pin(self.connect()).await.map_err(SendError::NotSent)?,
             };
             match connection.call(wire(), method).await {
-                Ok((head, sent)) => return Ok(Response::new(head, connection, (self.clone(), guard), sent)),
+                Ok((head, sent)) => {
+                    // The process that has just responded is alive.
+                    if self.listener.has_unknown_successor() {
+                        Box::pin(self.listener.examine()).await;
+                    }
+                    return Ok(Response::new(head, connection, (self.clone(), guard), sent));
+                }
                 Err(CallError::Unread) if is_used => {}
                 Err(CallError::Unread) => {
                     return Err(SendError::NotSent(io::ErrorKind::ConnectionReset.into()));
@@ -71,6 +77,11 @@ impl Pool {
     /// Most likely no process listens.
     pub async fn connect(&self) -> io::Result<WorkerConnection> {
         WorkerConnection::open(&self.listener).await
+    }
+
+    /// Looks whether the same process still listens.
+    pub async fn examine(&self) {
+        self.listener.examine().await;
     }
 
     fn take_idle(&self) -> Option<WorkerConnection> {
