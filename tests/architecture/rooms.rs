@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::tree::Tree;
 
 /// What every room may use.
-const GROUND: [&str; 17] = [
+const GROUND: [&str; 19] = [
     "progress",
+    "condition",
+    "last_output",
     "warnings",
     "worker_listener",
     "listening_sockets",

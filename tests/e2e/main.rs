@@ -8,6 +8,7 @@ mod containers;
 mod control_socket;
 mod crash;
 mod crash_random;
+mod error_data;
 mod exit_codes;
 mod fixture;
 mod front_door;

@@ -4,9 +4,11 @@
 //! that writes without end slows these threads and nothing else; bytes that can't be written are dropped and
 //! counted. The end of a pipe is never awaited, since a descendant may hold its write end (R-SHUT-2).
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mcpd_common::ids::WorkerName;
 use tokio::net::unix::pipe::Receiver;
@@ -16,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::log_writer::LogWriter;
 use crate::deadline::Deadline;
+use crate::last_output::LastOutput;
 
 /// Bytes read at once: the default capacity of a pipe, pipe(7).
 const CHUNK: usize = 64 * 1024;
@@ -24,7 +27,7 @@ const CHUNK: usize = 64 * 1024;
 const LINES: usize = 64;
 
 enum OutputCommand {
-    Drain(WorkerName, OwnedFd),
+    Drain(WorkerName, OwnedFd, Arc<LastOutput>),
     Copy(WorkerName, mpsc::Receiver<Vec<u8>>),
     Close(oneshot::Sender<()>),
 }
@@ -34,6 +37,7 @@ enum OutputCommand {
 pub struct Output {
     commands: mpsc::UnboundedSender<OutputCommand>,
     logs: LogWriter,
+    last: Arc<Mutex<HashMap<WorkerName, Arc<LastOutput>>>>,
 }
 
 impl Output {
@@ -49,7 +53,13 @@ impl Output {
         std::thread::Builder::new()
             .name("mcpd-output".into())
             .spawn(move || runtime.block_on(run(writer, received)))?;
-        Ok(Self { commands, logs })
+        Ok(Self { commands, logs, last: Arc::default() })
+    }
+
+    /// The last lines of this worker.
+    pub fn last(&self, worker: &WorkerName) -> Arc<LastOutput> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.entry(worker.clone()).or_default().clone()
     }
 
     /// A pipe for a worker's output. The returned write end is for the worker; the read end is drained.
@@ -58,7 +68,7 @@ impl Output {
     /// When no pipe can be created.
     pub fn pipe(&self, worker: &WorkerName) -> io::Result<OwnedFd> {
         let (ours, theirs) = io::pipe()?;
-        let sent = self.commands.send(OutputCommand::Drain(worker.clone(), ours.into()));
+        let sent = self.commands.send(OutputCommand::Drain(worker.clone(), ours.into(), self.last(worker)));
         sent.map_err(|_| io::Error::other("the thread that drains output has ended"))?;
         Ok(theirs.into())
     }
@@ -90,9 +100,9 @@ async fn run(logs: LogWriter, mut commands: mpsc::UnboundedReceiver<OutputComman
     let finish = CancellationToken::new();
     while let Some(command) = commands.recv().await {
         match command {
-            OutputCommand::Drain(worker, pipe) => match Receiver::from_owned_fd(pipe) {
+            OutputCommand::Drain(worker, pipe, last) => match Receiver::from_owned_fd(pipe) {
                 Ok(pipe) => {
-                    let drain = Drain { pipe, worker, logs: logs.clone() };
+                    let drain = Drain { pipe, worker, last, logs: logs.clone() };
                     tasks.spawn(drain.run(finish.clone()));
                 }
                 Err(error) => tracing::error!(%error, "can't drain a worker's output"),
@@ -134,6 +144,7 @@ async fn copy(
 struct Drain {
     pipe: Receiver,
     worker: WorkerName,
+    last: Arc<LastOutput>,
     logs: LogWriter,
 }
 
@@ -161,6 +172,7 @@ impl Drain {
             Ok(0) => Pipe::Ended,
             Ok(_) => {
                 chunk.shrink_to_fit();
+                self.last.push(&chunk);
                 self.logs.write(&self.worker, chunk).await;
                 Pipe::Open
             }

@@ -14,6 +14,7 @@ use super::mcp::session::{self, Epoch};
 use super::observe::registry::Registry;
 pub use super::stdio::server::{ServerPipes, StdioServer};
 use super::upstream::{Live, Publisher, Upstream};
+use crate::condition::Condition;
 use crate::worker_listener::WorkerListener;
 
 /// Whether the port is bound; the error names its holder.
@@ -30,7 +31,11 @@ pub struct ProxyHandle {
     pub server: Mutex<Option<Arc<StdioServer>>>,
     pub stray_lines: Arc<AtomicU64>,
     pub epochs: Arc<Epochs>,
+    pub condition: SharedCondition,
 }
+
+/// What the supervisor published last.
+pub type SharedCondition = Arc<Mutex<Option<Arc<Condition>>>>;
 
 /// The epochs of this worker in this run; the first one is 1.
 pub struct Epochs {
@@ -97,23 +102,20 @@ impl ProxyHandle {
         self.stray_lines.load(Ordering::Relaxed)
     }
 
-    /// Publishes the state of the worker's `process`; the first one is 1.
-    pub fn show(
-        &self,
-        state: WorkerState,
-        process: u32,
-        listener: Option<&Arc<WorkerListener>>,
-        reason: Option<&str>,
-    ) {
-        let next = match state {
+    /// Publishes the condition of the worker's `process`; the first one is 1.
+    pub fn show(&self, condition: Condition, process: u32, listener: Option<&Arc<WorkerListener>>) {
+        let condition = Arc::new(condition);
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = Some(condition.clone());
+        let next = match condition.state {
             WorkerState::Ready | WorkerState::Unhealthy if self.is_live(process) => return,
             WorkerState::Ready | WorkerState::Unhealthy => self.live(process, listener).into(),
-            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping => {
-                Upstream::Waiting { reason: reason.map(str::to_owned) }
+            WorkerState::Starting | WorkerState::BackingOff | WorkerState::Stopping
+                if !condition.is_failing =>
+            {
+                Upstream::Waiting { reason: condition.reason.clone() }
             }
-            WorkerState::Failed | WorkerState::Stopped => {
-                Upstream::Down(reason.unwrap_or(state.name()).to_owned())
-            }
+            // What is failing is tried again, but no request waits for it.
+            _ => Upstream::Down(condition.reason.clone().unwrap_or(condition.state.name().to_owned())),
         };
         // Streams detach before the stop request, so that no worker waits for a client.
         if let Upstream::Live(up) = self.publisher.send_replace(next) {

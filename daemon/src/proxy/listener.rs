@@ -5,8 +5,8 @@
 //! ```
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpd_common::config::{SessionsPolicy, Transport, WorkerConfig};
@@ -15,12 +15,14 @@ use mcpd_common::journal::KeptSession;
 use mcpd_common::os::socket::{self, PeerUser};
 use mcpd_common::os::this_process;
 use rustix::net::sockopt;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::budget::Budget;
+use super::handle::SharedCondition;
 use super::http::incoming::WHOLE;
 use super::http::response::Next;
 use super::http::serve::{TurnedAway, serve, turn_away};
@@ -30,6 +32,7 @@ use super::observe::registry::Registry;
 use super::observe::socket_table::Endpoints;
 use super::stdio;
 use super::upstream::{Live, Upstream, Watcher};
+use crate::condition::Fate;
 use crate::deadline::{self, Deadline};
 use crate::host_check::Allowed;
 use crate::journal::JournalHandle;
@@ -84,6 +87,10 @@ pub struct Listener {
     /// How long a request is held until the worker is live.
     pub hold: Duration,
     pub upstream: Watcher,
+    condition: SharedCondition,
+    /// The result of the last `server/discover`, for clients that ask while no worker is live: with an error they would
+    /// fall back to an earlier version of the protocol.
+    pub discovered: Mutex<Option<Value>>,
     pub phase: watch::Receiver<ProxyPhase>,
     /// Sessions by the id that the client knows.
     pub sessions: Sessions,
@@ -133,7 +140,12 @@ pub struct Shared {
 }
 
 impl Listener {
-    pub fn new(worker: &WorkerConfig, upstream: Watcher, shared: &Shared) -> Arc<Self> {
+    pub fn new(
+        worker: &WorkerConfig,
+        upstream: Watcher,
+        condition: SharedCondition,
+        shared: &Shared,
+    ) -> Arc<Self> {
         let allowed =
             Allowed { hosts: worker.allowed_hosts.clone(), origins: worker.allowed_origins.clone() };
         Arc::new(Self {
@@ -144,6 +156,8 @@ impl Listener {
             shutdown_path: worker.shutdown_path.clone(),
             hold: worker.hold,
             upstream,
+            condition,
+            discovered: Mutex::default(),
             phase: shared.phase.clone(),
             sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
             keeps_sessions: worker.sessions == SessionsPolicy::Keep,
@@ -289,6 +303,20 @@ impl Listener {
             Ok(Err(_)) => Err(SHUTTING_DOWN.1.to_owned()),
             Err(_) => Err(self.not_in_time()),
         }
+    }
+
+    /// The data for the error of a request that fails now.
+    pub fn explain(&self, fate: Fate) -> Value {
+        if self.phase.borrow().is_shutting_down() {
+            return json!({ "worker": self.name, "next": "mcpd shuts down; the server is there again when mcpd is started again" });
+        }
+        let condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        condition.map_or(Value::Null, |condition| condition.data(fate))
+    }
+
+    /// Whether a worker is live.
+    pub fn is_live(&self) -> bool {
+        matches!(&*self.upstream.borrow(), Upstream::Live(_))
     }
 
     /// The sentence for a client whose request was held for as long as `hold` allows.

@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::handle::{BindState, Epochs, ProxyHandle};
+use self::handle::{BindState, Epochs, ProxyHandle, SharedCondition};
 use self::listener::{Listener, ProxyPhase, Shared, serve_from};
 use self::observe::registry::Registry;
 use self::thread::ProxyThread;
@@ -110,7 +110,8 @@ impl Proxy {
         let mut inherited = opening.inherited;
         for (worker, thread) in served().zip(front.thread.iter().cycle()) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting { reason: None });
-            let listener = Listener::new(worker, upstream, &shared);
+            let condition = SharedCondition::default();
+            let listener = Listener::new(worker, upstream, condition.clone(), &shared);
             let ours = |listener: &mut std::net::TcpListener| {
                 listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())
             };
@@ -126,6 +127,7 @@ impl Proxy {
                 thread: thread.handle().clone(),
                 server: Mutex::default(),
                 stray_lines: Arc::default(),
+                condition,
             };
             handles.insert(worker.name.clone(), handle);
         }

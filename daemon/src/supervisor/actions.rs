@@ -135,6 +135,8 @@ impl Supervisor {
             worker.token.clone_from(&token);
             worker.container.clone_from(&container);
         }
+        let secrets = variables.values().map(|value| value.with(port));
+        self.deps.output.last(&config.name).begin(secrets);
         let no_pipe = |error| format!("no pipe for its output: {error}");
         let pipe = self.deps.output.pipe(&config.name).map_err(no_pipe)?;
         let mcp = match config.transport {
@@ -416,7 +418,8 @@ impl Supervisor {
         }
         let start_is_over = before.0 == WorkerState::Starting && state != before.0;
         if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
-            proxy.show(state, worker.process, worker.listener.as_ref(), worker.machine.reason());
+            let condition = worker.condition(self.deps.output.last(&worker.config.name));
+            proxy.show(condition, worker.process, worker.listener.as_ref());
         }
         let name = worker.config.name.clone();
         match state {
@@ -426,6 +429,7 @@ impl Supervisor {
             _ => tracing::info!(worker = %name, state = state.name(), "state changed"),
         }
         // There may be no subscriber.
+        let reason = worker.shown_reason(&self.deps.output.last(&name));
         let _ = self.transitions.send(Transition { name, state, reason });
         if start_is_over
             && let Some(next) = self.install_turns.start_is_over(slot, state == WorkerState::Ready)

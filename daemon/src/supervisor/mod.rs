@@ -183,8 +183,11 @@ impl Supervisor {
         match order {
             Order::Worker(name, action, reply) => drop(reply.send(self.action(&name, action))),
             Order::Status(reply) => {
-                let proxies = &self.deps.proxies;
-                let status = |worker: &Worker| worker.status(proxies.get(&worker.config.name));
+                let (proxies, output) = (&self.deps.proxies, &self.deps.output);
+                let status = |worker: &Worker| {
+                    let name = &worker.config.name;
+                    worker.status(proxies.get(name), &output.last(name))
+                };
                 drop(reply.send(self.workers.values().map(status).collect()));
             }
             Order::StopAll { grace_until, progress } => self.stop_all(grace_until, progress),

@@ -67,6 +67,8 @@ pub struct Machine {
     /// Why the last probe failed; `None` if it did not.
     last_failure: Option<String>,
     backoff: Backoff,
+    /// Starts in a row that failed.
+    failed_starts: u32,
     last_exit: Option<ExitStatus>,
     shutting_down: bool,
 }
@@ -80,6 +82,7 @@ impl Machine {
             reason: None,
             last_failure: None,
             backoff: Backoff::new(seed),
+            failed_starts: 0,
             last_exit: None,
             shutting_down: false,
         }
@@ -115,6 +118,12 @@ impl Machine {
     /// Why the worker is in its state; `None` if the state needs no explanation.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// Whether its last starts failed, so that nobody waits for the next one (R-CLIENT-11).
+    pub fn is_failing(&self) -> bool {
+        const TOLERATED: u32 = 2;
+        self.failed_starts >= TOLERATED
     }
 
     /// The exit status of the last leader.
@@ -171,7 +180,7 @@ impl Machine {
     fn start(&mut self, now: Instant) -> Vec<Action> {
         match &mut self.state {
             State::Stopped | State::Failed | State::BackingOff { .. } => {
-                self.backoff.forget();
+                self.forget_failures();
                 self.spawn(now)
             }
             State::Stopping { next, .. } if !self.shutting_down => {
@@ -182,8 +191,13 @@ impl Machine {
         }
     }
 
-    fn restart(&mut self, now: Instant) -> Vec<Action> {
+    fn forget_failures(&mut self) {
         self.backoff.forget();
+        self.failed_starts = 0;
+    }
+
+    fn restart(&mut self, now: Instant) -> Vec<Action> {
+        self.forget_failures();
         match self.state {
             State::Running(_) | State::Stopping { .. } if !self.shutting_down => {
                 self.stop(NextAction::StartAgain, now)
@@ -279,6 +293,7 @@ impl Machine {
 
     fn spawn_failed(&mut self, reason: String, now: Instant) -> Vec<Action> {
         self.reason = Some(reason);
+        self.failed_starts += 1;
         match &self.state {
             State::Running(_) => {
                 let next = self.after_failure(None, now);
@@ -308,7 +323,10 @@ impl Machine {
         };
         self.last_failure.clone_from(&failure);
         match (running.probed(failure.is_none(), now), failure) {
-            (HealthChange::BecameReady, _) => self.reason = None,
+            (HealthChange::BecameReady, _) => {
+                self.reason = None;
+                self.failed_starts = 0;
+            }
             (HealthChange::BecameUnhealthy, Some(why)) => {
                 self.reason = Some(format!("{MAX_FAILED_PROBES} probes in a row failed: {why}"));
             }
@@ -325,11 +343,13 @@ impl Machine {
     /// The process can't become ready: it is stopped, and the worker started again (behind the proxy with another port).
     fn fail_and_stop(&mut self, reason: String, now: Instant) -> Vec<Action> {
         self.reason = Some(reason);
+        self.failed_starts += 1;
         let next = self.after_failure(None, now);
         self.stop(next, now)
     }
 
     fn start_timed_out(&mut self, now: Instant) -> Vec<Action> {
+        self.failed_starts += 1;
         let seconds = self.policy.ready_within.as_secs_f64();
         let why = self.last_failure.take().unwrap_or_else(|| "it did not pass its probe".to_owned());
         let reason = format!("not ready within {seconds} s (ready_within): {why}");
@@ -350,6 +370,9 @@ impl Machine {
             return vec![];
         };
         let was_ready = running.state() != WorkerState::Starting;
+        if !was_ready {
+            self.failed_starts += 1;
+        }
         let next = self.after_exit(exit, was_ready, running.ready_since(), now);
         let times = self.single_stop_times(now);
         let (sequence, action) = StopSequence::after_exit(exit, remaining, times, now);

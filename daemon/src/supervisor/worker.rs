@@ -14,8 +14,10 @@ use tokio::sync::Semaphore;
 use super::handle::WorkerOutcome;
 use super::state::{Machine, Policy};
 use super::stop_sequence::StopOutcome;
+use crate::condition::Condition;
 use crate::deadline;
 use crate::process::container::WorkerContainer;
+use crate::last_output::LastOutput;
 use crate::process::operations::Started;
 use crate::proxy::handle::ProxyHandle;
 use crate::worker_listener::WorkerListener;
@@ -117,11 +119,33 @@ impl Worker {
         WorkerOutcome { stop, private_port, container, ..self.outcome.clone() }
     }
 
-    pub(super) fn status(&self, proxy: Option<&ProxyHandle>) -> WorkerStatus {
+    /// The reason of its state; why it failed, its last line often says (R-CLI-4).
+    pub(super) fn shown_reason(&self, output: &LastOutput) -> Option<String> {
+        let reason = self.machine.reason()?;
+        let has_ended = matches!(
+            self.machine.state(),
+            WorkerState::Failed | WorkerState::BackingOff | WorkerState::Stopped
+        );
+        let last = output.last().filter(|_| has_ended);
+        Some(last.map_or_else(|| reason.to_owned(), |line| format!("{reason}; its last output: {line}")))
+    }
+
+    pub(super) fn condition(&self, output: Arc<LastOutput>) -> Condition {
+        Condition {
+            worker: self.config.name.clone(),
+            state: self.machine.state(),
+            reason: self.machine.reason().map(str::to_owned),
+            exit: self.machine.last_exit(),
+            is_failing: self.machine.is_failing(),
+            output,
+        }
+    }
+
+    pub(super) fn status(&self, proxy: Option<&ProxyHandle>, output: &LastOutput) -> WorkerStatus {
         WorkerStatus {
             name: self.config.name.clone(),
             state: self.machine.state(),
-            reason: self.machine.reason().map(str::to_owned),
+            reason: self.shown_reason(output),
             pid: self.started.map(|started| started.pid),
             port: self.config.port,
             transport: self.config.transport,

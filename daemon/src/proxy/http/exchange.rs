@@ -1,10 +1,10 @@
 //! The path of a request.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{After, Client, Interruption};
 use super::framing::BodyLength;
@@ -16,6 +16,7 @@ use super::response::Next;
 use super::shutdown_path;
 use super::transfer;
 use super::worker_connection::{CallError, Response};
+use crate::condition::Fate;
 use crate::deadline::{self, Deadline};
 use crate::proxy::listener::Listener;
 use crate::proxy::mcp::errors;
@@ -178,14 +179,17 @@ fn restore_messages(listener: &Listener, session: Option<&SharedSession>, reques
 
 /// Sends the request to the worker that is live, as often as it was certainly not executed, and waits for a response.
 async fn fetch(listener: &Listener, request: &Request, session: Option<&SharedSession>) -> Fetched {
-    let deadline = Deadline::after(listener.hold);
+    if let Some(reply) = early_reply(listener, request) {
+        return Fetched::Reply(reply);
+    }
+    let deadline = Deadline::after(hold(listener, request));
     let mut again = Again::default();
     loop {
         let up = match live_worker(listener, request, session, deadline).await {
             Ok(up) => up,
             Err(NotLive::Denied(response)) => return Fetched::Denied(response),
             Err(NotLive::Reply(reply)) => return Fetched::Reply(reply),
-            Err(NotLive::Unavailable(why)) => return Fetched::Reply(refused(request, &why)),
+            Err(NotLive::Unavailable(why)) => return Fetched::Reply(unavailable(listener, request, &why)),
         };
         let replays = replays(session);
         let error = match up.call(request, session).await {
@@ -199,7 +203,7 @@ async fn fetch(listener: &Listener, request: &Request, session: Option<&SharedSe
                     && !response.is_stream()
                     && response.read_whole(&listener.budget).await.is_err()
                 {
-                    return Fetched::Reply(interrupted(request));
+                    return Fetched::Reply(interrupted(listener, request));
                 }
                 return Fetched::Response(up, response);
             }
@@ -212,7 +216,11 @@ async fn fetch(listener: &Listener, request: &Request, session: Option<&SharedSe
                 wait_for_another(&up, deadline).await;
             }
             SendError::NotSent(error) => {
-                return Fetched::Reply(refused(request, &format!("{}: {error}", listener.not_in_time())));
+                return Fetched::Reply(refused(
+                    listener,
+                    request,
+                    &format!("{}: {error}", listener.not_in_time()),
+                ));
             }
             // A stream that has not begun can begin with the next worker.
             SendError::Call(CallError::Broken(_)) if request.head.wants_events() && may_repeat => {
@@ -222,8 +230,47 @@ async fn fetch(listener: &Listener, request: &Request, session: Option<&SharedSe
             SendError::Call(error) if error.is_reset() && may_repeat && has_exited(&up).await => {
                 tracing::debug!(worker = %listener.name, %error, "a request that was not read is sent again");
             }
-            SendError::Call(error) => return Fetched::Reply(failure(listener, request, &error)),
+            SendError::Call(error) => {
+                settle(&up).await;
+                return Fetched::Reply(failure(listener, request, &error));
+            }
         }
+    }
+}
+
+/// How long the request waits for a worker. Clients give up on their first request soon (R-CLIENT-10).
+pub fn hold(listener: &Listener, request: &Request) -> Duration {
+    const FIRST: Duration = Duration::from_secs(8);
+    let is_first = request.is_call("initialize")
+        || request.is_call(DISCOVER)
+        || request.head.path().starts_with("/.well-known/");
+    if is_first { listener.hold.min(FIRST) } else { listener.hold }
+}
+
+const DISCOVER: &str = "server/discover";
+
+/// A worker that is not up has no documents about OAuth; a client that waited for them would never connect.
+fn early_reply(listener: &Listener, request: &Request) -> Option<Reply> {
+    let is_discovery = request.head.path().starts_with("/.well-known/oauth-");
+    (is_discovery && !listener.is_live()).then(|| Reply::text(404, "the server is not up\n"))
+}
+
+/// The response to a request for which no worker is live.
+fn unavailable(listener: &Listener, request: &Request, why: &str) -> Reply {
+    let known = listener.discovered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match (known, request.messages.as_ref().map(|messages| &*messages.all)) {
+        (Some(result), Some([Message::Request { id, method }])) if method == DISCOVER => {
+            Reply::json(json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string())
+        }
+        _ => refused(listener, request, why),
+    }
+}
+
+/// Keeps the result of `server/discover`.
+fn note_discovery(listener: &Listener, body: &[u8]) {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    if answer["result"].is_object() {
+        *listener.discovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer["result"].clone());
     }
 }
 
@@ -348,6 +395,12 @@ async fn has_exited(up: &Live) -> bool {
     Deadline::after(NOTICED_WITHIN).wait(up.detach.cancelled()).await.is_ok()
 }
 
+/// A connection broke, most likely because the process exits: its condition is known in a moment.
+pub async fn settle(up: &Live) {
+    const NOTICED_WITHIN: Duration = Duration::from_millis(300);
+    let _ = Deadline::after(NOTICED_WITHIN).wait(up.detach.cancelled()).await;
+}
+
 /// Passes the worker's response on.
 async fn deliver(
     listener: &Arc<Listener>,
@@ -375,7 +428,7 @@ async fn deliver(
                 () = client.gone(listener) => return After::Close,
             };
             if read.is_err() {
-                return client.reply(listener, &interrupted(&request), next, true).await;
+                return client.reply(listener, &interrupted(listener, &request), next, true).await;
             }
         }
         return deliver_whole(listener, client, &request, session, response, id, next).await;
@@ -409,6 +462,9 @@ async fn deliver_whole(
         return Box::pin(transfer::deliver(listener, client, request, None, response, id, next)).await;
     }
     let mut body = std::mem::take(&mut response.begin);
+    if request.is_call(DISCOVER) && response.head.is_success() {
+        note_discovery(listener, &body);
+    }
     if let Some(session) = session
         && request.is_call("initialize")
         && let Ok(answer) = serde_json::from_slice::<Value>(&body)
@@ -449,24 +505,29 @@ fn begin_session(
 pub fn failure(listener: &Listener, request: &Request, error: &CallError) -> Reply {
     tracing::info!(worker = %listener.name, %error, "a request was interrupted");
     match error {
-        CallError::Broken(_) | CallError::Unread => interrupted(request),
+        CallError::Broken(_) | CallError::Unread => interrupted(listener, request),
         CallError::Head(_) | CallError::Bad(_) => match &request.messages {
-            Some(_) => refused(request, &error.to_string()),
+            Some(_) => refused(listener, request, &error.to_string()),
             None => Reply::text(502, format!("{error}\n")),
         },
     }
 }
 
 /// The error for a request in flight, with its own id.
-fn interrupted(request: &Request) -> Reply {
+fn interrupted(listener: &Listener, request: &Request) -> Reply {
     match &request.messages {
-        Some(messages) => messages.errors(INTERRUPTED).map_or_else(Reply::accepted, Reply::json),
+        Some(messages) => {
+            let errors = messages.errors(INTERRUPTED, &listener.explain(Fate::Interrupted));
+            errors.map_or_else(Reply::accepted, Reply::json)
+        }
         None => Reply::text(502, "the server was restarted\n"),
     }
 }
 
-pub fn refused(request: &Request, why: &str) -> Reply {
-    errors::refused(request.messages.as_ref(), request.head.wants_events(), why)
+/// The response to a request that was not executed.
+pub fn refused(listener: &Listener, request: &Request, why: &str) -> Reply {
+    let data = listener.explain(Fate::NotSent);
+    errors::refused(request.messages.as_ref(), request.head.wants_events(), why, &data)
 }
 
 /// A server that speaks stdio takes only whole messages.

@@ -13,8 +13,9 @@ use super::exchange::Fetched;
 use super::request::{Method, Request};
 use super::response::Next;
 use super::worker_connection::Response;
+use crate::condition::Fate;
 use crate::proxy::listener::Listener;
-use crate::proxy::mcp::message::{INTERRUPTED, Messages, UNAVAILABLE, error_for};
+use crate::proxy::mcp::message::{INTERRUPTED, Messages, UNAVAILABLE, error_with};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::silence;
 use crate::proxy::mcp::sse::{Event, push_event};
@@ -109,7 +110,7 @@ async fn send_response(
         if response.body.read(&mut piece).await.is_err() {
             // The event is not complete; another one says why.
             let mut end = b"\n\n".to_vec();
-            push_errors(&mut end, request, INTERRUPTED);
+            push_errors(&mut end, request, INTERRUPTED, &listener.explain(Fate::Interrupted));
             return send_last(listener, client, end).await;
         }
     }
@@ -134,14 +135,14 @@ fn errors(request: &Request, response: &Response) -> Vec<u8> {
         let text: String = String::from_utf8_lossy(&response.begin).trim().chars().take(QUOTED).collect();
         let why =
             format!("the server refused the request with the HTTP status {}: {text}", response.head.status);
-        push_errors(&mut events, request, (UNAVAILABLE, &why));
+        push_errors(&mut events, request, (UNAVAILABLE, &why), &Value::Null);
     }
     events
 }
 
-fn push_errors(events: &mut Vec<u8>, request: &Request, error: (i64, &str)) {
+fn push_errors(events: &mut Vec<u8>, request: &Request, error: (i64, &str), data: &Value) {
     let ids = request.messages.as_ref().map(Messages::open_ids).unwrap_or_default();
-    ids.iter().for_each(|id| Event::push_message(events, &error_for(id, error)));
+    ids.iter().for_each(|id| Event::push_message(events, &error_with(id, error, data)));
 }
 
 fn message_event(message: &[u8]) -> Vec<u8> {

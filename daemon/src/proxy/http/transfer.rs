@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::chunked::{LAST_CHUNK, Malformed, push_chunk};
 use super::client::{AHEAD, After, Client, forced};
-use super::exchange::{Fetched, NotLive, failure, is_lost, live_worker, refused, replays, wait_for_another};
+use super::exchange::{
+    Fetched, NotLive, failure, hold, is_lost, live_worker, refused, replays, wait_for_another,
+};
 use super::framing::BodyLength;
 use super::head::HeadSearch;
 use super::incoming::Upload;
@@ -44,7 +46,7 @@ pub async fn fetch(
                         && is_lost(request, session, replays, &mut response).await
                     {
                         request.messages = upload.finish(client, listener).await;
-                        return Fetched::Reply(refused(request, FORGOTTEN));
+                        return Fetched::Reply(refused(listener, request, FORGOTTEN));
                     }
                     request.messages = upload.messages();
                     return Fetched::Response(up, response);
@@ -61,7 +63,7 @@ pub async fn fetch(
         NotSent::Live(NotLive::Reply(reply)) => Fetched::Reply(reply),
         NotSent::Live(NotLive::Unavailable(why)) => {
             request.messages = upload.finish(client, listener).await;
-            Fetched::Reply(refused(request, &why))
+            Fetched::Reply(refused(listener, request, &why))
         }
         NotSent::Call(error) => {
             request.messages = upload.finish(client, listener).await;
@@ -89,7 +91,7 @@ async fn connect(
     request: &Request,
     session: Option<&SharedSession>,
 ) -> Result<(Arc<Live>, WorkerConnection, Lease), NotSent> {
-    let deadline = Deadline::after(listener.hold);
+    let deadline = Deadline::after(hold(listener, request));
     loop {
         let up = live_worker(listener, request, session, deadline).await.map_err(NotSent::Live)?;
         match up.connect().await {

@@ -88,9 +88,9 @@ impl Messages {
         matches!(self.all.as_slice(), [Message::Request { method, .. }] if method == wanted)
     }
 
-    /// Errors for all requests, as a batch if they were one.
-    pub fn errors(&self, error: (i64, &str)) -> Option<Vec<u8>> {
-        let errors: Vec<_> = self.open_ids().iter().map(|id| error_for(id, error)).collect();
+    /// Errors for all requests with the same data, as a batch if they were one.
+    pub fn errors(&self, error: (i64, &str), data: &Value) -> Option<Vec<u8>> {
+        let errors: Vec<_> = self.open_ids().iter().map(|id| error_with(id, error, data)).collect();
         let value = match (errors.len(), self.batch) {
             (0, _) => return None,
             (_, true) => Value::Array(errors),
@@ -103,6 +103,15 @@ impl Messages {
 /// The error for one request.
 pub fn error_for(id: &Value, (code, message): (i64, &str)) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+}
+
+/// The same with data; `null` for none.
+pub fn error_with(id: &Value, error: (i64, &str), data: &Value) -> Value {
+    let mut answer = error_for(id, error);
+    if !data.is_null() {
+        answer["error"]["data"] = data.clone();
+    }
+    answer
 }
 
 fn message(envelope: Envelope<'_>) -> Option<Message> {
@@ -130,13 +139,16 @@ mod tests {
     #[test]
     fn errors_have_the_ids_and_the_shape_of_the_requests() {
         let one = Messages::read(br#"{"id":1,"method":"ping"}"#).expect("JSON-RPC");
-        let error = one.errors(INTERRUPTED).expect("an error");
+        let error = one.errors(INTERRUPTED, &Value::Null).expect("an error");
         assert!(error.starts_with(b"{") && String::from_utf8_lossy(&error).contains(r#""id":1"#));
         let two = Messages::read(br#"[{"id":1,"method":"a"},{"id":2,"method":"b"}]"#).expect("JSON-RPC");
         let errors: Vec<Value> =
-            serde_json::from_slice(&two.errors(SHUTTING_DOWN).expect("errors")).expect("JSON");
+            serde_json::from_slice(&two.errors(SHUTTING_DOWN, &Value::Null).expect("errors")).expect("JSON");
         assert_eq!(errors.len(), 2);
-        assert_eq!(Messages::read(br#"{"method":"a"}"#).expect("JSON-RPC").errors(SHUTTING_DOWN), None);
+        assert_eq!(
+            Messages::read(br#"{"method":"a"}"#).expect("JSON-RPC").errors(SHUTTING_DOWN, &Value::Null),
+            None
+        );
     }
 
     proptest! {

@@ -18,13 +18,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::errors::{RETRY, RETRY_SOON};
-use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_for};
+use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_with};
 use super::replay::{self, ReplayError};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::silence;
 use super::sse::{Event, Splitter};
 use super::stream_end;
+use crate::condition::Fate;
 use crate::deadline;
 use crate::proxy::budget::Share;
 use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
@@ -422,7 +423,8 @@ impl<'a> Relay<'a> {
 
     fn fail_open(&mut self, error: (i64, &str)) {
         let mut events = vec![];
-        self.open.ids.iter().for_each(|id| Event::push_message(&mut events, &error_for(id, error)));
+        let data = self.listener.explain(Fate::Interrupted);
+        self.open.ids.iter().for_each(|id| Event::push_message(&mut events, &error_with(id, error, &data)));
         self.push(&events);
     }
 
@@ -453,7 +455,10 @@ impl Source {
                 let mut bytes = vec![];
                 match attached.body.read(&mut bytes).await {
                     Ok(()) => Step::Bytes(bytes),
-                    Err(BrokenOff) => Step::Broken,
+                    Err(BrokenOff) => {
+                        exchange::settle(&attached.up).await;
+                        Step::Broken
+                    }
                 }
             }
             Self::Attaching(attaching) => Step::Attached(attaching.await),
