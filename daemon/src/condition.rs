@@ -97,7 +97,7 @@ mod tests {
         };
         let data = condition.data(Fate::NotSent);
         assert_eq!(data["output"], json!(["ModuleNotFoundError: No module named 'mcp'"]));
-        assert_eq!(data["exit"], "code 1");
+        assert_eq!(data["exit"], "exit 1");
         assert!(data["next"].as_str().is_some_and(|next| next.contains("mcpctl restart docs")), "{data}");
         let ready = Condition { state: WorkerState::Ready, is_failing: false, ..condition };
         assert!(ready.data(Fate::NotSent).get("output").is_none());

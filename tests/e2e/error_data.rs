@@ -72,9 +72,16 @@ fn a_worker_that_failed_for_good() {
     let spec = shell("echo 'fatal: the database is locked' >&2; exit 1").with("restart = \"never\"");
     let daemon = &mut launch(spec);
     let says = wait_error(daemon, "\"failed\"");
-    assert_says(&says, &["exit 1", "the database is locked", "mcpctl restart alpha", "does not start it again"]);
+    assert_says(
+        &says,
+        &["exit 1", "the database is locked", "mcpctl restart alpha", "does not start it again"],
+    );
     let status = daemon.wait_state("alpha", WorkerState::Failed);
-    assert!(status.reason.is_some_and(|reason| reason.ends_with("its last output: fatal: the database is locked")));
+    assert!(
+        status
+            .reason
+            .is_some_and(|reason| reason.ends_with("its last output: fatal: the database is locked"))
+    );
     daemon.assert_shuts_down(0);
 }
 
@@ -97,7 +104,8 @@ fn a_program_that_does_not_exist() {
 
 #[test]
 fn a_worker_that_listens_on_another_port() {
-    let other = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+    let other =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
     let spec = WorkerSpec::fixture(&format!("--mcp --bind-other {other}")).with("hold = \"8s\"");
     let daemon = &mut launch(spec);
     assert_says(&wait_error(daemon, &format!(":{other} and not on")), &["\"starting\"", "was not executed"]);
@@ -114,7 +122,10 @@ fn a_worker_that_never_becomes_ready() {
 #[test]
 fn a_worker_that_starts_slowly() {
     let daemon = &mut launch(WorkerSpec::fixture("--mcp --start-delay 20000").with("hold = \"1s\""));
-    assert_says(&error(daemon), &["was not ready within 1 s (hold)", "\"starting\"", "try again in a moment"]);
+    assert_says(
+        &error(daemon),
+        &["was not ready within 1 s (hold)", "\"starting\"", "try again in a moment"],
+    );
     daemon.assert_shuts_down(0);
 }
 
@@ -151,7 +162,10 @@ fn interrupted(message: impl Fn(&Client) -> Value) -> Value {
 #[test]
 fn a_worker_that_is_killed_during_a_call() {
     let says = interrupted(|client| client.tool("stuck", &json!({})));
-    assert_says(&says, &["SIGKILL", "may have been executed", "only if that does no harm", "starts it again"]);
+    assert_says(
+        &says,
+        &["SIGKILL", "may have been executed", "only if that does no harm", "starts it again"],
+    );
 }
 
 #[test]
@@ -172,7 +186,8 @@ fn a_server_that_speaks_stdio_and_exits_at_its_start() {
 /// While mcpd shuts down and the worker needs time for it.
 #[test]
 fn a_request_during_the_shutdown() {
-    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("--slow-exit 3000")));
+    let mut daemon =
+        Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("--slow-exit 3000")));
     let shutdown = daemon.mcpctl_start(&["shutdown", "--wait"]);
     let says = wait_error(&daemon, "shutting down");
     assert_says(&says, &["started again"]);
