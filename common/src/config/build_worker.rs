@@ -21,6 +21,8 @@ use crate::paths;
 pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Programs whose containers are listened for by a process that is not their child.
 const CONTAINER_ENGINES: [&str; 4] = ["docker", "podman", "nerdctl", "finch"];
+/// Default of `max_processes`.
+pub(super) const MAX_PROCESSES: u16 = 8;
 /// Default of `hold`.
 pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,6 +51,7 @@ pub(super) fn complete(
     let env = draft.environment(transport);
     let stop_command = draft.stop_command();
     draft.look_up(&env, &program, stop_command.as_deref());
+    let sessions = draft.sessions(transport);
     let hint = draft.mistakes(port, transport, &program, &env);
     draft.warn_of_containers(transport, &program);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
@@ -74,7 +77,8 @@ pub(super) fn complete(
             .or(defaults.trust_listener)
             .unwrap_or_else(|| is_container_engine(&program)),
         hold: own.hold.or(defaults.hold).unwrap_or(HOLD_TIMEOUT),
-        sessions: own.sessions.or(defaults.sessions).unwrap_or(SessionsPolicy::Keep),
+        sessions,
+        max_processes: own.max_processes.or(defaults.max_processes).unwrap_or(MAX_PROCESSES),
         allow_other_users: own.allow_other_users.or(defaults.allow_other_users).unwrap_or(false),
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
@@ -230,6 +234,22 @@ impl Draft<'_> {
             let help = "omit transport, or write a command".into();
             self.report(self.named.repo_at, Some(&Obstacle { key: "transport", message, help }));
         }
+    }
+
+    /// Only a worker that speaks stdio is a process that sessions share or not. In `[defaults]` such a value is meant for
+    /// these workers.
+    fn sessions(&self, transport: Transport) -> SessionsPolicy {
+        let written = self.own.sessions.or(self.defaults.sessions).unwrap_or(SessionsPolicy::Keep);
+        let is_for_stdio = matches!(written, SessionsPolicy::Shared | SessionsPolicy::Own);
+        if transport == Transport::Stdio || !is_for_stdio {
+            return written;
+        }
+        if self.own.sessions.is_some() {
+            let message = "sessions \"shared\" and \"own\" are for workers that speak stdio".to_owned();
+            let help = "write \"keep\" or \"forget\", or omit it".into();
+            self.report(self.named.repo_at, Some(&Obstacle { key: "sessions", message, help }));
+        }
+        SessionsPolicy::Keep
     }
 
     fn tells_port(&self, arguments: &[PortText]) -> bool {
