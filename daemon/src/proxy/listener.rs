@@ -29,6 +29,7 @@ use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
 use super::observe::socket_table::Endpoints;
 use super::stdio;
+use super::stdio::own::SessionProcesses;
 use super::upstream::{Live, Upstream, Watcher};
 use crate::deadline::{self, Deadline};
 use crate::host_check::Allowed;
@@ -91,6 +92,8 @@ pub struct Listener {
     pub keeps_sessions: bool,
     /// Whether the worker speaks MCP on its standard input and output.
     pub is_stdio: bool,
+    /// If each session has a process of its own.
+    pub session_processes: Option<Arc<SessionProcesses>>,
     /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
     /// Memory for messages that are kept whole.
@@ -133,7 +136,12 @@ pub struct Shared {
 }
 
 impl Listener {
-    pub fn new(worker: &WorkerConfig, upstream: Watcher, shared: &Shared) -> Arc<Self> {
+    pub fn new(
+        worker: &WorkerConfig,
+        upstream: Watcher,
+        session_processes: Option<Arc<SessionProcesses>>,
+        shared: &Shared,
+    ) -> Arc<Self> {
         let allowed =
             Allowed { hosts: worker.allowed_hosts.clone(), origins: worker.allowed_origins.clone() };
         Arc::new(Self {
@@ -146,8 +154,9 @@ impl Listener {
             upstream,
             phase: shared.phase.clone(),
             sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
-            keeps_sessions: worker.sessions == SessionsPolicy::Keep,
+            keeps_sessions: worker.sessions != SessionsPolicy::Forget,
             is_stdio: worker.transport == Transport::Stdio,
+            session_processes,
             notified: shared.notified.clone(),
             budget: shared.budget.clone(),
             registry: shared.registry.clone(),
@@ -288,6 +297,23 @@ impl Listener {
             },
             Ok(Err(_)) => Err(SHUTTING_DOWN.1.to_owned()),
             Err(_) => Err(self.not_in_time()),
+        }
+    }
+
+    /// A new process for a session, while the worker runs.
+    ///
+    /// # Errors
+    /// A sentence for the client.
+    pub async fn session_process(
+        &self,
+        processes: &SessionProcesses,
+        deadline: Deadline,
+    ) -> Result<Arc<Live>, String> {
+        self.worker(deadline).await?;
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            started = processes.start(deadline) => started,
+            _ = phase.wait_for(ProxyPhase::is_shutting_down) => Err(SHUTTING_DOWN.1.to_owned()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::session::{ReplayRefused, Session};
+use super::session::{Epoch, ReplayRefused, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use crate::deadline::Deadline;
@@ -13,6 +13,7 @@ use crate::proxy::http::request::{Request, RequestHead};
 use crate::proxy::http::response::Kind;
 use crate::proxy::http::worker_connection::Response;
 use crate::proxy::listener::Listener;
+use crate::proxy::stdio::own::SessionProcesses;
 use crate::proxy::upstream::Live;
 
 /// Limit for the response to a replayed message.
@@ -29,6 +30,9 @@ pub enum ReplayError {
     /// The worker has exited; the next one may continue the session.
     #[error("the new worker could not be initialized: {0}")]
     Broken(String),
+    /// There is no process for it now.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// Makes the session one of the present worker. The first request does it, the others wait.
@@ -42,6 +46,54 @@ pub async fn replay(listener: &Listener, up: &Arc<Live>, session: &SharedSession
     Box::pin(replay_once(listener, up, session)).await
 }
 
+/// The process of a session that has one of its own. If it is gone, the session goes on with a new one. The first request
+/// starts it, the others wait.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub async fn own_process(
+    listener: &Listener,
+    processes: &SessionProcesses,
+    session: &SharedSession,
+    deadline: Deadline,
+) -> Result<Arc<Live>, ReplayError> {
+    let present = |session: &SharedSession| processes.live(session.lock().epoch);
+    if let Some(up) = present(session) {
+        return Ok(up);
+    }
+    let turn = deadline.wait(session.replaying.lock()).await;
+    let _turn = turn.map_err(|_| ReplayError::Unavailable(listener.not_in_time()))?;
+    if let Some(up) = present(session) {
+        return Ok(up);
+    }
+    let up = listener.session_process(processes, deadline).await.map_err(ReplayError::Unavailable)?;
+    let new = EndUnlessAdopted { processes, epoch: Some(up.epoch) };
+    let mut copy = session.lock().clone();
+    processes.claim(&up, &copy.id);
+    replay_in_time(listener, &up, &mut copy).await?;
+    new.adopt();
+    adopt(listener, session, copy);
+    Ok(up)
+}
+
+/// A process that a session could not go on with.
+struct EndUnlessAdopted<'a> {
+    processes: &'a SessionProcesses,
+    epoch: Option<Epoch>,
+}
+
+impl EndUnlessAdopted<'_> {
+    fn adopt(mut self) {
+        self.epoch = None;
+    }
+}
+
+impl Drop for EndUnlessAdopted<'_> {
+    fn drop(&mut self) {
+        self.epoch.into_iter().for_each(|epoch| self.processes.end_epoch(epoch));
+    }
+}
+
 async fn replay_once(
     listener: &Listener,
     up: &Arc<Live>,
@@ -52,13 +104,21 @@ async fn replay_once(
     if copy.epoch == up.epoch {
         return Ok(());
     }
-    // An incomplete replay does not count.
-    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut copy)).await;
-    renewed.unwrap_or_else(|_| Err(ReplayRefused("did not answer in time".to_owned()).into()))?;
-    let mut session = session.lock();
-    session.adopt(copy);
-    listener.sessions.save(&session);
+    replay_in_time(listener, up, &mut copy).await?;
+    adopt(listener, session, copy);
     Ok(())
+}
+
+/// An incomplete replay does not count: it changes a copy.
+async fn replay_in_time(listener: &Listener, up: &Arc<Live>, copy: &mut Session) -> Result<(), ReplayError> {
+    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, copy)).await;
+    renewed.unwrap_or_else(|_| Err(ReplayRefused("did not answer in time".to_owned()).into()))
+}
+
+fn adopt(listener: &Listener, session: &SharedSession, renewed: Session) {
+    let mut session = session.lock();
+    session.adopt(renewed);
+    listener.sessions.save(&session);
 }
 
 async fn replay_messages(

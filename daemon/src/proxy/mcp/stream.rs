@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -21,6 +22,7 @@ use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use super::stream_end;
+use crate::deadline::{self, Deadline};
 use crate::proxy::budget::Share;
 use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
 use crate::proxy::http::client::{AHEAD, After, Client, Gone};
@@ -29,10 +31,14 @@ use crate::proxy::http::socket::{Outgoing, READ};
 use crate::proxy::http::worker_connection::{BrokenOff, WorkerBody};
 use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::observe::registry::OpenStream;
+use crate::proxy::stdio::own::SessionProcesses;
 use crate::proxy::upstream::{Live, Upstream};
 
 /// What a worker that stops may still send to a client that reads slowly, in bytes.
 const LAST_WORDS: usize = 4 * 1024 * 1024;
+
+/// Between two attempts to get the next process of a session.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What an event stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,13 +405,16 @@ async fn attach(
     mut old: Epoch,
     swallow: bool,
 ) -> Option<Attached> {
+    if let (Some(processes), Some(session)) = (&listener.session_processes, &session) {
+        return attach_to_own(&listener, processes, &request, session, old).await;
+    }
     loop {
         let up = next_worker(&listener, old).await;
         let mut first = vec![];
         if let Some(session) = &session {
             match replay::replay(&listener, &up, session).await {
                 Ok(()) => push_list_changed(session, &mut first),
-                Err(ReplayError::Broken(_)) => {
+                Err(ReplayError::Broken(_) | ReplayError::Unavailable(_)) => {
                     old = up.epoch;
                     continue;
                 }
@@ -423,6 +432,37 @@ async fn attach(
             Err(_) => old = up.epoch,
         }
     }
+}
+
+/// Opens the same stream with the next process of its session; `None` if the session has ended.
+async fn attach_to_own(
+    listener: &Listener,
+    processes: &SessionProcesses,
+    request: &Request,
+    session: &SharedSession,
+    old: Epoch,
+) -> Option<Attached> {
+    let id = session.lock().id.clone();
+    while listener.sessions.get(&id).is_some() {
+        let deadline = Deadline::after(listener.hold);
+        match replay::own_process(listener, processes, session, deadline).await {
+            Ok(up) if up.epoch != old => {
+                if let Ok(response) = up.call(request, Some(session)).await {
+                    let mut first = vec![];
+                    push_list_changed(session, &mut first);
+                    let attached = Attached { first, ..Attached::new(up, response.body) };
+                    return response.head.is_success().then_some(attached);
+                }
+            }
+            Err(ReplayError::Refused(why)) => {
+                tracing::info!(worker = %listener.name, %why, "a stream ended with its session");
+                return None;
+            }
+            Ok(_) | Err(ReplayError::Broken(_) | ReplayError::Unavailable(_)) => {}
+        }
+        deadline::until(deadline::now() + AGAIN).await;
+    }
+    None
 }
 
 async fn next_worker(listener: &Listener, old: Epoch) -> Arc<Live> {

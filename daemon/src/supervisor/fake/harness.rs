@@ -80,6 +80,7 @@ impl Harness {
             recorder,
             service_manager: ServiceManager::default(),
             proxies: HashMap::new(),
+            process_requests: tokio::sync::mpsc::unbounded_channel().1,
         };
         let slots = Slots::allocate(config.workers.keys());
         let worker_client = Arc::new(system.clone());
@@ -176,6 +177,7 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         allow_other_users: false,
         hold: Duration::from_secs(30),
         sessions: SessionsPolicy::Keep,
+        max_processes: 8,
         allowed_hosts: vec![],
         allowed_origins: vec![],
         hint: None,
