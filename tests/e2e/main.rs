@@ -40,6 +40,7 @@ mod rude_world;
 mod services;
 mod signals;
 mod stdio;
+mod stdio_own;
 mod traced;
 mod without_configuration;
 mod zoo;
