@@ -303,6 +303,18 @@ fn restarts_give_all_sessions_new_processes() {
     daemon.assert_shuts_down(0);
 }
 
+/// A worker has stopped when the processes of its sessions have.
+#[test]
+fn a_stop_waits_for_the_processes_of_sessions() {
+    let spec = own("--ignore-shutdown --ignore-term");
+    let mut daemon = start_with(ConfigBuilder::new().times(SHORT, SHORT), spec);
+    let pid = pid_of(&Client::initialize(daemon.port("alpha")));
+    daemon.mcpctl(&["stop", "alpha"]).expect_code(0);
+    assert!(process::best_effort::read(pid).is_none(), "it is gone");
+    daemon.wait_state("alpha", WorkerState::Stopped);
+    daemon.assert_shuts_down(0);
+}
+
 #[test]
 fn hostile_processes_of_sessions_get_signals() {
     for (flags, code, departure, kind) in [

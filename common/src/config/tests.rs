@@ -122,6 +122,34 @@ fn placeholders_in_a_command_are_filled_in() {
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
 }
 
+/// R-STDIO-2: only a worker that speaks stdio has processes that sessions can share or not.
+#[test]
+fn sessions_have_processes_of_their_own_only_where_workers_speak_stdio() {
+    let place = Place::new();
+    let worker = |keys: &str| place.worker(&format!("[workers.a]\nrepo = \"alpha\"\n{keys}"), "a");
+    let own = worker("command = [\"sh\"]\nsessions = \"own\"\n");
+    assert_eq!((own.sessions, own.max_processes), (SessionsPolicy::Own, 8));
+    assert_eq!(worker("command = [\"sh\"]\nsessions = \"shared\"\n").sessions, SessionsPolicy::Shared);
+    assert_eq!(worker("command = [\"sh\"]\nmax_processes = 3\n").max_processes, 3);
+    let defaults = "repos = [\"beta\"]\n[defaults]\nsessions = \"own\"\n";
+    assert!(place.problems(defaults).is_empty(), "the defaults are for those that speak stdio");
+    assert_eq!(place.worker(defaults, "beta").sessions, SessionsPolicy::Keep);
+    let mistake = place.problems("[workers.a]\nrepo = \"alpha\"\nsessions = \"own\"\n");
+    assert_eq!(
+        mistake,
+        [
+            "config.toml:2: a: sessions \"shared\" and \"own\" are for workers that speak stdio; write \"keep\" or \"forget\", or omit it"
+        ]
+    );
+    for bad in ["0", "257", "-1"] {
+        let problems = place.problems(&format!("[workers.a]\nrepo = \"alpha\"\nmax_processes = {bad}\n"));
+        let expected = format!(
+            "config.toml:3: max_processes in [workers.a] is {bad}, which is not allowed; write a number from 1 to 256"
+        );
+        assert_eq!(problems, [expected]);
+    }
+}
+
 /// R-CONF-1: a command without `{port}` speaks on its standard input and output.
 #[test]
 fn the_transport_is_inferred_from_who_knows_the_port() {
@@ -306,7 +334,7 @@ command = []
         let line = line.replace(duration::ALLOWED, "DURATION");
         let line =
             line.replace("write a number from 1 to 65535, or omit the key to have one derived", "PORT");
-        line.split("known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, port")
+        line.split("known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, max_processes, port")
             .next()
             .map(|start| if start == line { line.clone() } else { format!("{start}KNOWN") })
     };

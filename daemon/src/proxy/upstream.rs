@@ -109,6 +109,11 @@ impl Live {
         self.usage.as_ref().filter(|_| self.in_flight() == 0)?.idle_since()
     }
 
+    /// Counts as a request in flight until it is dropped.
+    pub fn keep_busy(self: &Arc<Self>) -> InFlightGuard {
+        InFlightGuard::begin(self)
+    }
+
     /// Completes when none is in flight.
     pub async fn drained(&self) {
         loop {

@@ -427,10 +427,8 @@ impl Supervisor {
 
     /// Publishes a changed state or reason to the proxy, the log and the subscribers.
     pub(super) fn publish_state(&mut self, slot: Slot) {
-        let Some(worker) = self.workers.get_mut(&slot) else {
-            return;
-        };
-        let state = worker.machine.state();
+        let Some(state) = self.workers.get(&slot).map(|worker| self.state_of(worker)) else { return };
+        let Some(worker) = self.workers.get_mut(&slot) else { return };
         let reason = worker.machine.reason().map(str::to_owned);
         let before = std::mem::replace(&mut worker.shown, (state, reason.clone()));
         if before == worker.shown {

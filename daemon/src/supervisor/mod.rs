@@ -33,7 +33,7 @@ use std::time::Duration;
 use mcpd_common::config::{Config, WorkerConfig};
 use mcpd_common::event::WorkerStep;
 use mcpd_common::ids::{Slot, WorkerName};
-use mcpd_common::status::WorkerState;
+use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -216,7 +216,8 @@ impl Supervisor {
     fn running(&self, worker: &Worker) -> RunningWorker {
         let session_leaders = self.session_leaders(&worker.config.name);
         let proxy = self.deps.proxies.get(&worker.config.name);
-        RunningWorker { status: worker.status(proxy, session_leaders.len()), session_leaders }
+        let status = worker.status(proxy, session_leaders.len());
+        RunningWorker { status: WorkerStatus { state: self.state_of(worker), ..status }, session_leaders }
     }
 
     fn action(&mut self, name: &WorkerName, action: WorkerAction) -> Result<WorkerState, UnknownWorker> {
@@ -242,7 +243,7 @@ impl Supervisor {
                 WorkerAction::Restart => WorkerEvent::Restart,
             },
         );
-        Ok(self.workers[&slot].machine.state())
+        Ok(self.state_of(&self.workers[&slot]))
     }
 
     fn stop_all(&mut self, grace_until: Instant, progress: Progress) {

@@ -89,11 +89,27 @@ impl Supervisor {
                     proxy.session_gone(number, why);
                 }
                 // The report of a shutdown has all processes that ran when it began.
+                let name = worker.config.name.clone();
                 if self.progress.is_none() {
                     self.workers.remove(&slot);
                 }
+                let is_main = |it: &Worker| it.config.name == name && it.is_main();
+                let main = self.workers.iter().find(|(_, it)| is_main(it)).map(|(slot, _)| *slot);
+                main.into_iter().for_each(|main| self.publish_state(main));
             }
         }
+    }
+
+    /// The state of a worker: it has stopped when the processes of its sessions have, too.
+    pub(super) fn state_of(&self, worker: &Worker) -> WorkerState {
+        let state = worker.machine.state();
+        let is_stopping = |it: &Worker| {
+            it.config.name == worker.config.name
+                && !it.is_main()
+                && it.machine.state() == WorkerState::Stopping
+        };
+        let still_stops = worker.is_main() && self.workers.values().any(is_stopping);
+        if state == WorkerState::Stopped && still_stops { WorkerState::Stopping } else { state }
     }
 
     /// The processes of this worker's sessions that run.

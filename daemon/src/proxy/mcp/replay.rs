@@ -70,6 +70,8 @@ pub async fn own_process(
     let new = EndUnlessAdopted { processes, epoch: Some(up.epoch) };
     let mut copy = session.lock().clone();
     processes.claim(&up, &copy.id);
+    // Between two messages it does not look idle to another session that needs a place.
+    let _busy = up.keep_busy();
     replay_in_time(listener, &up, &mut copy).await?;
     new.adopt();
     adopt(listener, session, copy);

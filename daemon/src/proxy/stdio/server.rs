@@ -374,12 +374,12 @@ impl StdioServer {
                 }
                 Delivery::Server(line) => self.input.offer(line),
                 Delivery::Client(message) => {
-                    if !self.state().to_client(message, Urgency::Told) {
+                    if !self.state().deliver_to_client(message, Urgency::Told) {
                         tracing::debug!(worker = %self.name, "a client does not read its notifications; one was dropped");
                     }
                 }
                 Delivery::Asked(id, message) => {
-                    if !self.state().to_client(message, Urgency::Asked) {
+                    if !self.state().deliver_to_client(message, Urgency::Asked) {
                         self.input.offer(error_for(&id, NOT_READ).to_string().into_bytes());
                     }
                 }
@@ -422,7 +422,7 @@ enum Urgency {
 
 impl State {
     /// A message for the one client: `false` if it can't be delivered.
-    fn to_client(&mut self, message: Vec<u8>, urgency: Urgency) -> bool {
+    fn deliver_to_client(&mut self, message: Vec<u8>, urgency: Urgency) -> bool {
         let stream = self.streams.values().next();
         let newest = self.event_calls.last().and_then(|call| self.calls.get(call));
         let inbox = match (urgency, stream) {

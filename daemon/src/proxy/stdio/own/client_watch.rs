@@ -26,6 +26,8 @@ pub struct Owner {
     session: String,
     /// `None` as long as it was not found.
     client: Option<ClientProcess>,
+    /// The connection whose process was looked up last: that of another user is never found.
+    looked_up: Option<Endpoints>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ struct ClientProcess {
 
 impl Owner {
     pub fn new(session: String) -> Self {
-        Self { session, client: None }
+        Self { session, client: None, looked_up: None }
     }
 }
 
@@ -94,7 +96,10 @@ impl SessionProcesses {
             .owners()
             .into_iter()
             .filter(|(_, owner)| owner.client.is_none_or(ClientProcess::has_exited))
-            .filter_map(|(number, owner)| Some((number, *connections.get(&owner.session)?)))
+            .filter_map(|(number, owner)| {
+                let endpoints = *connections.get(&owner.session)?;
+                (owner.looked_up != Some(endpoints)).then_some((number, endpoints))
+            })
             .collect();
         if unknown.is_empty() {
             return;
@@ -106,8 +111,9 @@ impl SessionProcesses {
         for (number, endpoints) in unknown {
             let client = found.get(&endpoints).and_then(|info| ClientProcess::of(info.pid));
             let process = state.processes.get_mut(&number);
-            if let (Some(client), Some(owner)) = (client, process.and_then(|it| it.session.as_mut())) {
-                owner.client = Some(client);
+            if let Some(owner) = process.and_then(|it| it.session.as_mut()) {
+                owner.looked_up = Some(endpoints);
+                owner.client = client.or(owner.client);
             }
         }
     }
