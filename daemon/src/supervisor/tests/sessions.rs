@@ -73,6 +73,7 @@ async fn a_shutdown_stops_and_reports_the_processes_of_sessions() {
 async fn no_process_of_a_session_is_started_in_a_shutdown() {
     let harness = own(Behaviour::exits_on_request()).await;
     harness.workers.send(Order::DisableRestarts);
+    harness.pass(ms(1)).await;
     start(&harness, FIRST).await;
     assert_eq!(sessions(&harness).await, 0);
     assert_eq!(shut_down(&harness).await.len(), 1);
