@@ -51,7 +51,7 @@ pub(super) fn complete(
     let env = draft.environment(transport);
     let stop_command = draft.stop_command();
     draft.look_up(&env, &program, stop_command.as_deref());
-    let sessions = draft.sessions(transport);
+    let sessions = draft.sessions(transport, &program);
     let hint = draft.mistakes(port, transport, &program, &env);
     draft.warn_of_containers(transport, &program);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
@@ -98,6 +98,12 @@ fn is_container_engine(program: &Program) -> bool {
     let Program::Command(command) = program else { return false };
     let name = PathBuf::from(command[0].to_string());
     name.file_name().is_some_and(|name| CONTAINER_ENGINES.iter().any(|engine| name == *engine))
+}
+
+fn runs_container(program: &Program) -> bool {
+    let Program::Command(command) = program else { return false };
+    let words: Vec<_> = command.iter().map(ToString::to_string).collect();
+    container::ContainerCommand::parse(&words).is_some()
 }
 
 fn default_probe(program: &Program) -> Probe {
@@ -238,16 +244,24 @@ impl Draft<'_> {
 
     /// Only a worker that speaks stdio is a process that sessions share or not. In `[defaults]` such a value is meant for
     /// these workers.
-    fn sessions(&self, transport: Transport) -> SessionsPolicy {
+    fn sessions(&self, transport: Transport, program: &Program) -> SessionsPolicy {
         let written = self.own.sessions.or(self.defaults.sessions).unwrap_or(SessionsPolicy::Keep);
         let is_for_stdio = matches!(written, SessionsPolicy::Shared | SessionsPolicy::Own);
-        if transport == Transport::Stdio || !is_for_stdio {
-            return written;
-        }
+        let message = match transport {
+            // The engine is asked for the containers of a worker, not of a session.
+            Transport::Stdio if written == SessionsPolicy::Own && runs_container(program) => {
+                "sessions \"own\" is not supported for a command that runs a container"
+            }
+            Transport::Stdio => return written,
+            Transport::Http | Transport::Direct if !is_for_stdio => return written,
+            Transport::Http | Transport::Direct => {
+                "sessions \"shared\" and \"own\" are for workers that speak stdio"
+            }
+        };
         if self.own.sessions.is_some() {
-            let message = "sessions \"shared\" and \"own\" are for workers that speak stdio".to_owned();
             let help = "write \"keep\" or \"forget\", or omit it".into();
-            self.report(self.named.repo_at, Some(&Obstacle { key: "sessions", message, help }));
+            let obstacle = Obstacle { key: "sessions", message: message.to_owned(), help };
+            self.report(self.named.repo_at, Some(&obstacle));
         }
         SessionsPolicy::Keep
     }

@@ -141,6 +141,8 @@ fn sessions_have_processes_of_their_own_only_where_workers_speak_stdio() {
             "config.toml:2: a: sessions \"shared\" and \"own\" are for workers that speak stdio; write \"keep\" or \"forget\", or omit it"
         ]
     );
+    let container = "command = [\"docker\", \"run\", \"-i\", \"--rm\", \"x\"]\nsessions = \"own\"\n";
+    assert_eq!(worker(container).sessions, SessionsPolicy::Keep, "its containers can't be told apart");
     for bad in ["0", "257", "-1"] {
         let problems = place.problems(&format!("[workers.a]\nrepo = \"alpha\"\nmax_processes = {bad}\n"));
         let expected = format!(

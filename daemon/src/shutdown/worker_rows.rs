@@ -199,6 +199,8 @@ mod tests {
                 outlived: vec![],
             }),
             notes: vec![],
+            killed_containers: vec![],
+            container: None,
         };
         let outcomes = [
             outcome(false, Departure::Left, 1),
