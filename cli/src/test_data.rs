@@ -68,6 +68,7 @@ fn worker_status(text: &str, state: WorkerState, number: u16) -> WorkerStatus {
         clients: 2,
         last_exit: None,
         stray_lines: 0,
+        session_processes: 0,
     }
 }
 
@@ -236,6 +237,7 @@ fn worker_report(text: &str, departure: Departure, exit: ExitStatus, after: u64)
         exit: Some(exit),
         left_after_ms: Some(after),
         descendants: 0,
+        session_processes: 0,
         outlived: Vec::new(),
         checks: vec![check(CheckSubject::Processes, true, "gone"), check(CheckSubject::Group, true, "empty")],
     }

@@ -98,6 +98,9 @@ pub struct WorkerReport {
     pub exit: Option<ExitStatus>,
     /// Milliseconds from the request until its last process was gone; `None` if one remains.
     pub left_after_ms: Option<u64>,
+    /// Number of processes that served one session each when the shutdown began, besides `pid`.
+    #[serde(default)]
+    pub session_processes: u32,
     /// Number of descendants when the shutdown began.
     pub descendants: u32,
     /// The descendants that outlived the leader.

@@ -82,6 +82,9 @@ pub struct WorkerStatus {
     /// Lines that a worker that speaks stdio wrote to its standard output and that are no messages; they are in its log.
     #[serde(default)]
     pub stray_lines: u64,
+    /// Number of running processes that serve one session each, besides `pid`.
+    #[serde(default)]
+    pub session_processes: u32,
 }
 
 impl WorkerStatus {

@@ -8,6 +8,8 @@ use mcpd_common::ids::{Slot, WorkerName};
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     allocated: BTreeMap<WorkerName, Slot>,
+    /// For processes of single sessions.
+    of_sessions: BTreeMap<WorkerName, Vec<Slot>>,
     next: u16,
 }
 
@@ -26,9 +28,25 @@ impl Slots {
         if let Some(slot) = self.of(name) {
             return Some(slot);
         }
+        let slot = self.take()?;
+        self.allocated.insert(name.clone(), slot);
+        Some(slot)
+    }
+
+    /// Allocates as many numbers for processes of single sessions of this worker.
+    pub fn add_for_sessions(&mut self, name: &WorkerName, count: u16) {
+        let added: Vec<_> = (0..count).map_while(|_| self.take()).collect();
+        self.of_sessions.entry(name.clone()).or_default().extend(added);
+    }
+
+    /// The numbers for processes of single sessions of this worker.
+    pub fn of_sessions(&self, name: &WorkerName) -> &[Slot] {
+        self.of_sessions.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn take(&mut self) -> Option<Slot> {
         let slot = Some(Slot(self.next)).filter(|slot| *slot < Slot::FIRST_HELPER)?;
         self.next += 1;
-        self.allocated.insert(name.clone(), slot);
         Some(slot)
     }
 
@@ -55,8 +73,19 @@ mod tests {
     }
 
     #[test]
+    fn processes_of_sessions_have_numbers_of_their_own() {
+        let mut slots = Slots::allocate(&[name("a"), name("b")]);
+        slots.add_for_sessions(&name("a"), 2);
+        assert_eq!(slots.of_sessions(&name("a")), [Slot(2), Slot(3)]);
+        assert!(slots.of_sessions(&name("b")).is_empty());
+        assert_eq!(slots.add(&name("c")), Some(Slot(4)));
+    }
+
+    #[test]
     fn numbers_of_helpers_are_never_allocated_to_workers() {
         let mut slots = Slots { next: Slot::FIRST_HELPER.0, ..Slots::default() };
         assert_eq!(slots.add(&name("a")), None);
+        slots.add_for_sessions(&name("a"), 2);
+        assert!(slots.of_sessions(&name("a")).is_empty());
     }
 }

@@ -91,6 +91,7 @@ fn report() -> ShutdownReport {
         exit,
         left_after_ms: Some(12),
         descendants: 2,
+        session_processes: 2,
         outlived: vec![process()],
         checks: vec![Check {
             subject: CheckSubject::Group,
@@ -193,6 +194,7 @@ fn status() -> StatusReport {
         clients: 3,
         last_exit: Some(ExitStatus::Signal(15)),
         stray_lines: 3,
+        session_processes: 2,
     };
     StatusReport {
         schema: STATUS_SCHEMA.to_owned(),

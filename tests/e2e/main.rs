@@ -42,6 +42,7 @@ mod services;
 mod session_lifetime;
 mod signals;
 mod stdio;
+mod stdio_own;
 mod traced;
 mod without_configuration;
 mod zoo;

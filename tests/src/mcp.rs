@@ -111,6 +111,11 @@ impl Client {
         client
     }
 
+    /// Goes on with a session that another client began.
+    pub fn resume(port: Port, session: String) -> Self {
+        Self { port, session, last: AtomicU64::new(0) }
+    }
+
     /// A request with a new id.
     pub fn request(&self, method: &str, params: &Value) -> Value {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;

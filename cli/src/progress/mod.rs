@@ -65,6 +65,8 @@ pub struct FinishedPhase {
 pub struct WorkerView {
     /// The pid of the worker's leader.
     pub pid: Option<Pid>,
+    /// All processes that steps were about, and whether each of them has ended. Sessions may have processes of their own.
+    pub processes: BTreeMap<Pid, bool>,
     pub asked: Option<Asked>,
     pub answer: Option<String>,
     /// The last signal that was sent, and the reason.
@@ -73,7 +75,9 @@ pub struct WorkerView {
     pub exit: Option<ExitStatus>,
     /// Number of descendants that outlived the leader.
     pub remaining: u32,
-    /// How the worker ended, and after how many milliseconds.
+    /// How the worst of its processes ended that have, and after how many milliseconds the last one.
+    pub ended: Option<(Departure, u64)>,
+    /// The same, once all have ended.
     pub left: Option<(Departure, u64)>,
     /// What could not be killed.
     pub remains: Option<String>,
@@ -162,7 +166,10 @@ impl View {
         let phase = self.phase.as_ref().map(|view| view.phase);
         let worker = self.workers.entry(name.clone()).or_default();
         worker.touched = phase;
-        worker.pid = pid.or(worker.pid);
+        worker.pid = worker.pid.or(pid);
+        if let Some(pid) = pid {
+            *worker.processes.entry(pid).or_default() |= matches!(step, WorkerStep::Left { .. });
+        }
         match step {
             WorkerStep::Asked { how } => worker.asked = Some(*how),
             WorkerStep::Answered { answer } => worker.answer = Some(answer.clone()),
@@ -172,8 +179,13 @@ impl View {
                 worker.remaining = *remaining;
             }
             WorkerStep::Left { departure, exit, after_ms } => {
-                worker.left = Some((*departure, *after_ms));
-                worker.exit = exit.or(worker.exit);
+                let before = worker.ended.map_or(Departure::NotRunning, |(before, _)| before);
+                if *departure >= before {
+                    worker.exit = exit.or(worker.exit);
+                }
+                let after_ms = worker.ended.map_or(*after_ms, |(_, before_ms)| before_ms.max(*after_ms));
+                worker.ended = Some((before.max(*departure), after_ms));
+                worker.left = worker.ended.filter(|_| worker.processes.values().all(|ended| *ended));
                 worker.remaining = 0;
             }
             WorkerStep::Remains { detail } => worker.remains = Some(detail.clone()),

@@ -89,11 +89,20 @@ fn workers(doc: &mut Document, view: &View, phase: Phase, max_rows: usize) {
         let after = worker.left.map(|(_, after_ms)| duration(after_ms));
         let asked = worker.asked.map(asked);
         let answer = maybe(worker.answer.as_ref());
-        table.row([cell(name), maybe(worker.pid), maybe(asked), answer, ended(worker), maybe(after)]);
+        let processes = processes(worker);
+        table.row([cell(name), processes, maybe(asked), answer, ended(worker), maybe(after)]);
     }
     doc.indented_table(&table);
     if all > shown.len() {
         doc.line(&[(&format!("  and {} more", all - shown.len()), Tone::Dim)]);
+    }
+}
+
+/// The pid, or "3 processes" if sessions have processes of their own.
+fn processes(worker: &WorkerView) -> Cell {
+    match worker.processes.len() {
+        all @ 2.. => cell(format!("{all} processes")),
+        _ => maybe(worker.pid),
     }
 }
 

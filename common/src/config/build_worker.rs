@@ -21,6 +21,8 @@ use crate::paths;
 pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Programs whose containers are listened for by a process that is not their child.
 const CONTAINER_ENGINES: [&str; 4] = ["docker", "podman", "nerdctl", "finch"];
+/// Default of `max_processes`.
+pub(super) const MAX_PROCESSES: u16 = 8;
 /// Default of `hold`.
 pub(super) const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,6 +51,7 @@ pub(super) fn complete(
     let env = draft.environment(transport);
     let stop_command = draft.stop_command();
     draft.look_up(&env, &program, stop_command.as_deref());
+    let sessions = draft.sessions(transport, &program);
     let hint = draft.mistakes(port, transport, &program, &env);
     draft.warn_of_containers(transport, &program);
     let unusable = (!draft.obstacles.is_empty()).then(|| draft.obstacles.join("; "));
@@ -74,7 +77,8 @@ pub(super) fn complete(
             .or(defaults.trust_listener)
             .unwrap_or_else(|| is_container_engine(&program)),
         hold: own.hold.or(defaults.hold).unwrap_or(HOLD_TIMEOUT),
-        sessions: own.sessions.or(defaults.sessions).unwrap_or(SessionsPolicy::Keep),
+        sessions,
+        max_processes: own.max_processes.or(defaults.max_processes).unwrap_or(MAX_PROCESSES),
         allow_other_users: own.allow_other_users.or(defaults.allow_other_users).unwrap_or(false),
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),
@@ -94,6 +98,12 @@ fn is_container_engine(program: &Program) -> bool {
     let Program::Command(command) = program else { return false };
     let name = PathBuf::from(command[0].to_string());
     name.file_name().is_some_and(|name| CONTAINER_ENGINES.iter().any(|engine| name == *engine))
+}
+
+fn runs_container(program: &Program) -> bool {
+    let Program::Command(command) = program else { return false };
+    let words: Vec<_> = command.iter().map(ToString::to_string).collect();
+    container::ContainerCommand::parse(&words).is_some()
 }
 
 fn default_probe(program: &Program) -> Probe {
@@ -230,6 +240,30 @@ impl Draft<'_> {
             let help = "omit transport, or write a command".into();
             self.report(self.named.repo_at, Some(&Obstacle { key: "transport", message, help }));
         }
+    }
+
+    /// Only a worker that speaks stdio is a process that sessions share or not. In `[defaults]` such a value is meant for
+    /// these workers.
+    fn sessions(&self, transport: Transport, program: &Program) -> SessionsPolicy {
+        let written = self.own.sessions.or(self.defaults.sessions).unwrap_or(SessionsPolicy::Keep);
+        let is_for_stdio = matches!(written, SessionsPolicy::Shared | SessionsPolicy::Own);
+        let message = match transport {
+            // The engine is asked for the containers of a worker, not of a session.
+            Transport::Stdio if written == SessionsPolicy::Own && runs_container(program) => {
+                "sessions \"own\" is not supported for a command that runs a container"
+            }
+            Transport::Stdio => return written,
+            Transport::Http | Transport::Direct if !is_for_stdio => return written,
+            Transport::Http | Transport::Direct => {
+                "sessions \"shared\" and \"own\" are for workers that speak stdio"
+            }
+        };
+        if self.own.sessions.is_some() {
+            let help = "write \"keep\" or \"forget\", or omit it".into();
+            let obstacle = Obstacle { key: "sessions", message: message.to_owned(), help };
+            self.report(self.named.repo_at, Some(&obstacle));
+        }
+        SessionsPolicy::Keep
     }
 
     fn tells_port(&self, arguments: &[PortText]) -> bool {

@@ -58,6 +58,7 @@ pub(super) struct Shared {
     pub trust_listener: Option<bool>,
     pub hold: Option<Duration>,
     pub sessions: Option<SessionsPolicy>,
+    pub max_processes: Option<u16>,
     pub allow_other_users: Option<bool>,
     pub allowed_hosts: Vec<String>,
     pub allowed_origins: Vec<String>,
@@ -132,8 +133,15 @@ pub(super) const RESTART: [(&str, RestartPolicy); 3] = [
     ("never", RestartPolicy::Never),
 ];
 
-pub(super) const SESSIONS: [(&str, SessionsPolicy); 2] =
-    [("keep", SessionsPolicy::Keep), ("forget", SessionsPolicy::Forget)];
+pub(super) const SESSIONS: [(&str, SessionsPolicy); 4] = [
+    ("keep", SessionsPolicy::Keep),
+    ("forget", SessionsPolicy::Forget),
+    ("shared", SessionsPolicy::Shared),
+    ("own", SessionsPolicy::Own),
+];
+
+/// Limit of `max_processes`: the numbers of all processes of a run are bounded.
+pub(super) const MOST_PROCESSES: u16 = 256;
 
 pub(super) const TRANSPORT: [(&str, Transport); 3] =
     [("http", Transport::Http), ("stdio", Transport::Stdio), ("direct", Transport::Direct)];
@@ -197,6 +205,7 @@ fn read_shared(section: &mut Section) -> Shared {
         trust_listener: section.boolean("trust_listener"),
         hold: section.duration("hold").map(|found| found.value),
         sessions: section.choice("sessions", &SESSIONS),
+        max_processes: section.number("max_processes", MOST_PROCESSES),
         allow_other_users: section.boolean("allow_other_users"),
         allowed_hosts: read_texts(section, "allowed_hosts"),
         allowed_origins: read_texts(section, "allowed_origins"),

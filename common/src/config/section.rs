@@ -146,6 +146,23 @@ impl<'a> Section<'a> {
         Some(Found { value: port?, at: Some(value.span().start) })
     }
 
+    /// The number from 1 to `most` under `key`.
+    pub fn number(&mut self, key: &'static str, most: u16) -> Option<u16> {
+        let (_, value) = self.entry(key)?;
+        let allowed = format!("write a number from 1 to {most}");
+        let Some(number) = value.get_ref().as_integer() else {
+            self.mistyped(key, value, "a number", Some(allowed));
+            return None;
+        };
+        let found = u16::from_str_radix(number.as_str(), number.radix()).ok();
+        let found = found.filter(|found| (1..=most).contains(found));
+        if found.is_none() {
+            let message = format!("is {}, which is not allowed", number.as_str());
+            self.value_error(Some(value.span().start), key, message, Some(allowed));
+        }
+        found
+    }
+
     /// The duration under `key`.
     pub fn duration(&mut self, key: &'static str) -> Option<Found<Duration>> {
         let (_, value) = self.entry(key)?;

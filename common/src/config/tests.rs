@@ -122,6 +122,36 @@ fn placeholders_in_a_command_are_filled_in() {
     assert_eq!((docs.restart, docs.port_source), (RestartPolicy::OnFailure, PortSource::Written));
 }
 
+/// R-STDIO-2: only a worker that speaks stdio has processes that sessions can share or not.
+#[test]
+fn sessions_have_processes_of_their_own_only_where_workers_speak_stdio() {
+    let place = Place::new();
+    let worker = |keys: &str| place.worker(&format!("[workers.a]\nrepo = \"alpha\"\n{keys}"), "a");
+    let own = worker("command = [\"sh\"]\nsessions = \"own\"\n");
+    assert_eq!((own.sessions, own.max_processes), (SessionsPolicy::Own, 8));
+    assert_eq!(worker("command = [\"sh\"]\nsessions = \"shared\"\n").sessions, SessionsPolicy::Shared);
+    assert_eq!(worker("command = [\"sh\"]\nmax_processes = 3\n").max_processes, 3);
+    let defaults = "repos = [\"beta\"]\n[defaults]\nsessions = \"own\"\n";
+    assert!(place.problems(defaults).is_empty(), "the defaults are for those that speak stdio");
+    assert_eq!(place.worker(defaults, "beta").sessions, SessionsPolicy::Keep);
+    let mistake = place.problems("[workers.a]\nrepo = \"alpha\"\nsessions = \"own\"\n");
+    assert_eq!(
+        mistake,
+        [
+            "config.toml:2: a: sessions \"shared\" and \"own\" are for workers that speak stdio; write \"keep\" or \"forget\", or omit it"
+        ]
+    );
+    let container = "command = [\"docker\", \"run\", \"-i\", \"--rm\", \"x\"]\nsessions = \"own\"\n";
+    assert_eq!(worker(container).sessions, SessionsPolicy::Keep, "its containers can't be told apart");
+    for bad in ["0", "257", "-1"] {
+        let problems = place.problems(&format!("[workers.a]\nrepo = \"alpha\"\nmax_processes = {bad}\n"));
+        let expected = format!(
+            "config.toml:3: max_processes in [workers.a] is {bad}, which is not allowed; write a number from 1 to 256"
+        );
+        assert_eq!(problems, [expected]);
+    }
+}
+
 /// R-CONF-1: a command without `{port}` speaks on its standard input and output.
 #[test]
 fn the_transport_is_inferred_from_who_knows_the_port() {
@@ -284,7 +314,7 @@ command = []
         "config.toml:6: verification in [shutdown] is \"30h\", which is more than 24h; DURATION",
         "config.toml:7: force_ports in [shutdown] is \"mine\", which is unknown; write \"own\" or \"never\" or \"any\"",
         "config.toml:9: restart in [defaults] is \"sometimes\", which is unknown; write \"always\" or \"on-failure\" or \"never\"",
-        "config.toml:10: unknown key \"port\" in [defaults]; known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, ready, ready_within, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport, trust_listener",
+        "config.toml:10: unknown key \"port\" in [defaults]; known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, max_processes, ready, ready_within, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport, trust_listener",
         "config.toml:14: unknown key \"prot\" in [workers.alpha]; did you mean \"port\"?",
         "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; write {port}, {repo} or {name}; for the text {prot} write {{prot}}",
         "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); write another port, or omit port to have one derived",
@@ -306,7 +336,7 @@ command = []
         let line = line.replace(duration::ALLOWED, "DURATION");
         let line =
             line.replace("write a number from 1 to 65535, or omit the key to have one derived", "PORT");
-        line.split("known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, port")
+        line.split("known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, max_processes, port")
             .next()
             .map(|start| if start == line { line.clone() } else { format!("{start}KNOWN") })
     };

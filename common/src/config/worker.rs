@@ -45,8 +45,10 @@ pub struct WorkerConfig {
     pub trust_listener: bool,
     /// How long the proxy holds requests while the worker restarts.
     pub hold: Duration,
-    /// Whether MCP sessions survive a restart of the worker.
+    /// What becomes of MCP sessions, and whether each has a process of its own.
     pub sessions: SessionsPolicy,
+    /// Limit of processes for sessions, of a worker with [`SessionsPolicy::Own`].
+    pub max_processes: u16,
     /// Whether programs of other users may connect.
     pub allow_other_users: bool,
     /// Values of `Host` that requests may have, besides loopback.
@@ -124,7 +126,7 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// `sessions`: what happens to MCP sessions when their worker restarts.
+/// `sessions`: what happens to MCP sessions when their worker restarts, and which process serves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionsPolicy {
@@ -132,6 +134,11 @@ pub enum SessionsPolicy {
     Keep,
     /// They end, as they would without mcpd.
     Forget,
+    /// The same as [`Keep`](Self::Keep), for a worker that speaks stdio: one process serves all sessions.
+    Shared,
+    /// Each session has a process of its own, of a worker that speaks stdio. It continues with another one if that one
+    /// exits.
+    Own,
 }
 
 /// What to run for a worker.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcpd_common::config::Config;
+use mcpd_common::config::{Config, SessionsPolicy};
 use mcpd_common::crash::last_shutdown;
 use mcpd_common::ids::WorkerName;
 use mcpd_common::journal::{KeptSession, Record};
@@ -44,7 +44,7 @@ use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
-use crate::proxy::handle::ProxyHandle;
+use crate::proxy::handle::{ProcessRequest, ProxyHandle};
 use crate::proxy::{Proxy, ProxyConfig};
 use crate::recovery::{self, LastRun};
 use crate::resources::Resource;
@@ -112,7 +112,7 @@ impl<'a> Boot<'a> {
             config,
             link: &options.guardian_link,
             state: StateDir::new(&config.daemon.state_dir),
-            slots: Slots::allocate(config.workers.keys()),
+            slots: slots(config),
             warnings: Warnings::default(),
         }
     }
@@ -135,19 +135,22 @@ impl<'a> Boot<'a> {
         let (processes, events) = self.start_processes(open_files, cgroups)?;
         let containers = self.container_env(&processes);
         self.end_containers_of_dead_runs(&containers).await;
+        let (process_requests, requested) = mpsc::unbounded_channel();
         let opening = ProxyConfig {
             run: self.options.run.tag(),
             journal: journal.clone(),
             kept,
             max_clients: descriptors.clients,
             inherited: listeners,
+            process_requests,
         };
         let (proxy, handles) =
             Proxy::open(self.config, opening).map_err(StartError::system("start the proxy's thread"))?;
         let proxy = Arc::new(proxy);
         let resources = self.resources(&processes);
         let recorder = Recorder { run: self.options.run, journal: journal.clone() };
-        let supervisor = self.start_supervisor(processes, containers, recorder, handles, events, &triggers);
+        let front = (handles, requested);
+        let supervisor = self.start_supervisor(processes, containers, recorder, front, events, &triggers);
         let progress = Progress::new();
         let expected = ExpectedDescriptors::default();
         let service = self.control_service(&supervisor, &proxy, &progress, triggers, warnings);
@@ -313,14 +316,25 @@ impl<'a> Boot<'a> {
         processes: ProcessParts,
         containers: ContainerEnv,
         recorder: Recorder,
-        proxies: HashMap<WorkerName, ProxyHandle>,
+        (proxies, process_requests): (
+            HashMap<WorkerName, ProxyHandle>,
+            mpsc::UnboundedReceiver<ProcessRequest>,
+        ),
         events: mpsc::UnboundedReceiver<FamilyChange>,
         triggers: &mpsc::UnboundedSender<Trigger>,
     ) -> SupervisorHandle {
         let ProcessParts { process_thread, output, launch_env } = processes;
         let service_manager = self.options.service_manager.clone();
-        let deps =
-            Deps { process_thread, output, launch_env, containers, recorder, service_manager, proxies };
+        let deps = Deps {
+            process_thread,
+            output,
+            launch_env,
+            containers,
+            recorder,
+            service_manager,
+            proxies,
+            process_requests,
+        };
         let (supervisor, task) = supervisor::start(self.config, &self.slots, deps, events);
         let triggers = triggers.clone();
         tokio::spawn(async move {
@@ -426,6 +440,15 @@ impl<'a> Boot<'a> {
             console,
         }
     }
+}
+
+/// The numbers of all processes that workers can have.
+fn slots(config: &Config) -> Slots {
+    let mut slots = Slots::allocate(config.workers.keys());
+    for worker in config.workers.values().filter(|worker| worker.sessions == SessionsPolicy::Own) {
+        slots.add_for_sessions(&worker.name, worker.max_processes);
+    }
+    slots
 }
 
 /// The control socket: the inherited one, if the configuration still names it.

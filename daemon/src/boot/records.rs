@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mcpd_common::config::{Config, WorkerConfig};
-use mcpd_common::ids::{Pid, RunId};
+use mcpd_common::ids::{Pid, RunId, Slot};
 use mcpd_common::journal::RunStarted;
 use mcpd_common::os::process::StartTime;
 use mcpd_common::os::{self, process};
@@ -12,15 +12,17 @@ use mcpd_common::status::DaemonStatus;
 use crate::slots::Slots;
 
 pub fn run_file(config: &Config, slots: &Slots, run: RunId, guardian: Pid) -> RunFile {
-    let entry = |worker: &WorkerConfig| {
-        Some(WorkerEntry {
-            slot: slots.of(&worker.name)?,
-            name: worker.name.clone(),
-            port: worker.port,
-            repo: worker.repo.clone(),
-            process: None,
-        })
+    let entry = |(worker, slot): (&WorkerConfig, Slot)| WorkerEntry {
+        slot,
+        name: worker.name.clone(),
+        port: worker.port,
+        repo: worker.repo.clone(),
+        process: None,
     };
+    let workers = config.workers.values();
+    let main = workers.clone().filter_map(|worker| Some((worker, slots.of(&worker.name)?)));
+    let of_sessions =
+        workers.flat_map(|worker| slots.of_sessions(&worker.name).iter().map(move |slot| (worker, *slot)));
     RunFile {
         schema: RUN_FILE_SCHEMA.to_owned(),
         run,
@@ -29,7 +31,7 @@ pub fn run_file(config: &Config, slots: &Slots, run: RunId, guardian: Pid) -> Ru
         guardian: Some(process_id(guardian)),
         socket: config.daemon.socket.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        workers: config.workers.values().filter_map(entry).collect(),
+        workers: main.chain(of_sessions).map(entry).collect(),
     }
 }
 

@@ -12,6 +12,9 @@ use tokio::sync::watch;
 use super::budget::Budget;
 use super::mcp::session::{self, Epoch};
 use super::observe::registry::Registry;
+use super::stdio::own::SessionProcesses;
+pub use super::stdio::own::{Gone, ProcessNumber, ProcessRequest};
+use super::stdio::router::Sharing;
 pub use super::stdio::server::{ServerPipes, StdioServer};
 use super::upstream::{Live, Publisher, Upstream};
 use crate::condition::Condition;
@@ -32,6 +35,8 @@ pub struct ProxyHandle {
     pub stray_lines: Arc<AtomicU64>,
     pub epochs: Arc<Epochs>,
     pub condition: SharedCondition,
+    /// If each session has a process of its own.
+    pub session_processes: Option<Arc<SessionProcesses>>,
 }
 
 /// What the supervisor published last.
@@ -72,14 +77,45 @@ impl ProxyHandle {
     /// # Errors
     /// When its pipes can't be used.
     pub fn connect(&self, worker: &WorkerName, pipes: ServerPipes) -> io::Result<()> {
-        let server = StdioServer::start(
-            worker.clone(),
-            pipes,
-            (self.budget.clone(), self.stray_lines.clone()),
-            &self.thread,
-        )?;
-        *self.lock_server() = Some(server);
+        *self.lock_server() = Some(self.start_server((worker.clone(), Sharing::Shared), pipes)?);
         Ok(())
+    }
+
+    /// A process for one session was started.
+    ///
+    /// # Errors
+    /// When its pipes can't be used.
+    pub fn connect_session(
+        &self,
+        worker: &WorkerName,
+        number: ProcessNumber,
+        pipes: ServerPipes,
+    ) -> io::Result<Arc<StdioServer>> {
+        let server = self.start_server((worker.clone(), Sharing::Own), pipes)?;
+        if let Some(processes) = self.session_processes.clone() {
+            processes.connected(number, &server);
+            let server = server.clone();
+            // One that has closed its output is of no use to its session.
+            self.thread.spawn(async move {
+                server.closed().await;
+                processes.end(number);
+            });
+        }
+        Ok(server)
+    }
+
+    /// The process of a session stops: its session needs another one, its streams detach.
+    pub fn detach_session(&self, number: ProcessNumber) -> Option<Arc<Live>> {
+        self.session_processes.as_ref()?.stopping(number)?.up
+    }
+
+    /// Nothing of the process of a session is left.
+    pub fn session_gone(&self, number: ProcessNumber, why: Gone) {
+        self.session_processes.iter().for_each(|processes| processes.gone(number, why.clone()));
+    }
+
+    fn start_server(&self, whose: (WorkerName, Sharing), pipes: ServerPipes) -> io::Result<Arc<StdioServer>> {
+        StdioServer::start(whose, pipes, (self.budget.clone(), self.stray_lines.clone()), &self.thread)
     }
 
     /// The process is gone.

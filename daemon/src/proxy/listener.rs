@@ -31,6 +31,7 @@ use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
 use super::observe::socket_table::Endpoints;
 use super::stdio;
+use super::stdio::own::SessionProcesses;
 use super::upstream::{Live, Upstream, Watcher};
 use crate::condition::Fate;
 use crate::deadline::{self, Deadline};
@@ -98,6 +99,8 @@ pub struct Listener {
     pub keeps_sessions: bool,
     /// Whether the worker speaks MCP on its standard input and output.
     pub is_stdio: bool,
+    /// If each session has a process of its own.
+    pub session_processes: Option<Arc<SessionProcesses>>,
     /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
     /// Memory for messages that are kept whole.
@@ -144,6 +147,7 @@ impl Listener {
         worker: &WorkerConfig,
         upstream: Watcher,
         condition: SharedCondition,
+        session_processes: Option<Arc<SessionProcesses>>,
         shared: &Shared,
     ) -> Arc<Self> {
         let allowed =
@@ -160,8 +164,9 @@ impl Listener {
             discovered: Mutex::default(),
             phase: shared.phase.clone(),
             sessions: Sessions::new(worker.name.clone(), shared.journal.clone(), &shared.kept),
-            keeps_sessions: worker.sessions == SessionsPolicy::Keep,
+            keeps_sessions: worker.sessions != SessionsPolicy::Forget,
             is_stdio: worker.transport == Transport::Stdio,
+            session_processes,
             notified: shared.notified.clone(),
             budget: shared.budget.clone(),
             registry: shared.registry.clone(),
@@ -317,6 +322,23 @@ impl Listener {
     /// Whether a worker is live.
     pub fn is_live(&self) -> bool {
         matches!(&*self.upstream.borrow(), Upstream::Live(_))
+    }
+
+    /// A new process for a session, while the worker runs.
+    ///
+    /// # Errors
+    /// A sentence for the client.
+    pub async fn session_process(
+        &self,
+        processes: &SessionProcesses,
+        deadline: Deadline,
+    ) -> Result<Arc<Live>, String> {
+        self.worker(deadline).await?;
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            started = processes.start(deadline) => started,
+            _ = phase.wait_for(ProxyPhase::is_shutting_down) => Err(SHUTTING_DOWN.1.to_owned()),
+        }
     }
 
     /// The sentence for a client whose request was held for as long as `hold` allows.

@@ -17,18 +17,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mcpd_common::config::{Config, Transport};
+use mcpd_common::config::{Config, SessionsPolicy, Transport, WorkerConfig};
 use mcpd_common::ids::{Port, RunTag, WorkerName};
 use mcpd_common::journal::KeptSession;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::handle::{BindState, Epochs, ProxyHandle, SharedCondition};
+use self::handle::{BindState, Epochs, ProcessRequest, ProxyHandle, SharedCondition};
 use self::listener::{Listener, ProxyPhase, Shared, serve_from};
 use self::observe::registry::Registry;
+use self::stdio::own::SessionProcesses;
 use self::thread::ProxyThread;
 use self::upstream::Upstream;
 use crate::deadline::{self, Deadline};
@@ -49,6 +50,8 @@ pub struct ProxyConfig {
     pub max_clients: usize,
     /// Listening sockets of the program that this one replaced.
     pub inherited: Vec<std::net::TcpListener>,
+    /// To the supervisor: processes for single sessions.
+    pub process_requests: mpsc::UnboundedSender<ProcessRequest>,
 }
 
 pub struct Proxy {
@@ -111,7 +114,10 @@ impl Proxy {
         for (worker, thread) in served().zip(front.thread.iter().cycle()) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting { reason: None });
             let condition = SharedCondition::default();
-            let listener = Listener::new(worker, upstream, condition.clone(), &shared);
+            let session_processes = (worker.sessions == SessionsPolicy::Own)
+                .then(|| front.session_processes(worker, opening.run, &opening.process_requests));
+            let listener =
+                Listener::new(worker, upstream, condition.clone(), session_processes.clone(), &shared);
             let ours = |listener: &mut std::net::TcpListener| {
                 listener.local_addr().is_ok_and(|address| address.port() == worker.port.get())
             };
@@ -128,10 +134,25 @@ impl Proxy {
                 server: Mutex::default(),
                 stray_lines: Arc::default(),
                 condition,
+                session_processes,
             };
             handles.insert(worker.name.clone(), handle);
         }
         Ok((front, handles))
+    }
+
+    /// Looking up clients blocks, so it is not done on the proxy thread.
+    fn session_processes(
+        &self,
+        worker: &WorkerConfig,
+        run: RunTag,
+        requests: &mpsc::UnboundedSender<ProcessRequest>,
+    ) -> Arc<SessionProcesses> {
+        let places = usize::from(worker.max_processes);
+        let name = worker.name.clone();
+        let processes = SessionProcesses::new(name, run, places, requests.clone(), self.registry.clone());
+        tokio::spawn(processes.clone().watch_clients(self.closed.clone()));
+        processes
     }
 
     pub fn registry(&self) -> &Registry {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::http::pool::Pool;
@@ -12,6 +13,7 @@ use super::http::request::Request;
 use super::http::worker_connection::{CallError, Response, Wire, WorkerBody, WorkerConnection};
 use super::mcp::session::Epoch;
 use super::mcp::sessions::SharedSession;
+use super::stdio::own::Usage;
 use super::stdio::server::{Lost, StdioServer};
 use crate::worker_listener::WorkerListener;
 
@@ -44,6 +46,8 @@ pub struct Live {
     pub process: u32,
     /// Cancelled when it is about to stop, or has exited: long-lived streams detach.
     pub detach: CancellationToken,
+    /// Of a process that serves one session.
+    pub usage: Option<Usage>,
     server: Server,
     in_flight: AtomicUsize,
     drained: Notify,
@@ -81,20 +85,42 @@ impl Live {
     pub fn http(epoch: Epoch, process: u32, listener: Arc<WorkerListener>) -> Self {
         let detach = CancellationToken::new();
         let pool = Pool::new(listener, detach.clone());
-        Self::new(epoch, process, detach, Server::Http(pool))
+        Self::new(epoch, process, detach, Server::Http(pool), None)
     }
 
     pub fn stdio(epoch: Epoch, process: u32, server: Arc<StdioServer>) -> Self {
-        Self::new(epoch, process, CancellationToken::new(), Server::Stdio(server))
+        Self::new(epoch, process, CancellationToken::new(), Server::Stdio(server), None)
     }
 
-    fn new(epoch: Epoch, process: u32, detach: CancellationToken, server: Server) -> Self {
-        Self { epoch, process, detach, server, in_flight: AtomicUsize::new(0), drained: Notify::new() }
+    /// A process that serves one session.
+    pub fn of_session(epoch: Epoch, process: u32, server: Arc<StdioServer>, usage: Usage) -> Self {
+        Self::new(epoch, process, CancellationToken::new(), Server::Stdio(server), Some(usage))
+    }
+
+    fn new(
+        epoch: Epoch,
+        process: u32,
+        detach: CancellationToken,
+        server: Server,
+        usage: Option<Usage>,
+    ) -> Self {
+        let (in_flight, drained) = (AtomicUsize::new(0), Notify::new());
+        Self { epoch, process, detach, usage, server, in_flight, drained }
     }
 
     /// Requests whose responses have not been read to their end.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Since when its session has not used it; `None` while a request is in flight.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.usage.as_ref().filter(|_| self.in_flight() == 0)?.idle_since()
+    }
+
+    /// Counts as a request in flight until it is dropped.
+    pub fn keep_busy(self: &Arc<Self>) -> InFlightGuard {
+        InFlightGuard::begin(self)
     }
 
     /// Completes when none is in flight.
@@ -167,6 +193,7 @@ impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.drained.notify_waiters();
+            self.0.usage.as_ref().inspect(|usage| usage.rests());
         }
     }
 }

@@ -58,6 +58,10 @@ fn departure(outcome: &WorkerOutcome, stop: &StopOutcome) -> Option<Finding> {
             format!("descendants outlived their leader and needed SIGKILL: {rest}"),
         ),
     };
+    let detail = match outcome.pid.filter(|_| outcome.is_of_session) {
+        Some(pid) => format!("the process of a session, pid {pid}: {detail}"),
+        None => detail,
+    };
     Some(Finding::new(kind, &outcome.name, detail))
 }
 
@@ -97,6 +101,7 @@ pub fn rows(
     let row = |outcome: &WorkerOutcome| {
         let stop = outcome.stop.as_ref();
         WorkerReport {
+            session_processes: 0,
             name: outcome.name.clone(),
             pid: outcome.pid,
             port: Some(outcome.port),
@@ -114,12 +119,41 @@ pub fn rows(
             checks: checks.remove(&outcome.name).unwrap_or_default(),
         }
     };
-    outcomes.iter().map(row).collect()
+    let (of_sessions, main): (Vec<_>, Vec<_>) = outcomes.iter().partition(|it| it.is_of_session);
+    let mut rows: Vec<_> = main.into_iter().map(row).collect();
+    for outcome in of_sessions.into_iter().filter(|it| it.pid.is_some()) {
+        let of_worker = rows.iter_mut().find(|row| row.name == outcome.name);
+        of_worker.into_iter().for_each(|row| add_session(row, outcome));
+    }
+    rows
+}
+
+/// A worker has stopped as its last and worst process has.
+fn add_session(row: &mut WorkerReport, outcome: &WorkerOutcome) {
+    row.session_processes += 1;
+    let Some(stop) = &outcome.stop else {
+        (row.departure, row.left_after_ms) = (Departure::Remains, None);
+        return;
+    };
+    if stop.departure > row.departure {
+        (row.departure, row.exit, row.asked) = (stop.departure, stop.exit, stop.asked);
+    }
+    let after = (stop.departure != Departure::Remains).then(|| millis(stop.after));
+    let ran = row.pid.is_some();
+    row.left_after_ms = match (row.left_after_ms, after) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (None, other) if !ran => other,
+        _ => None,
+    };
+    row.outlived.extend(stop.outlived.iter().cloned());
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use mcpd_common::ids::{Pid, Port, Slot};
+    use mcpd_common::outcome::ExitStatus;
 
     use super::*;
 
@@ -127,6 +161,7 @@ mod tests {
     #[test]
     fn a_worker_without_an_outcome_remains_if_it_ran() {
         let outcome = |pid| WorkerOutcome {
+            is_of_session: false,
             slot: Slot(0),
             name: "docs".parse().expect("a name"),
             port: Port::new(8080).expect("a port"),
@@ -141,5 +176,47 @@ mod tests {
         let rows = rows(&[outcome(Some(Pid::current())), outcome(None)], &[], BTreeMap::new());
         let departures: Vec<_> = rows.iter().map(|row| row.departure).collect();
         assert_eq!(departures, [Departure::Remains, Departure::NotRunning]);
+    }
+
+    /// R-STDIO-2: processes of sessions are in the row of their worker.
+    #[test]
+    fn a_worker_has_stopped_as_its_worst_process_has() {
+        let outcome = |is_of_session, departure, seconds| WorkerOutcome {
+            is_of_session,
+            slot: Slot(0),
+            name: "docs".parse().expect("a name"),
+            port: Port::new(8080).expect("a port"),
+            private_port: None,
+            had_port: true,
+            pid: Some(Pid::current()),
+            stop: Some(StopOutcome {
+                asked: Asked::EndOfInput,
+                answer: None,
+                departure,
+                forced: None,
+                exit: Some(ExitStatus::Code(departure as i32)),
+                after: Duration::from_secs(seconds),
+                outlived: vec![],
+            }),
+            notes: vec![],
+            killed_containers: vec![],
+            container: None,
+        };
+        let outcomes = [
+            outcome(false, Departure::Left, 1),
+            outcome(true, Departure::Killed, 3),
+            outcome(true, Departure::Left, 2),
+        ];
+        let rows = rows(&outcomes, &[], BTreeMap::new());
+        assert_eq!(rows.len(), 1);
+        let row = &rows[0];
+        assert_eq!((row.session_processes, row.departure), (2, Departure::Killed));
+        assert_eq!(
+            (row.left_after_ms, row.exit),
+            (Some(3000), Some(ExitStatus::Code(Departure::Killed as i32)))
+        );
+        let findings = findings(&outcomes);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].detail.starts_with("the process of a session, pid "), "{findings:?}");
     }
 }

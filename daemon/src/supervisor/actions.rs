@@ -21,12 +21,13 @@ use super::probe::http::WorkerRequest;
 use super::probe::worker_client::{Diagnosis, PROBE_TIMEOUT};
 use super::state::{Action, ProbeResult, WorkerEvent};
 use super::stop_sequence::{RESPONSE_LIMIT, SignalReason, StopAction, StopOutcome, StopResponse};
+use super::worker::Role;
 use super::{Supervisor, TaskResult};
 use crate::deadline::{self, Deadline};
 use crate::process::operations::{self, McpPipes, Started};
 use crate::process::process_thread::ProcessCommand;
 use crate::progress::millis;
-use crate::proxy::handle::{ServerPipes, StdioServer};
+use crate::proxy::handle::{ProxyHandle, ServerPipes, StdioServer};
 use crate::random;
 use crate::worker_listener::WorkerListener;
 
@@ -48,13 +49,15 @@ impl Supervisor {
             return;
         };
         worker.process += 1;
-        if worker.process > 1 {
+        if worker.process > 1 && worker.is_main() {
             let exit =
                 worker.machine.last_exit().map_or_else(|| "on request".to_owned(), |exit| exit.to_string());
             self.deps.recorder.restarted(&worker.config.name, &exit);
         }
         worker.is_checking = true;
-        if install_turns::installs(&worker.config.program) && !self.install_turns.may_start(slot) {
+        // The worker itself has been started before a process for a session.
+        let installs = worker.is_main() && install_turns::installs(&worker.config.program);
+        if installs && !self.install_turns.may_start(slot) {
             return self.wait_for_turn(slot);
         }
         self.check_start(slot);
@@ -140,7 +143,7 @@ impl Supervisor {
         let no_pipe = |error| format!("no pipe for its output: {error}");
         let pipe = self.deps.output.pipe(&config.name).map_err(no_pipe)?;
         let mcp = match config.transport {
-            Transport::Stdio => Some(self.connect(config).map_err(no_pipe)?),
+            Transport::Stdio => Some(self.connect(config, slot).map_err(no_pipe)?),
             Transport::Http | Transport::Direct => None,
         };
         let launch_env = &self.deps.launch_env;
@@ -152,13 +155,19 @@ impl Supervisor {
     }
 
     /// Makes the pipes of a worker that speaks stdio; the proxy gets the daemon's ends.
-    fn connect(&self, config: &WorkerConfig) -> io::Result<McpPipes> {
+    fn connect(&mut self, config: &WorkerConfig, slot: Slot) -> io::Result<McpPipes> {
         let (input, to_worker) = io::pipe()?;
         let (from_worker, output) = io::pipe()?;
         let strays = self.deps.output.channel(&config.name);
         let pipes = ServerPipes { input: to_worker.into(), output: from_worker.into(), strays };
-        let proxy = self.deps.proxies.get(&config.name);
-        proxy.map_or(Ok(()), |proxy| proxy.connect(&config.name, pipes))?;
+        let role = self.workers.get_mut(&slot).map(|worker| &mut worker.role);
+        match (self.deps.proxies.get(&config.name), role) {
+            (Some(proxy), Some(Role::Session(session))) => {
+                session.server = Some(proxy.connect_session(&config.name, session.number, pipes)?);
+            }
+            (Some(proxy), _) => proxy.connect(&config.name, pipes)?,
+            (None, _) => {}
+        }
         Ok(McpPipes { input: input.into(), output: output.into() })
     }
 
@@ -194,8 +203,12 @@ impl Supervisor {
             }
             worker.started_at = None;
             worker.listener = None;
-            if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {
-                proxy.disconnect();
+            match &worker.role {
+                Role::Main => {
+                    let proxy = self.deps.proxies.get(&worker.config.name);
+                    proxy.into_iter().for_each(ProxyHandle::disconnect);
+                }
+                Role::Session(session) => session.server.iter().for_each(|server| server.disconnect()),
             }
         }
     }
@@ -251,7 +264,11 @@ impl Supervisor {
         );
         let worker = self.workers.get(&slot).filter(|_| request && self.progress.is_none());
         let draining = worker.and_then(|worker| {
-            let up = self.deps.proxies.get(&worker.config.name)?.detach()?;
+            let proxy = self.deps.proxies.get(&worker.config.name)?;
+            let up = match worker.session_number() {
+                Some(number) => proxy.detach_session(number)?,
+                None => proxy.detach()?,
+            };
             (up.in_flight() > 0).then_some((worker.process, up))
         });
         let Some((process, up)) = draining else {
@@ -328,13 +345,21 @@ impl Supervisor {
 
     /// The process of a worker that speaks stdio.
     fn stdio_server(&self, slot: Slot) -> Option<Arc<StdioServer>> {
-        self.deps.proxies.get(&self.workers.get(&slot)?.config.name)?.server()
+        let worker = self.workers.get(&slot)?;
+        match &worker.role {
+            Role::Main => self.deps.proxies.get(&worker.config.name)?.server(),
+            Role::Session(session) => session.server.clone(),
+        }
     }
 
     fn run_stop_command(&mut self, slot: Slot) {
         let Some(worker) = self.workers.get_mut(&slot) else {
             return;
         };
+        // It is for the worker as a whole.
+        if !worker.is_main() {
+            return;
+        }
         let config = worker.config.clone();
         let launch_env = self.deps.launch_env.clone();
         if worker.stop_command_for.replace(worker.process) == Some(worker.process) {
@@ -404,10 +429,8 @@ impl Supervisor {
 
     /// Publishes a changed state or reason to the proxy, the log and the subscribers.
     pub(super) fn publish_state(&mut self, slot: Slot) {
-        let Some(worker) = self.workers.get_mut(&slot) else {
-            return;
-        };
-        let state = worker.machine.state();
+        let Some(state) = self.workers.get(&slot).map(|worker| self.state_of(worker)) else { return };
+        let Some(worker) = self.workers.get_mut(&slot) else { return };
         let reason = worker.machine.reason().map(str::to_owned);
         let before = std::mem::replace(&mut worker.shown, (state, reason.clone()));
         if before == worker.shown {
@@ -415,6 +438,10 @@ impl Supervisor {
         }
         if before.0 != state {
             worker.since = Timestamp::now();
+        }
+        if !worker.is_main() {
+            tracing::debug!(worker = %worker.config.name, state = state.name(), reason, "process of a session");
+            return self.publish_session_state(slot);
         }
         let start_is_over = before.0 == WorkerState::Starting && state != before.0;
         if let Some(proxy) = self.deps.proxies.get(&worker.config.name) {

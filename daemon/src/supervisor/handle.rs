@@ -24,8 +24,8 @@ pub enum WorkerAction {
 pub enum Order {
     /// An action for one worker; the reply is the state right after it.
     Worker(WorkerName, WorkerAction, oneshot::Sender<Result<WorkerState, UnknownWorker>>),
-    /// All workers as they are now; descendants and clients are not counted here.
-    Status(oneshot::Sender<Vec<WorkerStatus>>),
+    /// All workers as they are now.
+    Status(oneshot::Sender<Vec<RunningWorker>>),
     /// All workers get their stop requests.
     StopAll {
         /// End of the graceful time.
@@ -47,6 +47,13 @@ pub enum Order {
     Outcomes(oneshot::Sender<Vec<WorkerOutcome>>),
 }
 
+/// A worker as it is now; its descendants and clients are not counted.
+pub struct RunningWorker {
+    pub status: WorkerStatus,
+    /// The processes of its sessions.
+    pub session_leaders: Vec<Pid>,
+}
+
 /// No worker has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no worker \"{name}\"; there are: {}", known.join(", "))]
@@ -56,9 +63,11 @@ pub struct UnknownWorker {
     pub known: Vec<String>,
 }
 
-/// How one worker stopped.
+/// How one process of a worker stopped.
 #[derive(Clone)]
 pub struct WorkerOutcome {
+    /// Whether it is the process of a session, besides the worker's own.
+    pub is_of_session: bool,
     /// The number in the marks of its processes.
     pub slot: Slot,
     pub name: WorkerName,
@@ -146,16 +155,16 @@ impl SupervisorHandle {
     /// # Errors
     /// When the supervisor's task has ended.
     pub async fn status_within(&self, limit: Duration) -> Result<Vec<WorkerStatus>, SupervisorGone> {
-        let mut workers = self.ask(Order::Status).await?;
+        let workers = self.ask(Order::Status).await?;
         let counted = Deadline::after(limit).wait(self.process_thread.ask(ProcessCommand::Descendants)).await;
         // Under a fork bomb the process thread may not reply in time; then descendants are not counted.
-        let descendants = counted.ok().and_then(Result::ok).unwrap_or_default();
-        for (leader, count) in descendants {
-            if let Some(worker) = workers.iter_mut().find(|worker| worker.pid == Some(leader)) {
-                worker.descendants = count;
-            }
-        }
-        Ok(workers)
+        let counted = counted.ok().and_then(Result::ok).unwrap_or_default();
+        let of_leader = |pid: &Pid| counted.iter().find(|(leader, _)| leader == pid).map(|(_, count)| *count);
+        let with_descendants = |RunningWorker { status, session_leaders }| {
+            let descendants = status.pid.iter().chain(&session_leaders).filter_map(of_leader).sum();
+            WorkerStatus { descendants, ..status }
+        };
+        Ok(workers.into_iter().map(with_descendants).collect())
     }
 
     /// Completes when no process of any worker is left, or killing was given up.

@@ -20,6 +20,7 @@ mod install_turns;
 pub mod private_ports;
 pub mod probe;
 pub mod recorder;
+mod session_processes;
 mod start_check;
 pub mod state;
 pub mod stop_sequence;
@@ -32,14 +33,14 @@ use std::time::Duration;
 use mcpd_common::config::{Config, WorkerConfig};
 use mcpd_common::event::WorkerStep;
 use mcpd_common::ids::{Slot, WorkerName};
-use mcpd_common::status::WorkerState;
+use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::containers::{CheckedStart, ContainerEnd};
-use self::handle::{Order, SupervisorHandle, Transition, UnknownWorker, WorkerAction};
+use self::handle::{Order, RunningWorker, SupervisorHandle, Transition, UnknownWorker, WorkerAction};
 use self::install_turns::InstallTurns;
 use self::probe::worker_client::{HttpWorkerClient, WorkerClient};
 use self::recorder::Recorder;
@@ -53,7 +54,7 @@ use crate::process::operations::FamilyChange;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
 use crate::progress::Progress;
-use crate::proxy::handle::ProxyHandle;
+use crate::proxy::handle::{ProcessRequest, ProxyHandle};
 use crate::service_manager::ServiceManager;
 use crate::slots::Slots;
 use mcpd_common::time_limits::TimeLimits;
@@ -70,6 +71,8 @@ pub struct Deps {
     pub service_manager: ServiceManager,
     /// For the workers whose client port mcpd holds.
     pub proxies: HashMap<WorkerName, ProxyHandle>,
+    /// From the proxy: processes for single sessions.
+    pub process_requests: mpsc::UnboundedReceiver<ProcessRequest>,
 }
 
 /// Results of tasks. The number counts the processes of the worker: a result about an earlier
@@ -111,8 +114,10 @@ pub(super) fn start_with_client(
         process_thread: deps.process_thread.clone(),
     };
     let (task_results, task_results_received) = mpsc::unbounded_channel();
+    let session_slots = |name: &WorkerName| (name.clone(), slots.of_sessions(name).to_vec());
     let supervisor = Supervisor {
         workers: workers_of(config, slots),
+        session_slots: config.workers.keys().map(session_slots).collect(),
         graceful: config.shutdown.worker_graceful,
         deps,
         worker_client,
@@ -136,7 +141,10 @@ fn workers_of(config: &Config, slots: &Slots) -> BTreeMap<Slot, Worker> {
 }
 
 struct Supervisor {
+    /// All processes: the worker's own, and those of single sessions.
     workers: BTreeMap<Slot, Worker>,
+    /// Which slots processes of single sessions may have.
+    session_slots: HashMap<WorkerName, Vec<Slot>>,
     graceful: Duration,
     deps: Deps,
     worker_client: Arc<dyn WorkerClient>,
@@ -170,6 +178,7 @@ impl Supervisor {
                 },
                 Some(event) = process_events.recv() => self.on_process_event(event),
                 Some(result) = task_results.recv() => self.on_task_result(result),
+                Some(request) = self.deps.process_requests.recv() => self.on_process_request(request),
                 () = deadline::until_some(timer) => self.on_timer(),
                 () = deadline::until_some(watchdog.next) => watchdog.feed(&self.deps.service_manager),
             }
@@ -183,12 +192,8 @@ impl Supervisor {
         match order {
             Order::Worker(name, action, reply) => drop(reply.send(self.action(&name, action))),
             Order::Status(reply) => {
-                let (proxies, output) = (&self.deps.proxies, &self.deps.output);
-                let status = |worker: &Worker| {
-                    let name = &worker.config.name;
-                    worker.status(proxies.get(name), &output.last(name))
-                };
-                drop(reply.send(self.workers.values().map(status).collect()));
+                let main = self.workers.values().filter(|worker| worker.is_main());
+                drop(reply.send(main.map(|worker| self.running(worker)).collect()));
             }
             Order::StopAll { grace_until, progress } => self.stop_all(grace_until, progress),
             Order::DisableRestarts => self.all(&WorkerEvent::DisableRestarts),
@@ -208,15 +213,28 @@ impl Supervisor {
         }
     }
 
+    fn running(&self, worker: &Worker) -> RunningWorker {
+        let session_leaders = self.session_leaders(&worker.config.name);
+        let proxy = self.deps.proxies.get(&worker.config.name);
+        let output = self.deps.output.last(&worker.config.name);
+        let status = worker.status(proxy, session_leaders.len(), &output);
+        RunningWorker { status: WorkerStatus { state: self.state_of(worker), ..status }, session_leaders }
+    }
+
     fn action(&mut self, name: &WorkerName, action: WorkerAction) -> Result<WorkerState, UnknownWorker> {
-        let slot = self.workers.iter().find(|(_, worker)| worker.config.name == *name).map(|(slot, _)| *slot);
+        let is_meant = |worker: &Worker| worker.config.name == *name && worker.is_main();
+        let slot = self.workers.iter().find(|(_, worker)| is_meant(worker)).map(|(slot, _)| *slot);
         let Some(slot) = slot else {
-            let known = self.workers.values().map(|worker| worker.config.name.to_string()).collect();
+            let main = self.workers.values().filter(|worker| worker.is_main());
+            let known = main.map(|worker| worker.config.name.to_string()).collect();
             return Err(UnknownWorker { name: name.clone(), known });
         };
         crate::fault::panic_if_asked_for(name);
         if action == WorkerAction::Restart {
             crate::fault::hang_if_asked_for(name);
+        }
+        if action != WorkerAction::Start {
+            self.stop_session_processes(name);
         }
         self.on(
             slot,
@@ -226,7 +244,7 @@ impl Supervisor {
                 WorkerAction::Restart => WorkerEvent::Restart,
             },
         );
-        Ok(self.workers[&slot].machine.state())
+        Ok(self.state_of(&self.workers[&slot]))
     }
 
     fn stop_all(&mut self, grace_until: Instant, progress: Progress) {

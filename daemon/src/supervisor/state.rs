@@ -131,6 +131,15 @@ impl Machine {
         self.last_exit
     }
 
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Whether a shutdown was requested: nothing is started any more.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
     /// Whether processes of the worker may exist, apart from processes that survived `SIGKILL`.
     pub fn is_alive(&self) -> bool {
         matches!(&self.state, State::Running(_))

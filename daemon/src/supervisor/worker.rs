@@ -12,6 +12,7 @@ use mcpd_common::status::{WorkerState, WorkerStatus};
 use tokio::sync::Semaphore;
 
 use super::handle::WorkerOutcome;
+use super::session_processes::SessionProcess;
 use super::state::{Machine, Policy};
 use super::stop_sequence::StopOutcome;
 use crate::condition::Condition;
@@ -25,9 +26,16 @@ use mcpd_common::time_limits::TimeLimits;
 
 /// podman has no daemon: its monitor outlives the client, as a descendant, until it has removed the container.
 const CLEANUP_OF_PODMAN: Duration = Duration::from_secs(2);
+/// What a process of a worker is for.
+pub(super) enum Role {
+    /// The worker itself, whose state is the worker's.
+    Main,
+    Session(SessionProcess),
+}
 
 pub(super) struct Worker {
     pub(super) config: Arc<WorkerConfig>,
+    pub(super) role: Role,
     pub(super) machine: Machine,
     /// Counts the processes of this worker, so that results about an earlier one are recognised.
     pub(super) process: u32,
@@ -66,7 +74,12 @@ impl Worker {
             Some(first) => machine.with_first_wait(first),
             None => machine,
         };
+        Self::with_machine(Arc::new(config.clone()), machine, slot)
+    }
+
+    pub(super) fn with_machine(config: Arc<WorkerConfig>, machine: Machine, slot: Slot) -> Self {
         let outcome = WorkerOutcome {
+            is_of_session: false,
             slot,
             name: config.name.clone(),
             port: config.port,
@@ -80,10 +93,11 @@ impl Worker {
         };
         Self {
             shown: (WorkerState::Stopped, None),
-            config: Arc::new(config.clone()),
+            listens_on: config.port,
+            config,
+            role: Role::Main,
             machine,
             process: 0,
-            listens_on: config.port,
             is_checking: false,
             checks: Arc::new(Semaphore::new(1)),
             listener: None,
@@ -141,7 +155,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn status(&self, proxy: Option<&ProxyHandle>, output: &LastOutput) -> WorkerStatus {
+    pub(super) fn status(
+        &self,
+        proxy: Option<&ProxyHandle>,
+        session_processes: usize,
+        output: &LastOutput,
+    ) -> WorkerStatus {
         WorkerStatus {
             name: self.config.name.clone(),
             state: self.machine.state(),
@@ -158,6 +177,7 @@ impl Worker {
             clients: 0,
             last_exit: self.machine.last_exit(),
             stray_lines: proxy.map_or(0, ProxyHandle::stray_lines),
+            session_processes: u32::try_from(session_processes).unwrap_or(u32::MAX),
         }
     }
 

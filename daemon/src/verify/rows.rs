@@ -25,15 +25,31 @@ pub fn checks(
     let groups_ms = millis(deadline::now().saturating_duration_since(began));
     let ports: HashMap<Port, &PortReport> = reports.iter().map(|report| (report.port, report)).collect();
     let row = |worker: &StoppedWorker| {
-        let checks = vec![
+        vec![
             processes(worker, remaining, processes_ms),
             groups.check(worker, groups_ms),
             zombies(worker, remaining, processes_ms),
             port(ports.get(&worker.port).copied(), ports_ms),
-        ];
-        (worker.name.clone(), checks)
+        ]
     };
-    scope.workers.iter().map(row).collect()
+    let mut all = BTreeMap::new();
+    for worker in scope.workers {
+        join(all.entry(worker.name.clone()).or_default(), row(worker));
+    }
+    all
+}
+
+/// A worker may have several processes: each check is passed if it is passed for all of them.
+fn join(all: &mut Vec<Check>, of_one: Vec<Check>) {
+    if all.is_empty() {
+        return *all = of_one;
+    }
+    for (joined, one) in all.iter_mut().zip(of_one) {
+        joined.passed &= one.passed;
+        if joined.evidence != one.evidence {
+            joined.evidence = format!("{}; {}", joined.evidence, one.evidence);
+        }
+    }
 }
 
 fn check(subject: CheckSubject, passed: bool, evidence: String, duration_ms: u64) -> Check {

@@ -44,6 +44,7 @@ mirror!(
         departure,
         exit,
         left_after_ms,
+        session_processes,
         descendants,
         outlived,
         checks,

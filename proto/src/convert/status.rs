@@ -68,6 +68,7 @@ mirror!(
         clients,
         last_exit,
         stray_lines,
+        session_processes,
     }
 );
 mirror!(LastShutdown, v1::LastShutdown { run, at, reason, exit_code, duration_ms });

@@ -1,5 +1,6 @@
 //! The report as text: phases, workers, checks, findings, exit code, proof.
 
+use mcpd_common::ids::Pid;
 use mcpd_common::outcome::{CheckSubject, PhaseOutcome, ShutdownReport, WorkerReport};
 
 use crate::color::Tone;
@@ -77,7 +78,7 @@ fn workers(doc: &mut Document, report: &ShutdownReport) {
     for worker in &report.workers {
         table.row([
             cell(&worker.name),
-            maybe(worker.pid),
+            processes(worker.pid, worker.session_processes),
             cell(asked(worker.asked)),
             maybe(worker.answer.as_ref()),
             departed(worker.departure, worker.exit),
@@ -88,6 +89,14 @@ fn workers(doc: &mut Document, report: &ShutdownReport) {
         ]);
     }
     doc.table(&table);
+}
+
+/// The pid, or "3 processes" if sessions had processes of their own.
+fn processes(pid: Option<Pid>, of_sessions: u32) -> Cell {
+    match of_sessions + u32::from(pid.is_some()) {
+        all @ 2.. => cell(format!("{all} processes")),
+        _ => maybe(pid),
+    }
 }
 
 /// "5 ok", or the names of the failed checks.

@@ -108,10 +108,21 @@ fn workers(doc: &mut Document, workers: &[WorkerStatus], clock: &Clock) {
         if let Some(reason) = &worker.reason {
             doc.labelled(&format!("  {}: ", worker.name), reason, tone(worker.state));
         }
+        if let Some(sessions) = sessions(worker) {
+            doc.labelled(&format!("  {}: ", worker.name), &sessions, Tone::Plain);
+        }
         if let Some(strays) = strays(worker) {
             doc.labelled(&format!("  {}: ", worker.name), &strays, Tone::Warn);
         }
     }
+}
+
+/// "2 processes for sessions".
+fn sessions(worker: &WorkerStatus) -> Option<String> {
+    (worker.session_processes > 0).then(|| {
+        let word = if worker.session_processes == 1 { "process" } else { "processes" };
+        format!("{} {word} for sessions", worker.session_processes)
+    })
 }
 
 /// What a server that speaks stdio should not have written.
@@ -138,6 +149,7 @@ fn detail(doc: &mut Document, worker: &WorkerStatus, clock: &Clock) {
         ("Port", format!("{} ({transport})", worker.port), Tone::Plain),
         ("Repository", worker.repo.clone(), Tone::Plain),
         ("Process", format!("{pid}, {}", count(worker.descendants as usize, "descendant")), Tone::Plain),
+        ("Sessions", sessions(worker).unwrap_or_default(), Tone::Plain),
         ("Started", started, Tone::Plain),
         ("Restarts", worker.restarts.to_string(), Tone::Plain),
         ("Last exit", exit, Tone::Plain),

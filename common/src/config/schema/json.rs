@@ -116,6 +116,7 @@ fn kind_schema(kind: &Kind) -> Value {
             "maximum": MAX_DURATION.as_secs(),
         }),
         Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX }),
+        Kind::Number(most) => json!({ "type": "integer", "minimum": 1, "maximum": most }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Choice(choices) => {
             let texts: Vec<_> = choices.iter().map(|choice| choice.text).collect();

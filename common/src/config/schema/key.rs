@@ -56,6 +56,8 @@ pub enum Kind {
     Duration,
     /// A TCP port.
     Port,
+    /// A whole number from 1 to this one.
+    Number(u16),
     /// `true` or `false`.
     Boolean,
     /// One of these texts.
@@ -118,6 +120,7 @@ impl Kind {
             Self::Variables => "table of strings",
             Self::Duration => "duration",
             Self::Port => "port",
+            Self::Number(_) => "number",
             Self::Boolean => "boolean",
             Self::Choice(_) => "one of the texts",
             Self::Probe => "probe",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::key::{Choice, Form, Key, KeyDefault, Kind, Table};
 use crate::config::build::RESOURCE_TIMEOUT;
-use crate::config::build_worker::{HOLD_TIMEOUT, READY_TIMEOUT};
-use crate::config::raw::{FORCE_PORTS, RESTART, SESSIONS, TRANSPORT};
+use crate::config::build_worker::{HOLD_TIMEOUT, MAX_PROCESSES, READY_TIMEOUT};
+use crate::config::raw::{FORCE_PORTS, MOST_PROCESSES, RESTART, SESSIONS, TRANSPORT};
 use crate::config::shutdown::{ForcePorts, ShutdownConfig};
 use crate::config::worker::{RestartPolicy, SessionsPolicy, Transport};
 use crate::config::{duration, ports};
@@ -182,9 +182,20 @@ fn shared() -> Vec<Key> {
             choices(SESSIONS, |sessions| match sessions {
                 SessionsPolicy::Keep => "they continue with the new process",
                 SessionsPolicy::Forget => "they end, as they would without mcpd",
+                SessionsPolicy::Shared => "the same as `\"keep\"`, for a worker that speaks stdio",
+                SessionsPolicy::Own => {
+                    "each session of a worker that speaks stdio has a process of its own, and continues with another one"
+                }
             }),
             value(text_of(SESSIONS, SessionsPolicy::Keep)),
             "What happens to MCP sessions when their worker restarts.",
+        ),
+        key(
+            "max_processes",
+            Kind::Number(MOST_PROCESSES),
+            value(MAX_PROCESSES),
+            "With `sessions = \"own\"`: how many sessions can have a process at the same time. For one more, the process \
+             that has been idle longest is ended; its session continues with another one when it is used again.",
         ),
         key(
             "trust_listener",

@@ -1,5 +1,6 @@
 //! The path of a request.
 
+use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -68,6 +69,11 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
     let fetched = match (restore_messages(listener, session.as_ref(), &mut request), &mut upload) {
         // A response to a worker that has exited.
         (Restored::Nothing, _) => Fetched::Reply(Reply::accepted()),
+        (Restored::Messages, None)
+            if let Some(end) = end_of_process(listener, session.as_ref(), &request) =>
+        {
+            Fetched::Reply(end.await)
+        }
         (Restored::Messages, None) => match answer(listener, client, &request, session.as_ref()).await {
             Answer::InTime(fetched) => fetched,
             Answer::Late(fetched) => {
@@ -140,6 +146,26 @@ fn enter_session(listener: &Listener, client: &Client, request: &Request) -> Opt
         listener.sessions.forget(id);
     }
     Some(session)
+}
+
+/// The client ends a session that has a process of its own. A process is not started for that.
+fn end_of_process<'a>(
+    listener: &'a Listener,
+    session: Option<&'a SharedSession>,
+    request: &'a Request,
+) -> Option<impl Future<Output = Reply> + 'a> {
+    let is_delete = request.head.method == Method::Delete && !listener.phase.borrow().is_shutting_down();
+    let processes = listener.session_processes.as_ref().filter(|_| is_delete)?;
+    let session = session?;
+    Some(async move {
+        let epoch = session.lock().epoch;
+        if let Some(up) = processes.live(epoch) {
+            // Its stream ends. If that fails, the process has exited.
+            drop(up.call(request, Some(session)).await);
+            processes.end_epoch(epoch);
+        }
+        Reply::text(200, "")
+    })
 }
 
 enum Restored {
@@ -348,26 +374,55 @@ pub async fn live_worker(
         if listener.phase.borrow().is_shutting_down() {
             return Err(NotLive::Unavailable(SHUTTING_DOWN.1.to_owned()));
         }
-        let up = listener.worker(deadline).await.map_err(NotLive::Unavailable)?;
-        let Some(session) = session else { return Ok(up) };
-        match replay::replay(listener, &up, session, &request.head).await {
-            Ok(()) => {
-                let lost = lost_answer(request, &session.lock());
+        let found = match (&listener.session_processes, session) {
+            // Boxed, as these are rare: requests in flight own little memory.
+            (Some(processes), Some(session)) => {
+                let head = &request.head;
+                Box::pin(replay::own_process(listener, processes, session, head, deadline)).await
+            }
+            (Some(processes), None) if request.begins_session() => {
+                let started = Box::pin(listener.session_process(processes, deadline)).await;
+                return started.map_err(NotLive::Unavailable);
+            }
+            _ => shared_worker(listener, request, session, deadline).await,
+        };
+        match (found, session) {
+            (Ok(up), session) => {
+                let lost = session.and_then(|session| lost_answer(request, &session.lock()));
                 return lost.map_or(Ok(up), |reply| Err(NotLive::Reply(reply)));
             }
-            Err(ReplayError::Denied(response)) => return Err(NotLive::Denied(response)),
-            Err(ReplayError::Refused(why)) => {
+            (Err(ReplayError::Denied(response)), _) => return Err(NotLive::Denied(response)),
+            (Err(ReplayError::Refused(why)), session) => {
                 tracing::info!(worker = %listener.name, %why, "a session ended");
-                listener.sessions.forget(&session.lock().id);
+                session.into_iter().for_each(|session| listener.sessions.forget(&session.lock().id));
                 return Err(NotLive::Reply(Reply::text(404, format!("{why}\n"))));
             }
-            Err(ReplayError::NotYet(why)) if deadline.remaining().is_zero() => {
+            (Err(ReplayError::Unavailable(why)), _) => return Err(NotLive::Unavailable(why)),
+            (Err(ReplayError::NotYet(why)), _) if deadline.remaining().is_zero() => {
                 return Err(NotLive::Unavailable(format!(
                     "the session could not be initialized again: {why}"
                 )));
             }
-            Err(ReplayError::NotYet(_)) => wait_for_another(&up, deadline).await,
+            (Err(ReplayError::NotYet(_)), _) => {}
         }
+    }
+}
+
+/// The process that serves all sessions, once it knows this one.
+async fn shared_worker(
+    listener: &Listener,
+    request: &Request,
+    session: Option<&SharedSession>,
+    deadline: Deadline,
+) -> Result<Arc<Live>, ReplayError> {
+    let up = listener.worker(deadline).await.map_err(ReplayError::Unavailable)?;
+    let Some(session) = session else { return Ok(up) };
+    match replay::replay(listener, &up, session, &request.head).await {
+        Err(ReplayError::NotYet(why)) => {
+            wait_for_another(&up, deadline).await;
+            Err(ReplayError::NotYet(why))
+        }
+        replayed => replayed.map(|()| up),
     }
 }
 
@@ -498,6 +553,7 @@ fn begin_session(
     let id = crate::proxy::mint().ok()?;
     let path = request.head.target().to_owned();
     client.connection.used_by(&id);
+    listener.session_processes.iter().for_each(|processes| processes.claim(up, &id));
     Some(listener.sessions.keep(Session::begin(id, path, worker_id, up.epoch, params)))
 }
 

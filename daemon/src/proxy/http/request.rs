@@ -261,6 +261,11 @@ impl Request {
         self.messages.as_ref().is_some_and(|messages| messages.is_request(method))
     }
 
+    /// Whether it is the first request of a session.
+    pub fn begins_session(&self) -> bool {
+        self.head.session.is_none() && self.is_call("initialize")
+    }
+
     /// Whether it has requests that wait for a response.
     pub fn has_calls(&self) -> bool {
         self.messages.as_ref().is_some_and(Messages::has_requests)

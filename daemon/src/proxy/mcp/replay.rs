@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::session::{ReplayRefused, Session};
+use super::session::{Epoch, ReplayRefused, Session};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use crate::deadline::Deadline;
@@ -13,6 +13,7 @@ use crate::proxy::http::request::{Request, RequestHead};
 use crate::proxy::http::response::Kind;
 use crate::proxy::http::worker_connection::Response;
 use crate::proxy::listener::Listener;
+use crate::proxy::stdio::own::SessionProcesses;
 use crate::proxy::upstream::Live;
 
 /// Limit for the response to a replayed message.
@@ -28,6 +29,8 @@ pub enum ReplayError {
     NotYet(String),
     /// The client's credentials are wrong: it gets the worker's response, and the session goes on.
     Denied(Box<Response>),
+    /// There is no process for it now.
+    Unavailable(String),
 }
 
 impl From<ReplayRefused> for ReplayError {
@@ -53,6 +56,57 @@ pub async fn replay(
     Box::pin(replay_once(listener, up, session, cause)).await
 }
 
+/// The process of a session that has one of its own. If it is gone, the session goes on with a new one. The first request
+/// starts it, the others wait.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub async fn own_process(
+    listener: &Listener,
+    processes: &SessionProcesses,
+    session: &SharedSession,
+    cause: &RequestHead,
+    deadline: Deadline,
+) -> Result<Arc<Live>, ReplayError> {
+    let present = |session: &SharedSession| processes.live(session.lock().epoch);
+    if let Some(up) = present(session) {
+        return Ok(up);
+    }
+    let turn = deadline.wait(session.replaying.lock()).await;
+    let _turn = turn.map_err(|_| ReplayError::Unavailable(listener.not_in_time()))?;
+    if let Some(up) = present(session) {
+        return Ok(up);
+    }
+    let up = listener.session_process(processes, deadline).await.map_err(ReplayError::Unavailable)?;
+    let new = EndUnlessAdopted { processes, epoch: Some(up.epoch) };
+    let mut copy = session.lock().clone();
+    processes.claim(&up, &copy.id);
+    // Between two messages it does not look idle to another session that needs a place.
+    let _busy = up.keep_busy();
+    replay_in_time(listener, &up, &mut copy, cause).await?;
+    new.adopt();
+    adopt(listener, session, copy);
+    Ok(up)
+}
+
+/// A process that a session could not go on with.
+struct EndUnlessAdopted<'a> {
+    processes: &'a SessionProcesses,
+    epoch: Option<Epoch>,
+}
+
+impl EndUnlessAdopted<'_> {
+    fn adopt(mut self) {
+        self.epoch = None;
+    }
+}
+
+impl Drop for EndUnlessAdopted<'_> {
+    fn drop(&mut self) {
+        self.epoch.into_iter().for_each(|epoch| self.processes.end_epoch(epoch));
+    }
+}
+
 async fn replay_once(
     listener: &Listener,
     up: &Arc<Live>,
@@ -64,13 +118,26 @@ async fn replay_once(
     if copy.epoch == up.epoch {
         return Ok(());
     }
-    // An incomplete replay does not count.
-    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, &mut copy, cause)).await;
-    renewed.unwrap_or_else(|_| Err(ReplayError::NotYet("it did not answer in time".to_owned())))?;
-    let mut session = session.lock();
-    session.adopt(copy);
-    listener.sessions.save(&session);
+    replay_in_time(listener, up, &mut copy, cause).await?;
+    adopt(listener, session, copy);
     Ok(())
+}
+
+/// An incomplete replay does not count: it changes a copy.
+async fn replay_in_time(
+    listener: &Listener,
+    up: &Arc<Live>,
+    copy: &mut Session,
+    cause: &RequestHead,
+) -> Result<(), ReplayError> {
+    let renewed = Deadline::after(ANSWER).wait(replay_messages(listener, up, copy, cause)).await;
+    renewed.unwrap_or_else(|_| Err(ReplayError::NotYet("it did not answer in time".to_owned())))
+}
+
+fn adopt(listener: &Listener, session: &SharedSession, renewed: Session) {
+    let mut session = session.lock();
+    session.adopt(renewed);
+    listener.sessions.save(&session);
 }
 
 async fn replay_messages(

@@ -26,7 +26,7 @@ use super::silence;
 use super::sse::{Event, Splitter};
 use super::stream_end;
 use crate::condition::Fate;
-use crate::deadline;
+use crate::deadline::{self, Deadline};
 use crate::proxy::budget::Share;
 use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
 use crate::proxy::http::client::{AHEAD, After, Client, Gone};
@@ -36,10 +36,14 @@ use crate::proxy::http::socket::{Outgoing, READ};
 use crate::proxy::http::worker_connection::{BrokenOff, WorkerBody};
 use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::observe::registry::OpenStream;
+use crate::proxy::stdio::own::SessionProcesses;
 use crate::proxy::upstream::{Live, Upstream};
 
 /// What a worker that stops may still send to a client that reads slowly, in bytes.
 const LAST_WORDS: usize = 4 * 1024 * 1024;
+
+/// Between two attempts to get the next process of a session.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What an event stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,6 +361,7 @@ impl<'a> Relay<'a> {
         const SHORT: Duration = Duration::from_secs(1);
         let is_short = deadline::now().saturating_duration_since(attached.since) < SHORT;
         self.short = if is_short { self.short + 1 } else { 0 };
+        let old = attached.up.epoch;
         drop(attached);
         self.cancel_asked();
         if self.purpose == Purpose::Get && self.session.is_none() {
@@ -366,6 +371,7 @@ impl<'a> Relay<'a> {
             listener: self.listener.clone(),
             request: self.request.clone(),
             session: self.session.clone(),
+            old,
             swallow: self.purpose == Purpose::Listen,
             pause: pause(self.short),
         };
@@ -471,6 +477,8 @@ struct Attaching {
     listener: Arc<Listener>,
     request: Arc<Request>,
     session: Option<SharedSession>,
+    /// The epoch of the worker that served it.
+    old: Epoch,
     swallow: bool,
     pause: Duration,
 }
@@ -487,6 +495,9 @@ enum Opened {
 impl Attaching {
     /// Opens the same stream with the worker that is live; `None` if that is refused.
     async fn attach(mut self) -> Option<Attached> {
+        if let (Some(processes), Some(session)) = (&self.listener.session_processes, &self.session) {
+            return attach_to_own(&self.listener, processes, &self.request, session, self.old).await;
+        }
         let mut failures = 0;
         loop {
             deadline::until(deadline::now() + std::mem::take(&mut self.pause)).await;
@@ -507,7 +518,7 @@ impl Attaching {
         if let Some(session) = &self.session {
             match replay::replay(&self.listener, up, session, &self.request.head).await {
                 Ok(()) => push_list_changed(session, &mut first),
-                Err(ReplayError::NotYet(_)) => return Opened::NotYet,
+                Err(ReplayError::NotYet(_) | ReplayError::Unavailable(_)) => return Opened::NotYet,
                 Err(ReplayError::Refused(why)) => {
                     tracing::info!(worker = %self.listener.name, %why, "a stream ended with its session");
                     return Opened::Refused;
@@ -541,6 +552,38 @@ fn pause(failures: u32) -> Duration {
     const LONGEST: Duration = Duration::from_secs(5);
     let doubled = failures.checked_sub(1).map(|times| FIRST.saturating_mul(1 << times.min(10)));
     doubled.unwrap_or_default().min(LONGEST)
+}
+
+/// Opens the same stream with the next process of its session; `None` if the session has ended.
+async fn attach_to_own(
+    listener: &Listener,
+    processes: &SessionProcesses,
+    request: &Request,
+    session: &SharedSession,
+    old: Epoch,
+) -> Option<Attached> {
+    let id = session.lock().id.clone();
+    while listener.sessions.get(&id).is_some() {
+        let deadline = Deadline::after(listener.hold);
+        match replay::own_process(listener, processes, session, &request.head, deadline).await {
+            Ok(up) if up.epoch != old => {
+                if let Ok(response) = up.call(request, Some(session)).await {
+                    let mut first = vec![];
+                    push_list_changed(session, &mut first);
+                    let attached = Attached { first, ..Attached::new(up, response.body) };
+                    return response.head.is_success().then_some(attached);
+                }
+            }
+            Err(ReplayError::Refused(why)) => {
+                tracing::info!(worker = %listener.name, %why, "a stream ended with its session");
+                return None;
+            }
+            Err(ReplayError::Denied(_)) => return None,
+            Ok(_) | Err(ReplayError::NotYet(_) | ReplayError::Unavailable(_)) => {}
+        }
+        deadline::until(deadline::now() + AGAIN).await;
+    }
+    None
 }
 
 /// The worker that is live and not about to stop.

@@ -8,13 +8,14 @@ use super::body::StdioBody;
 use super::hello::Hello;
 use super::inbox::Answer;
 use super::parts::{Parts, Role, value};
-use super::server::{Era, Forwarded, Lost, StdioServer, answer_of};
+use super::router::Sharing;
+use super::server::{Era, Forwarded, Lost, StdioServer, Takes, answer_of};
 use crate::proxy::budget::Share;
 use crate::proxy::http::request::{Method, Request};
 use crate::proxy::http::response::ResponseHead;
 use crate::proxy::mcp::message::error_for;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// "Parse error" and "Invalid Request", JSON-RPC 2.0, section 5.1.
 const PARSE_ERROR: (i64, &str) = (-32700, "the body is no JSON-RPC message");
 const NO_BATCH: (i64, &str) =
@@ -63,6 +64,9 @@ impl StdioServer {
             return Ok(refusal(400, NO_BATCH));
         }
         let Some(parts) = Parts::read(&request.body) else { return Ok(refusal(400, PARSE_ERROR)) };
+        if self.sharing() == Sharing::Own {
+            return self.post_to_own(request, session, &parts).await;
+        }
         match (parts.role(), parts.method(), self.era()) {
             (Role::Request, "initialize", Some(Era::Sessions(hello))) => {
                 let wanted = parts.details().protocol_version;
@@ -83,9 +87,13 @@ impl StdioServer {
     }
 
     fn begin_session(&self, answer: &Value) -> Responded {
+        self.with_session(json(200, answer.to_string().into_bytes()))
+    }
+
+    /// The response that begins a session.
+    pub(super) fn with_session(&self, (mut head, body): Responded) -> Responded {
         let Ok(id) = crate::proxy::mint() else { return text(500, "no random bytes for a session\n") };
         self.open_session(&id);
-        let (mut head, body) = json(200, answer.to_string().into_bytes());
         head.session = Some(id);
         (head, body)
     }
@@ -96,7 +104,7 @@ impl StdioServer {
         session: Option<&str>,
         parts: &Parts<'_>,
     ) -> Result<Responded, Lost> {
-        let (inbox, ticket) = match self.forward(session, parts).await? {
+        let (inbox, ticket) = match self.forward(session, parts, Takes::Answer).await? {
             Forwarded::Answer(message) => return Ok(json(200, message)),
             Forwarded::Call(inbox, ticket) => (inbox, ticket),
         };
@@ -114,15 +122,15 @@ fn id_of(parts: &Parts<'_>) -> Value {
     parts.id().map(value).unwrap_or_default()
 }
 
-fn events() -> ResponseHead {
+pub(super) fn events() -> ResponseHead {
     ResponseHead::of_mcpd(200, "text/event-stream", None)
 }
 
-fn json(status: u16, message: Vec<u8>) -> Responded {
+pub(super) fn json(status: u16, message: Vec<u8>) -> Responded {
     whole(status, JSON, message)
 }
 
-fn text(status: u16, text: &str) -> Responded {
+pub(super) fn text(status: u16, text: &str) -> Responded {
     whole(status, "text/plain; charset=utf-8", text.as_bytes().to_vec())
 }
 

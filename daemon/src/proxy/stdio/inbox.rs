@@ -71,6 +71,21 @@ impl Inbox {
         self.changed.notify_one();
     }
 
+    /// Waits for what comes next: whether it is an event.
+    pub async fn begins_with_event(&self) -> bool {
+        loop {
+            let is_event = {
+                let state = self.state();
+                let is_there = !state.events.is_empty() || state.answer.is_some() || state.end.is_some();
+                is_there.then_some(!state.events.is_empty())
+            };
+            match is_event {
+                Some(is_event) => return is_event,
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
     /// The next message; the answer comes last.
     pub async fn next(&self) -> Received {
         loop {

@@ -47,10 +47,25 @@ pub enum Delivery {
     Stream(String, Vec<u8>),
     /// For the server.
     Server(Vec<u8>),
+    /// For the one client of a server that is not shared: a notification.
+    Client(Vec<u8>),
+    /// The same: a request with this id, for which the client has to send an answer.
+    Asked(Value, Vec<u8>),
+}
+
+/// Who uses a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// All clients of its port.
+    #[default]
+    Shared,
+    /// One session.
+    Own,
 }
 
 #[derive(Default)]
 pub struct Router {
+    sharing: Sharing,
     last_call: CallId,
     calls: HashMap<CallId, Call>,
     sessions: HashMap<String, Client>,
@@ -88,6 +103,10 @@ struct Client {
 }
 
 impl Router {
+    pub fn new(sharing: Sharing) -> Self {
+        Self { sharing, ..Self::default() }
+    }
+
     pub fn open_session(&mut self, id: String) {
         if self.sessions.len() >= MOST_SESSIONS
             && let Some(oldest) =
@@ -134,7 +153,9 @@ impl Router {
         let details = if concerns_router(parts) { parts.details() } else { Details::default() };
         let mut level = None;
         let mut subscribes_to = None;
-        match session.map_or(Noted::Nothing, |session| self.note(session, parts.method(), &details)) {
+        // One client alone sets the level, and subscribes, at the server itself.
+        let shares = session.filter(|_| self.sharing == Sharing::Shared);
+        match shares.map_or(Noted::Nothing, |session| self.note(session, parts.method(), &details)) {
             Noted::Nothing => {}
             Noted::Answered => return Some(Routed::Answer(empty_result(id))),
             Noted::Level(lowest) => level = details.level.zip(Some(format!("\"{}\"", lowest.name()))),
@@ -188,7 +209,9 @@ impl Router {
     pub fn notification(&mut self, session: Option<&str>, parts: &Parts<'_>) -> Vec<Delivery> {
         match parts.method() {
             // mcpd has sent its own; a shared server knows no roots and waits for no client.
-            "notifications/initialized" | "notifications/roots/list_changed" | "notifications/progress" => {
+            "notifications/initialized" | "notifications/roots/list_changed" | "notifications/progress"
+                if self.sharing == Sharing::Shared =>
+            {
                 vec![]
             }
             "notifications/cancelled" => self.cancel(session, parts).unwrap_or_default(),
@@ -234,6 +257,9 @@ impl Router {
         Some(match (parts.role(), parts.id()) {
             (Role::Answer, Some(id)) => self.answer(id, &parts).into_iter().collect(),
             (Role::Request, Some(id)) if parts.method() == "ping" => vec![Delivery::Server(empty_result(id))],
+            (Role::Request, Some(id)) if self.sharing == Sharing::Own => {
+                vec![Delivery::Asked(value(id), parts.rewrite(&[]))]
+            }
             (Role::Request, Some(id)) => {
                 vec![Delivery::Server(error_for(&value(id), NOT_SHARED).to_string().into_bytes())]
             }
@@ -264,8 +290,10 @@ impl Router {
             ("notifications/progress", Some(token)) => {
                 self.event(token, |call| call.progress_token.as_deref().map(RawValue::get), parts)
             }
+            ("notifications/progress", None) => vec![],
+            _ if self.sharing == Sharing::Own => vec![Delivery::Client(parts.rewrite(&[]))],
             // It cancels its own requests, and has none.
-            ("notifications/cancelled" | "notifications/progress", _) => vec![],
+            ("notifications/cancelled", _) => vec![],
             ("notifications/message", _) => {
                 let level = details.level.and_then(Level::read);
                 self.to_sessions(parts, |client| level.is_none_or(|level| self.wants(client, level)))

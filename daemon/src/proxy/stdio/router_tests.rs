@@ -238,3 +238,63 @@ fn check(router: &mut Router, call: CallId, line: &Value, asked: &Asked) -> Resu
     prop_assert_eq!(&json(answer)["result"]["secret"], asked.client);
     Ok(())
 }
+
+/// A server that is not shared, with its session.
+fn own() -> Router {
+    let mut router = Router::new(Sharing::Own);
+    router.open_session("a".to_owned());
+    router
+}
+
+/// R-STDIO-2: sampling, elicitation and roots are between the server and its one client.
+#[test]
+fn a_server_that_is_not_shared_may_ask_its_client() {
+    let mut router = own();
+    let asked = json!({ "jsonrpc": "2.0", "id": 0, "method": "roots/list" });
+    let deliveries = from_server(&mut router, &asked);
+    let [Delivery::Asked(id, message)] = &deliveries[..] else { panic!("{deliveries:?}") };
+    assert_eq!((id, json(message)), (&json!(0), asked));
+    for told in ["notifications/cancelled", "notifications/message", "notifications/resources/updated"] {
+        let told =
+            json!({ "jsonrpc": "2.0", "method": told, "params": { "requestId": 0, "level": "debug" } });
+        let deliveries = from_server(&mut router, &told);
+        let [Delivery::Client(message)] = &deliveries[..] else { panic!("{deliveries:?}") };
+        assert_eq!(json(message), told);
+    }
+    let ping = from_server(&mut router, &json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }));
+    assert!(matches!(&ping[..], [Delivery::Server(_)]), "mcpd answers: {ping:?}");
+    for told in ["notifications/initialized", "notifications/roots/list_changed", "notifications/progress"] {
+        let told = json!({ "jsonrpc": "2.0", "method": told });
+        let deliveries = router.notification(Some("a"), &parts(&told.to_string()));
+        let [Delivery::Server(message)] = &deliveries[..] else { panic!("{deliveries:?}") };
+        assert_eq!(json(message), told);
+    }
+}
+
+/// The client of a server that is not shared sets the level and subscribes at the server itself.
+#[test]
+fn nothing_is_counted_for_one_client() {
+    let mut router = own();
+    for method in ["logging/setLevel", "resources/subscribe", "resources/subscribe"] {
+        let params = json!({ "level": "error", "uri": "x:1" });
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let (call, line) = forwarded(&mut router, Some("a"), &request);
+        assert_eq!((&line["method"], &line["params"]), (&json!(method), &params));
+        assert_eq!(answered(&mut router, call, json!({})).len(), 1);
+    }
+    assert!(router.close_session("a").is_empty(), "the process ends with its session");
+}
+
+#[test]
+fn progress_goes_to_its_call_whether_or_not_the_server_is_shared() {
+    let mut router = own();
+    let meta = json!({ "_meta": { "progressToken": "t" } });
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": meta });
+    let (call, line) = forwarded(&mut router, Some("a"), &request);
+    let token = line["params"]["_meta"]["progressToken"].clone();
+    let progress =
+        json!({ "method": "notifications/progress", "params": { "progressToken": token, "progress": 1 } });
+    let deliveries = from_server(&mut router, &progress);
+    let [Delivery::Event(of, message)] = &deliveries[..] else { panic!("{deliveries:?}") };
+    assert_eq!((*of, &json(message)["params"]["progressToken"]), (call, &json!("t")));
+}

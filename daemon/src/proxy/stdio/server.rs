@@ -1,6 +1,6 @@
 //! One process that speaks MCP on its standard input and output.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +12,18 @@ use serde_json::{Value, json};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::hello::Hello;
 use super::inbox::{Answer, End, Inbox, Received};
 use super::input::{Closed, Input};
 use super::lines::{Line, Lines};
 use super::parts::{Parts, Role};
-use super::router::{CallId, Delivery, Routed, Router, notification};
+use super::router::{CallId, Delivery, Routed, Router, Sharing, notification};
+use super::undelivered::Undelivered;
 use crate::deadline::Deadline;
 use crate::proxy::budget::{Budget, Share};
+use crate::proxy::mcp::message::error_for;
 
 /// Bytes read at once: the default capacity of a pipe, pipe(7).
 const CHUNK: usize = 64 * 1024;
@@ -33,6 +36,9 @@ const TOO_LONG: (i64, &str) = (
     -32000,
     "the server's answer is longer than mcpd passes on (16 MiB), or than its memory for messages has room for now",
 );
+
+/// The error for a request of the server whose client does not read.
+const NOT_READ: (i64, &str) = (-32000, "the client does not read the messages of the server");
 
 /// The daemon's ends of a process's standard input and output.
 pub struct ServerPipes {
@@ -55,10 +61,13 @@ pub enum Era {
 
 pub struct StdioServer {
     name: WorkerName,
-    input: Input,
+    sharing: Sharing,
+    pub(super) input: Input,
     state: Mutex<State>,
     /// Whether it has been initialized; `Err`: it refused.
-    era: watch::Sender<Option<Result<Era, String>>>,
+    pub(super) era: watch::Sender<Option<Result<Era, String>>>,
+    /// Cancelled when it has closed its output, or is gone.
+    closed: CancellationToken,
     budget: Arc<Budget>,
     strays: mpsc::Sender<Vec<u8>>,
     /// Lines on its output that were no messages.
@@ -70,6 +79,10 @@ struct State {
     router: Router,
     calls: HashMap<CallId, Arc<Inbox>>,
     streams: HashMap<String, Arc<Inbox>>,
+    /// Of a server that is not shared: calls whose client takes events before the answer.
+    event_calls: BTreeSet<CallId>,
+    /// The same: messages for its client while no stream is open.
+    undelivered: Undelivered,
     is_gone: bool,
 }
 
@@ -94,7 +107,7 @@ impl StdioServer {
     /// # Errors
     /// When the runtime can't register the pipes.
     pub fn start(
-        name: WorkerName,
+        (name, sharing): (WorkerName, Sharing),
         pipes: ServerPipes,
         (budget, stray_lines): (Arc<Budget>, Arc<AtomicU64>),
         thread: &Handle,
@@ -103,9 +116,11 @@ impl StdioServer {
         let output = Receiver::from_owned_fd(pipes.output)?;
         let server = Arc::new(Self {
             name,
+            sharing,
             input: Input::new(Sender::from_owned_fd(pipes.input)?),
-            state: Mutex::default(),
+            state: Mutex::new(State { router: Router::new(sharing), ..State::default() }),
             era: watch::Sender::new(None),
+            closed: CancellationToken::new(),
             budget,
             strays: pipes.strays,
             stray_lines,
@@ -113,8 +128,19 @@ impl StdioServer {
         let (reader, writer, greeter) = (server.clone(), server.clone(), server.clone());
         thread.spawn(async move { reader.read(output).await });
         thread.spawn(async move { writer.input.write().await });
-        thread.spawn(async move { greeter.greet().await });
+        if sharing == Sharing::Shared {
+            thread.spawn(async move { greeter.greet().await });
+        }
         Ok(server)
+    }
+
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// Completes when it has closed its output, or is gone.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     /// What the server understands, once it is initialized.
@@ -135,7 +161,8 @@ impl StdioServer {
             Ok(Err(_)) | Err(_) => None,
         };
         let era = ready.ok_or("it has not answered initialize yet")??;
-        if !was_ready {
+        // The client of a server that is not shared notices by itself whether it answers.
+        if !was_ready || self.sharing == Sharing::Own {
             return Ok(());
         }
         let (method, params) = match era {
@@ -157,6 +184,7 @@ impl StdioServer {
     /// The process is gone, although descendants may still hold its pipes.
     pub fn disconnect(&self) {
         self.input.close();
+        self.closed.cancel();
         let mut state = self.state();
         state.is_gone = true;
         let (calls, streams) = (std::mem::take(&mut state.calls), std::mem::take(&mut state.streams));
@@ -208,6 +236,7 @@ impl StdioServer {
         self: &Arc<Self>,
         session: Option<&str>,
         parts: &Parts<'_>,
+        takes: Takes,
     ) -> Result<Forwarded, Lost> {
         let (line, inbox, ticket) = {
             let mut state = self.state();
@@ -216,6 +245,9 @@ impl StdioServer {
                 Some(Routed::Answer(message)) => return Ok(Forwarded::Answer(message)),
                 Some(Routed::Forward(call, line)) => {
                     let (inbox, ticket) = state.begin(self, call)?;
+                    if self.sharing == Sharing::Own && takes == Takes::Events {
+                        state.offer_events(call, &inbox);
+                    }
                     (line, inbox, ticket)
                 }
             }
@@ -268,6 +300,7 @@ impl StdioServer {
         if state.is_gone {
             return Err(Lost::NotSent);
         }
+        state.undelivered.move_to(&inbox);
         let earlier = state.streams.insert(session.to_owned(), inbox.clone());
         earlier.inspect(|earlier| earlier.end(End::Finished));
         let ticket = StreamTicket { server: self.clone(), session: session.to_owned(), inbox: inbox.clone() };
@@ -327,7 +360,7 @@ impl StdioServer {
         for delivery in deliveries {
             match delivery {
                 Delivery::Answer(call, message) => {
-                    let inbox = self.state().calls.remove(&call);
+                    let inbox = self.state().end_call(call);
                     inbox
                         .inspect(|inbox| inbox.answer(Answer { message, share: std::mem::take(&mut share) }));
                 }
@@ -340,6 +373,16 @@ impl StdioServer {
                     self.push(inbox, message);
                 }
                 Delivery::Server(line) => self.input.offer(line),
+                Delivery::Client(message) => {
+                    if !self.state().deliver_to_client(message, Urgency::Told) {
+                        tracing::debug!(worker = %self.name, "a client does not read its notifications; one was dropped");
+                    }
+                }
+                Delivery::Asked(id, message) => {
+                    if !self.state().deliver_to_client(message, Urgency::Asked) {
+                        self.input.offer(error_for(&id, NOT_READ).to_string().into_bytes());
+                    }
+                }
             }
         }
     }
@@ -362,7 +405,51 @@ pub enum Forwarded {
     Call(Arc<Inbox>, CallTicket),
 }
 
+/// What a client can get before the answer to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    Events,
+    /// Nothing: the response is JSON.
+    Answer,
+}
+
+/// Whether the server waits for an answer of its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    Asked,
+    Told,
+}
+
 impl State {
+    /// A message for the one client: `false` if it can't be delivered.
+    fn deliver_to_client(&mut self, message: Vec<u8>, urgency: Urgency) -> bool {
+        let stream = self.streams.values().next();
+        let newest = self.event_calls.last().and_then(|call| self.calls.get(call));
+        let inbox = match (urgency, stream) {
+            // MCP has requests of the server on the stream of the call that they belong to.
+            (Urgency::Asked, _) if self.event_calls.len() == 1 => newest.or(stream),
+            (Urgency::Asked | Urgency::Told, Some(stream)) => Some(stream),
+            (Urgency::Asked | Urgency::Told, None) => newest,
+        };
+        match inbox {
+            Some(inbox) => inbox.push(message),
+            None => self.undelivered.push(message),
+        }
+    }
+
+    /// The client of this call takes messages of the server before the answer.
+    fn offer_events(&mut self, call: CallId, inbox: &Inbox) {
+        self.event_calls.insert(call);
+        if self.streams.is_empty() {
+            self.undelivered.move_to(inbox);
+        }
+    }
+
+    fn end_call(&mut self, call: CallId) -> Option<Arc<Inbox>> {
+        self.event_calls.remove(&call);
+        self.calls.remove(&call)
+    }
+
     fn begin(&mut self, server: &Arc<StdioServer>, call: CallId) -> Result<(Arc<Inbox>, CallTicket), Lost> {
         if self.is_gone {
             return Err(Lost::NotSent);
@@ -397,7 +484,7 @@ impl Drop for CallTicket {
     fn drop(&mut self) {
         let cancelled = {
             let mut state = self.server.state();
-            state.calls.remove(&self.call);
+            state.end_call(self.call);
             state.router.abandon(self.call)
         };
         if let Some(line) = cancelled {

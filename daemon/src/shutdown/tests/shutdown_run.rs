@@ -133,7 +133,14 @@ impl ShutdownRun {
     fn proxy(&self) -> Proxy {
         let run = harness::run().tag();
         let journal = JournalHandle::none();
-        let config = ProxyConfig { run, journal, kept: vec![], max_clients: 64, inherited: vec![] };
+        let config = ProxyConfig {
+            run,
+            journal,
+            kept: vec![],
+            max_clients: 64,
+            inherited: vec![],
+            process_requests: tokio::sync::mpsc::unbounded_channel().0,
+        };
         Proxy::open(&self.harness.config, config).expect("a thread").0
     }
 

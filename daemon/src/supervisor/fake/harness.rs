@@ -12,6 +12,7 @@ use mcpd_common::config::{
 };
 use mcpd_common::ids::{RunId, RunTag, Slot, WorkerName};
 use mcpd_common::status::{WorkerState, WorkerStatus};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::behaviour::{Behaviour, ms};
@@ -22,6 +23,7 @@ use crate::process::container::ContainerEnv;
 use crate::process::launch::LaunchEnv;
 use crate::process::output::Output;
 use crate::process::process_thread::ProcessThread;
+use crate::proxy::handle::ProcessRequest;
 use crate::service_manager::ServiceManager;
 use crate::slots::Slots;
 use crate::supervisor::handle::{Order, SupervisorHandle, UnknownWorker, WorkerAction};
@@ -33,6 +35,8 @@ pub struct Harness {
     pub workers: SupervisorHandle,
     pub supervisor_task: JoinHandle<()>,
     pub config: Config,
+    /// As from the proxy.
+    pub process_requests: mpsc::UnboundedSender<ProcessRequest>,
 }
 
 /// The run id of all harnesses.
@@ -72,6 +76,7 @@ impl Harness {
         let recorder = Recorder { run: run(), journal: JournalHandle::none() };
         // The workers have no output, so no log is opened there.
         let output = Output::start(PathBuf::from("nowhere")).expect("a thread");
+        let (process_requests, requested) = mpsc::unbounded_channel();
         let deps = Deps {
             process_thread,
             output,
@@ -80,12 +85,16 @@ impl Harness {
             recorder,
             service_manager: ServiceManager::default(),
             proxies: HashMap::new(),
+            process_requests: requested,
         };
-        let slots = Slots::allocate(config.workers.keys());
+        let mut slots = Slots::allocate(config.workers.keys());
+        for worker in config.workers.values().filter(|worker| worker.sessions == SessionsPolicy::Own) {
+            slots.add_for_sessions(&worker.name, worker.max_processes);
+        }
         let worker_client = Arc::new(system.clone());
         let (workers, supervisor_task) =
             supervisor::start_with_client(worker_client, &config, &slots, deps, process_events);
-        Self { system, workers, supervisor_task, config }
+        Self { system, workers, supervisor_task, config, process_requests }
     }
 
     /// Starts the supervisor and all workers, and gives them time for the first probe or an early exit.
@@ -176,6 +185,7 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         allow_other_users: false,
         hold: Duration::from_secs(30),
         sessions: SessionsPolicy::Keep,
+        max_processes: 8,
         allowed_hosts: vec![],
         allowed_origins: vec![],
         hint: None,

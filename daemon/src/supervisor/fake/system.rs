@@ -212,11 +212,9 @@ impl Inner {
 
     /// The behaviour of the worker in this slot, or of the program that a helper runs.
     pub(super) fn behaviour(&self, slot: Slot, program: &str) -> Option<Behaviour> {
-        if slot < Slot::FIRST_HELPER {
-            self.workers.get(usize::from(slot.0)).map(|(_, behaviour)| behaviour.clone())
-        } else {
-            self.commands.get(program).cloned()
-        }
+        // Helpers and processes of sessions have slots after those of the workers.
+        let worker = self.workers.get(usize::from(slot.0)).map(|(_, behaviour)| behaviour.clone());
+        worker.or_else(|| self.commands.get(program).cloned())
     }
 
     /// All descendants of the daemon, zombies included.

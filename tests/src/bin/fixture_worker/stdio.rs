@@ -26,6 +26,11 @@ struct Seen {
     stuck: u32,
     /// Responses to its own request.
     responses: Vec<Value>,
+    /// Parameters of `initialize`.
+    client: Value,
+    roots_changed: u32,
+    /// The call that waits for the client's answer.
+    eliciting: Option<Value>,
 }
 
 /// Serves until the end of its input.
@@ -56,15 +61,26 @@ fn take(seen: &Arc<Mutex<Seen>>, message: &Value) {
     let params = &message["params"];
     let mut state = seen.lock().expect("no thread panicked");
     let result = match message["method"].as_str() {
-        None => return state.responses.push(message.clone()),
+        None => {
+            if let Some(call) = state.eliciting.take() {
+                respond(&call, &text(&message["result"].to_string()));
+            }
+            return state.responses.push(message.clone());
+        }
+        Some("notifications/roots/list_changed") => return state.roots_changed += 1,
         Some("notifications/initialized") => return state.initialized += 1,
         Some("notifications/cancelled") => return state.cancelled.push(params["requestId"].clone()),
+        // It asks without having been called.
+        Some("notifications/ask") => return ask(),
         Some(_) if message.get("id").is_none() => return,
-        Some("initialize") => json!({
-            "protocolVersion": VERSION,
-            "serverInfo": { "name": "fixture", "version": "1" },
-            "capabilities": { "logging": {}, "tools": { "listChanged": true }, "resources": { "subscribe": true } },
-        }),
+        Some("initialize") if params["refuse"] == true => {
+            let error = json!({ "code": -32602, "message": "refused" });
+            return send(&json!({ "jsonrpc": "2.0", "id": message["id"], "error": error }));
+        }
+        Some("initialize") => {
+            state.client = params.clone();
+            initialized()
+        }
         Some("logging/setLevel") => {
             state.level = Some(params["level"].clone());
             json!({})
@@ -87,6 +103,14 @@ fn take(seen: &Arc<Mutex<Seen>>, message: &Value) {
     respond(message, &result);
 }
 
+fn initialized() -> Value {
+    json!({
+        "protocolVersion": VERSION,
+        "serverInfo": { "name": "fixture", "version": "1" },
+        "capabilities": { "logging": {}, "tools": { "listChanged": true }, "resources": { "subscribe": true } },
+    })
+}
+
 fn call(seen: &Arc<Mutex<Seen>>, message: &Value) {
     let arguments = message["params"]["arguments"].clone();
     match message["params"]["name"].as_str().unwrap_or_default() {
@@ -105,9 +129,15 @@ fn call(seen: &Arc<Mutex<Seen>>, message: &Value) {
             respond(message, &text("told"));
         }
         "ask" => {
-            send(&json!({ "jsonrpc": "2.0", "id": 0, "method": "sampling/createMessage", "params": {} }));
+            ask();
             respond(message, &text("asked"));
         }
+        // The answer of the client is the result.
+        "elicit" => {
+            seen.lock().expect("no thread panicked").eliciting = Some(message.clone());
+            send(&json!({ "jsonrpc": "2.0", "id": 0, "method": "elicitation/create", "params": arguments }));
+        }
+        "exit" => exiting::crash_after(Duration::ZERO),
         "stray" => {
             write_line(arguments["line"].as_str().unwrap_or("this is not JSON-RPC").as_bytes());
             respond(message, &text("written"));
@@ -117,6 +147,10 @@ fn call(seen: &Arc<Mutex<Seen>>, message: &Value) {
         "stuck" => seen.lock().expect("no thread panicked").stuck += 1,
         _ => respond(message, &text(&arguments.to_string())),
     }
+}
+
+fn ask() {
+    send(&json!({ "jsonrpc": "2.0", "id": 0, "method": "sampling/createMessage", "params": {} }));
 }
 
 fn slow(message: &Value, arguments: &Value) {
@@ -133,7 +167,7 @@ fn describe(seen: &Seen) -> Value {
     json!({
         "pid": std::process::id(), "initialized": seen.initialized, "level": seen.level, "subscribed": seen.subscribed,
         "unsubscribed": seen.unsubscribed, "cancelled": seen.cancelled, "stuck": seen.stuck,
-        "responses": seen.responses, "port": std::env::var("PORT").ok(),
+        "responses": seen.responses, "client": seen.client, "roots_changed": seen.roots_changed, "port": std::env::var("PORT").ok(),
     })
 }
 
