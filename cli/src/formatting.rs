@@ -35,6 +35,15 @@ impl Clock {
     }
 }
 
+/// "2 sessions of clients that are gone were ended"; `None` for none.
+pub fn ended_sessions(number: u32) -> Option<String> {
+    match number {
+        0 => None,
+        1 => Some("1 session of a client that is gone was ended".to_owned()),
+        _ => Some(format!("{number} sessions of clients that are gone were ended")),
+    }
+}
+
 /// Milliseconds with about three digits: `12 ms`, `1.20 s`, `81.0 s`, `2 min 5 s`.
 pub fn duration(ms: u64) -> String {
     let tens = ms / 10;

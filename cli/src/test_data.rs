@@ -69,6 +69,7 @@ fn worker_status(text: &str, state: WorkerState, number: u16) -> WorkerStatus {
         last_exit: None,
         stray_lines: 0,
         session_processes: 0,
+        ended_sessions: 0,
     }
 }
 
@@ -284,6 +285,7 @@ pub fn report() -> ShutdownReport {
             told: 0,
             left: 1,
             forced: 1,
+            ended_sessions: 0,
             connections: vec![
                 ClientReport {
                     worker: name("alpha"),

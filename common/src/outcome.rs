@@ -160,6 +160,9 @@ pub struct ClientsReport {
     pub left: u32,
     /// Number of connections that were closed by force.
     pub forced: u32,
+    /// Number of sessions that mcpd ended before the shutdown because all processes of their clients had exited.
+    #[serde(default)]
+    pub ended_sessions: u32,
     /// One element for each connection.
     pub connections: Vec<ClientReport>,
 }

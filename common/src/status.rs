@@ -85,6 +85,9 @@ pub struct WorkerStatus {
     /// Number of running processes that serve one session each, besides `pid`.
     #[serde(default)]
     pub session_processes: u32,
+    /// Sessions that mcpd ended because all processes of their clients had exited.
+    #[serde(default)]
+    pub ended_sessions: u32,
 }
 
 impl WorkerStatus {

@@ -127,6 +127,7 @@ fn report() -> ShutdownReport {
             told: 1,
             left: 1,
             forced: 1,
+            ended_sessions: 2,
             connections: vec![ClientReport {
                 worker: name("docs"),
                 peer: "127.0.0.1:40312".to_owned(),
@@ -195,6 +196,7 @@ fn status() -> StatusReport {
         last_exit: Some(ExitStatus::Signal(15)),
         stray_lines: 3,
         session_processes: 2,
+        ended_sessions: 4,
     };
     StatusReport {
         schema: STATUS_SCHEMA.to_owned(),

@@ -8,6 +8,7 @@ mod containers;
 mod control_socket;
 mod crash;
 mod crash_random;
+mod departed_clients;
 mod error_data;
 mod exit_codes;
 mod fixture;

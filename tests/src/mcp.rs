@@ -113,7 +113,7 @@ impl Client {
 
     /// Goes on with a session that another client began.
     pub fn resume(port: Port, session: String) -> Self {
-        Self { port, session, last: AtomicU64::new(0) }
+        Self { port, session, headers: vec![], last: AtomicU64::new(0) }
     }
 
     /// A request with a new id.

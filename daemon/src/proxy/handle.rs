@@ -33,6 +33,8 @@ pub struct ProxyHandle {
     /// The process that speaks stdio, from its start to its end.
     pub server: Mutex<Option<Arc<StdioServer>>>,
     pub stray_lines: Arc<AtomicU64>,
+    /// Of the listener.
+    pub ended_sessions: Arc<AtomicU32>,
     pub epochs: Arc<Epochs>,
     pub condition: SharedCondition,
     /// If each session has a process of its own.
@@ -136,6 +138,11 @@ impl ProxyHandle {
     /// Lines on the standard output of its processes that were no messages.
     pub fn stray_lines(&self) -> u64 {
         self.stray_lines.load(Ordering::Relaxed)
+    }
+
+    /// Sessions of clients that have exited, which mcpd ended.
+    pub fn ended_sessions(&self) -> u32 {
+        self.ended_sessions.load(Ordering::Relaxed)
     }
 
     /// Publishes the condition of the worker's `process`; the first one is 1.

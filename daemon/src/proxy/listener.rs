@@ -103,6 +103,8 @@ pub struct Listener {
     pub session_processes: Option<Arc<SessionProcesses>>,
     /// Streams that got the shutdown notice.
     pub notified: Arc<AtomicU32>,
+    /// Sessions of clients that have exited, which mcpd ended.
+    pub ended_sessions: Arc<AtomicU32>,
     /// Memory for messages that are kept whole.
     pub budget: Arc<Budget>,
     registry: Registry,
@@ -168,6 +170,7 @@ impl Listener {
             is_stdio: worker.transport == Transport::Stdio,
             session_processes,
             notified: shared.notified.clone(),
+            ended_sessions: Arc::default(),
             budget: shared.budget.clone(),
             registry: shared.registry.clone(),
             places: Places { own: Arc::new(Semaphore::new(CONNECTIONS)), all: shared.places.clone() },

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use self::handle::{BindState, Epochs, ProcessRequest, ProxyHandle, SharedCondition};
 use self::listener::{Listener, ProxyPhase, Shared, serve_from};
+use self::observe::client_watch::ClientWatch;
 use self::observe::registry::Registry;
 use self::stdio::own::SessionProcesses;
 use self::thread::ProxyThread;
@@ -58,6 +59,8 @@ pub struct Proxy {
     phase: watch::Sender<ProxyPhase>,
     registry: Registry,
     notified: Arc<AtomicU32>,
+    /// Sessions of clients that have exited, which mcpd ended; an element for each listener.
+    ended_sessions: Vec<Arc<AtomicU32>>,
     forced: CancellationToken,
     closed: CancellationToken,
     tasks: TaskTracker,
@@ -83,11 +86,12 @@ impl Proxy {
         let (phase, watched) = watch::channel(ProxyPhase::Open);
         let served = || config.workers.values().filter(|worker| worker.transport != Transport::Direct);
         let thread = served().next().map(|_| ProxyThread::start()).transpose()?;
-        let front = Self {
+        let mut front = Self {
             thread,
             phase,
             registry: Registry::default(),
             notified: Arc::default(),
+            ended_sessions: vec![],
             forced: CancellationToken::new(),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -110,6 +114,7 @@ impl Proxy {
             kept: opening.kept,
         };
         let mut handles = HashMap::new();
+        let mut listeners = vec![];
         let mut inherited = opening.inherited;
         for (worker, thread) in served().zip(front.thread.iter().cycle()) {
             let (publisher, upstream) = watch::channel(Upstream::Waiting { reason: None });
@@ -123,7 +128,8 @@ impl Proxy {
             };
             let listening = inherited.extract_if(.., ours).collect();
             let listening = Listening { all: front.listeners.clone(), inherited: listening };
-            let bind_state = listen(listener, &shared, listening, thread.handle().clone());
+            listeners.push(listener.clone());
+            let bind_state = listen(listener.clone(), &shared, listening, thread.handle().clone());
             let handle = ProxyHandle {
                 epochs: Epochs::new(opening.run),
                 publisher,
@@ -135,9 +141,11 @@ impl Proxy {
                 stray_lines: Arc::default(),
                 condition,
                 session_processes,
+                ended_sessions: listener.ended_sessions.clone(),
             };
             handles.insert(worker.name.clone(), handle);
         }
+        front.watch_clients(listeners);
         Ok((front, handles))
     }
 
@@ -153,6 +161,14 @@ impl Proxy {
         let processes = SessionProcesses::new(name, run, places, requests.clone(), self.registry.clone());
         tokio::spawn(processes.clone().watch_clients(self.closed.clone()));
         processes
+    }
+
+    fn watch_clients(&mut self, listeners: Vec<Arc<Listener>>) {
+        self.ended_sessions = listeners.iter().map(|listener| listener.ended_sessions.clone()).collect();
+        if let Some(thread) = &self.thread {
+            let watch = ClientWatch::new(listeners, self.registry.clone(), Handle::current());
+            self.tasks.spawn_on(watch.run(self.phase.subscribe()), thread.handle());
+        }
     }
 
     pub fn registry(&self) -> &Registry {
@@ -194,6 +210,11 @@ impl Proxy {
     /// Streams that got the shutdown notice.
     pub fn notified(&self) -> u32 {
         self.notified.load(Ordering::Relaxed)
+    }
+
+    /// Sessions of clients that have exited, which mcpd ended.
+    pub fn ended_sessions(&self) -> u32 {
+        self.ended_sessions.iter().map(|ended| ended.load(Ordering::Relaxed)).sum()
     }
 
     /// Closes the listeners and all connections.

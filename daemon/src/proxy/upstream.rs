@@ -136,6 +136,14 @@ impl Live {
         }
     }
 
+    /// The worker's own address, as `Host` names it; for a server that speaks stdio any name will do.
+    pub fn host(&self) -> String {
+        match &self.server {
+            Server::Http(pool) => pool.host(),
+            Server::Stdio(_) => "localhost".to_owned(),
+        }
+    }
+
     /// Sends a request that is kept whole, of a session that mcpd keeps or of none.
     ///
     /// # Errors

@@ -187,6 +187,7 @@ impl Shutdown {
         so_far.findings.extend(so_far.clients.force(outcome));
         self.proxy.close(phase.deadline().at_most(CLOSE_LIMIT)).await;
         so_far.clients.set_notified(self.proxy.notified());
+        so_far.clients.set_ended_sessions(self.proxy.ended_sessions());
         let ClientsReport { seen, told: notified, left, forced, .. } = so_far.clients.report();
         self.progress.publish(EventKind::Clients { connected: 0, left, forced });
         let summary = format!("{left} of {seen} clients disconnected, {notified} streams notified");
@@ -201,6 +202,7 @@ impl Shutdown {
         self.proxy.begin_shutdown();
         so_far.clients.scan().await;
         so_far.clients.set_notified(self.proxy.notified());
+        so_far.clients.set_ended_sessions(self.proxy.ended_sessions());
         let summary = match self.proxy.registry().all().len() {
             0 => "no request is in flight; new requests wait".to_owned(),
             waiting => {

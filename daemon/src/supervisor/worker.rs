@@ -178,6 +178,7 @@ impl Worker {
             last_exit: self.machine.last_exit(),
             stray_lines: proxy.map_or(0, ProxyHandle::stray_lines),
             session_processes: u32::try_from(session_processes).unwrap_or(u32::MAX),
+            ended_sessions: proxy.map_or(0, ProxyHandle::ended_sessions),
         }
     }
 

@@ -52,7 +52,7 @@ mirror!(
 );
 mirror!(PhaseReport, v1::PhaseReport { phase, outcome, duration_ms, limit_ms });
 mirror!(ClientReport, v1::ClientReport { worker, peer, process, left_after_ms });
-mirror!(ClientsReport, v1::ClientsReport { seen, told, left, forced, connections });
+mirror!(ClientsReport, v1::ClientsReport { seen, told, left, forced, ended_sessions, connections });
 mirror!(ResourceReport, v1::ResourceReport { name, error, duration_ms });
 mirror!(OwnReport, v1::OwnReport { descriptors_start, descriptors_end, threads_start, threads_end, leaked });
 mirror!(

@@ -69,6 +69,7 @@ mirror!(
         last_exit,
         stray_lines,
         session_processes,
+        ended_sessions,
     }
 );
 mirror!(LastShutdown, v1::LastShutdown { run, at, reason, exit_code, duration_ms });

@@ -7,7 +7,7 @@ use crate::color::Tone;
 use crate::commands::shutdown::summary;
 use crate::commands::verify_ports;
 use crate::document::Document;
-use crate::formatting::{Clock, count, duration, limit};
+use crate::formatting::{Clock, count, duration, ended_sessions, limit};
 use crate::progress::phase_table::{asked, departed, passed};
 use crate::table::{Cell, Column, Table, cell, maybe};
 
@@ -140,10 +140,17 @@ fn failed_checks(doc: &mut Document, report: &ShutdownReport) {
 
 fn clients(doc: &mut Document, report: &ShutdownReport) {
     let clients = &report.clients;
-    if clients.seen == 0 {
+    let ended = ended_sessions(clients.ended_sessions);
+    if clients.seen == 0 && ended.is_none() {
         return;
     }
     title(doc, "Clients");
+    if let Some(ended) = ended {
+        doc.sentence(&ended, Tone::Plain);
+    }
+    if clients.seen == 0 {
+        return;
+    }
     let line = format!(
         "{} connected, {} notified, {} disconnected, {} closed by force",
         clients.seen, clients.told, clients.left, clients.forced

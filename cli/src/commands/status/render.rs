@@ -9,7 +9,7 @@ use mcpd_common::status::{
 use crate::color::Tone;
 use crate::commands::shutdown::summary;
 use crate::document::Document;
-use crate::formatting::{Clock, count, duration};
+use crate::formatting::{Clock, count, duration, ended_sessions};
 use crate::table::{Cell, Column, Table, cell, maybe};
 
 /// That there is no daemon is not said here. `detailed` shows a single worker as a list instead of a table row.
@@ -114,6 +114,9 @@ fn workers(doc: &mut Document, workers: &[WorkerStatus], clock: &Clock) {
         if let Some(strays) = strays(worker) {
             doc.labelled(&format!("  {}: ", worker.name), &strays, Tone::Warn);
         }
+        if let Some(ended) = ended_sessions(worker.ended_sessions) {
+            doc.labelled(&format!("  {}: ", worker.name), &ended, Tone::Plain);
+        }
     }
 }
 
@@ -154,6 +157,7 @@ fn detail(doc: &mut Document, worker: &WorkerStatus, clock: &Clock) {
         ("Restarts", worker.restarts.to_string(), Tone::Plain),
         ("Last exit", exit, Tone::Plain),
         ("Clients", worker.clients.to_string(), Tone::Plain),
+        ("Sessions", ended_sessions(worker.ended_sessions).unwrap_or_default(), Tone::Plain),
     ];
     doc.blank_line();
     doc.line(&[(worker.name.as_str(), Tone::Strong)]);

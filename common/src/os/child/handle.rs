@@ -1,5 +1,6 @@
 //! A reference to one process, which need not be our child.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::identity::Identity;
@@ -37,6 +38,15 @@ impl Handle {
             }
         }
         Ok(Identity::open(process)?.map(|identity| Self(Hold::Identity(identity))))
+    }
+
+    /// A descriptor that becomes readable when it exits; `None` where the kernel offers none.
+    pub fn into_exit_descriptor(self) -> Option<OwnedFd> {
+        match self.0 {
+            #[cfg(target_os = "linux")]
+            Hold::Descriptor(descriptor) => Some(descriptor.into()),
+            Hold::Identity(_) => None,
+        }
     }
 
     /// Sends it a signal.

@@ -15,6 +15,13 @@ use crate::os::process_data::Process;
 #[derive(Debug)]
 pub struct PidDescriptor(OwnedFd);
 
+/// It becomes readable when the process exits, pidfd_open(2).
+impl From<PidDescriptor> for OwnedFd {
+    fn from(descriptor: PidDescriptor) -> Self {
+        descriptor.0
+    }
+}
+
 /// The result of opening a pidfd.
 pub enum Opened {
     /// The descriptor refers to the process that was read.

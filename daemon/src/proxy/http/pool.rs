@@ -37,6 +37,11 @@ impl Pool {
         Arc::new(Self { listener, idle: Mutex::default(), is_swept: AtomicBool::new(false), detach })
     }
 
+    /// The worker's own address, as `Host` names it.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.listener.port())
+    }
+
     /// Sends a request. Its connection is used again when the response has been read.
     ///
     /// # Errors

@@ -172,9 +172,7 @@ impl RequestHead {
         push_line(&mut lines, "content-type", "application/json");
         push_line(&mut lines, "accept", "application/json, text/event-stream");
         if let Some((_, version)) = session {
-            // It is the worker's own text.
-            let is_valid = |version: &&str| version.bytes().all(|byte| byte.is_ascii_graphic());
-            push_line(&mut lines, "mcp-protocol-version", version.filter(is_valid).unwrap_or_default());
+            push_version(&mut lines, version);
         }
         Self {
             method: Method::Post,
@@ -185,6 +183,27 @@ impl RequestHead {
             is_json: true,
             session: session.map(|(id, _)| id.to_owned()),
             accepts: Accepts { events: true, anything: false },
+            last_event: None,
+            lines,
+            target: method.len()..method.len() + path.len(),
+        }
+    }
+
+    /// Of a request by which mcpd itself ends a session at the worker that is reached as this host.
+    pub fn to_end_session(path: &str, host: &str, version: Option<&str>) -> Self {
+        let method = "DELETE ";
+        let mut lines = format!("{method}{path} HTTP/1.1\r\n").into_bytes();
+        push_line(&mut lines, "host", host);
+        push_version(&mut lines, version);
+        Self {
+            method: Method::Delete,
+            body: BodyLength::None,
+            keeps_alive: true,
+            is_http_1_0: false,
+            expects_continue: false,
+            is_json: false,
+            session: None,
+            accepts: Accepts { events: false, anything: true },
             last_event: None,
             lines,
             target: method.len()..method.len() + path.len(),
@@ -299,6 +318,12 @@ impl Request {
     pub fn forget_last_event(&mut self) {
         self.head.last_event = None;
     }
+}
+
+/// The version is the worker's own text.
+fn push_version(out: &mut Vec<u8>, version: Option<&str>) {
+    let is_valid = |version: &&str| version.bytes().all(|byte| byte.is_ascii_graphic());
+    push_line(out, "mcp-protocol-version", version.filter(is_valid).unwrap_or_default());
 }
 
 /// The field that says how long a body is.

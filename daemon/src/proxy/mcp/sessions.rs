@@ -111,6 +111,22 @@ impl Sessions {
         self.end(id.to_owned());
     }
 
+    /// A session and when a request last used it; this is no use.
+    pub fn look_at(&self, id: &str) -> Option<(SharedSession, Instant)> {
+        self.known().get(id).map(|known| (known.session.clone(), known.used))
+    }
+
+    /// Removes a session that has ended, unless a request has used it since then. Returns whether it did.
+    pub fn forget_if_unused_since(&self, id: &str, moment: Instant) -> bool {
+        let mut known = self.known();
+        let is_unused = known.get(id).is_some_and(|known| known.used <= moment);
+        if is_unused {
+            known.remove(id);
+            self.end(id.to_owned());
+        }
+        is_unused
+    }
+
     fn end(&self, id: String) {
         self.journal.record(Record::SessionEnded { worker: self.worker.clone(), id });
     }
@@ -170,6 +186,19 @@ mod tests {
         assert!(sessions.get("0").is_some() && sessions.get("new").is_some());
         assert!(sessions.get("1").is_none());
         assert_eq!(sessions.known().len(), MOST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_is_used_meanwhile_is_not_forgotten() {
+        let sessions = sessions(JournalHandle::none(), &[]);
+        sessions.keep(session("a"));
+        let (_, used) = sessions.look_at("a").expect("kept");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(sessions.look_at("a").map(|(_, used)| used), Some(used), "looking is no use");
+        assert!(sessions.get("a").is_some());
+        assert!(!sessions.forget_if_unused_since("a", used));
+        assert!(sessions.forget_if_unused_since("a", deadline::now()));
+        assert!(sessions.look_at("a").is_none() && !sessions.forget_if_unused_since("a", deadline::now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ pub struct ClientDrain {
     began: Instant,
     seen: BTreeMap<ClientSocket, Seen>,
     notified: u32,
+    ended_sessions: u32,
 }
 
 /// The socket table at one moment.
@@ -49,7 +50,7 @@ enum Fate {
 impl ClientDrain {
     /// Knows no connection yet. `began` is when the shutdown began.
     pub fn new(ports: ClientPorts, began: Instant) -> Self {
-        Self { ports, began, seen: BTreeMap::new(), notified: 0 }
+        Self { ports, began, seen: BTreeMap::new(), notified: 0, ended_sessions: 0 }
     }
 
     /// Reads the socket table; true when no client is connected any more.
@@ -115,6 +116,11 @@ impl ClientDrain {
         self.notified = streams;
     }
 
+    /// Sessions of clients that had exited, which mcpd ended before the shutdown.
+    pub fn set_ended_sessions(&mut self, sessions: u32) {
+        self.ended_sessions = sessions;
+    }
+
     /// For the report.
     pub fn report(&self) -> ClientsReport {
         ClientsReport {
@@ -122,6 +128,7 @@ impl ClientDrain {
             told: self.notified,
             left: self.count(Fate::Left),
             forced: self.count(Fate::Forced),
+            ended_sessions: self.ended_sessions,
             connections: self.seen.values().map(|seen| seen.report.clone()).collect(),
         }
     }

@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use jiff::Timestamp;
 use mcpd_common::ids::WorkerName;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::client_process::ClientProcess;
 use super::socket_table::Endpoints;
 use crate::deadline;
 
 const NO_LIMIT: u32 = u32::MAX;
+/// Sessions that are remembered for one connection; nearly all have one.
+const MAX_SESSIONS: usize = 16;
 
 #[derive(Clone, Default)]
 pub struct Registry(Arc<Inner>);
@@ -24,7 +29,9 @@ struct Inner {
     last: AtomicU64,
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
     /// Told when there is a connection again.
-    first: tokio::sync::Notify,
+    first: Notify,
+    /// Told when a connection used another session, or one that used a session is closed.
+    use_changed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -37,7 +44,13 @@ pub struct Connection {
     pub requests: AtomicU64,
     /// Open event streams.
     pub streams: AtomicU32,
-    session: Mutex<Option<String>>,
+    /// When it was accepted, on the clock of the deadlines.
+    pub opened: Instant,
+    /// The client's processes that have the socket, once they were looked up; empty if they are not readable.
+    pub owners: OnceLock<Vec<ClientProcess>>,
+    /// The sessions that were used on it, the last one last.
+    sessions: Mutex<Vec<String>>,
+    use_changed: Arc<Notify>,
     /// Seconds until its time limit; 0 after it, or [`NO_LIMIT`].
     seconds_left: AtomicU32,
     has_changed: AtomicBool,
@@ -60,7 +73,10 @@ impl Registry {
             since: Timestamp::now(),
             requests: AtomicU64::new(0),
             streams: AtomicU32::new(0),
-            session: Mutex::default(),
+            opened: deadline::now(),
+            owners: OnceLock::new(),
+            sessions: Mutex::default(),
+            use_changed: self.0.use_changed.clone(),
             seconds_left: AtomicU32::new(NO_LIMIT),
             has_changed: AtomicBool::new(false),
             task: AtomicWaker::new(),
@@ -77,6 +93,11 @@ impl Registry {
     /// All connections, oldest first.
     pub fn all(&self) -> Vec<Arc<Connection>> {
         self.connections().values().cloned().collect()
+    }
+
+    /// Completes when a connection has used another session, or one that used a session was closed.
+    pub async fn use_changed(&self) {
+        self.0.use_changed.notified().await;
     }
 
     /// Something changed that may concern any connection: each one looks what it is.
@@ -97,7 +118,7 @@ impl Registry {
         }
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
         self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,21 +142,39 @@ impl Drop for OpenStream {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.registry.connections().remove(&self.connection.id);
+        if !self.connection.lock_sessions().is_empty() {
+            self.registry.0.use_changed.notify_one();
+        }
     }
 }
 
 impl Connection {
     /// The MCP session that was last used on it.
     pub fn session(&self) -> Option<String> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock_sessions().last().cloned()
+    }
+
+    /// The MCP sessions that were used on it, as far as they are remembered.
+    pub fn sessions(&self) -> Vec<String> {
+        self.lock_sessions().clone()
     }
 
     /// Records that a request of this session was received.
     pub fn used_by(&self, session: &str) {
-        let mut known = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_deref() != Some(session) {
-            *known = Some(session.to_owned());
+        let mut known = self.lock_sessions();
+        if known.last().is_some_and(|last| last == session) {
+            return;
         }
+        known.retain(|other| other != session);
+        if known.len() >= MAX_SESSIONS {
+            known.remove(0);
+        }
+        known.push(session.to_owned());
+        self.use_changed.notify_one();
+    }
+
+    fn lock_sessions(&self) -> MutexGuard<'_, Vec<String>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its task wakes up to a second after so many seconds, unless this or [`Self::lift_limit`] is called before.
@@ -185,6 +224,26 @@ mod tests {
         let address = "127.0.0.1:8081".parse().expect("an address");
         let endpoints = Endpoints { client: address, server: address };
         registry.enter(&"docs".parse().expect("a name"), endpoints)
+    }
+
+    /// R-CLIENT-9: a connection may serve several sessions.
+    #[tokio::test]
+    async fn a_connection_remembers_its_sessions_and_says_when_they_change() {
+        let registry = Registry::default();
+        let entry = connection(&registry);
+        let at_once = || crate::deadline::Deadline::after(Duration::ZERO);
+        for (session, is_new) in [("a", true), ("a", false), ("b", true), ("a", true)] {
+            entry.connection.used_by(session);
+            assert_eq!(at_once().wait(registry.use_changed()).await.is_ok(), is_new, "{session}");
+        }
+        assert_eq!(entry.connection.sessions(), ["b", "a"]);
+        assert_eq!(entry.connection.session().as_deref(), Some("a"));
+        (0..2 * MAX_SESSIONS).for_each(|number| entry.connection.used_by(&number.to_string()));
+        assert_eq!(entry.connection.sessions().len(), MAX_SESSIONS);
+        drop(entry);
+        assert!(at_once().wait(registry.use_changed()).await.is_ok());
+        drop(connection(&registry));
+        assert!(at_once().wait(registry.use_changed()).await.is_err(), "it used no session");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use mcpd_common::ids::{Port, WorkerName};
+use mcpd_common::ids::{Pid, Port, WorkerName};
 use mcpd_common::os::ProcessInfo;
 use mcpd_common::os::process;
 use mcpd_common::os::socket::{self, Socket, TcpState};
@@ -82,8 +82,14 @@ pub fn reports(connections: &[ClientSocket]) -> Vec<ClientReport> {
     connections.iter().map(report).collect()
 }
 
-/// The processes at the clients' endpoints of these connections.
+/// The processes at the clients' endpoints of these connections; of each, the first one that has the socket.
 pub fn processes_at(connections: &[Endpoints]) -> HashMap<Endpoints, ProcessInfo> {
+    let owners = owners_at(connections).into_iter();
+    owners.filter_map(|(endpoints, pids)| Some((endpoints, process::describe(*pids.first()?)?))).collect()
+}
+
+/// All processes that have the clients' sockets of these connections, as far as they are readable.
+pub fn owners_at(connections: &[Endpoints]) -> HashMap<Endpoints, Vec<Pid>> {
     let table = socket::connections().unwrap_or_default();
     let inode_of: HashMap<Endpoints, u64> = table
         .iter()
@@ -93,11 +99,8 @@ pub fn processes_at(connections: &[Endpoints]) -> HashMap<Endpoints, ProcessInfo
     let inodes: HashSet<u64> =
         connections.iter().filter_map(|endpoints| inode_of.get(endpoints).copied()).collect();
     let owners = if inodes.is_empty() { HashMap::new() } else { socket::owners(&inodes) };
-    let process = |endpoints: &Endpoints| {
-        let pid = owners.get(inode_of.get(endpoints)?)?.first()?;
-        process::describe(*pid)
-    };
-    connections.iter().filter_map(|endpoints| Some((*endpoints, process(endpoints)?))).collect()
+    let pids = |endpoints: &Endpoints| owners.get(inode_of.get(endpoints)?).cloned();
+    connections.iter().filter_map(|endpoints| Some((*endpoints, pids(endpoints)?))).collect()
 }
 
 /// The connection of which this socket is the client's end.

@@ -10,6 +10,7 @@
 //! offspring  the processes that it starts and leaves behind
 //! bomb       processes that keep forking
 //! zoo        hostile workers: children that escape from their parent
+//! relay      the process of a client, whose bytes the test writes and reads
 //! report     what it inherited: environment, descriptors, limits, signals
 //! raw        all unsafe code
 //! ```
@@ -27,6 +28,7 @@ mod mcp;
 mod offspring;
 mod options;
 mod raw;
+mod relay;
 mod reload;
 mod report;
 mod serve;
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
         Role::Escaper(on_sigterm) => offspring::escaper(&options, on_sigterm),
         Role::Tree { depth, width } => offspring::tree(&options, depth, width),
         Role::Heir { worker } => serve::heir(options, worker),
+        Role::Relay { port } => {
+            relay::run(port).unwrap_or_else(|error| fail(&format!("port {port}: {error}")))
+        }
         Role::Exit => ExitCode::SUCCESS,
     }
 }

@@ -45,6 +45,8 @@ pub enum Role {
         /// The pid of the worker whose socket it has.
         worker: u32,
     },
+    /// Is a client: passes bytes between its standard input and output and this port.
+    Relay { port: u16 },
     /// Exits at once.
     Exit,
 }
@@ -216,6 +218,8 @@ impl Options {
             "--not-yet" => self.rude.not_yet = args.millis()?,
             "--unknown-session" => self.rude.unknown_session = args.number()?,
             "--one-stream" => self.rude.one_stream = Some(args.millis()?),
+            "--one-session" => self.rude.one_session = true,
+            "--no-delete" => self.rude.no_delete = true,
             "--undeclared" => self.rude.undeclared = true,
             "--reloads" => self.reloads = Some(args.reload()?),
             "--reloaded" => self.reloaded = Some(args.reload()?),
@@ -280,6 +284,7 @@ impl<I: Iterator<Item = String>> Args<I> {
             "stubborn-escaper" => Ok(Role::Escaper(OnSigterm::Ignore)),
             "tree" => Ok(Role::Tree { depth: self.number()?, width: self.number()? }),
             "heir" => Ok(Role::Heir { worker: self.number()? }),
+            "relay" => Ok(Role::Relay { port: self.number()? }),
             "exit" => Ok(Role::Exit),
             other => Err(format!("no role \"{other}\"")),
         }

@@ -149,6 +149,10 @@ fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next
         wire::reply(stream, request, 503, "", b"not yet\n")?;
         return Ok(Next::KeepAlive);
     }
+    if body["method"] == "initialize" && rude::is_taken(state) {
+        wire::reply(stream, request, 400, "", b"Server already initialized\n")?;
+        return Ok(Next::KeepAlive);
+    }
     if body["method"] == "initialize" {
         let id = state.begin();
         let response = json!({ "jsonrpc": "2.0", "id": body["id"], "result": initialized(state) });

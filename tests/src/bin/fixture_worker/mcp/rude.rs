@@ -5,6 +5,8 @@
 //! --not-yet MS         `initialize` gets 503 for this long after the start
 //! --unknown-session S  the status for a session that it does not know (404 if not given); 400 comes with an error
 //! --one-stream MS      a session has one GET stream, the others get 409; it notices the end of one after this time
+//! --one-session        it has one session, and refuses a second `initialize` with 400 until the first one is deleted
+//! --no-delete          `DELETE` gets 401
 //! --undeclared         it does not declare `listChanged`; the file `tools` in its directory has the names of its tools
 //! POST /forget         it forgets all sessions
 //! ```
@@ -28,12 +30,22 @@ pub struct Rudeness {
     pub unknown_session: u16,
     pub one_stream: Option<Duration>,
     pub undeclared: bool,
+    pub one_session: bool,
+    pub no_delete: bool,
 }
 
 impl Default for Rudeness {
     fn default() -> Self {
         let not_yet = Duration::ZERO;
-        Self { token: None, not_yet, unknown_session: 404, one_stream: None, undeclared: false }
+        Self {
+            token: None,
+            not_yet,
+            unknown_session: 404,
+            one_stream: None,
+            undeclared: false,
+            one_session: false,
+            no_delete: false,
+        }
     }
 }
 
@@ -44,6 +56,10 @@ pub fn refuse(state: &State, request: &Request, stream: &TcpStream) -> io::Resul
         wire::reply(stream, request, 401, UNAUTHORIZED, b"which token?\n")?;
         return Ok(Some(Next::KeepAlive));
     }
+    if state.rude.no_delete && request.method() == "DELETE" {
+        wire::reply(stream, request, 401, UNAUTHORIZED, b"which token?\n")?;
+        return Ok(Some(Next::KeepAlive));
+    }
     Ok(None)
 }
 
@@ -51,6 +67,11 @@ pub fn refuse(state: &State, request: &Request, stream: &TcpStream) -> io::Resul
 pub fn is_early(state: &State) -> bool {
     static STARTED: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     STARTED.get_or_init(Instant::now).elapsed() < state.rude.not_yet
+}
+
+/// Whether its only session exists, as in a TypeScript server with one global transport.
+pub fn is_taken(state: &State) -> bool {
+    state.rude.one_session && !state.lock().sessions.is_empty()
 }
 
 /// The response to a request of a session that it does not know.
