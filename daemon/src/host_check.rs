@@ -74,7 +74,15 @@ impl Allowed {
 
     fn is_allowed_origin(&self, origin: &str) -> bool {
         let loopback = origin.parse::<Uri>().ok().and_then(|uri| uri.host().map(is_loopback));
-        loopback.unwrap_or(false) || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        loopback.unwrap_or(false) || self.origins.iter().any(|allowed| is_covered(origin, allowed))
+    }
+}
+
+/// Whether an origin is one that is allowed: exactly, or by its scheme (`chrome-extension://*`).
+fn is_covered(origin: &str, allowed: &str) -> bool {
+    match allowed.strip_suffix("://*") {
+        Some(scheme) => origin.split_once("://").is_some_and(|(it, _)| it.eq_ignore_ascii_case(scheme)),
+        None => origin.eq_ignore_ascii_case(allowed),
     }
 }
 
@@ -140,11 +148,30 @@ mod tests {
 
     #[test]
     fn only_pages_of_this_machine_are_served() {
-        for origin in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:5173"] {
+        for origin in [
+            "http://localhost:3000",
+            "https://127.0.0.1",
+            "http://[::1]:5173",
+            "http://tauri.localhost",
+            "tauri://localhost",
+        ] {
             assert_eq!(ask(Some("localhost"), Some(origin)), Ok(()), "{origin}");
         }
         for origin in ["null", "http://evil.example", "http://localhost.evil.example", "file://", ""] {
             assert_eq!(ask(Some("localhost"), Some(origin)), Err(Refused::Origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn all_origins_of_a_scheme_may_be_allowed() {
+        let origins = vec!["chrome-extension://*".into(), "vscode-webview://*".into()];
+        let allowed = Allowed { hosts: vec![], origins };
+        let check = |origin: &str| allowed.check_origin(origin.as_bytes());
+        for origin in ["chrome-extension://abcdef", "Chrome-Extension://x", "vscode-webview://1a2b"] {
+            assert_eq!(check(origin), Ok(()), "{origin}");
+        }
+        for origin in ["moz-extension://abc", "chrome-extension", "https://chrome-extension://x", "null"] {
+            assert_eq!(check(origin), Err(Refused::Origin), "{origin}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! End-to-end tests with real programs and processes, observed from outside.
 
 mod bad_input;
+mod browsers;
 mod cgroups;
 mod cli;
 mod clients;

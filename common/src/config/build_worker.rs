@@ -79,6 +79,7 @@ pub(super) fn complete(
         hold: own.hold.or(defaults.hold).unwrap_or(HOLD_TIMEOUT),
         sessions,
         max_processes: own.max_processes.or(defaults.max_processes).unwrap_or(MAX_PROCESSES),
+        host: own.host.or(defaults.host),
         allow_other_users: own.allow_other_users.or(defaults.allow_other_users).unwrap_or(false),
         allowed_hosts: own.allowed_hosts.iter().chain(&defaults.allowed_hosts).cloned().collect(),
         allowed_origins: own.allowed_origins.iter().chain(&defaults.allowed_origins).cloned().collect(),

@@ -51,5 +51,7 @@ pub use problem::{Problem, Severity};
 pub use repository::{FoundRepository, find_repository};
 pub use settings::{Config, DaemonConfig, ResourceConfig};
 pub use shutdown::{ForcePorts, ShutdownConfig};
-pub use worker::{PortSource, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig};
+pub use worker::{
+    HostPolicy, PortSource, Probe, Program, RestartPolicy, SessionsPolicy, Transport, WorkerConfig,
+};
 pub use worker_env::{ReadEnv, Variables, WorkerEnv};

@@ -9,7 +9,7 @@ use super::placeholder;
 use super::problem::{Found, Notes};
 use super::section::Section;
 use super::shutdown::ForcePorts;
-use super::worker::{Probe, RestartPolicy, SessionsPolicy, Transport};
+use super::worker::{HostPolicy, Probe, RestartPolicy, SessionsPolicy, Transport};
 use crate::ids::Port;
 
 /// The whole file.
@@ -59,6 +59,7 @@ pub(super) struct Shared {
     pub hold: Option<Duration>,
     pub sessions: Option<SessionsPolicy>,
     pub max_processes: Option<u16>,
+    pub host: Option<HostPolicy>,
     pub allow_other_users: Option<bool>,
     pub allowed_hosts: Vec<String>,
     pub allowed_origins: Vec<String>,
@@ -133,6 +134,8 @@ pub(super) const RESTART: [(&str, RestartPolicy); 3] = [
     ("never", RestartPolicy::Never),
 ];
 
+pub(super) const HOSTS: [(&str, HostPolicy); 2] =
+    [("keep", HostPolicy::Keep), ("worker", HostPolicy::Worker)];
 pub(super) const SESSIONS: [(&str, SessionsPolicy); 4] = [
     ("keep", SessionsPolicy::Keep),
     ("forget", SessionsPolicy::Forget),
@@ -206,6 +209,7 @@ fn read_shared(section: &mut Section) -> Shared {
         hold: section.duration("hold").map(|found| found.value),
         sessions: section.choice("sessions", &SESSIONS),
         max_processes: section.number("max_processes", MOST_PROCESSES),
+        host: section.choice("host", &HOSTS),
         allow_other_users: section.boolean("allow_other_users"),
         allowed_hosts: read_texts(section, "allowed_hosts"),
         allowed_origins: read_texts(section, "allowed_origins"),

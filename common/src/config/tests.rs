@@ -314,7 +314,7 @@ command = []
         "config.toml:6: verification in [shutdown] is \"30h\", which is more than 24h; DURATION",
         "config.toml:7: force_ports in [shutdown] is \"mine\", which is unknown; write \"own\" or \"never\" or \"any\"",
         "config.toml:9: restart in [defaults] is \"sometimes\", which is unknown; write \"always\" or \"on-failure\" or \"never\"",
-        "config.toml:10: unknown key \"port\" in [defaults]; known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, max_processes, ready, ready_within, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport, trust_listener",
+        "config.toml:10: unknown key \"port\" in [defaults]; known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, host, max_processes, ready, ready_within, restart, restart_unhealthy, sessions, shutdown_path, stop_command, transport, trust_listener",
         "config.toml:14: unknown key \"prot\" in [workers.alpha]; did you mean \"port\"?",
         "config.toml:15: command in [workers.alpha] has the unknown placeholder {prot}; write {port}, {repo} or {name}; for the text {prot} write {{prot}}",
         "config.toml:18: port 8081 in [workers.beta] is also that of alpha (config.toml:13); write another port, or omit port to have one derived",
@@ -336,7 +336,7 @@ command = []
         let line = line.replace(duration::ALLOWED, "DURATION");
         let line =
             line.replace("write a number from 1 to 65535, or omit the key to have one derived", "PORT");
-        line.split("known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, max_processes, port")
+        line.split("known keys: allow_other_users, allowed_hosts, allowed_origins, command, env, env_file, hold, host, max_processes, port")
             .next()
             .map(|start| if start == line { line.clone() } else { format!("{start}KNOWN") })
     };

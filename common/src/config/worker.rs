@@ -49,6 +49,8 @@ pub struct WorkerConfig {
     pub sessions: SessionsPolicy,
     /// Limit of processes for sessions, of a worker with [`SessionsPolicy::Own`].
     pub max_processes: u16,
+    /// Which `Host` the worker gets; `None`: the client's, until the worker refuses it.
+    pub host: Option<HostPolicy>,
     /// Whether programs of other users may connect.
     pub allow_other_users: bool,
     /// Values of `Host` that requests may have, besides loopback.
@@ -139,6 +141,16 @@ pub enum SessionsPolicy {
     /// Each session has a process of its own, of a worker that speaks stdio. It continues with another one if that one
     /// exits.
     Own,
+}
+
+/// `host`: the value of `Host` in requests to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostPolicy {
+    /// The client's.
+    Keep,
+    /// The address of the worker's own port.
+    Worker,
 }
 
 /// What to run for a worker.

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::budget::Budget;
+use super::http::worker_host::WorkerHost;
 use super::mcp::session::{self, Epoch};
 use super::observe::registry::Registry;
 use super::stdio::own::SessionProcesses;
@@ -33,6 +34,8 @@ pub struct ProxyHandle {
     /// The process that speaks stdio, from its start to its end.
     pub server: Mutex<Option<Arc<StdioServer>>>,
     pub stray_lines: Arc<AtomicU64>,
+    /// Of the listener.
+    pub worker_host: Arc<WorkerHost>,
     /// Of the listener.
     pub ended_sessions: Arc<AtomicU32>,
     pub epochs: Arc<Epochs>,
@@ -176,12 +179,14 @@ impl ProxyHandle {
         };
         let (publisher, registry, epochs) =
             (self.publisher.clone(), self.registry.clone(), self.epochs.clone());
+        let worker_host = self.worker_host.clone();
         let replaced = listener.replacements();
         let weak = Arc::downgrade(listener);
         self.thread.spawn(follow_reloads(replaced, weak, move |listener| {
-            replace(&publisher, &registry, process, || Live::http(epochs.next(), process, listener))
+            let next = || Live::http(epochs.next(), process, listener, worker_host.clone());
+            replace(&publisher, &registry, process, next)
         }));
-        Some(Live::http(self.epochs.next(), process, listener.clone()))
+        Some(Live::http(self.epochs.next(), process, listener.clone(), self.worker_host.clone()))
     }
 
     /// The worker stops: new requests wait, streams detach from it.

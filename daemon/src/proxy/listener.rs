@@ -26,6 +26,7 @@ use super::handle::SharedCondition;
 use super::http::incoming::WHOLE;
 use super::http::response::Next;
 use super::http::serve::{TurnedAway, serve, turn_away};
+use super::http::worker_host::WorkerHost;
 use super::mcp::message::SHUTTING_DOWN;
 use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
@@ -81,6 +82,8 @@ pub struct Listener {
     /// The port that clients use.
     pub port: Port,
     pub allowed: Allowed,
+    /// Which `Host` the worker gets.
+    pub worker_host: Arc<WorkerHost>,
     /// Whether programs of other users may connect.
     allows_other_users: bool,
     /// The worker's own route, which clients may not request.
@@ -158,6 +161,7 @@ impl Listener {
             name: worker.name.clone(),
             port: worker.port,
             allowed,
+            worker_host: Arc::new(WorkerHost::new(worker.host)),
             allows_other_users: worker.allow_other_users,
             shutdown_path: worker.shutdown_path.clone(),
             hold: worker.hold,

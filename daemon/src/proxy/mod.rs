@@ -142,6 +142,7 @@ impl Proxy {
                 condition,
                 session_processes,
                 ended_sessions: listener.ended_sessions.clone(),
+                worker_host: listener.worker_host.clone(),
             };
             handles.insert(worker.name.clone(), handle);
         }

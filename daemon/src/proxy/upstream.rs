@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::http::pool::Pool;
 use super::http::request::Request;
 use super::http::worker_connection::{CallError, Response, Wire, WorkerBody, WorkerConnection};
+use super::http::worker_host::WorkerHost;
 use super::mcp::session::Epoch;
 use super::mcp::sessions::SharedSession;
 use super::stdio::own::Usage;
@@ -82,9 +83,14 @@ impl SendError {
 pub struct InFlightGuard(Arc<Live>);
 
 impl Live {
-    pub fn http(epoch: Epoch, process: u32, listener: Arc<WorkerListener>) -> Self {
+    pub fn http(
+        epoch: Epoch,
+        process: u32,
+        listener: Arc<WorkerListener>,
+        worker_host: Arc<WorkerHost>,
+    ) -> Self {
         let detach = CancellationToken::new();
-        let pool = Pool::new(listener, detach.clone());
+        let pool = Pool::new(listener, detach.clone(), worker_host);
         Self::new(epoch, process, detach, Server::Http(pool), None)
     }
 
@@ -155,7 +161,10 @@ impl Live {
     ) -> Result<Response, SendError> {
         let guard = InFlightGuard::begin(self);
         match &self.server {
-            Server::Http(pool) => pool.call(|| Wire::of(request, session), request.head.method, guard).await,
+            Server::Http(pool) => {
+                let host = pool.own_host();
+                pool.call(|| Wire::of(request, session, host.as_deref()), request.head.method, guard).await
+            }
             Server::Stdio(server) => {
                 let kept = session.map(|session| session.lock().worker_id.clone());
                 let responded =
@@ -171,6 +180,14 @@ impl Live {
         match &self.server {
             Server::Http(pool) => pool.examine().await,
             Server::Stdio(_) => {}
+        }
+    }
+
+    /// The worker's own host, if it gets that instead of the client's.
+    pub fn own_host(&self) -> Option<String> {
+        match &self.server {
+            Server::Http(pool) => pool.own_host(),
+            Server::Stdio(_) => None,
         }
     }
 

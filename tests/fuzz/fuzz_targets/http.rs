@@ -20,6 +20,7 @@ mod proxy {
     pub mod budget;
     pub mod http {
         pub mod chunked;
+        pub mod cors;
         pub mod fields;
         pub mod framing;
         pub mod head;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::key::{Choice, Form, Key, KeyDefault, Kind, Table};
 use crate::config::build::RESOURCE_TIMEOUT;
 use crate::config::build_worker::{HOLD_TIMEOUT, MAX_PROCESSES, READY_TIMEOUT};
-use crate::config::raw::{FORCE_PORTS, MOST_PROCESSES, RESTART, SESSIONS, TRANSPORT};
+use crate::config::raw::{FORCE_PORTS, HOSTS, MOST_PROCESSES, RESTART, SESSIONS, TRANSPORT};
 use crate::config::shutdown::{ForcePorts, ShutdownConfig};
-use crate::config::worker::{RestartPolicy, SessionsPolicy, Transport};
+use crate::config::worker::{HostPolicy, RestartPolicy, SessionsPolicy, Transport};
 use crate::config::{duration, ports};
 
 /// All tables, in the order of the documentation.
@@ -198,6 +198,20 @@ fn shared() -> Vec<Key> {
              that has been idle longest is ended; its session continues with another one when it is used again.",
         ),
         key(
+            "host",
+            choices(HOSTS, |host| match host {
+                HostPolicy::Keep => "the client's",
+                HostPolicy::Worker => {
+                    "the address of the worker's own port, for a worker that serves only a list of hosts"
+                }
+            }),
+            KeyDefault::Derived(
+                "`\"keep\"`, until the worker refuses a request with 421, or with 403 and a text about its host; then \
+                 `\"worker\"`",
+            ),
+            "The value of the header `Host` in requests to the worker.",
+        ),
+        key(
             "trust_listener",
             Kind::Boolean,
             KeyDefault::Derived("`true` for commands of docker, podman, nerdctl and finch, else `false`"),
@@ -220,7 +234,8 @@ fn shared() -> Vec<Key> {
             "allowed_origins",
             Kind::Texts,
             value(json!([])),
-            "Values of the header `Origin` that requests may have, besides those of the loopback interface.",
+            "Values of the header `Origin` that requests may have, besides those of the loopback interface; `scheme://*` \
+             (`chrome-extension://*`) allows all of a scheme.",
         ),
     ]
 }

@@ -38,6 +38,8 @@ const LINGER_BYTES: usize = 1024 * 1024;
 pub struct Client {
     pub socket: Socket,
     pub connection: Arc<Connection>,
+    /// The origin of the page that sent the request.
+    pub origin: Option<String>,
     search: HeadSearch,
 }
 
@@ -85,7 +87,7 @@ pub enum BodyError {
 
 impl Client {
     pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { socket: Socket::new(stream), connection, search: HeadSearch::default() }
+        Self { socket: Socket::new(stream), connection, origin: None, search: HeadSearch::default() }
     }
 
     /// Waits for the head of the next request.
@@ -148,6 +150,7 @@ impl Client {
             Err(error) => return Some(Arrival::Refused(error.into())),
         };
         let parsed = RequestHead::parse(&unread[..length], &listener.allowed);
+        self.origin = parsed.as_ref().ok().and_then(|head| head.origin.clone());
         self.use_unread(length);
         Some(parsed.map_or_else(Arrival::Refused, Arrival::Request))
     }
@@ -268,7 +271,8 @@ impl Client {
 
     /// Sends a response of mcpd itself; after it the connection goes on as `next` says.
     pub async fn reply(&mut self, listener: &Listener, reply: &Reply, next: Next, has_body: bool) -> After {
-        match self.send(listener, &reply.write(next, has_body)).await {
+        let bytes = reply.write(next, has_body, self.origin.as_deref());
+        match self.send(listener, &bytes).await {
             Ok(()) if next == Next::KeepAlive => After::NextRequest,
             Ok(()) => After::Linger,
             Err(Gone) => After::Close,

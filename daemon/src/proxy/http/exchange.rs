@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{After, Client, Interruption};
+use super::cors;
 use super::framing::BodyLength;
 use super::incoming::{self, NotRead, Upload};
 use super::late;
@@ -60,6 +61,9 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
     if let Some(reply) = refusal(listener, &head) {
         return client.reply(listener, &reply, Next::Close, head.method != Method::Head).await;
     }
+    if let Some(reply) = cors::preflight(&head) {
+        return client.reply(listener, &reply, listener.next(keeps_alive), true).await;
+    }
     let (mut request, mut upload) = match incoming::read(listener, client, head).await {
         Ok(read) => read,
         Err(NotRead::Gone) => return After::Close,
@@ -86,7 +90,7 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
         }
     };
     let next = listener.next(keeps_alive && upload.as_ref().is_none_or(|upload| upload.is_done()));
-    let after = match fetched {
+    let after = match allow_origin(client, fetched) {
         Fetched::Response(up, response) => {
             deliver(listener, client, request, session, upload, (up, response), next).await
         }
@@ -99,6 +103,18 @@ pub async fn exchange(listener: &Arc<Listener>, client: &mut Client, head: Reque
         Fetched::Gone => After::Close,
     };
     if after == After::NextRequest && next == Next::Close { After::Linger } else { after }
+}
+
+/// Lets the page that sent the request read the response.
+fn allow_origin(client: &Client, mut fetched: Fetched) -> Fetched {
+    if let Some(origin) = &client.origin {
+        match &mut fetched {
+            Fetched::Response(_, response) => response.head.allow(origin),
+            Fetched::Denied(response) => response.head.allow(origin),
+            Fetched::Reply(_) | Fetched::Gone => {}
+        }
+    }
+    fetched
 }
 
 /// What a request got, and whether the client had waited so long that it got the head of an event stream before.
@@ -218,9 +234,12 @@ async fn fetch(listener: &Listener, request: &Request, session: Option<&SharedSe
             Err(NotLive::Unavailable(why)) => return Fetched::Reply(unavailable(listener, request, &why)),
         };
         let replays = replays(session);
+        let has_own_host = listener.worker_host.is_own();
         let error = match up.call(request, session).await {
             Ok(mut response) => {
-                if !response.head.is_success() && again.is_due(request, session, replays, &mut response).await
+                if !response.head.is_success()
+                    && (listener.worker_host.is_refused(has_own_host, &mut response).await
+                        || again.is_due(request, session, replays, &mut response).await)
                 {
                     continue;
                 }

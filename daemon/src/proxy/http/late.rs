@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::chunked::{LAST_CHUNK, push_chunk};
 use super::client::{After, Client, Gone, Interruption};
+use super::cors;
 use super::exchange::Fetched;
 use super::request::{Method, Request};
 use super::response::Next;
@@ -42,7 +43,7 @@ pub async fn wait(
     next: Next,
     mut fetching: Pin<&mut impl Future<Output = Fetched>>,
 ) -> Result<Fetched, Gone> {
-    let mut bytes = head(next);
+    let mut bytes = head(next, client.origin.as_deref());
     loop {
         push_chunk(&mut bytes, silence::COMMENT);
         client.send(listener, &bytes).await?;
@@ -56,10 +57,13 @@ pub async fn wait(
     }
 }
 
-fn head(next: Next) -> Vec<u8> {
+fn head(next: Next, origin: Option<&str>) -> Vec<u8> {
     let mut head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n\
                      transfer-encoding: chunked\r\n"
         .to_vec();
+    if let Some(origin) = origin {
+        cors::push_fields(&mut head, origin);
+    }
     next.push(&mut head);
     head.extend_from_slice(b"\r\n");
     head

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   serve -> client -> exchange -> pool -> worker_connection            effects
-//!            head, request, response, fields, framing, chunked, reply   pure: from bytes to decisions
+//!            head, request, response, fields, framing, chunked, reply, cors   pure: from bytes to decisions
 //! ```
 
 pub mod chunked;
 pub mod client;
+mod cors;
 pub mod exchange;
 pub mod fields;
 pub mod framing;
@@ -22,6 +23,7 @@ mod shutdown_path;
 pub mod socket;
 mod transfer;
 pub mod worker_connection;
+pub mod worker_host;
 
 #[cfg(test)]
 mod differential_tests;

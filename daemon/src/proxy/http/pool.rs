@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Method;
 use super::worker_connection::{CallError, Response, Wire, WorkerConnection};
+use super::worker_host::WorkerHost;
 use crate::deadline::Deadline;
 use crate::proxy::upstream::{InFlightGuard, SendError};
 use crate::worker_listener::WorkerListener;
@@ -20,6 +21,7 @@ const LAST_SWEEP: u32 = 4;
 
 pub struct Pool {
     listener: Arc<WorkerListener>,
+    worker_host: Arc<WorkerHost>,
     idle: Mutex<Vec<Idle>>,
     is_swept: AtomicBool,
     /// Cancelled when the worker is about to stop.
@@ -33,13 +35,28 @@ struct Idle {
 }
 
 impl Pool {
-    pub fn new(listener: Arc<WorkerListener>, detach: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { listener, idle: Mutex::default(), is_swept: AtomicBool::new(false), detach })
+    pub fn new(
+        listener: Arc<WorkerListener>,
+        detach: CancellationToken,
+        worker_host: Arc<WorkerHost>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            worker_host,
+            idle: Mutex::default(),
+            is_swept: AtomicBool::new(false),
+            detach,
+        })
     }
 
     /// The worker's own address, as `Host` names it.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.listener.port())
+    }
+
+    /// The same, if the worker gets it instead of the client's.
+    pub fn own_host(&self) -> Option<String> {
+        self.worker_host.is_own().then(|| self.host())
     }
 
     /// Sends a request. Its connection is used again when the response has been read.

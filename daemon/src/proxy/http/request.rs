@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use httparse::{Header, Status};
+use mcpd_common::ids::WorkerName;
 use serde_json::Value;
 
 use super::fields::{
@@ -13,9 +14,9 @@ use super::fields::{
 use super::framing::{BadLength, BodyLength, LengthFields};
 use super::head::BadHead;
 use super::reply::Reply;
-use crate::host_check::Allowed;
+use crate::host_check::{Allowed, Refused};
 use crate::proxy::budget::Share;
-use crate::proxy::mcp::message::Messages;
+use crate::proxy::mcp::message::{Messages, error_for};
 use crate::proxy::mcp::session::{Epoch, EventId, Session};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct RequestHead {
     pub is_http_1_0: bool,
     pub expects_continue: bool,
     pub is_json: bool,
+    /// The allowed origin of a page.
+    pub origin: Option<String>,
     /// `Mcp-Session-Id`.
     pub session: Option<String>,
     accepts: Accepts,
@@ -74,25 +77,49 @@ pub enum Refusal {
     TooManyFields,
     #[error(transparent)]
     Length(#[from] BadLength),
-    #[error(transparent)]
-    Foreign(#[from] crate::host_check::Refused),
+    /// By its `Host` or `Origin`, and what it was.
+    #[error("{0}")]
+    Foreign(Refused, String),
     #[error("mcpd forwards HTTP/1.1 only")]
     Tunnel,
 }
 
 impl Refusal {
-    /// The response to the client.
-    pub fn reply(&self) -> Reply {
+    /// The response to a client of this worker.
+    pub fn reply(&self, worker: &WorkerName) -> Reply {
+        if let Self::Foreign(refused, value) = self {
+            return foreign(*refused, value, worker);
+        }
         let status = match self {
             Self::Length(BadLength::LostCoding) | Self::Tunnel => 501,
             Self::Head(BadHead::TooLong) | Self::TooManyFields => 431,
             Self::BadRequest(_) | Self::Head(BadHead::NoText | BadHead::BareLineFeed) | Self::Length(_) => {
                 400
             }
-            Self::Foreign(_) => 403,
+            Self::Foreign(..) => 403,
         };
         Reply::text(status, format!("{self}\n"))
     }
+}
+
+/// Names the line of the configuration that would allow the request.
+fn foreign(refused: Refused, value: &str, worker: &WorkerName) -> Reply {
+    const INVALID_REQUEST: i64 = -32600;
+    let (field, key) = match refused {
+        Refused::Host => ("Host", "allowed_hosts"),
+        Refused::Origin => ("Origin", "allowed_origins"),
+    };
+    let message = if value.is_empty() {
+        format!("mcpd refused the request: {refused}")
+    } else {
+        let line = format!("{key} = [{}]", Value::from(value));
+        format!(
+            "mcpd refused the request, because its {field} is \"{value}\" ({refused}). To allow it, write {line} under \
+             [workers.{worker}] in the configuration of mcpd and restart it"
+        )
+    };
+    let error = error_for(&Value::Null, (INVALID_REQUEST, &message));
+    Reply::json_with(403, error.to_string())
 }
 
 /// What is read in one pass over the fields.
@@ -107,6 +134,7 @@ struct Read<'a> {
     last_event: Option<&'a [u8]>,
     expects_continue: bool,
     is_json: bool,
+    origin: Option<String>,
 }
 
 impl RequestHead {
@@ -138,9 +166,12 @@ impl RequestHead {
         }
         let (authority, target) = origin_form(method, target)?;
         if read.has_two_hosts {
-            return Err(crate::host_check::Refused::Host.into());
+            return Err(Refusal::Foreign(Refused::Host, String::new()));
         }
-        allowed.check_hosts(authority, read.host.as_slice())?;
+        let hosts = read.host.as_slice();
+        allowed
+            .check_hosts(authority, hosts)
+            .map_err(|refused| Refusal::Foreign(refused, refused_host(authority, read.host)))?;
         let mut lines = Vec::with_capacity(head.len() + 128);
         for part in [method, " ", &*target, " HTTP/1.1\r\n"] {
             lines.extend_from_slice(part.as_bytes());
@@ -154,6 +185,7 @@ impl RequestHead {
             is_http_1_0: minor == 0,
             expects_continue: read.expects_continue && minor == 1,
             is_json: read.is_json,
+            origin: read.origin,
             session: read.session.map(visible).transpose()?,
             // Without the field, anything is accepted (RFC 9110, section 12.5.1).
             accepts: read.accept.unwrap_or(Accepts { events: false, anything: true }),
@@ -181,6 +213,7 @@ impl RequestHead {
             is_http_1_0: false,
             expects_continue: false,
             is_json: true,
+            origin: None,
             session: session.map(|(id, _)| id.to_owned()),
             accepts: Accepts { events: true, anything: false },
             last_event: None,
@@ -202,6 +235,7 @@ impl RequestHead {
             is_http_1_0: false,
             expects_continue: false,
             is_json: false,
+            origin: None,
             session: None,
             accepts: Accepts { events: false, anything: true },
             last_event: None,
@@ -220,6 +254,18 @@ impl RequestHead {
             OTHERS.iter().any(|name| begins(name))
         };
         self.lines.split_inclusive(|byte| *byte == b'\n').skip(1).filter(move |line| !is_other(line))
+    }
+
+    /// An `OPTIONS` request of a page.
+    pub fn is_options(&self) -> bool {
+        self.origin.is_some() && self.lines.starts_with(b"OPTIONS ")
+    }
+
+    /// The first field with this name among those that are forwarded; searched for where it is rarely needed.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let lines = str::from_utf8(&self.lines).ok()?.lines().skip(1);
+        let mut fields = lines.filter_map(|line| line.split_once(':'));
+        fields.find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
     /// Path and query.
@@ -364,7 +410,11 @@ impl<'a> Read<'a> {
                 Field::Expect => read.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
                 Field::Host => read.has_two_hosts |= read.host.replace(value).is_some(),
                 Field::LastEventId => read.last_event = Some(value),
-                Field::Origin => allowed.check_origin(value)?,
+                Field::Origin => {
+                    let text = || String::from_utf8_lossy(value).into_owned();
+                    allowed.check_origin(value).map_err(|refused| Refusal::Foreign(refused, text()))?;
+                    read.origin = Some(text());
+                }
                 Field::SessionId if read.session.is_some() => {
                     return Err(bad("a request has one Mcp-Session-Id"));
                 }
@@ -410,6 +460,13 @@ fn origin_form<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, Co
     }
     let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
     Ok((Some(authority), path))
+}
+
+/// The name to allow: without its port, and empty if it is none.
+fn refused_host(target: Option<&str>, host: Option<&[u8]>) -> String {
+    let text = target.or_else(|| str::from_utf8(host?).ok());
+    let authority = text.and_then(|text| text.parse::<hyper::http::uri::Authority>().ok());
+    authority.map(|authority| authority.host().to_owned()).unwrap_or_default()
 }
 
 /// A value that can be compared and sent again.

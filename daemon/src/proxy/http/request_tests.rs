@@ -1,6 +1,10 @@
 use super::*;
 use proptest::prelude::*;
 
+fn worker() -> WorkerName {
+    "docs".parse().expect("a name")
+}
+
 fn parse(head: &str) -> Result<RequestHead, Refusal> {
     RequestHead::parse(head.as_bytes(), &Allowed::default())
 }
@@ -10,7 +14,7 @@ fn accepted(head: &str) -> RequestHead {
 }
 
 fn status(head: &str) -> u16 {
-    parse(head).map_or_else(|refusal| refusal.reply().status(), |head| panic!("accepted: {head:?}"))
+    parse(head).map_or_else(|refusal| refusal.reply(&worker()).status(), |head| panic!("accepted: {head:?}"))
 }
 
 fn request(head: &str) -> Request {
@@ -124,4 +128,22 @@ proptest! {
     fn any_bytes_are_a_request_or_refused(bytes: Vec<u8>) {
         let _ = RequestHead::parse(&bytes, &Allowed::default());
     }
+}
+
+/// R-CLIENT-13.
+#[test]
+fn a_refusal_names_the_line_to_write() {
+    let text = |head: &str| {
+        let refusal = parse(head).expect_err("it is foreign");
+        let reply = refusal.reply(&worker());
+        let body: Value = serde_json::from_slice(reply.body()).expect("JSON-RPC");
+        assert_eq!((reply.status(), &body["jsonrpc"], &body["id"]), (403, &"2.0".into(), &Value::Null));
+        body["error"]["message"].as_str().expect("a message").to_owned()
+    };
+    let origin = text(&with("origin: https://app.example\r\n"));
+    assert!(origin.contains(r#"allowed_origins = ["https://app.example"] under [workers.docs]"#), "{origin}");
+    let host = text("GET /mcp HTTP/1.1\r\nhost: dev.box:8081\r\n\r\n");
+    assert!(host.contains(r#"allowed_hosts = ["dev.box"] under [workers.docs]"#), "{host}");
+    let none = text("GET /mcp HTTP/1.1\r\n\r\n");
+    assert!(!none.contains("allowed_hosts") && none.contains("must name localhost"), "{none}");
 }

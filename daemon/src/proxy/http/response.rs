@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Status};
 
+use super::cors;
 use super::fields::{
     ConnectionOptions, Field, Kinds, MAX_FIELDS, copy_forwarded, is_kind, push_line, push_number,
 };
@@ -130,6 +131,11 @@ impl ResponseHead {
             length_of_absent: None,
             lines,
         }
+    }
+
+    /// Adds what a page of this origin needs to read it, unless the worker sent it.
+    pub fn allow(&mut self, origin: &str) {
+        cors::push_fields(&mut self.lines, origin);
     }
 
     /// A `1xx` response: another one follows.

@@ -20,7 +20,9 @@ pub async fn serve(listener: Arc<Listener>, stream: TcpStream, entry: Entry) {
         let after = match client.next_head(&listener).await {
             // Boxed, so that an idle connection does not own the memory of a request.
             Arrival::Request(head) => Box::pin(exchange(&listener, &mut client, head)).await,
-            Arrival::Refused(refusal) => client.reply(&listener, &refusal.reply(), Next::Close, true).await,
+            Arrival::Refused(refusal) => {
+                client.reply(&listener, &refusal.reply(&listener.name), Next::Close, true).await
+            }
             Arrival::TooSlow => {
                 let reply = Reply::text(408, "the header fields did not come in time\n");
                 client.reply(&listener, &reply, Next::Close, true).await

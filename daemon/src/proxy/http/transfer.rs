@@ -16,6 +16,7 @@ use super::request::Request;
 use super::response::Next;
 use super::socket::{Outgoing, READ};
 use super::worker_connection::{CallError, Progress, Response, Sent, WorkerConnection};
+use super::worker_host::replace_host;
 use crate::deadline::Deadline;
 use crate::proxy::listener::Listener;
 use crate::proxy::mcp::sessions::SharedSession;
@@ -38,6 +39,10 @@ pub async fn fetch(
     let error = match connected {
         Ok((up, connection, lease)) => {
             let head = request.head_for(session.map(|session| session.lock()).as_deref(), upload.length);
+            let head = match up.own_host() {
+                Some(host) => replace_host(&head, &host),
+                None => head,
+            };
             *upload.out.buffer() = head;
             let replays = replays(session);
             match send(listener, client, request, upload, (connection, lease)).await {

@@ -12,6 +12,7 @@ use super::incoming::WHOLE;
 use super::request::{Method, Request};
 use super::response::{BadResponse, Kind, ResponseHead};
 use super::socket::{Outgoing, READ, Socket};
+use super::worker_host::replace_host;
 use crate::proxy::budget::{Budget, Share};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::stdio::StdioBody;
@@ -55,9 +56,15 @@ impl CallError {
 
 impl<'a> Wire<'a> {
     /// A request that is kept whole, of a session that mcpd keeps or of none.
-    pub fn of(request: &'a Request, session: Option<&SharedSession>) -> Self {
+    /// `host` is the worker's own, if it gets that instead of the client's.
+    pub fn of(request: &'a Request, session: Option<&SharedSession>, host: Option<&str>) -> Self {
         let length = request.head.body.of_whole(&request.body);
-        Self::new(request.head_for(session.map(|session| session.lock()).as_deref(), length), &request.body)
+        let head = request.head_for(session.map(|session| session.lock()).as_deref(), length);
+        let head = match host {
+            Some(host) => replace_host(&head, host),
+            None => head,
+        };
+        Self::new(head, &request.body)
     }
 
     pub fn new(mut head: Vec<u8>, body: &'a [u8]) -> Self {

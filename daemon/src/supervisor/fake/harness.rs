@@ -186,6 +186,7 @@ fn worker(slot: Slot, text: &str, behaviour: &Behaviour) -> WorkerConfig {
         hold: Duration::from_secs(30),
         sessions: SessionsPolicy::Keep,
         max_processes: 8,
+        host: None,
         allowed_hosts: vec![],
         allowed_origins: vec![],
         hint: None,

@@ -220,6 +220,7 @@ impl Options {
             "--one-stream" => self.rude.one_stream = Some(args.millis()?),
             "--one-session" => self.rude.one_session = true,
             "--no-delete" => self.rude.no_delete = true,
+            "--host-list" => self.rude.host_list = Some(args.number()?),
             "--undeclared" => self.rude.undeclared = true,
             "--reloads" => self.reloads = Some(args.reload()?),
             "--reloaded" => self.reloaded = Some(args.reload()?),

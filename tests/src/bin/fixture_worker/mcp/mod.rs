@@ -62,7 +62,9 @@ pub fn respond(state: &State, request: &Request, stream: &TcpStream) -> io::Resu
         }
         (_, "/counts") => {
             let inner = state.lock();
-            let counts = json!({ "begun": inner.begun, "deleted": inner.deleted, "calls": inner.calls });
+            let counts = json!({
+                "begun": inner.begun, "deleted": inner.deleted, "calls": inner.calls, "misdirected": inner.misdirected
+            });
             drop(inner);
             wire::json(stream, request, "", &counts)?;
         }

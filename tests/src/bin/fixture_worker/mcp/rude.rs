@@ -7,6 +7,7 @@
 //! --one-stream MS      a session has one GET stream, the others get 409; it notices the end of one after this time
 //! --one-session        it has one session, and refuses a second `initialize` with 400 until the first one is deleted
 //! --no-delete          `DELETE` gets 401
+//! --host-list S        the status for a request whose `Host` is not 127.0.0.1 and its port; 403 comes with an error
 //! --undeclared         it does not declare `listChanged`; the file `tools` in its directory has the names of its tools
 //! POST /forget         it forgets all sessions
 //! ```
@@ -32,6 +33,7 @@ pub struct Rudeness {
     pub undeclared: bool,
     pub one_session: bool,
     pub no_delete: bool,
+    pub host_list: Option<u16>,
 }
 
 impl Default for Rudeness {
@@ -45,12 +47,22 @@ impl Default for Rudeness {
             undeclared: false,
             one_session: false,
             no_delete: false,
+            host_list: None,
         }
     }
 }
 
 /// Responds, if the request is refused before it is read.
 pub fn refuse(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Option<Next>> {
+    if let Some(status) = state.rude.host_list
+        && request.header("host") != Some(&format!("127.0.0.1:{}", stream.local_addr()?.port()))
+    {
+        state.lock().misdirected += 1;
+        let error = json!({ "code": -32000, "message": "Invalid Host: it is not in the list" });
+        let body = json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string();
+        wire::reply(stream, request, status, "content-type: application/json\r\n", body.as_bytes())?;
+        return Ok(Some(Next::KeepAlive));
+    }
     let expected = state.rude.token.as_ref().map(|token| format!("Bearer {token}"));
     if expected.is_some() && request.header("authorization") != expected.as_deref() {
         wire::reply(stream, request, 401, UNAUTHORIZED, b"which token?\n")?;

@@ -24,6 +24,8 @@ pub struct Inner {
     pub begun: u32,
     /// `DELETE` requests so far.
     pub deleted: u32,
+    /// Requests that were refused for their `Host`.
+    pub misdirected: u32,
     /// How often a tool was called with each `number`.
     pub calls: BTreeMap<String, u32>,
     /// Calls of `stuck` so far.
