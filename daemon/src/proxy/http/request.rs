@@ -251,7 +251,7 @@ impl RequestHead {
             let begins = |name: &&str| {
                 line.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
             };
-            OTHERS.iter().any(|name| begins(name))
+            OTHERS.iter().any(begins)
         };
         self.lines.split_inclusive(|byte| *byte == b'\n').skip(1).filter(move |line| !is_other(line))
     }
