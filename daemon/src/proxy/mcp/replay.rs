@@ -172,6 +172,8 @@ async fn post(
         200..300 => Ok(response),
         401 | 403 => Err(ReplayError::Denied(Box::new(response))),
         status @ (429 | 502..=504) => Err(ReplayError::NotYet(format!("it answered {status}"))),
+        // It has forgotten the new session as well.
+        404 if id.is_some() => Err(ReplayError::NotYet("it forgot the session".to_owned())),
         status => Err(ReplayRefused(format!("answered {status}")).into()),
     }
 }
