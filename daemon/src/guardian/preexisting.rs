@@ -72,10 +72,11 @@ impl PreexistingChildren {
         Ok(self.may_grow() && process::mark(child.pid)?.is_none_or(|mark| mark.run != run))
     }
 
-    /// The preexisting children that exist, for the crash record.
-    pub fn leftovers(&self) -> Vec<LeftoverProcess> {
+    /// The children that do not belong to the run and exist, for the crash record. One of them may have become a child only
+    /// when the daemon died.
+    pub fn leftovers(&self, run: RunTag) -> Vec<LeftoverProcess> {
         let mut existing = children().best_effort();
-        existing.retain(|child| self.known.contains(&(child.pid, child.start)));
+        existing.retain(|child| self.includes(child, run).unwrap_or(false));
         existing.sort_by_key(|child| child.pid);
         existing.iter().map(leftover).collect()
     }

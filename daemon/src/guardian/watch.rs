@@ -195,7 +195,7 @@ impl Guardian {
             ended_count,
             ended,
             left,
-            preexisting: self.preexisting.leftovers(),
+            preexisting: self.preexisting.leftovers(run.tag()),
             damaged_lines: 0,
         }
     }
