@@ -309,3 +309,21 @@ fn a_silent_stream_gets_comments() {
     assert!(lines.any(|line| line.contains("list_changed")));
     daemon.assert_shuts_down(0);
 }
+
+/// A client of 2026-07-28 gets the notifications that it asked for, and no second acknowledgement.
+#[test]
+fn a_listen_stream_says_that_lists_may_have_changed() {
+    let mut daemon = start("");
+    let params = json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": false } });
+    let listen = json!({ "jsonrpc": "2.0", "id": "L1", "method": "subscriptions/listen", "params": params });
+    let reply = wire::request(daemon.port("alpha"), &compose("POST /mcp", JSON, &listen.to_string()));
+    let mut events = Events::of(reply);
+    assert_eq!(events.message()["method"], "notifications/subscriptions/acknowledged");
+    for _ in 0..2 {
+        wait_restarted(&mut daemon);
+        let changed = events.message();
+        assert_eq!(changed["method"], "notifications/tools/list_changed", "{changed}");
+        assert_eq!(changed["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "L1");
+    }
+    daemon.assert_shuts_down(0);
+}

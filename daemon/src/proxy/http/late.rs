@@ -10,17 +10,18 @@ use serde_json::Value;
 use super::chunked::{LAST_CHUNK, push_chunk};
 use super::client::{After, Client, Gone, Interruption};
 use super::cors;
-use super::exchange::Fetched;
+use super::fetch::Fetched;
 use super::request::{Method, Request};
 use super::response::Next;
 use super::worker_connection::Response;
 use crate::condition::Fate;
 use crate::proxy::listener::Listener;
+use crate::proxy::mcp::attach::Attached;
 use crate::proxy::mcp::message::{INTERRUPTED, Messages, UNAVAILABLE, error_with};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::silence;
 use crate::proxy::mcp::sse::{Event, push_event};
-use crate::proxy::mcp::stream::{Attached, Purpose, Relay};
+use crate::proxy::mcp::stream::{Purpose, Relay};
 
 /// Limit in characters for what an error quotes of a response that is not MCP.
 const QUOTED: usize = 1000;

@@ -1,14 +1,16 @@
 //! HTTP: one client's connection, its requests, the connections to the worker.
 //!
 //! ```text
-//!   serve -> client -> exchange -> pool -> worker_connection            effects
+//!   serve -> client -> exchange -> fetch -> pool -> worker_connection         effects
+//!                              `-> transfer, late                             effects
 //!            head, request, response, fields, framing, chunked, reply, cors   pure: from bytes to decisions
 //! ```
 
 pub mod chunked;
 pub mod client;
 mod cors;
-pub mod exchange;
+mod exchange;
+pub mod fetch;
 pub mod fields;
 pub mod framing;
 pub mod head;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::chunked::{LAST_CHUNK, Malformed, push_chunk};
 use super::client::{AHEAD, After, Client, forced};
-use super::exchange::{
-    Fetched, NotLive, failure, hold, is_lost, live_worker, refused, replays, wait_for_another,
-};
+use super::fetch::{Fetched, NotLive, is_lost, live_worker, replays, wait_for_another};
 use super::framing::BodyLength;
 use super::head::HeadSearch;
 use super::incoming::Upload;
@@ -19,6 +17,8 @@ use super::worker_connection::{CallError, Progress, Response, Sent, WorkerConnec
 use super::worker_host::replace_host;
 use crate::deadline::Deadline;
 use crate::proxy::listener::Listener;
+use crate::proxy::mcp::errors::{failure, refused};
+use crate::proxy::mcp::opening::hold;
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::upstream::{Lease, Live};
 

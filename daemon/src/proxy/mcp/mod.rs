@@ -1,8 +1,10 @@
 //! What messages, sessions and event streams mean.
 
+pub mod attach;
 pub mod errors;
 pub mod lost;
 pub mod message;
+pub mod opening;
 pub mod quick;
 pub mod replay;
 pub mod scan;

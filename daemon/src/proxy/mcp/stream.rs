@@ -15,35 +15,29 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::Instant;
 
+use super::attach::{Attached, Attaching, pause, push_list_changed};
 use super::errors::{RETRY, RETRY_SOON};
 use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_with};
-use super::replay::{self, ReplayError};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::silence;
-use super::sse::{Event, Splitter};
+use super::sse::Event;
 use super::stream_end;
 use crate::condition::Fate;
-use crate::deadline::{self, Deadline};
+use crate::deadline;
 use crate::proxy::budget::Share;
 use crate::proxy::http::chunked::{LAST_CHUNK, push_chunk};
 use crate::proxy::http::client::{AHEAD, After, Client, Gone};
-use crate::proxy::http::exchange;
+use crate::proxy::http::fetch;
 use crate::proxy::http::request::Request;
 use crate::proxy::http::socket::{Outgoing, READ};
-use crate::proxy::http::worker_connection::{BrokenOff, WorkerBody};
+use crate::proxy::http::worker_connection::BrokenOff;
 use crate::proxy::listener::{Listener, ProxyPhase};
 use crate::proxy::observe::registry::OpenStream;
-use crate::proxy::stdio::own::SessionProcesses;
-use crate::proxy::upstream::{Live, Upstream};
 
 /// What a worker that stops may still send to a client that reads slowly, in bytes.
 const LAST_WORDS: usize = 4 * 1024 * 1024;
-
-/// Between two attempts to get the next process of a session.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// What an event stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,18 +91,6 @@ enum Source {
     Attaching(Pin<Box<dyn Future<Output = Option<Attached>> + Send>>),
 }
 
-/// The connection to the worker.
-pub struct Attached {
-    up: Arc<Live>,
-    body: WorkerBody,
-    splitter: Splitter,
-    /// The client got its acknowledgement from an earlier worker.
-    swallow: bool,
-    /// Events of mcpd that come first.
-    first: Vec<u8>,
-    since: Instant,
-}
-
 /// What happened at the source.
 enum Step {
     Bytes(Vec<u8>),
@@ -126,13 +108,6 @@ enum Ending {
     Notice(String),
     /// mcpd replaces itself.
     Pause,
-}
-
-impl Attached {
-    pub fn new(up: Arc<Live>, body: WorkerBody) -> Self {
-        let since = deadline::now();
-        Self { up, body, splitter: Splitter::default(), swallow: false, first: vec![], since }
-    }
 }
 
 impl<'a> Relay<'a> {
@@ -462,7 +437,7 @@ impl Source {
                 match attached.body.read(&mut bytes).await {
                     Ok(()) => Step::Bytes(bytes),
                     Err(BrokenOff) => {
-                        exchange::settle(&attached.up).await;
+                        fetch::settle(&attached.up).await;
                         Step::Broken
                     }
                 }
@@ -470,140 +445,6 @@ impl Source {
             Self::Attaching(attaching) => Step::Attached(attaching.await),
         }
     }
-}
-
-/// A stream whose worker is gone, or about to stop.
-struct Attaching {
-    listener: Arc<Listener>,
-    request: Arc<Request>,
-    session: Option<SharedSession>,
-    /// The epoch of the worker that served it.
-    old: Epoch,
-    swallow: bool,
-    pause: Duration,
-}
-
-/// What an attempt to open a stream came to.
-enum Opened {
-    Attached(Attached),
-    /// The worker does not take it yet.
-    NotYet,
-    /// It refuses it.
-    Refused,
-}
-
-impl Attaching {
-    /// Opens the same stream with the worker that is live; `None` if that is refused.
-    async fn attach(mut self) -> Option<Attached> {
-        if let (Some(processes), Some(session)) = (&self.listener.session_processes, &self.session) {
-            return attach_to_own(&self.listener, processes, &self.request, session, self.old).await;
-        }
-        let mut failures = 0;
-        loop {
-            deadline::until(deadline::now() + std::mem::take(&mut self.pause)).await;
-            let up = live(&self.listener).await;
-            match self.open(&up).await {
-                Opened::Attached(attached) => return Some(attached),
-                Opened::Refused => return None,
-                Opened::NotYet => {
-                    failures += 1;
-                    self.pause = pause(failures);
-                }
-            }
-        }
-    }
-
-    async fn open(&self, up: &Arc<Live>) -> Opened {
-        let mut first = vec![];
-        if let Some(session) = &self.session {
-            match replay::replay(&self.listener, up, session, &self.request.head).await {
-                Ok(()) => push_list_changed(session, &mut first),
-                Err(ReplayError::NotYet(_) | ReplayError::Unavailable(_)) => return Opened::NotYet,
-                Err(ReplayError::Refused(why)) => {
-                    tracing::info!(worker = %self.listener.name, %why, "a stream ended with its session");
-                    return Opened::Refused;
-                }
-                // The client's next request gets the worker's response.
-                Err(ReplayError::Denied(_)) => return Opened::Refused,
-            }
-        }
-        let replays = exchange::replays(self.session.as_ref());
-        match up.call(&self.request, self.session.as_ref()).await {
-            Ok(response) if response.head.is_success() => {
-                let swallow = self.swallow;
-                Opened::Attached(Attached { swallow, first, ..Attached::new(up.clone(), response.body) })
-            }
-            Ok(mut response) => match &self.session {
-                Some(session) if exchange::is_lost(&self.request, session, replays, &mut response).await => {
-                    Opened::NotYet
-                }
-                // The worker has not noticed the end of the last stream yet, or is not ready by its own account.
-                _ if matches!(response.head.status, 409 | 429 | 502..=504) => Opened::NotYet,
-                _ => Opened::Refused,
-            },
-            Err(_) => Opened::NotYet,
-        }
-    }
-}
-
-/// Before the next attempt, after so many that failed in a row.
-fn pause(failures: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(5);
-    let doubled = failures.checked_sub(1).map(|times| FIRST.saturating_mul(1 << times.min(10)));
-    doubled.unwrap_or_default().min(LONGEST)
-}
-
-/// Opens the same stream with the next process of its session; `None` if the session has ended.
-async fn attach_to_own(
-    listener: &Listener,
-    processes: &SessionProcesses,
-    request: &Request,
-    session: &SharedSession,
-    old: Epoch,
-) -> Option<Attached> {
-    let id = session.lock().id.clone();
-    while listener.sessions.get(&id).is_some() {
-        let deadline = Deadline::after(listener.hold);
-        match replay::own_process(listener, processes, session, &request.head, deadline).await {
-            Ok(up) if up.epoch != old => {
-                if let Ok(response) = up.call(request, Some(session)).await {
-                    let mut first = vec![];
-                    push_list_changed(session, &mut first);
-                    let attached = Attached { first, ..Attached::new(up, response.body) };
-                    return response.head.is_success().then_some(attached);
-                }
-            }
-            Err(ReplayError::Refused(why)) => {
-                tracing::info!(worker = %listener.name, %why, "a stream ended with its session");
-                return None;
-            }
-            Err(ReplayError::Denied(_)) => return None,
-            Ok(_) | Err(ReplayError::NotYet(_) | ReplayError::Unavailable(_)) => {}
-        }
-        deadline::until(deadline::now() + AGAIN).await;
-    }
-    None
-}
-
-/// The worker that is live and not about to stop.
-async fn live(listener: &Listener) -> Arc<Live> {
-    let mut upstream = listener.upstream.clone();
-    let is_live = |state: &Upstream| matches!(state, Upstream::Live(up) if !up.detach.is_cancelled());
-    let live = match upstream.wait_for(is_live).await.as_deref() {
-        Ok(Upstream::Live(up)) => Some(up.clone()),
-        _ => None,
-    };
-    match live {
-        Some(up) => up,
-        // The supervisor has ended: only the notice follows.
-        None => std::future::pending().await,
-    }
-}
-
-/// A client whose session continued with another worker gets `list_changed` on its first stream.
-fn push_list_changed(session: &SharedSession, out: &mut Vec<u8>) {
-    session.lock().take_list_changed().iter().for_each(|changed| Event::push_message(out, changed));
 }
 
 fn is_acknowledgement(event: &[u8]) -> bool {

@@ -161,6 +161,9 @@ fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next
         wire::json(stream, request, &format!("Mcp-Session-Id: {id}\r\n"), &response)?;
         return Ok(Next::KeepAlive);
     }
+    if body["method"] == "subscriptions/listen" {
+        return subscribe(&body, stream);
+    }
     let id = request.header("mcp-session-id").unwrap_or_default();
     if !state.lock().sessions.contains_key(id) {
         return if id.is_empty() {
@@ -178,6 +181,16 @@ fn post(state: &State, request: &Request, stream: &TcpStream) -> io::Result<Next
         }
         one => exchange.respond(&one),
     }
+}
+
+/// The stream of a client of 2026-07-28, which has no session.
+fn subscribe(request: &Value, mut stream: &TcpStream) -> io::Result<Next> {
+    let mut events = Events::begin(stream)?;
+    let meta = json!({ "io.modelcontextprotocol/subscriptionId": request["id"] });
+    let method = "notifications/subscriptions/acknowledged";
+    events.send(1, &json!({ "jsonrpc": "2.0", "method": method, "params": { "_meta": meta } }))?;
+    let _ = stream.read(&mut [0]);
+    Ok(Next::Close)
 }
 
 fn initialized(state: &State) -> Value {
