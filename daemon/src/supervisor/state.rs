@@ -120,7 +120,7 @@ impl Machine {
         self.reason.as_deref()
     }
 
-    /// Whether its last starts failed, so that nobody waits for the next one (R-CLIENT-11).
+    /// Whether its last starts failed, so that requests do not wait for the next one (R-CLIENT-11).
     pub fn is_failing(&self) -> bool {
         const TOLERATED: u32 = 2;
         self.failed_starts >= TOLERATED

@@ -221,7 +221,7 @@ impl Client {
         }
     }
 
-    /// The result of `work`, if the client stays connected so long.
+    /// The result of `work`, if the client stays connected until then.
     ///
     /// # Errors
     /// See [`Interruption`].

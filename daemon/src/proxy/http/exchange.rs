@@ -102,7 +102,7 @@ fn allow_origin(client: &Client, mut fetched: Fetched) -> Fetched {
     fetched
 }
 
-/// What a request got, and whether the client had waited so long that it got the head of an event stream before.
+/// What a request got, and whether the client got the head of an event stream before, because it had waited too long.
 enum Answer {
     InTime(Fetched),
     Late(Fetched),

@@ -229,7 +229,7 @@ impl Response {
         self.head.kind == Kind::Events && self.head.status == 200
     }
 
-    /// Reads the body to its end, unless it is so long that it has to be passed on as it arrives.
+    /// Reads the body to its end, unless it is too long to be kept: then it is passed on as it arrives.
     ///
     /// # Errors
     /// When it is not complete and nothing more will come.

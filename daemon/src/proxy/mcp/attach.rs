@@ -114,7 +114,7 @@ impl Attaching {
     }
 }
 
-/// Before the next attempt, after so many that failed in a row.
+/// Before the next attempt, after this number of failures in a row.
 pub fn pause(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_secs(5);

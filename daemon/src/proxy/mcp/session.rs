@@ -157,8 +157,8 @@ impl Session {
         Ok(self.once_more())
     }
 
-    /// The worker does not know the session any more, says a response to a request that was sent after so many replays:
-    /// the next request replays it. Another one may have done that meanwhile.
+    /// The worker does not know the session any more, says a response to a request that was sent after this number of
+    /// replays: the next request replays it. Another one may have done that meanwhile.
     pub fn lose(&mut self, replays: u32) {
         if self.replays == replays {
             self.epoch = NO_WORKER;

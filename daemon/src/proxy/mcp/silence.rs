@@ -8,7 +8,7 @@ use crate::fault;
 /// A comment of server-sent events: clients ignore it.
 pub const COMMENT: &[u8] = b": mcpd waits for the server\n\n";
 
-/// After so many seconds of silence on a stream a comment is sent.
+/// Seconds of silence on a stream after which a comment is sent.
 const COMMENT_AFTER: u32 = 14;
 /// A response that takes longer, in seconds, becomes an event stream.
 const LATE_AFTER: u32 = 20;

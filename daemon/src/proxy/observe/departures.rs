@@ -67,7 +67,7 @@ impl Departures {
         all.filter(|(_, exit)| exit.is_none()).map(|(process, _)| *process).collect()
     }
 
-    /// Takes the sessions that nobody uses any more, and returns when to look again. `usage` is `None` for a session that
+    /// Takes the sessions that no process uses any more, and returns when to look again. `usage` is `None` for a session that
     /// has ended.
     pub fn take_abandoned(
         &mut self,

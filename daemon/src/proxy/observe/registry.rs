@@ -177,7 +177,7 @@ impl Connection {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its task wakes up to a second after so many seconds, unless this or [`Self::lift_limit`] is called before.
+    /// Its task wakes up to a second after this number of seconds, unless this or [`Self::lift_limit`] is called before.
     pub fn set_limit(&self, seconds: u32) {
         // The second that is running may be nearly over.
         self.seconds_left.store(seconds + 1, Ordering::Relaxed);

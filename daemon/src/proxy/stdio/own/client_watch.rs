@@ -16,7 +16,7 @@ use crate::proxy::observe::socket_table::{self, Endpoints};
 const INTERVAL: Duration = Duration::from_secs(3);
 /// A client may be a command that connects once for each message: another one may follow.
 const SHORT_PAUSE: Duration = Duration::from_secs(3);
-/// A session that is unused for so long has no process any more; it gets one when it is used again.
+/// A session that is unused for this time has no process any more; it gets one when it is used again.
 const UNUSED: Duration = Duration::from_secs(30 * 60);
 
 /// The session that a process belongs to, and its client.

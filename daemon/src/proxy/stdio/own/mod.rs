@@ -307,7 +307,7 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// A process whose start nobody waits for any more is not needed.
+/// A process whose start no session waits for any more is not needed.
 struct EndIfDropped<'a> {
     processes: &'a SessionProcesses,
     /// `None` when it has started.

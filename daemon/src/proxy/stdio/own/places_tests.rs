@@ -91,10 +91,10 @@ impl World {
 }
 
 proptest! {
-    /// At most `places` processes, whatever happens; nobody waits without a place that becomes free for it, and nobody is
-    /// refused while a process is idle.
+    /// At most `places` processes, whatever happens; no session waits without a place that becomes free for it, and none
+    /// is refused while a process is idle.
     #[test]
-    fn the_limit_holds_and_nobody_waits_for_nothing(places in 1usize..5, steps in proptest::collection::vec(step(), 0..80)) {
+    fn the_limit_holds_and_no_session_waits_for_nothing(places in 1usize..5, steps in proptest::collection::vec(step(), 0..80)) {
         let mut world = World::default();
         let mut now = deadline::now();
         for step in steps {
