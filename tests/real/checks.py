@@ -19,7 +19,7 @@ from daemon import ENVIRONMENT, MODULES, RUNNERS, STDIO, wait_for
 TIMEOUT = 60
 CHECKS = [
     "connect", "as direct", "progress", "crowd", "in flight", "killed", "waited for", "restarted",
-    "finished", "replaced", "shutdown", "back", "end",
+    "reloaded", "finished", "replaced", "shutdown", "back", "end",
 ]
 
 # The tool that responds at once, and the one that reports progress for some time.
@@ -222,6 +222,14 @@ def session_continues(pair):
     if pair.listens is True:
         seen = yield pair.send("seen")
         assert seen["listening"] == "open", f"the subscription is {seen['listening']}"
+
+
+def session_continues_in_another_process(pair):
+    """The leader of the worker is the same, and the session as well."""
+    yield from works(pair)
+    result = yield pair.send("call", tool="process", arguments={})
+    pair.process, before = result["content"][0]["text"], getattr(pair, "process", None)
+    assert pair.process != before, f"still process {before}"
 
 
 def session_continues_with_another_daemon(pair):

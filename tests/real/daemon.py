@@ -25,6 +25,10 @@ HTTP = {
     "mcp1": [REAL / "python1/bin/python", SERVERS / "mcp1.py"],
     "mcp2": [REAL / "python2/bin/python", SERVERS / "mcp2.py"],
     "fastmcp": [REAL / "python2/bin/python", SERVERS / "fast.py"],
+    "reload": [
+        REAL / "python1/bin/python", "-m", "uvicorn", "reloaded:app", "--app-dir", SERVERS, "--port", "{port}",
+        "--reload", "--reload-dir", "{home}/repos/reload",
+    ],
     "builtin": None,
 }
 
@@ -64,6 +68,7 @@ class Daemon:
         self.environment = {**ENVIRONMENT, "HOME": str(home)}
         self.config = home / "config.toml"
         self.config.write_text(self._config())
+        self._change()
         self.start()
 
     def start(self):
@@ -132,6 +137,18 @@ class Daemon:
 
         wait_for("mcpd to notice the exits", noticed, 10)
 
+    def _change(self):
+        """Changes the file that uvicorn watches; it does not notice a new one."""
+        if "reload" in self.commands:
+            (self.home / "repos/reload/watched.py").write_text(f"at = {time.time()}\n")
+
+    def reload(self):
+        """Changes a file, and waits until another process is the child of the worker's leader."""
+        leader = self.workers()["reload"]["pid"]
+        before = children(leader)
+        self._change()
+        wait_for("uvicorn to start another process", lambda: children(leader) - before, 30)
+
     def left(self, known):
         """The processes that inherited the HOME of this daemon, except the known ones."""
         pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - set(known)
@@ -160,6 +177,12 @@ def command_line(pid):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return "(exited)"
+
+
+def children(pid):
+    """The pids of the children of this process."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for text in lists for child in text.read_text().split()}
 
 
 def has_exited(pid):

@@ -80,6 +80,12 @@ def run_steps(table, daemon, clients):
     daemon.wait_ready()
     checks.waited_for(table, "waited for", pairs, lambda: restart(table, daemon))
     checks.run(table, "restarted", pairs, checks.session_continues)
+    log("reloading in place")
+    reloading = [pair for pair in pairs if pair.server == "reload"]
+    for _ in range(2):
+        checks.run(table, "reloaded", reloading, checks.session_continues_in_another_process)
+        daemon.reload()
+    checks.run(table, "reloaded", reloading, checks.session_continues_in_another_process)
     log("restarting the daemon")
     checks.waited_for(table, "finished", pairs, lambda: restart_daemon(table, daemon))
     checks.run(table, "replaced", pairs, checks.session_continues_with_another_daemon)
