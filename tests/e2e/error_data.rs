@@ -190,7 +190,7 @@ fn a_request_during_the_shutdown() {
         Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("--slow-exit 3000")));
     let shutdown = daemon.mcpctl_start(&["shutdown", "--wait"]);
     let says = wait_error(&daemon, "shutting down");
-    assert_says(&says, &["started again"]);
+    assert_says(&says, &["was not executed", "started again"]);
     shutdown.finish(BOUND).expect_code(0);
     assert_eq!(daemon.wait_exit(BOUND), 0);
 }
@@ -204,4 +204,24 @@ fn documents_about_oauth_are_missing_at_once() {
     assert_eq!(reply.status, 404);
     assert!(took < Duration::from_secs(5), "{took:?}");
     daemon.assert_shuts_down(0);
+}
+
+/// Its worker exits with the call in flight.
+#[test]
+fn a_call_in_flight_at_the_shutdown() {
+    let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", behind_front_door("")));
+    let client = Client::initialize(daemon.port("alpha"));
+    let call = client.tool("stuck", &json!({}));
+    let answer = thread::scope(|scope| {
+        let answer = scope.spawn(|| client.call(&call));
+        crate::front_door_restart::wait_stuck(&daemon);
+        daemon.mcpctl(&["shutdown", "--wait"]).expect_code(0);
+        answer.join().expect("no panic")
+    });
+    assert_eq!(answer["id"], call["id"]);
+    assert_says(
+        &answer["error"],
+        &["the server is shutting down", "may have been executed", "started again"],
+    );
+    assert_eq!(daemon.wait_exit(BOUND), 0);
 }

@@ -27,7 +27,7 @@ use super::http::incoming::WHOLE;
 use super::http::response::Next;
 use super::http::serve::{TurnedAway, serve, turn_away};
 use super::http::worker_host::WorkerHost;
-use super::mcp::message::SHUTTING_DOWN;
+use super::mcp::message::{INTERRUPTED, SHUTTING_DOWN};
 use super::mcp::sessions::Sessions;
 use super::observe::registry::Registry;
 use super::observe::socket_table::Endpoints;
@@ -320,10 +320,20 @@ impl Listener {
     /// The data for the error of a request that fails now.
     pub fn explain(&self, fate: Fate) -> Value {
         if self.phase.borrow().is_shutting_down() {
-            return json!({ "worker": self.name, "next": "mcpd shuts down; the server is there again when mcpd is started again" });
+            const BACK: &str = "the server is there again when mcpd is started again";
+            let next = match fate {
+                Fate::NotSent => format!("the request was not executed; {BACK}"),
+                Fate::Interrupted => format!("the request may have been executed; {BACK}"),
+            };
+            return json!({ "worker": self.name, "next": next });
         }
         let condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone();
         condition.map_or(Value::Null, |condition| condition.data(fate))
+    }
+
+    /// The error for a request whose worker exits.
+    pub fn interruption(&self) -> (i64, &'static str) {
+        if self.phase.borrow().is_shutting_down() { SHUTTING_DOWN } else { INTERRUPTED }
     }
 
     /// Whether a worker is live.

@@ -35,7 +35,7 @@ fuzz_target!(|input: (&[u8], &str, Vec<u8>)| {
 fn messages(bytes: &[u8]) {
     let Some(messages) = Messages::read(bytes) else { return };
     let ids = messages.open_ids();
-    let Some(errors) = messages.errors(INTERRUPTED) else {
+    let Some(errors) = messages.errors(INTERRUPTED, &serde_json::Value::Null) else {
         assert!(ids.is_empty());
         return;
     };

@@ -17,7 +17,7 @@ use super::worker_connection::Response;
 use crate::condition::Fate;
 use crate::proxy::listener::Listener;
 use crate::proxy::mcp::attach::Attached;
-use crate::proxy::mcp::message::{INTERRUPTED, Messages, UNAVAILABLE, error_with};
+use crate::proxy::mcp::message::{Messages, UNAVAILABLE, error_with};
 use crate::proxy::mcp::sessions::SharedSession;
 use crate::proxy::mcp::silence;
 use crate::proxy::mcp::sse::{Event, push_event};
@@ -115,7 +115,7 @@ async fn send_response(
         if response.body.read(&mut piece).await.is_err() {
             // The event is not complete; another one says why.
             let mut end = b"\n\n".to_vec();
-            push_errors(&mut end, request, INTERRUPTED, &listener.explain(Fate::Interrupted));
+            push_errors(&mut end, request, listener.interruption(), &listener.explain(Fate::Interrupted));
             return send_last(listener, client, end).await;
         }
     }

@@ -1,6 +1,6 @@
 //! Responses of mcpd itself that MCP clients understand (a 503 kills some clients, a JSON-RPC error none).
 
-use super::message::{INTERRUPTED, UNAVAILABLE};
+use super::message::UNAVAILABLE;
 use crate::condition::Fate;
 use crate::proxy::http::reply::Reply;
 use crate::proxy::http::request::Request;
@@ -29,7 +29,7 @@ pub fn refused(listener: &Listener, request: &Request, why: &str) -> Reply {
 pub fn interrupted(listener: &Listener, request: &Request) -> Reply {
     match &request.messages {
         Some(messages) => {
-            let errors = messages.errors(INTERRUPTED, &listener.explain(Fate::Interrupted));
+            let errors = messages.errors(listener.interruption(), &listener.explain(Fate::Interrupted));
             errors.map_or_else(Reply::accepted, Reply::json)
         }
         None => Reply::text(502, "the server was restarted\n"),

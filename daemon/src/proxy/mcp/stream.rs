@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::attach::{Attached, Attaching, pause, push_list_changed};
 use super::errors::{RETRY, RETRY_SOON};
-use super::message::{INTERRUPTED, Message, Messages, SHUTTING_DOWN, error_with};
+use super::message::{Message, Messages, SHUTTING_DOWN, error_with};
 use super::session::{Epoch, EventId, Session};
 use super::sessions::SharedSession;
 use super::silence;
@@ -239,12 +239,12 @@ impl<'a> Relay<'a> {
                     return self.attach_to_next(Source::Worker(attached));
                 }
                 if !self.open.resumable {
-                    self.fail_open(INTERRUPTED);
+                    self.fail_open(self.listener.interruption());
                 }
                 None
             }
             (Step::Broken, Source::Worker(_)) if self.purpose == Purpose::Answer => {
-                self.fail_open(INTERRUPTED);
+                self.fail_open(self.listener.interruption());
                 None
             }
             (Step::Broken, source) => self.attach_to_next(source),
