@@ -173,12 +173,12 @@ impl WorkerListener {
         self.forget();
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *served, now.cloned());
-        if now.is_some_and(|now| now.is_held_by_others(&self.owner)) {
-            self.is_successor_unknown.store(false, Ordering::Relaxed);
-        }
-        if before.is_some_and(|before| now.is_none_or(|now| before.was_replaced_by(now))) {
-            let is_known = now.is_some_and(|now| now.is_held_by_others(&self.owner));
+        let is_known = now.is_some_and(|now| now.is_held_by_others(&self.owner));
+        let was_replaced = before.is_some_and(|before| now.is_none_or(|now| before.was_replaced_by(now)));
+        if is_known || was_replaced {
             self.is_successor_unknown.store(!is_known, Ordering::Relaxed);
+        }
+        if was_replaced {
             self.replaced.send_modify(|count| *count += 1);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use mcpd_tests::mcp::Client;
+use mcpd_tests::mcp::{Client, JSON};
 use mcpd_tests::wire::{self, Reply, compose};
 use mcpd_tests::{ConfigBuilder, Daemon, WorkerSpec};
 use serde_json::{Value, json};
@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 use crate::front_door::behind_front_door;
 
 const PAGE: &str = "http://localhost:3000";
-const JSON: &str = "content-type: application/json";
-const BOTH: &str = "accept: application/json, text/event-stream";
 
 fn start(worker: WorkerSpec) -> Daemon {
     Daemon::start(ConfigBuilder::new().worker("alpha", worker))
@@ -33,7 +31,10 @@ fn initialize(daemon: &Daemon, origin: &str) -> Reply {
     });
     let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
     let origin = format!("origin: {origin}");
-    wire::request(daemon.port("alpha"), &compose("POST /mcp", &[JSON, BOTH, &origin], &message.to_string()))
+    wire::request(
+        daemon.port("alpha"),
+        &compose("POST /mcp", &[JSON[0], JSON[1], &origin], &message.to_string()),
+    )
 }
 
 /// Whether a browser lets the page read the response, and this field of it.
@@ -164,7 +165,7 @@ fn the_configuration_says_which_host_a_worker_gets() {
     let mut daemon = Daemon::start(ConfigBuilder::new().worker("alpha", of_worker).worker("beta", of_client));
     Client::initialize(daemon.port("alpha"));
     assert_eq!(misdirected(&daemon), 0);
-    let refused = wire::request(daemon.port("beta"), &compose("POST /mcp", &[JSON, BOTH], "{}"));
+    let refused = wire::request(daemon.port("beta"), &compose("POST /mcp", &JSON, "{}"));
     assert_eq!(refused.status, 421);
     daemon.assert_shuts_down(0);
 }
@@ -177,7 +178,7 @@ fn another_403_is_passed_on() {
         daemon.port("alpha"),
         &compose(
             "POST /mcp",
-            &[JSON, BOTH, "mcp-session-id: a"],
+            &[JSON[0], JSON[1], "mcp-session-id: a"],
             r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
         ),
     );

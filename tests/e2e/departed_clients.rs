@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use mcpd_common::ids::Port;
 use mcpd_common::status::WorkerState;
-use mcpd_tests::mcp::Client;
+use mcpd_tests::mcp::{Client, JSON};
 use mcpd_tests::wire::{self, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, Signal, WorkerSpec, binaries, until};
 use serde_json::{Value, json};
 
 use crate::front_door::behind_front_door;
 
-const JSON: &str = "content-type: application/json";
-const BOTH: &str = "accept: application/json, text/event-stream";
 /// The spec's limit is 10 s; the rest is for a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Longer than mcpd waits before it ends an abandoned session.
@@ -68,7 +66,7 @@ impl ClientProcess {
     /// Returns the status and the session of the response.
     fn post(&mut self, message: &Value) -> (u16, Option<String>) {
         let session = self.session.as_ref().map(|id| format!("mcp-session-id: {id}"));
-        let headers: Vec<_> = [JSON, BOTH].into_iter().chain(session.as_deref()).collect();
+        let headers: Vec<_> = JSON.into_iter().chain(session.as_deref()).collect();
         let request = compose("POST /mcp", &headers, &message.to_string());
         self.input.as_mut().expect("connected").write_all(request.as_bytes()).expect("sent");
         self.read_response()

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use mcpd_common::status::WorkerState;
-use mcpd_tests::mcp::{Client, Events};
+use mcpd_tests::mcp::{Client, Events, JSON};
 use mcpd_tests::wire::{self, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, WorkerSpec, timed, until};
 use serde_json::{Value, json};
@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::front_door::behind_front_door;
 use crate::front_door_restart::kill_worker;
 
-const JSON: [&str; 2] = ["content-type: application/json", "accept: application/json, text/event-stream"];
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}"#;
 
 fn launch(spec: WorkerSpec) -> Daemon {

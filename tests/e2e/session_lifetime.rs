@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use mcpd_common::status::WorkerState;
-use mcpd_tests::mcp::{Client, Events};
+use mcpd_tests::mcp::{Client, Events, JSON};
 use mcpd_tests::wire::{self, compose};
 use mcpd_tests::{BOUND, ConfigBuilder, Daemon, until};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ fn a_replay_has_the_credentials_of_its_request() {
 fn a_replay_waits_for_a_worker_that_is_not_ready_by_its_own_account() {
     let mut daemon = start("--not-yet 3000");
     let client = until("a session", BOUND, || {
-        let reply = wire::request(daemon.port("alpha"), &compose("POST /mcp", JSON, INITIALIZE));
+        let reply = wire::request(daemon.port("alpha"), &compose("POST /mcp", &JSON, INITIALIZE));
         (reply.status == 200).then(|| Client::initialize(daemon.port("alpha")))
     });
     let before = client.state();
@@ -123,7 +123,6 @@ fn a_replay_waits_for_a_worker_that_is_not_ready_by_its_own_account() {
     daemon.assert_shuts_down(0);
 }
 
-const JSON: &[&str] = &["content-type: application/json", "accept: application/json, text/event-stream"];
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
 
 /// The worker has not noticed yet that the last stream was closed.
@@ -316,7 +315,7 @@ fn a_listen_stream_says_that_lists_may_have_changed() {
     let mut daemon = start("");
     let params = json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": false } });
     let listen = json!({ "jsonrpc": "2.0", "id": "L1", "method": "subscriptions/listen", "params": params });
-    let reply = wire::request(daemon.port("alpha"), &compose("POST /mcp", JSON, &listen.to_string()));
+    let reply = wire::request(daemon.port("alpha"), &compose("POST /mcp", &JSON, &listen.to_string()));
     let mut events = Events::of(reply);
     assert_eq!(events.message()["method"], "notifications/subscriptions/acknowledged");
     for _ in 0..2 {

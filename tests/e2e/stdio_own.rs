@@ -179,11 +179,7 @@ fn a_process_without_a_session_ends() {
     let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "refuse": true } });
     let stranger = mcpd_tests::wire::request(
         daemon.port("alpha"),
-        &mcpd_tests::wire::compose(
-            "POST /mcp",
-            &["content-type: application/json", "accept: application/json, text/event-stream"],
-            &hello.to_string(),
-        ),
+        &mcpd_tests::wire::compose("POST /mcp", &mcpd_tests::mcp::JSON, &hello.to_string()),
     );
     assert!(stranger.header("mcp-session-id").is_none());
     assert_eq!(stranger.json()["error"]["message"], "refused");
@@ -197,11 +193,7 @@ fn client_process(daemon: &Daemon) -> (Child, String) {
     let port = daemon.port("alpha");
     let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "bash", "version": "1" } } });
-    let request = mcpd_tests::wire::compose(
-        "POST /mcp",
-        &["content-type: application/json", "accept: application/json, text/event-stream"],
-        &hello.to_string(),
-    );
+    let request = mcpd_tests::wire::compose("POST /mcp", &mcpd_tests::mcp::JSON, &hello.to_string());
     let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf '%s' \"$REQUEST\" >&3; exec cat <&3");
     let mut command = Command::new("bash");
     command.args(["-c", &script]).env("REQUEST", request).stdin(Stdio::null()).stdout(Stdio::piped());

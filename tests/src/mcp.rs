@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::wire::{self, Body, Reply};
 
+/// The header lines of every `POST` of a client.
+pub const JSON: [&str; 2] = ["content-type: application/json", "accept: application/json, text/event-stream"];
+
 /// An MCP client with a session.
 #[derive(Debug)]
 pub struct Client {
@@ -130,8 +133,7 @@ impl Client {
 
     /// The HTTP request that sends this message.
     pub fn compose(&self, message: &Value) -> String {
-        let mut headers =
-            vec!["content-type: application/json", "accept: application/json, text/event-stream"];
+        let mut headers = JSON.to_vec();
         let session = format!("mcp-session-id: {}", self.session);
         if !self.session.is_empty() {
             headers.push(&session);

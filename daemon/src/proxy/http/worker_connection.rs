@@ -229,6 +229,15 @@ impl Response {
         self.head.kind == Kind::Events && self.head.status == 200
     }
 
+    /// What a refusal says, as far as it is short; `None` if it broke off. What was read stays in the response.
+    pub async fn read_refusal(&mut self) -> Option<&[u8]> {
+        const LONGEST: usize = 16 * 1024;
+        while !self.body.is_done() && self.begin.len() <= LONGEST {
+            self.body.read(&mut self.begin).await.ok()?;
+        }
+        Some(&self.begin)
+    }
+
     /// Reads the body to its end, unless it is too long to be kept: then it is passed on as it arrives.
     ///
     /// # Errors

@@ -8,8 +8,6 @@ use super::worker_connection::Response;
 
 const MISDIRECTED: u16 = 421;
 const FORBIDDEN: u16 = 403;
-/// Limit for a refusal that is read before it is forwarded, in bytes.
-const LONGEST: usize = 16 * 1024;
 
 /// What is configured, or was found out.
 #[derive(Debug)]
@@ -52,14 +50,7 @@ impl WorkerHost {
 async fn is_refusal(response: &mut Response) -> bool {
     match response.head.status {
         MISDIRECTED => true,
-        FORBIDDEN => {
-            while !response.body.is_done() && response.begin.len() <= LONGEST {
-                if response.body.read(&mut response.begin).await.is_err() {
-                    return false;
-                }
-            }
-            speaks_of_host(&response.begin)
-        }
+        FORBIDDEN => response.read_refusal().await.is_some_and(speaks_of_host),
         _ => false,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::replay::{self, ReplayError};
-use super::session::Epoch;
+use super::session::{Epoch, LISTS, list_changed};
 use super::sessions::SharedSession;
 use super::sse::{Event, Splitter};
 use crate::deadline::{self, Deadline};
@@ -105,9 +105,12 @@ impl Attaching {
                 Some(session) if fetch::is_lost(&self.request, session, replays, &mut response).await => {
                     Opened::NotYet
                 }
-                // The worker has not noticed the end of the last stream yet, or is not ready by its own account.
-                _ if matches!(response.head.status, 409 | 429 | 502..=504) => Opened::NotYet,
-                _ => Opened::Refused,
+                _ => match response.head.status {
+                    // The worker has not noticed the end of the last stream yet.
+                    409 => Opened::NotYet,
+                    status if replay::is_not_yet(status) => Opened::NotYet,
+                    _ => Opened::Refused,
+                },
             },
             Err(_) => Opened::NotYet,
         }
@@ -175,10 +178,10 @@ fn requested_changes(listen: &[u8]) -> Vec<u8> {
     let request: Value = serde_json::from_slice(listen).unwrap_or_default();
     let meta = json!({ "io.modelcontextprotocol/subscriptionId": request["id"] });
     let mut events = vec![];
-    for kind in ["tools", "prompts", "resources"] {
+    for kind in LISTS {
         if request["params"]["notifications"][format!("{kind}ListChanged")] == true {
-            let method = format!("notifications/{kind}/list_changed");
-            let changed = json!({ "jsonrpc": "2.0", "method": method, "params": { "_meta": meta } });
+            let mut changed = list_changed(kind);
+            changed["params"] = json!({ "_meta": meta });
             Event::push_message(&mut events, &changed);
         }
     }

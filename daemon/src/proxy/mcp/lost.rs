@@ -7,8 +7,6 @@ use serde_json::Value;
 
 use crate::proxy::http::worker_connection::Response;
 
-/// Limit for an error that is read before it is forwarded, in bytes.
-const LONGEST: usize = 16 * 1024;
 const NOT_FOUND: u16 = 404;
 const BAD_REQUEST: u16 = 400;
 const SESSION_NOT_FOUND: i64 = -32001;
@@ -17,14 +15,7 @@ const SESSION_NOT_FOUND: i64 = -32001;
 pub async fn is_lost(response: &mut Response) -> bool {
     match response.head.status {
         NOT_FOUND => true,
-        BAD_REQUEST => {
-            while !response.body.is_done() && response.begin.len() <= LONGEST {
-                if response.body.read(&mut response.begin).await.is_err() {
-                    return false;
-                }
-            }
-            says_unknown(&response.begin)
-        }
+        BAD_REQUEST => response.read_refusal().await.is_some_and(says_unknown),
         _ => false,
     }
 }

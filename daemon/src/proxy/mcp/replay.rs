@@ -171,11 +171,16 @@ async fn post(
     match response.head.status {
         200..300 => Ok(response),
         401 | 403 => Err(ReplayError::Denied(Box::new(response))),
-        status @ (429 | 502..=504) => Err(ReplayError::NotYet(format!("it answered {status}"))),
+        status if is_not_yet(status) => Err(ReplayError::NotYet(format!("it answered {status}"))),
         // It has forgotten the new session as well.
         404 if id.is_some() => Err(ReplayError::NotYet("it forgot the session".to_owned())),
         status => Err(ReplayRefused(format!("answered {status}")).into()),
     }
+}
+
+/// Whether a worker says by this status that it takes requests later.
+pub fn is_not_yet(status: u16) -> bool {
+    matches!(status, 429 | 502..=504)
 }
 
 /// The message of a response, in JSON or as the first event with data.

@@ -198,11 +198,8 @@ impl Session {
         let Some(agreed) = self.agreed.as_ref().filter(|_| owed) else {
             return vec![];
         };
-        ["tools", "prompts", "resources"]
-            .into_iter()
-            .filter(|kind| agreed.capabilities[*kind]["listChanged"] == true)
-            .map(|kind| json!({ "jsonrpc": "2.0", "method": format!("notifications/{kind}/list_changed") }))
-            .collect()
+        let declared = |kind: &&str| agreed.capabilities[*kind]["listChanged"] == true;
+        LISTS.into_iter().filter(declared).map(list_changed).collect()
     }
 
     /// A message from worker to client: ids of the worker's own requests get the epoch. `None`: it
@@ -244,6 +241,14 @@ impl Session {
         };
         std::mem::take(&mut self.asked).into_iter().map(cancel).collect()
     }
+}
+
+/// What a worker has lists of.
+pub const LISTS: [&str; 3] = ["tools", "prompts", "resources"];
+
+/// The notification that one of the [`LISTS`] may be another one.
+pub fn list_changed(kind: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "method": format!("notifications/{kind}/list_changed") })
 }
 
 fn with_epoch(epoch: Epoch, id: &Value) -> String {

@@ -64,7 +64,7 @@ impl ClientProcess {
     }
 
     /// Whether it has not exited, as far as the kernel can be asked now.
-    fn is_running(self) -> bool {
+    pub fn is_running(self) -> bool {
         match process::read(self.pid) {
             Ok(found) => found.is_some_and(|found| found.start == self.start && !process::is_zombie(&found)),
             Err(_) => true,
@@ -96,6 +96,7 @@ mod tests {
     async fn a_process_with_a_pid_that_was_used_again_has_exited() {
         let own = ClientProcess::of(Pid::current()).expect("this process");
         let earlier = ClientProcess { start: StartTime(own.start.0 + 1), ..own };
+        assert!(own.is_running() && !earlier.is_running());
         let limit = || Deadline::after(Duration::from_secs(20));
         assert!(limit().wait(earlier.exit(Notice::Descriptor)).await.is_ok());
         assert!(limit().wait(earlier.exit(Notice::Interval)).await.is_ok());

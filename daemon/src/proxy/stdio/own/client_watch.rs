@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcpd_common::ids::Pid;
-use mcpd_common::os::process::{self, StartTime};
 use tokio_util::sync::CancellationToken;
 
 use super::{Occupation, ProcessNumber, SessionProcesses};
 use crate::deadline;
+use crate::proxy::observe::client_process::ClientProcess;
 use crate::proxy::observe::socket_table::{self, Endpoints};
 
 /// Interval of looking, while there are processes.
@@ -30,30 +29,9 @@ pub struct Owner {
     looked_up: Option<Endpoints>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ClientProcess {
-    pid: Pid,
-    start: StartTime,
-}
-
 impl Owner {
     pub fn new(session: String) -> Self {
         Self { session, client: None, looked_up: None }
-    }
-}
-
-impl ClientProcess {
-    fn of(pid: Pid) -> Option<Self> {
-        process::best_effort::read(pid).map(|process| Self { pid, start: process.start })
-    }
-
-    /// Whether it has certainly exited.
-    fn has_exited(self) -> bool {
-        match process::read(self.pid) {
-            Ok(Some(found)) => found.start != self.start || process::is_zombie(&found),
-            Ok(None) => true,
-            Err(_) => false,
-        }
     }
 }
 
@@ -95,7 +73,7 @@ impl SessionProcesses {
         let unknown: Vec<_> = self
             .owners()
             .into_iter()
-            .filter(|(_, owner)| owner.client.is_none_or(ClientProcess::has_exited))
+            .filter(|(_, owner)| !owner.client.is_some_and(ClientProcess::is_running))
             .filter_map(|(number, owner)| {
                 let endpoints = *connections.get(&owner.session)?;
                 (owner.looked_up != Some(endpoints)).then_some((number, endpoints))
@@ -128,7 +106,7 @@ impl SessionProcesses {
             let owner = process.session.as_ref()?;
             let client = match owner.client {
                 _ if connections.contains_key(&owner.session) => Presence::Connected,
-                Some(client) if client.has_exited() => Presence::Exited,
+                Some(client) if !client.is_running() => Presence::Exited,
                 Some(_) | None => Presence::Unknown,
             };
             is_over(now.saturating_duration_since(since), client).then_some(*number)
@@ -162,12 +140,5 @@ mod tests {
             assert!(!is_over(seconds(29 * 60), present));
             assert!(is_over(seconds(30 * 60), present));
         }
-    }
-
-    #[test]
-    fn a_pid_that_was_reused_is_another_process() {
-        let own = ClientProcess::of(Pid::current()).expect("this process");
-        assert!(!own.has_exited());
-        assert!(ClientProcess { start: StartTime(own.start.0 + 1), ..own }.has_exited());
     }
 }
